@@ -1,0 +1,3 @@
+//! The program `hookline`.
+
+fn main() {}
