@@ -1,0 +1,130 @@
+//! An event, parsed once: what it is called, who it is, and a flat index that modules look into.
+
+use bytes::Bytes;
+use plugin_api::abi::kind;
+use plugin_api::index::Index;
+use plugin_api::lend::LentEvent;
+
+/// One event of the bus. Shared between modules as `Arc<Event>`.
+#[derive(Debug)]
+pub struct Event {
+    text: String,
+    index: Index,
+    category: String,
+    name: String,
+    identity: Option<String>,
+}
+
+/// Why bytes are not an event. The text continues a sentence that names the message.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadEvent {
+    /// Not UTF-8, so not JSON.
+    #[error("is not UTF-8: {0}")]
+    NotText(std::str::Utf8Error),
+    /// Not one JSON object.
+    #[error("{0}")]
+    NotAnObject(String),
+    /// A field that every event needs is missing.
+    #[error("has no {0}; every event needs Event-Category and Event-Name")]
+    Missing(&'static str),
+    /// A field that every event needs is something else.
+    #[error("has the {field} {found}; it should be a string that is not empty")]
+    NotAName {
+        /// Which field.
+        field: &'static str,
+        /// Its JSON text, shortened.
+        found: String,
+    },
+}
+
+impl Event {
+    /// Parses a message body: one JSON object with `Event-Category` and `Event-Name`
+    /// (the envelope of KAZOO's `kapi` messages).
+    ///
+    /// # Errors
+    /// [`BadEvent`], which names the field or the place.
+    pub fn parse(body: Bytes) -> Result<Self, BadEvent> {
+        let text = String::from_utf8(body.into()).map_err(|error| BadEvent::NotText(error.utf8_error()))?;
+        let index = Index::of(&text).map_err(|error| BadEvent::NotAnObject(error.to_string()))?;
+        let category = required(&index, &text, "Event-Category")?;
+        let name = required(&index, &text, "Event-Name")?;
+        let identity = index
+            .find(&text, 0, "Msg-ID")
+            .filter(|found| found.kind == kind::STRING && !found.text.is_empty())
+            .map(|found| format!("{category}/{name}/{}", found.text));
+        Ok(Event { text, index, category, name, identity })
+    }
+
+    /// `Event-Category`.
+    #[must_use]
+    pub fn category(&self) -> &str {
+        &self.category
+    }
+
+    /// `Event-Name`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What makes a redelivered event the same event: category, name and `Msg-ID`. The first two belong to it
+    /// because a switch numbers its events by the microsecond, and KAZOO's answers reuse a request's `Msg-ID`.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
+    /// The event as it came.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.text
+    }
+
+    /// What is lent to a module.
+    #[must_use]
+    pub fn lend(&self) -> LentEvent<'_> {
+        LentEvent { text: &self.text, index: &self.index, category: &self.category, name: &self.name }
+    }
+}
+
+fn required(index: &Index, text: &str, field: &'static str) -> Result<String, BadEvent> {
+    let found = index.find(text, 0, field).ok_or(BadEvent::Missing(field))?;
+    if found.kind != kind::STRING || found.text.is_empty() {
+        let found = found.raw.chars().take(60).collect();
+        return Err(BadEvent::NotAName { field, found });
+    }
+    Ok(found.text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(body: &'static str, reason: &str) {
+        let error = Event::parse(Bytes::from_static(body.as_bytes())).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+
+    #[test]
+    fn an_event_knows_its_name_and_its_identity() {
+        let body = r#"{"Event-Category":"call_event","Event-Name":"CHANNEL_CREATE","Msg-ID":"m1"}"#;
+        let event = Event::parse(Bytes::from_static(body.as_bytes())).unwrap();
+        assert_eq!(event.category(), "call_event");
+        assert_eq!(event.name(), "CHANNEL_CREATE");
+        assert_eq!(event.identity(), Some("call_event/CHANNEL_CREATE/m1"));
+        assert_eq!(event.json(), body);
+    }
+
+    #[test]
+    fn what_is_not_an_event_is_refused_by_the_name_of_what_is_wrong() {
+        refused("", "is not a JSON object");
+        refused("[1]", "is not a JSON object");
+        refused(r#"{"Event-Name":"x"}"#, "has no Event-Category");
+        refused(r#"{"Event-Category":"x"}"#, "has no Event-Name");
+        refused(r#"{"Event-Category":"x","Event-Name":null}"#, "has the Event-Name null");
+        refused(r#"{"Event-Category":"","Event-Name":"x"}"#, "has the Event-Category \"\"");
+        let latin = Event::parse(Bytes::from_static(b"{\"a\":\"\xe9\"}")).unwrap_err();
+        assert!(matches!(latin, BadEvent::NotText(_)));
+    }
+}

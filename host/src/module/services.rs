@@ -1,0 +1,116 @@
+//! What a module may ask of the host during a call, and what it may answer.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use plugin_api::Level;
+use plugin_api::lend::{Fired, HostServices};
+use tracing::{debug, error, info, trace, warn};
+
+use super::{Firing, ModuleId, Target};
+use crate::delivery::payload::Payload;
+use crate::hooks::AccountId;
+use crate::hooks::accounts::Accounts;
+use crate::hooks::matching::Filter;
+
+/// Bytes of one payload beyond which a firing is refused: a webhook of this size is a mistake, and its copies
+/// for each hook would be the host's memory.
+pub const MAX_PAYLOAD: usize = 8 * 1024 * 1024;
+
+/// Firings of one call beyond which the call is refused.
+pub const MAX_FIRINGS: usize = 1000;
+
+/// Settings that modules may read, by their name in the configuration, as JSON text.
+pub type Settings = BTreeMap<String, String>;
+
+/// What every call of every module is lent.
+#[derive(Clone, Debug)]
+pub struct Lendable {
+    /// Settings; they do not change while a generation lives.
+    pub settings: Arc<Settings>,
+    /// The account tree, for resellers.
+    pub accounts: Arc<Accounts>,
+}
+
+/// The services for one call of one generation.
+pub struct CallServices<'c> {
+    lendable: &'c Lendable,
+    module: &'c ModuleId,
+    generation: u64,
+    fired: RefCell<Vec<Firing>>,
+}
+
+impl<'c> CallServices<'c> {
+    /// Services that have seen no firing yet.
+    #[must_use]
+    pub fn new(lendable: &'c Lendable, module: &'c ModuleId, generation: u64) -> Self {
+        CallServices { lendable, module, generation, fired: RefCell::default() }
+    }
+
+    /// What the call fired.
+    #[must_use]
+    pub fn into_fired(self) -> Vec<Firing> {
+        self.fired.into_inner()
+    }
+}
+
+impl HostServices for CallServices<'_> {
+    fn log(&self, level: Level, text: &str) {
+        let (module, generation) = (self.module.as_str(), self.generation);
+        match level {
+            Level::Error => error!(module, generation, said = text, "a module speaks"),
+            Level::Warn => warn!(module, generation, said = text, "a module speaks"),
+            Level::Info => info!(module, generation, said = text, "a module speaks"),
+            Level::Debug => debug!(module, generation, said = text, "a module speaks"),
+            Level::Trace => trace!(module, generation, said = text, "a module speaks"),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn setting(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.lendable.settings.get(name).map(|value| Cow::Borrowed(value.as_str()))
+    }
+
+    fn reseller_of(&self, account: &str) -> Option<String> {
+        let account = self.lendable.accounts.get(&AccountId::from(account))?;
+        account.reseller.as_ref().map(ToString::to_string)
+    }
+
+    fn fire(&self, fired: Fired<'_>) -> Result<(), String> {
+        let firing = checked(fired)?;
+        let mut all = self.fired.borrow_mut();
+        if all.len() == MAX_FIRINGS {
+            return Err(format!("fired more than {MAX_FIRINGS} times for one event"));
+        }
+        all.push(firing);
+        Ok(())
+    }
+}
+
+fn checked(fired: Fired<'_>) -> Result<Firing, String> {
+    let size = fired.payload.len();
+    if size > MAX_PAYLOAD {
+        return Err(format!("fired a payload of {size} bytes; the limit is {MAX_PAYLOAD}"));
+    }
+    let payload = Payload::parse(Bytes::copy_from_slice(fired.payload))
+        .map_err(|error| format!("fired what is not a JSON object: {:#}", anyhow::Error::from(error)))?;
+    let target = match fired.hook {
+        Some(hook) => Target::Carried(Bytes::copy_from_slice(hook)),
+        None if fired.hook_event.is_empty() => return Err("fired without the name of a hook event".to_owned()),
+        None => Target::Hooks {
+            event: fired.hook_event.into_owned(),
+            account: AccountId::from(fired.account.as_ref()),
+            internal_leg: fired.internal_leg,
+            filters: fired.filters.into_iter().map(|(key, value)| Filter { key, value }).collect(),
+        },
+    };
+    Ok(Firing { target, payload })
+}
