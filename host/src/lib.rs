@@ -4,3 +4,5 @@
 
 pub mod event;
 pub mod module;
+pub mod hooks;
+pub mod delivery;

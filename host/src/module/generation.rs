@@ -269,7 +269,7 @@ impl Worker {
     pub fn start(
         generation: Arc<Generation>,
         queue: async_channel::Receiver<Job>,
-    ) -> std::io::Result<(Arc<Self>, std::thread::JoinHandle<()>)> {
+    ) -> std::io::Result<Arc<Self>> {
         let worker = Arc::new(Worker { in_hand: Mutex::new(None) });
         let name = format!("{}.g{}", generation.module.hook_name(), generation.number);
         let own = Arc::clone(&worker);
@@ -280,8 +280,8 @@ impl Worker {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name(name).spawn(run)?;
-        Ok((worker, thread))
+        std::thread::Builder::new().name(name).spawn(run)?;
+        Ok(worker)
     }
 
     /// Says false when the call was given up meanwhile: another thread has taken over.

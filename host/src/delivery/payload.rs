@@ -1,0 +1,234 @@
+//! A module's payload: one JSON object, checked once, its top-level fields found without a tree of values.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// How deep a payload may be nested; the encoders recurse, and indentation grows with the depth.
+pub const MAX_DEPTH: usize = 128;
+
+/// Why bytes are not a payload.
+#[derive(Debug, thiserror::Error)]
+pub enum BadPayload {
+    /// Not JSON, or not an object.
+    #[error("the payload is not a JSON object")]
+    NotAnObject(#[source] serde_json::Error),
+    /// Nested too deep.
+    #[error("the field {0} of the payload is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep(String),
+}
+
+/// The top-level fields in their order, repeated keys too; values are ranges of the payload's own bytes.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    json: Bytes,
+    fields: Box<[Field]>,
+}
+
+#[derive(Clone, Debug)]
+struct Field {
+    key: Key,
+    value: Range<usize>,
+}
+
+/// Most keys have no escapes and are a range too.
+#[derive(Clone, Debug)]
+enum Key {
+    Plain(Range<usize>),
+    Unescaped(Box<str>),
+}
+
+impl Payload {
+    /// Checks the bytes and finds the fields.
+    pub fn parse(json: Bytes) -> Result<Self, BadPayload> {
+        let text = std::str::from_utf8(&json)
+            .map_err(|error| BadPayload::NotAnObject(serde::de::Error::custom(error)))?;
+        let Pairs(pairs) = serde_json::from_str(text).map_err(BadPayload::NotAnObject)?;
+        let mut fields = Vec::with_capacity(pairs.len());
+        for (key, value) in pairs {
+            if nested_too_deep(value) {
+                return Err(BadPayload::TooDeep(key.into_owned()));
+            }
+            let key = match key {
+                Cow::Borrowed(key) => Key::Plain(place(text, key)),
+                Cow::Owned(key) => Key::Unescaped(key.into()),
+            };
+            fields.push(Field {
+                key,
+                value: place(text, value),
+            });
+        }
+        Ok(Self {
+            fields: fields.into(),
+            json,
+        })
+    }
+
+    /// The payload as it came.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// Key (unescaped) and value (raw JSON text) of each field, in order.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.fields.iter().map(|field| {
+            let key = match &field.key {
+                Key::Plain(place) => self.text(place),
+                Key::Unescaped(key) => key,
+            };
+            (key, self.text(&field.value))
+        })
+    }
+
+    /// The raw JSON text of a field; of a repeated one the first.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.fields()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value)
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    fn text(&self, place: &Range<usize>) -> &str {
+        // The ranges were cut out of this very text at character boundaries.
+        self.json
+            .get(place.clone())
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// Where a slice lies in the text that it was cut from.
+fn place(text: &str, slice: &str) -> Range<usize> {
+    let start = slice.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + slice.len()
+}
+
+fn nested_too_deep(raw: &str) -> bool {
+    if !raw.starts_with(['{', '[']) {
+        return false;
+    }
+    let mut depth = 1usize; // the payload itself
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth -= 1,
+            b'"' => loop {
+                match bytes.next() {
+                    Some(b'\\') => _ = bytes.next(),
+                    Some(b'"') | None => break,
+                    Some(_) => {}
+                }
+            },
+            _ => {}
+        }
+    }
+    false
+}
+
+/// An object's members as they stand, keys borrowed where they have no escapes.
+struct Pairs<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+/// `Cow<str>` alone never borrows when it is deserialized.
+#[derive(Deserialize)]
+struct BorrowedKey<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Pairs<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::with_capacity(32);
+                while let Some(BorrowedKey(key)) = map.next_key()? {
+                    pairs.push((key, map.next_value::<&RawValue>()?.get()));
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// The members of a nested object, from JSON text that was checked before; nothing when it is none.
+pub(crate) fn members(raw: &str) -> Vec<(Cow<'_, str>, &str)> {
+    serde_json::from_str::<Pairs<'_>>(raw)
+        .map(|pairs| pairs.0)
+        .unwrap_or_default()
+}
+
+/// The elements of a nested array, likewise.
+pub(crate) fn elements(raw: &str) -> Vec<&str> {
+    let elements = serde_json::from_str::<Vec<&RawValue>>(raw).unwrap_or_default();
+    elements.into_iter().map(RawValue::get).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(json: &str) -> Result<Payload, BadPayload> {
+        Payload::parse(Bytes::copy_from_slice(json.as_bytes()))
+    }
+
+    #[test]
+    fn fields_keep_their_order_their_text_and_their_repetitions() {
+        let payload = parse(" { \"a\" : 1e3 ,\"\\u0062\": [ 1, {}],\"a\":\"\\u00e9\" } ").unwrap();
+        let fields: Vec<_> = payload.fields().collect();
+        assert_eq!(fields, [("a", "1e3"), ("b", "[ 1, {}]"), ("a", "\"\\u00e9\"")]);
+        assert_eq!(payload.get("a"), Some("1e3"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for json in ["", "[]", "{", "{\"a\":}", "{}x", "1"] {
+            assert!(matches!(parse(json), Err(BadPayload::NotAnObject(_))), "{json}");
+        }
+        assert!(Payload::parse(Bytes::from_static(b"{\"a\":\"\xff\"}")).is_err());
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused_and_brackets_in_strings_do_not_count() {
+        let deep = |levels: usize| format!("{{\"k\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(parse(&deep(MAX_DEPTH - 1)).is_ok());
+        assert!(matches!(parse(&deep(MAX_DEPTH)), Err(BadPayload::TooDeep(key)) if key == "k"));
+        assert!(parse(&format!("{{\"k\":[\"\\\"{}\"]}}", "[".repeat(1000))).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_or_refused_without_a_panic(bytes in any::<Vec<u8>>()) {
+            if let Ok(payload) = Payload::parse(Bytes::from(bytes)) {
+                prop_assert_eq!(payload.fields().count(), payload.len());
+            }
+        }
+    }
+}

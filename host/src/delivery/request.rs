@@ -1,0 +1,358 @@
+//! Payload and hook into the HTTP request, per profile.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::Profile;
+use super::form::write_form;
+use super::json::{Style, write_object, write_string};
+use super::payload::Payload;
+use crate::hooks::{Document, Format, Hook, Verb};
+
+/// What profile `standard` says in `user-agent`.
+pub const USER_AGENT: &str = concat!("hookline/", env!("CARGO_PKG_VERSION"));
+
+/// Keys of custom_data that are filters and never sent.
+const FILTERS: [&str; 2] = ["type", "action"];
+
+/// One request, as it will be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// How it is asked.
+    pub method: Verb,
+    /// Where; in profile `kazoo` the exact text that the original hands to its client, raw brackets and
+    /// spaces included.
+    pub url: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Empty for `get`.
+    pub body: Bytes,
+}
+
+/// What makes a delivery recognisable to its receiver (Standard Webhooks). Profile `kazoo` never sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'a> {
+    /// The same for every try and for a redelivered event.
+    pub webhook_id: &'a str,
+    /// Seconds since 1970, of this try.
+    pub timestamp: i64,
+}
+
+/// Why a hook cannot be sent to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsendable {
+    /// A value would break, or leave, its header.
+    #[error("{header} cannot be sent: {value:?} has characters that a header must not have")]
+    Header {
+        /// The header's name.
+        header: &'static str,
+        /// What it should have said.
+        value: String,
+    },
+}
+
+/// The request for one hook. With many hooks for one payload, [`SharedBodies`] does the same cheaper.
+pub fn build(
+    profile: Profile,
+    cluster_id: &str,
+    hook: &Hook,
+    payload: &Payload,
+    stamp: Option<Stamp<'_>>,
+) -> Result<Outgoing, Unsendable> {
+    assemble(profile, hook, stamp, |encoding| {
+        Bytes::from(encode(profile, cluster_id, payload, additions(hook), encoding))
+    })
+}
+
+/// A payload on its way to many hooks. The body for hooks that add nothing to it is encoded once per
+/// encoding, on first use, and shared.
+#[derive(Debug)]
+pub struct SharedBodies {
+    profile: Profile,
+    cluster_id: String,
+    payload: Payload,
+    json: OnceLock<Bytes>,
+    form: OnceLock<Bytes>,
+}
+
+impl SharedBodies {
+    /// Nothing is encoded yet.
+    pub fn new(profile: Profile, cluster_id: impl Into<String>, payload: Payload) -> Self {
+        let cluster_id = cluster_id.into();
+        Self {
+            profile,
+            cluster_id,
+            payload,
+            json: OnceLock::new(),
+            form: OnceLock::new(),
+        }
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// The request for one hook, the same as [`build`] makes.
+    pub fn request(&self, hook: &Hook, stamp: Option<Stamp<'_>>) -> Result<Outgoing, Unsendable> {
+        let encoded = |additions, encoding| {
+            Bytes::from(encode(
+                self.profile,
+                &self.cluster_id,
+                &self.payload,
+                additions,
+                encoding,
+            ))
+        };
+        assemble(self.profile, hook, stamp, |encoding| {
+            if let Some(additions) = additions(hook) {
+                return encoded(Some(additions), encoding);
+            }
+            let shared = match encoding {
+                Encoding::Json => &self.json,
+                Encoding::Form => &self.form,
+            };
+            shared.get_or_init(|| encoded(None, encoding)).clone()
+        })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Encoding {
+    Form,
+    Json,
+}
+
+fn assemble(
+    profile: Profile,
+    hook: &Hook,
+    stamp: Option<Stamp<'_>>,
+    encoded: impl FnOnce(Encoding) -> Bytes,
+) -> Result<Outgoing, Unsendable> {
+    let (content_type, encoding) = match (hook.verb, hook.format) {
+        (Verb::Get, _) => (None, Encoding::Form),
+        (_, Format::FormData) => (Some("application/x-www-form-urlencoded"), Encoding::Form),
+        (_, Format::Json) => (Some("application/json"), Encoding::Json),
+    };
+    let mut headers = Vec::with_capacity(6);
+    let mut say = |header: &'static str, value: &str| {
+        if value.is_empty() || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(Unsendable::Header {
+                header,
+                value: value.to_owned(),
+            });
+        }
+        headers.push((header.to_owned(), value.to_owned()));
+        Ok(())
+    };
+    if let Some(content_type) = content_type {
+        say("content-type", content_type)?;
+    }
+    // The original sends whatever stands in an id, line breaks included.
+    say("x-hook-id", hook.id.as_str())?;
+    say("x-account-id", hook.account.as_str())?;
+    if profile == Profile::Standard {
+        say("user-agent", USER_AGENT)?;
+        if let Some(stamp) = stamp {
+            say("webhook-id", stamp.webhook_id)?;
+            say("webhook-timestamp", &stamp.timestamp.to_string())?;
+        }
+    }
+    let bytes = encoded(encoding);
+    let (url, body) = match hook.verb {
+        Verb::Get => (
+            with_query(profile, &hook.uri, &String::from_utf8_lossy(&bytes)),
+            Bytes::new(),
+        ),
+        Verb::Post | Verb::Put => (hook.uri.clone(), bytes),
+    };
+    Ok(Outgoing {
+        method: hook.verb,
+        url,
+        headers,
+        body,
+    })
+}
+
+/// The original always appends `?query`, to whatever ends the address; we join properly.
+fn with_query(profile: Profile, uri: &str, query: &str) -> String {
+    if profile == Profile::Kazoo {
+        return format!("{uri}?{query}");
+    }
+    let (address, fragment) = uri.find('#').map_or((uri, ""), |at| uri.split_at(at));
+    let joint = match address.split_once('?') {
+        None => "?",
+        Some((_, "")) => "",
+        Some((_, before)) if before.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    format!("{address}{joint}{query}{fragment}")
+}
+
+/// What a hook adds to the payload; `None` when that is nothing.
+fn additions(hook: &Hook) -> Option<&Document> {
+    let custom_data = hook.custom_data.as_ref()?;
+    custom_data
+        .keys()
+        .any(|key| !FILTERS.contains(&key.as_str()))
+        .then_some(custom_data)
+}
+
+fn encode(
+    profile: Profile,
+    cluster_id: &str,
+    payload: &Payload,
+    additions: Option<&Document>,
+    encoding: Encoding,
+) -> Vec<u8> {
+    let mut cluster = Vec::with_capacity(cluster_id.len() + 2);
+    write_string(cluster_id, &mut cluster);
+    let cluster = String::from_utf8_lossy(&cluster);
+    let fields = merge(payload, additions, &cluster);
+    let members = fields.iter().map(|(key, raw)| (*key, &**raw));
+    let mut out = Vec::with_capacity(payload.json().len() * 3 / 2 + 64);
+    match (encoding, profile) {
+        (Encoding::Form, _) => write_form(members, profile, &mut out),
+        (Encoding::Json, Profile::Standard) => write_object(members, Style::Compact, &mut out),
+        (Encoding::Json, Profile::Kazoo) => write_object(members, Style::KazooPretty, &mut out),
+    }
+    out
+}
+
+/// The payload with custom_data set over it and then the cluster's id, as `webhooks_util:fire_hook/2` does:
+/// a known key keeps its place, new keys come at the end, the last of custom_data first; objects are
+/// replaced whole, and `null` takes the key away.
+fn merge<'a>(
+    payload: &'a Payload,
+    additions: Option<&'a Document>,
+    cluster: &'a str,
+) -> Vec<(&'a str, Cow<'a, str>)> {
+    let mut fields: Vec<_> = payload
+        .fields()
+        .map(|(key, raw)| (key, Cow::Borrowed(raw)))
+        .collect();
+    for (key, value) in additions.into_iter().flatten().rev() {
+        if FILTERS.contains(&key.as_str()) {
+            continue;
+        }
+        let place = fields.iter().position(|(name, _)| name == key);
+        match (value, place) {
+            (Value::Null, Some(place)) => _ = fields.remove(place),
+            (Value::Null, None) => {}
+            (value, Some(place)) => fields[place].1 = Cow::Owned(value.to_string()),
+            (value, None) => fields.push((key, Cow::Owned(value.to_string()))),
+        }
+    }
+    match fields.iter_mut().find(|(name, _)| *name == "cluster_id") {
+        Some(field) => field.1 = Cow::Borrowed(cluster),
+        None => fields.push(("cluster_id", Cow::Borrowed(cluster))),
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hook(more: Value) -> Hook {
+        let mut document = json!({"_id": "h1", "pvt_account_id": "a1", "hook": "all", "uri": "http://x/p"});
+        document
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().cloned().unwrap());
+        Hook::from_document(document.as_object().unwrap()).unwrap()
+    }
+
+    fn payload(json: &str) -> Payload {
+        Payload::parse(Bytes::copy_from_slice(json.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn a_standard_get_joins_the_query_before_the_fragment() {
+        for (uri, expected) in [
+            ("http://x/p", "http://x/p?a=1&cluster_id=c"),
+            ("http://x/p?y=2#f", "http://x/p?y=2&a=1&cluster_id=c#f"),
+            ("http://x/p?#f?g", "http://x/p?a=1&cluster_id=c#f?g"),
+            ("http://x/p?y&", "http://x/p?y&a=1&cluster_id=c"),
+        ] {
+            let hook = hook(json!({"http_verb": "get", "uri": uri}));
+            let request = build(Profile::Standard, "c", &hook, &payload(r#"{"a":1}"#), None).unwrap();
+            assert_eq!(request.url, expected);
+            assert!(request.body.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_standard_request_is_stamped_and_compact() {
+        let stamp = Some(Stamp {
+            webhook_id: "msg_1",
+            timestamp: 1_700_000_000,
+        });
+        let hook = hook(json!({"format": "json", "custom_data": {"type": "t", "k": "v"}}));
+        let request = build(
+            Profile::Standard,
+            "c",
+            &hook,
+            &payload(r#"{ "n" : 18446744073709551616 }"#),
+            stamp,
+        );
+        let request = request.unwrap();
+        assert_eq!(
+            request.body,
+            r#"{"n":18446744073709551616,"k":"v","cluster_id":"c"}"#
+        );
+        let headers: Vec<_> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        let expected = [
+            ("content-type", "application/json"),
+            ("x-hook-id", "h1"),
+            ("x-account-id", "a1"),
+            ("user-agent", USER_AGENT),
+            ("webhook-id", "msg_1"),
+            ("webhook-timestamp", "1700000000"),
+        ];
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn an_id_with_a_line_break_is_unsendable() {
+        let hook = hook(json!({"_id": "h\r\nx: y"}));
+        let error = build(Profile::Kazoo, "c", &hook, &payload("{}"), None).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Unsendable::Header {
+                    header: "x-hook-id",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn hooks_that_add_nothing_share_one_body() {
+        let bodies = SharedBodies::new(Profile::Kazoo, "c", payload(r#"{"a":1}"#));
+        let plain = hook(json!({"format": "json"}));
+        let filtering = hook(json!({"format": "json", "custom_data": {"type": "all", "action": "all"}}));
+        let adding = hook(json!({"format": "json", "custom_data": {"k": "v"}}));
+        let [first, second, third] =
+            [&plain, &filtering, &adding].map(|hook| bodies.request(hook, None).unwrap());
+        assert_eq!(first.body.as_ptr(), second.body.as_ptr());
+        assert_ne!(first.body, third.body);
+        for (hook, request) in [(&plain, first), (&filtering, second), (&adding, third)] {
+            assert_eq!(
+                Ok(request),
+                build(Profile::Kazoo, "c", hook, bodies.payload(), None)
+            );
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! When a failed delivery is tried again.
+
+use std::time::Duration;
+
+use super::Profile;
+
+/// What the original waits after every failed try.
+pub const KAZOO_DELAY: Duration = Duration::from_millis(2000);
+
+/// The longest wait that an endpoint may ask for.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long to wait after the `failed`-th failed try (1, 2, …).
+///
+/// Profile `kazoo`: always [`KAZOO_DELAY`]. Profile `standard`: the schedule's entry in milliseconds, its
+/// last one for all later tries, moved by up to a fifth either way (`random` from 0 to 1 says where), so that
+/// deliveries that failed together do not come back together; never less than what the endpoint asked for,
+/// of which at most [`MAX_RETRY_AFTER`] is granted.
+pub fn delay(
+    profile: Profile,
+    schedule_ms: &[u64],
+    failed: u32,
+    retry_after: Option<Duration>,
+    random: f64,
+) -> Duration {
+    if profile == Profile::Kazoo {
+        return KAZOO_DELAY;
+    }
+    let step = failed.saturating_sub(1) as usize;
+    let planned = schedule_ms
+        .get(step)
+        .or(schedule_ms.last())
+        .map_or(KAZOO_DELAY, |ms| Duration::from_millis(*ms));
+    // A year is as good as never, and far from what a double or a date cannot hold.
+    let planned = planned.min(Duration::from_secs(365 * 24 * 60 * 60));
+    let planned = planned.mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0));
+    planned.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(failed: u32, retry_after: Option<u64>, random: f64, expected_ms: u128) {
+        let delay = delay(
+            Profile::Standard,
+            &[1000, 5000],
+            failed,
+            retry_after.map(Duration::from_secs),
+            random,
+        );
+        assert_eq!(delay.as_millis(), expected_ms);
+    }
+
+    #[test]
+    fn the_last_step_repeats_and_jitter_moves_by_a_fifth() {
+        check(1, None, 0.5, 1000);
+        check(1, None, 0.0, 800);
+        check(1, None, 1.0, 1200);
+        check(2, None, 0.5, 5000);
+        check(90, None, 0.5, 5000);
+        check(0, None, 0.5, 1000);
+    }
+
+    #[test]
+    fn an_endpoint_may_ask_for_more_but_not_for_ever() {
+        check(1, Some(60), 0.5, 60_000);
+        check(2, Some(1), 0.5, 5000);
+        check(1, Some(u64::MAX), 0.5, MAX_RETRY_AFTER.as_millis());
+    }
+
+    #[test]
+    fn the_original_always_waits_two_seconds() {
+        assert_eq!(
+            delay(Profile::Kazoo, &[1], 3, Some(Duration::from_secs(9)), 0.1),
+            KAZOO_DELAY
+        );
+    }
+}

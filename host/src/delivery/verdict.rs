@@ -1,0 +1,158 @@
+//! What an answer means: the only place that knows which are successes and which are worth another try.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::PrimitiveDateTime;
+use time::format_description::well_known::Rfc2822;
+use time::macros::format_description;
+
+use super::Profile;
+use crate::hooks::Verb;
+
+/// What came back for one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A response.
+    Status {
+        /// Its status code.
+        code: u16,
+        /// What its `Retry-After` asks for, see [`retry_after`].
+        retry_after: Option<Duration>,
+    },
+    /// No response: the name, the connection, TLS, a time-out, a broken or impossible message.
+    ClientError,
+}
+
+/// What is done with the delivery. Whether tries are left is not looked at here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done.
+    Delivered,
+    /// Failed, and worth another try.
+    Retry {
+        /// Not before this time has passed.
+        retry_after: Option<Duration>,
+    },
+    /// Failed for good: the endpoint says that it is gone (410).
+    Gone,
+    /// Failed for good.
+    Final,
+}
+
+impl Verdict {
+    /// Everything but a delivery counts against the hook.
+    pub fn is_failure(self) -> bool {
+        self != Self::Delivered
+    }
+}
+
+/// What an answer means.
+///
+/// Profile `standard`: any 2xx is a success; no response, 408, 425, 429 and 5xx are retried, 429 and 503 not
+/// before their `Retry-After`; everything else is final. Profile `kazoo` (`webhooks_util:handle_resp/5`):
+/// only 200, and 201 for put, are successes; only a missing response is retried.
+pub fn judge(profile: Profile, verb: Verb, answer: &Answer) -> Verdict {
+    match (profile, *answer) {
+        (_, Answer::ClientError) => Verdict::Retry { retry_after: None },
+        (Profile::Kazoo, Answer::Status { code, .. }) => match code {
+            200 => Verdict::Delivered,
+            201 if verb == Verb::Put => Verdict::Delivered,
+            _ => Verdict::Final,
+        },
+        (Profile::Standard, Answer::Status { code, retry_after }) => match code {
+            200..300 => Verdict::Delivered,
+            429 | 503 => Verdict::Retry { retry_after },
+            408 | 425 | 500..600 => Verdict::Retry { retry_after: None },
+            410 => Verdict::Gone,
+            _ => Verdict::Final,
+        },
+    }
+}
+
+/// Reads a `Retry-After`: seconds, or a date, of which what is left from `now` counts. `None` when it is
+/// neither; a date that has passed is no wait.
+pub fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit mean "very long"; the schedule caps it.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = date(value)?;
+    Some(Duration::try_from(date - now).unwrap_or(Duration::ZERO))
+}
+
+fn date(value: &str) -> Option<OffsetDateTime> {
+    let http = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    PrimitiveDateTime::parse(value, &http)
+        .map(PrimitiveDateTime::assume_utc)
+        .or_else(|_| OffsetDateTime::parse(value, &Rfc2822))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const WAIT: Option<Duration> = Some(Duration::from_secs(7));
+
+    #[test]
+    fn every_class_of_answers_has_its_verdict() {
+        use Verdict::{Delivered, Final, Gone, Retry};
+        let again = Retry { retry_after: None };
+        for (code, standard, kazoo_put, kazoo_post) in [
+            (200, Delivered, Delivered, Delivered),
+            (201, Delivered, Delivered, Final),
+            (202, Delivered, Final, Final),
+            (204, Delivered, Final, Final),
+            (299, Delivered, Final, Final),
+            (301, Final, Final, Final),
+            (400, Final, Final, Final),
+            (408, again, Final, Final),
+            (410, Gone, Final, Final),
+            (425, again, Final, Final),
+            (429, Retry { retry_after: WAIT }, Final, Final),
+            (500, again, Final, Final),
+            (503, Retry { retry_after: WAIT }, Final, Final),
+            (599, again, Final, Final),
+            (600, Final, Final, Final),
+        ] {
+            let answer = Answer::Status {
+                code,
+                retry_after: WAIT,
+            };
+            assert_eq!(judge(Profile::Standard, Verb::Post, &answer), standard, "{code}");
+            assert_eq!(judge(Profile::Kazoo, Verb::Put, &answer), kazoo_put, "{code}");
+            assert_eq!(judge(Profile::Kazoo, Verb::Post, &answer), kazoo_post, "{code}");
+        }
+        assert_eq!(judge(Profile::Standard, Verb::Get, &Answer::ClientError), again);
+        assert_eq!(judge(Profile::Kazoo, Verb::Get, &Answer::ClientError), again);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = datetime!(1994-11-06 08:49:07 UTC);
+        for (value, expected) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 09:49:37 +0100", Some(30)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                retry_after(value, now),
+                expected.map(Duration::from_secs),
+                "{value:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What a hook is: who owns it, which events it wants and where they are sent.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::delivery::Profile;
+
+pub mod document;
+pub mod table;
+pub mod accounts;
+pub mod matching;
+mod validation;
+
+#[cfg(test)]
+mod vector_tests;
+
+/// A stored JSON document: public fields, `_id`, `_rev` and the private `pvt_…` fields, in their order.
+pub type Document = Map<String, Value>;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        // A map keyed by the id can be asked with a `&str`; both hash and compare as the text does.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(Arc::from(text))
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(Arc::from(text))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// The id of an account, 32 hexadecimal characters in practice; compared byte by byte.
+    AccountId
+}
+id! {
+    /// The id of a hook's document (not the original's table key, which has the account in front).
+    HookId
+}
+
+/// How a hook's endpoint is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// The payload goes into the query.
+    Get,
+    /// The payload is the body.
+    Post,
+    /// The payload is the body.
+    Put,
+}
+
+impl Verb {
+    /// Reads a verb in any case. The original takes only lower case and dies of anything else when it fires.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Get, Self::Post, Self::Put]
+            .into_iter()
+            .find(|verb| verb.as_str().eq_ignore_ascii_case(text))
+    }
+
+    /// As documents and attempts spell it: `get`, `post`, `put`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+            Self::Put => "put",
+        }
+    }
+
+    /// As a request line spells it: `GET`, `POST`, `PUT`.
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How the body of a `post` or `put` is written; a `get` ignores it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `application/x-www-form-urlencoded`.
+    FormData,
+    /// `application/json`.
+    Json,
+}
+
+impl Format {
+    /// As documents spell it: `form-data`, `json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FormData => "form-data",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Which events a hook wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HookEvent {
+    /// Every event of its account.
+    All,
+    /// One event, in lower case as in documents, e.g. `channel_create`.
+    Named(Arc<str>),
+}
+
+impl HookEvent {
+    /// Reads the `hook` field of a document; case does not matter.
+    pub fn parse(text: &str) -> Self {
+        let lower = text.to_lowercase();
+        if lower == "all" {
+            Self::All
+        } else {
+            Self::Named(Arc::from(lower))
+        }
+    }
+
+    /// As documents spell it: `all`, `channel_create`, `object`.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::All => "all",
+            Self::Named(name) => name,
+        }
+    }
+
+    /// As the original names it inside and in its attempts: the channel events in upper case
+    /// (`CHANNEL_CREATE`), everything else as in documents.
+    pub fn internal_name(&self) -> String {
+        match self {
+            Self::Named(name) if document::CHANNEL_EVENTS.contains(&&**name) => name.to_uppercase(),
+            other => other.as_str().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for HookEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One hook, read from its document and never wrong inside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hook {
+    /// The document's id; what `x-hook-id` says.
+    pub id: HookId,
+    /// The owner; what `x-account-id` says, also when a descendant's event fires the hook.
+    pub account: AccountId,
+    /// Where to, as it was written; never empty.
+    pub uri: String,
+    /// The same parsed once; `None` when it is no absolute address, which fails like a connection.
+    pub url: Option<reqwest::Url>,
+    /// How it is asked.
+    pub verb: Verb,
+    /// Which events it wants.
+    pub event: HookEvent,
+    /// How the body is written.
+    pub format: Format,
+    /// As stored, cut to 0..=5; what it means in tries is [`Hook::total_tries`].
+    pub retries: u8,
+    /// Whether events of descendants fire it too.
+    pub include_subaccounts: bool,
+    /// Whether internal (loopback) legs fire it.
+    pub include_internal_legs: bool,
+    /// Merged into the payload; `type` and `action` in it are filters and stay at home.
+    pub custom_data: Option<Document>,
+    /// What a payload must look like; `None` when there is nothing to check.
+    pub modifiers: Option<Document>,
+    /// A disabled hook never matches.
+    pub enabled: bool,
+}
+
+impl Hook {
+    /// How many requests one event may cost at most.
+    ///
+    /// The original takes `retries` for the number of all tries, and never less than one
+    /// (`kzd_webhooks:constrain_retries/1`); profile `standard` takes the word at its meaning.
+    pub fn total_tries(&self, profile: Profile) -> u32 {
+        let retries = u32::from(self.retries);
+        match profile {
+            Profile::Kazoo => retries.clamp(1, 5),
+            Profile::Standard => retries + 1,
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! How a stored hook document becomes a [`Hook`], and what is done about documents of older times.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::{AccountId, Document, Format, Hook, HookEvent, HookId, Verb};
+
+pub use super::validation::{Events, UriRules, ValidationError, ValidationErrors, validate};
+
+/// The events that the original keeps in upper case inside and knows without any metadata document.
+pub const CHANNEL_EVENTS: [&str; 4] = [
+    "channel_create",
+    "channel_answer",
+    "channel_destroy",
+    "channel_bridge",
+];
+
+/// `retries` of a document that has none.
+pub const DEFAULT_RETRIES: u8 = 2;
+
+/// Why a document is not a hook.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadHook {
+    /// A field that a hook cannot do without is missing or empty.
+    #[error("hook document {id}: {field} is missing, it must be a text that is not empty")]
+    Missing {
+        /// The document's id, or `?`.
+        id: String,
+        /// The field's name in the document.
+        field: &'static str,
+    },
+    /// A field has a value that means nothing.
+    #[error("hook document {id}: {field} is {value}, it must be {expected}")]
+    Invalid {
+        /// The document's id, or `?`.
+        id: String,
+        /// The field's name in the document.
+        field: &'static str,
+        /// What stands there, as JSON.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+}
+
+impl Hook {
+    /// Reads a document as the original's `webhooks_util:jobj_to_rec/1` maps it.
+    ///
+    /// Departures, all where the original would crash or would make a hook that can only crash: an
+    /// unknown verb, a missing `uri` and an empty id or account are errors here; verbs are taken in any
+    /// case; a missing or unknown `format` is form-data for every verb. Whether the event is known is
+    /// not asked (`Events::knows` is): a hook for a module that is not loaded yet waits for it.
+    pub fn from_document(document: &Document) -> Result<Self, BadHook> {
+        let id = identity(document, ["_id", "ID"]);
+        let label = id.unwrap_or("?").to_owned();
+        let missing = |field| BadHook::Missing {
+            id: label.clone(),
+            field,
+        };
+        let invalid = |field, value: &Value, expected| BadHook::Invalid {
+            id: label.clone(),
+            field,
+            value: value.to_string(),
+            expected,
+        };
+
+        let hook_id = id.ok_or_else(|| missing("_id"))?;
+        let account =
+            identity(document, ["pvt_account_id", "Account-ID"]).ok_or_else(|| missing("pvt_account_id"))?;
+        let uri = match document.get("uri") {
+            None => return Err(missing("uri")),
+            Some(value) => text(value).ok_or_else(|| invalid("uri", value, "an http or https address"))?,
+        };
+        if uri.is_empty() {
+            return Err(missing("uri"));
+        }
+        let verb = match document.get("http_verb") {
+            None => Verb::Post,
+            Some(value) => text(value)
+                .and_then(|verb| Verb::parse(&verb))
+                .ok_or_else(|| invalid("http_verb", value, "get, post or put"))?,
+        };
+        let event = match document.get("hook").and_then(Value::as_str) {
+            Some(name) if !name.is_empty() => HookEvent::parse(name),
+            _ => return Err(missing("hook")),
+        };
+        Ok(Self {
+            id: HookId::from(hook_id),
+            account: AccountId::from(account),
+            url: reqwest::Url::parse(&uri).ok(),
+            uri: uri.into_owned(),
+            verb,
+            event,
+            format: format(document.get("format")),
+            retries: retries(document.get("retries")),
+            include_subaccounts: boolean(document.get("include_subaccounts")).unwrap_or(false),
+            include_internal_legs: boolean(document.get("include_internal_legs")).unwrap_or(true),
+            custom_data: object(document.get("custom_data")).cloned(),
+            modifiers: object(document.get("modifiers"))
+                .filter(|modifiers| !modifiers.is_empty())
+                .cloned(),
+            enabled: boolean(document.get("enabled")).unwrap_or(true),
+        })
+    }
+}
+
+/// Rewrites a hook of an event that no longer exists (`callflow`, `inbound_fax`, `outbound_fax`) into
+/// `notifications` hooks: the same document first, then the extra one that a fax hook splits into.
+/// Empty when there is nothing to do. `new_id` makes the extra document's id.
+///
+/// Two departures from `webhooks_util:update_hook_doc/2`. The notification's type is also written where
+/// matching looks, into `custom_data.type`; the original writes it at the top only, and the migrated hook
+/// then matches every notification, or none. And the extra document has no `_rev`, so that it can be saved.
+pub fn migrate(document: &Document, mut new_id: impl FnMut() -> String) -> Vec<Document> {
+    let Some(hook) = document.get("hook").and_then(Value::as_str) else {
+        return Vec::new();
+    };
+    match hook.to_lowercase().as_str() {
+        "callflow" => vec![notification(document, "callflow")],
+        fax @ ("inbound_fax" | "outbound_fax") => {
+            let extra_id = new_id();
+            let mut original = notification(document, fax);
+            original.insert("other_id".into(), extra_id.clone().into());
+            let mut extra = notification(document, &format!("{fax}_error"));
+            extra.shift_remove("_rev");
+            extra.insert(
+                "other_id".into(),
+                document.get("_id").cloned().unwrap_or(Value::Null),
+            );
+            extra.insert("_id".into(), extra_id.into());
+            vec![original, extra]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn notification(document: &Document, kind: &str) -> Document {
+    let mut migrated = document.clone();
+    migrated.insert("hook".into(), "notifications".into());
+    migrated.insert("type".into(), kind.into());
+    let mut custom_data = object(document.get("custom_data")).cloned().unwrap_or_default();
+    custom_data.insert("type".into(), kind.into());
+    migrated.insert("custom_data".into(), custom_data.into());
+    migrated
+}
+
+/// A value as the original's lenient getters read it: strings, numbers and words as they are written,
+/// lists as the concatenation of their parts. `None` for what has no text.
+pub(crate) fn text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Null => Some(Cow::Borrowed("null")),
+        Value::Bool(word) => Some(Cow::Borrowed(if *word { "true" } else { "false" })),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Array(parts) => {
+            let mut joined = Vec::new();
+            join(parts, &mut joined)?;
+            String::from_utf8(joined).ok().map(Cow::Owned)
+        }
+        Value::Object(_) => None,
+    }
+}
+
+fn join(parts: &[Value], joined: &mut Vec<u8>) -> Option<()> {
+    for part in parts {
+        match part {
+            Value::String(text) => joined.extend_from_slice(text.as_bytes()),
+            Value::Number(byte) => joined.push(u8::try_from(byte.as_u64()?).ok()?),
+            Value::Array(inner) => join(inner, joined)?,
+            _ => return None,
+        }
+    }
+    Some(())
+}
+
+/// `true`, `false` and the same as words; everything else is no answer.
+pub(crate) fn boolean(value: Option<&Value>) -> Option<bool> {
+    match value? {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(word) if word == "true" => Some(true),
+        Value::String(word) if word == "false" => Some(false),
+        _ => None,
+    }
+}
+
+fn object(value: Option<&Value>) -> Option<&Document> {
+    value.and_then(Value::as_object)
+}
+
+/// The first of the fields that is there decides, also when it is no id.
+fn identity<'a>(document: &'a Document, fields: [&str; 2]) -> Option<&'a str> {
+    let value = fields.iter().find_map(|field| document.get(*field))?;
+    value.as_str().filter(|id| !id.is_empty())
+}
+
+fn format(value: Option<&Value>) -> Format {
+    let json = value
+        .and_then(Value::as_str)
+        .is_some_and(|name| name.eq_ignore_ascii_case("json"));
+    if json { Format::Json } else { Format::FormData }
+}
+
+fn retries(value: Option<&Value>) -> u8 {
+    let number = match value {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(digits)) => digits
+            .trim()
+            .parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite()),
+        _ => None,
+    };
+    // Half away from zero, as Erlang rounds; the cast saturates, and the clamp keeps it in 0..=5.
+    number.map_or(DEFAULT_RETRIES, |number| number.round().clamp(0.0, 5.0) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::delivery::Profile;
+
+    fn document(value: Value) -> Document {
+        value.as_object().cloned().unwrap()
+    }
+
+    fn with(field: &str, value: Value) -> Document {
+        let mut hook = document(json!({
+            "_id": "h1", "pvt_account_id": "a1", "hook": "channel_create", "uri": "http://x/"
+        }));
+        hook.insert(field.into(), value);
+        hook
+    }
+
+    #[test]
+    fn a_minimal_document_posts_forms_and_retries_twice() {
+        let hook = Hook::from_document(&with("name", json!("n"))).unwrap();
+        assert_eq!(
+            (hook.verb, hook.format, hook.retries),
+            (Verb::Post, Format::FormData, 2)
+        );
+        assert!(hook.enabled && hook.include_internal_legs && !hook.include_subaccounts);
+        assert_eq!(hook.url.map(String::from), Some("http://x/".to_owned()));
+        assert_eq!(hook.event.internal_name(), "CHANNEL_CREATE");
+    }
+
+    #[test]
+    fn retries_are_tries_for_the_original_and_retries_for_us() {
+        for (stored, kazoo, standard) in [(0, 1, 1), (1, 1, 2), (2, 2, 3), (4, 4, 5), (9, 5, 6), (-3, 1, 1)] {
+            let hook = Hook::from_document(&with("retries", json!(stored))).unwrap();
+            assert_eq!(
+                (
+                    hook.total_tries(Profile::Kazoo),
+                    hook.total_tries(Profile::Standard)
+                ),
+                (kazoo, standard),
+                "retries {stored}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_verb_is_refused_by_name() {
+        let error = Hook::from_document(&with("http_verb", json!("delete"))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "hook document h1: http_verb is \"delete\", it must be get, post or put"
+        );
+    }
+
+    #[test]
+    fn the_word_false_disables_a_hook() {
+        assert!(
+            !Hook::from_document(&with("enabled", json!("false")))
+                .unwrap()
+                .enabled
+        );
+        assert!(
+            Hook::from_document(&with("enabled", json!("no")))
+                .unwrap()
+                .enabled
+        );
+    }
+
+    #[test]
+    fn a_fax_hook_without_custom_data_splits_into_two_that_match_their_type_only() {
+        let hook = with("hook", json!("outbound_fax"));
+        let migrated = migrate(&hook, || "new".to_owned());
+        let types: Vec<_> = migrated
+            .iter()
+            .map(|doc| doc["custom_data"]["type"].clone())
+            .collect();
+        assert_eq!(types, [json!("outbound_fax"), json!("outbound_fax_error")]);
+        assert_eq!(
+            (&migrated[0]["other_id"], &migrated[1]["_id"]),
+            (&json!("new"), &json!("new"))
+        );
+        assert_eq!(migrated[1]["other_id"], json!("h1"));
+        assert!(migrate(&migrated[0], || "again".to_owned()).is_empty());
+    }
+}
