@@ -9,6 +9,12 @@ pub mod form;
 pub mod request;
 pub mod verdict;
 pub mod schedule;
+pub mod client;
+pub mod work;
+pub mod lanes;
+pub mod queue;
+pub mod dispatch;
+pub mod retries;
 
 #[cfg(test)]
 pub(crate) mod vector_tests;

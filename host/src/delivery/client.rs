@@ -1,0 +1,172 @@
+//! Speaks HTTP to endpoints: one deadline over all of it, no redirects, bodies read to a limit.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Url};
+use time::OffsetDateTime;
+
+use super::request::Outgoing;
+use super::verdict::{Answer, retry_after};
+use crate::hooks::Verb;
+
+/// Limits of every request.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// For resolving and connecting, TLS included.
+    pub connect_timeout: Duration,
+    /// For everything, from resolution to the last byte of the body.
+    pub request_timeout: Duration,
+    /// Bytes of a response body beyond which it is read no further.
+    pub response_body_limit: usize,
+    /// Proxy for all requests; none when empty.
+    pub proxy: String,
+}
+
+/// Sends requests; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    request_timeout: Duration,
+    response_body_limit: usize,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// What it means is for `verdict`.
+    pub answer: Answer,
+    /// The same for people: `status 404`, `connection refused`.
+    pub told: String,
+}
+
+impl Client {
+    /// A client with its own pool of connections.
+    ///
+    /// # Errors
+    /// The proxy's address is not one, or TLS cannot be set up.
+    pub fn new(limits: &Limits) -> anyhow::Result<Self> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(limits.connect_timeout)
+            // An endpoint that redirects could send an account's events to an address nobody vetted.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        if !limits.proxy.is_empty() {
+            let proxy = reqwest::Proxy::all(&limits.proxy)
+                .with_context(|| format!("delivery.proxy: {:?} is not a proxy's address", limits.proxy))?;
+            builder = builder.proxy(proxy);
+        }
+        Ok(Client {
+            http: builder.build().context("setting up the HTTP client")?,
+            request_timeout: limits.request_timeout,
+            response_body_limit: limits.response_body_limit,
+        })
+    }
+
+    /// Sends one request. `url` is the request's own, parsed before, where there is one.
+    pub async fn send(&self, request: Outgoing, url: Option<Url>) -> Sent {
+        match tokio::time::timeout(self.request_timeout, self.exchange(request, url)).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                failed(format!("no complete answer within {} ms", self.request_timeout.as_millis()))
+            }
+        }
+    }
+
+    async fn exchange(&self, request: Outgoing, url: Option<Url>) -> Sent {
+        let url = match url.map_or_else(|| wire_url(&request.url), Ok) {
+            Ok(url) => url,
+            Err(error) => return failed(format!("{:?} is not an address: {error}", request.url)),
+        };
+        let headers = match header_map(&request.headers) {
+            Ok(headers) => headers,
+            Err(name) => return failed(format!("the header {name} cannot be sent")),
+        };
+        let asked = self.http.request(method(request.method), url).headers(headers).body(request.body);
+        let mut response = match asked.send().await {
+            Ok(response) => response,
+            Err(error) => return failed(chain(&error)),
+        };
+        let code = response.status().as_u16();
+        let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = wait.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
+        if let Err(error) = self.read_body(&mut response).await {
+            return failed(format!("status {code}, then {}", chain(&error)));
+        }
+        Sent { answer: Answer::Status { code, retry_after }, told: format!("status {code}") }
+    }
+
+    /// Reads the body to its end, so that the connection can be used again; past the limit the connection is
+    /// given up instead.
+    async fn read_body(&self, response: &mut reqwest::Response) -> Result<(), reqwest::Error> {
+        let mut read = 0;
+        while let Some(chunk) = response.chunk().await? {
+            read += chunk.len();
+            if read > self.response_body_limit {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(told: String) -> Sent {
+    Sent { answer: Answer::ClientError, told }
+}
+
+fn method(verb: Verb) -> Method {
+    match verb {
+        Verb::Get => Method::GET,
+        Verb::Post => Method::POST,
+        Verb::Put => Method::PUT,
+    }
+}
+
+/// A query with brackets as the original writes it: percent-encoded, which means the same to a receiver and is
+/// what URLs allow.
+fn wire_url(text: &str) -> Result<Url, url::ParseError> {
+    match text.split_once('?') {
+        Some((place, query)) if query.contains(['[', ']']) => {
+            Url::parse(&format!("{place}?{}", query.replace('[', "%5B").replace(']', "%5D")))
+        }
+        _ => Url::parse(text),
+    }
+}
+
+fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, String> {
+    let mut map = HeaderMap::with_capacity(headers.len() + 2);
+    for (name, value) in headers {
+        let parsed = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
+        let (name, value) = parsed.ok_or_else(|| name.clone())?;
+        map.insert(name, value);
+    }
+    Ok(map)
+}
+
+/// An error with its causes, without the address: that is logged beside it, and may hold a password.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::new() };
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    if text.is_empty() { "failed".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_in_a_query_are_encoded_and_those_of_an_address_are_not() {
+        let url = |text| wire_url(text).unwrap().to_string();
+        assert_eq!(url("http://[::1]:80/a?o[k]=v w"), "http://[::1]/a?o%5Bk%5D=v%20w");
+        assert_eq!(url("http://a.b/c?d=e?f=g"), "http://a.b/c?d=e?f=g");
+        assert!(wire_url("not an address").is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! Sends what is ready: bounded in total and per hook, fair among hooks; writes down what became of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::task::{self, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::client::{Client, Sent};
+use super::lanes::Lanes;
+use super::request::Stamp;
+use super::retries::{Retries, now_ms};
+use super::work::{Delivery, Next, Rules};
+use crate::hooks::table::Table;
+use crate::hooks::{Hook, HookId, Verb};
+use crate::store::{DeliveryStore, Outcome};
+
+/// Outcomes written in one go.
+const OUTCOMES: usize = 500;
+
+/// Wait before outcomes that could not be written are tried again.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Wait before a delivery whose sending crashed is tried again, in milliseconds.
+const CRASH_PAUSE_MS: i64 = 1000;
+
+/// What waits and what flies. It outlives a run of dispatch, so that a crash of it loses nothing from memory.
+#[derive(Debug)]
+pub struct Flights {
+    lanes: Lanes<HookId, Delivery>,
+    flying: FxHashMap<i64, HookId>,
+}
+
+impl Flights {
+    /// Nothing yet; `limit` requests may fly in total and `limit_per_hook` at one hook.
+    #[must_use]
+    pub fn new(limit: usize, limit_per_hook: usize) -> Self {
+        Flights { lanes: Lanes::new(limit, limit_per_hook), flying: FxHashMap::default() }
+    }
+
+    fn next_to_fly(&mut self) -> Option<Delivery> {
+        let (hook, delivery) = self.lanes.next_to_fly()?;
+        self.flying.insert(delivery.id, hook);
+        Some(delivery)
+    }
+
+    fn landed(&mut self, id: i64) {
+        if let Some(hook) = self.flying.remove(&id) {
+            self.lanes.landed(&hook);
+        }
+    }
+
+    /// How many requests are in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flying.len()
+    }
+}
+
+/// What dispatch works with.
+pub struct Dispatch {
+    /// What waits and what flies.
+    pub flights: Mutex<Flights>,
+    /// The hooks as they are now.
+    pub table: Arc<Table>,
+    /// How requests are sent.
+    pub client: Client,
+    /// How answers are judged.
+    pub rules: Rules,
+    /// Where failed ones wait.
+    pub retries: Arc<Retries>,
+    /// What became of deliveries so far.
+    pub counters: Arc<Counters>,
+    /// Where outcomes go to be written.
+    pub outcomes: mpsc::UnboundedSender<Outcome>,
+}
+
+/// What became of deliveries since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Arrived.
+    pub delivered: AtomicU64,
+    /// Failed tries that are followed by another.
+    pub retried: AtomicU64,
+    /// Given up.
+    pub dead: AtomicU64,
+}
+
+impl Dispatch {
+    /// Sends until `stop`, then lets what is in flight land. `ready` outlives this run, so that a run after
+    /// a crash goes on with what waits there.
+    ///
+    /// # Errors
+    /// Never; it ends early only when nobody can bring deliveries any more.
+    pub async fn run(
+        self: Arc<Self>,
+        ready: Arc<AsyncMutex<mpsc::UnboundedReceiver<Delivery>>>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut ready = ready.lock().await;
+        self.take_up_what_a_crash_left();
+        let mut flying: JoinSet<i64> = JoinSet::new();
+        let mut ids: FxHashMap<task::Id, i64> = FxHashMap::default();
+        let mut arrived = Vec::with_capacity(64);
+        while !stop.is_cancelled() {
+            while let Some(delivery) = self.next_to_fly() {
+                let id = delivery.id;
+                let task = flying.spawn(Arc::clone(&self).fly(delivery));
+                ids.insert(task.id(), id);
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(landed) = flying.join_next_with_id() => self.land(&landed, &mut ids),
+                count = ready.recv_many(&mut arrived, 64) => {
+                    if count == 0 {
+                        break;
+                    }
+                    let mut flights = self.flights.lock();
+                    for delivery in arrived.drain(..) {
+                        flights.lanes.push(delivery.hook.clone(), delivery);
+                    }
+                }
+            }
+        }
+        // What waits in the lanes is in the store and is taken up by the next start.
+        while let Some(landed) = flying.join_next_with_id().await {
+            self.land(&landed, &mut ids);
+        }
+        Ok(())
+    }
+
+    fn next_to_fly(&self) -> Option<Delivery> {
+        self.flights.lock().next_to_fly()
+    }
+
+    /// Requests that a crashed run had in flight may have arrived or not: they are tried again.
+    fn take_up_what_a_crash_left(&self) {
+        let mut flights = self.flights.lock();
+        for (id, hook) in std::mem::take(&mut flights.flying) {
+            flights.lanes.landed(&hook);
+            self.retries.add(id, now_ms());
+        }
+    }
+
+    fn land(&self, landed: &Result<(task::Id, i64), JoinError>, ids: &mut FxHashMap<task::Id, i64>) {
+        let task = landed.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
+        let Some(id) = ids.remove(&task) else { return };
+        self.flights.lock().landed(id);
+        if let Err(error) = landed {
+            error!(delivery = id, %error, "sending a delivery crashed, it will be tried again");
+            self.retries.add(id, now_ms() + CRASH_PAUSE_MS);
+        }
+    }
+
+    async fn fly(self: Arc<Self>, delivery: Delivery) -> i64 {
+        let hook = match &delivery.carried {
+            Some(carried) => Some(Arc::clone(carried)),
+            None => self.table.get(&delivery.hook),
+        };
+        let next = match hook {
+            None => Next::Dead("the hook was deleted".to_owned()),
+            Some(hook) if !hook.enabled => Next::Dead("the hook is disabled".to_owned()),
+            Some(hook) => self.try_once(&delivery, &hook).await,
+        };
+        self.note(&delivery, &next);
+        delivery.id
+    }
+
+    async fn try_once(&self, delivery: &Delivery, hook: &Hook) -> Next {
+        let timestamp = now_ms() / 1000;
+        let stamp = Stamp { webhook_id: &delivery.webhook_id, timestamp };
+        let request = match delivery.bodies.request(hook, Some(stamp)) {
+            Ok(request) => request,
+            Err(unsendable) => return Next::Dead(unsendable.to_string()),
+        };
+        // The hook's own address was parsed once; only a query makes another one of it.
+        let url = if request.method == Verb::Get { None } else { hook.url.clone() };
+        let sent = self.client.send(request, url).await;
+        let next = self.rules.next(hook, hook.verb, delivery.tries, &sent, rand::random());
+        tell(delivery, hook, &sent, &next);
+        next
+    }
+
+    fn note(&self, delivery: &Delivery, next: &Next) {
+        let counter = match next {
+            Next::Delivered => &self.counters.delivered,
+            Next::Retry(_) => &self.counters.retried,
+            Next::Dead(_) => &self.counters.dead,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        // The writer is gone only when the host stops; the next start repeats this delivery then.
+        drop(self.outcomes.send(next.outcome(delivery.id, delivery.tries + 1, now_ms())));
+    }
+}
+
+fn tell(delivery: &Delivery, hook: &Hook, sent: &Sent, next: &Next) {
+    let (id, attempt, told) = (delivery.id, delivery.tries + 1, sent.told.as_str());
+    match next {
+        Next::Delivered => debug!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, "delivered"),
+        Next::Retry(wait) => {
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            info!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
+        }
+        Next::Dead(reason) => {
+            warn!(delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");
+        }
+    }
+}
+
+/// Outcomes on their way to the store. They outlive a run of the writer.
+pub struct Outcomes {
+    arriving: mpsc::UnboundedReceiver<Outcome>,
+    in_hand: Vec<Outcome>,
+}
+
+impl Outcomes {
+    /// Outcomes that arrive at the receiver of this sender.
+    #[must_use]
+    pub fn new() -> (mpsc::UnboundedSender<Outcome>, Self) {
+        let (outcomes, arriving) = mpsc::unbounded_channel();
+        (outcomes, Outcomes { arriving, in_hand: Vec::with_capacity(OUTCOMES) })
+    }
+
+    /// Writes them in groups until `stop` has come and nothing waits.
+    ///
+    /// # Errors
+    /// Never; a store that fails is asked again, as long as the host runs.
+    pub async fn write(
+        &mut self,
+        store: &dyn DeliveryStore,
+        retries: &Retries,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        loop {
+            if self.in_hand.is_empty() {
+                tokio::select! {
+                    biased;
+                    count = self.arriving.recv_many(&mut self.in_hand, OUTCOMES) => {
+                        if count == 0 {
+                            return Ok(());
+                        }
+                    }
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+            while let Err(error) = store.finish(self.in_hand.clone()).await {
+                error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            // Only what is written down is tried again, so that no try is forgotten by a crash in between.
+            for outcome in self.in_hand.drain(..) {
+                if let Outcome::Retry { id, due_ms, .. } = outcome {
+                    retries.add(id, due_ms);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Makes deliveries durable and hands them to dispatch.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::warn;
+
+use super::Profile;
+use super::payload::Payload;
+use super::request::SharedBodies;
+use super::work::Delivery;
+use crate::hooks::{Document, Hook};
+use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, StoreError, StoredDelivery};
+
+/// Deliveries that may be in memory, waiting or in flight. Beyond it whoever brings more waits, the bus first.
+pub const MAX_IN_MEMORY: usize = 10_000;
+
+/// The way into delivery; cheap to clone.
+#[derive(Clone)]
+pub struct Queue {
+    store: Arc<dyn DeliveryStore>,
+    places: Arc<Semaphore>,
+    ready: mpsc::UnboundedSender<Delivery>,
+    profile: Profile,
+    cluster_id: Arc<str>,
+}
+
+/// One payload that a hook wants.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The hook.
+    pub hook: Arc<Hook>,
+    /// The document of the hook, where the event carried it.
+    pub carried: Option<Bytes>,
+    /// The payload and the bodies made of it, shared by the hooks of one firing.
+    pub bodies: Arc<SharedBodies>,
+    /// `webhook-id` of every try.
+    pub webhook_id: String,
+}
+
+impl Queue {
+    /// A queue into the receiver, which is for dispatch.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn DeliveryStore>,
+        profile: Profile,
+        cluster_id: Arc<str>,
+    ) -> (Self, mpsc::UnboundedReceiver<Delivery>) {
+        // The channel is not bounded, as the places are.
+        let (ready, dispatch) = mpsc::unbounded_channel();
+        (Queue { store, places: Arc::new(Semaphore::new(MAX_IN_MEMORY)), ready, profile, cluster_id }, dispatch)
+    }
+
+    /// A payload with the bodies that its deliveries share.
+    #[must_use]
+    pub fn bodies(&self, payload: Payload) -> Arc<SharedBodies> {
+        Arc::new(SharedBodies::new(self.profile, &*self.cluster_id, payload))
+    }
+
+    /// Returns once what one event causes is durable, or was so before (the same identity).
+    ///
+    /// # Errors
+    /// The store's; nothing was taken.
+    pub async fn accept(&self, identity: Option<&str>, wanted: Vec<Wanted>) -> Result<(), StoreError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut places = self.places_for(wanted.len()).await;
+        let deliveries = wanted.iter().map(new_delivery).collect();
+        let event = AcceptedEvent { identity: identity.map(str::to_owned), deliveries };
+        let ids = match self.store.accept(event).await? {
+            Accepted::New(ids) => ids,
+            Accepted::AlreadyKnown => return Ok(()),
+        };
+        for (id, wanted) in ids.into_iter().zip(wanted) {
+            let place = places.as_mut().and_then(|places| places.split(1));
+            let Wanted { hook, carried, bodies, webhook_id } = wanted;
+            self.dispatch(Delivery {
+                id,
+                hook: hook.id.clone(),
+                account: hook.account.clone(),
+                webhook_id,
+                bodies,
+                carried: carried.map(|_| hook),
+                tries: 0,
+                place,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes up a delivery that is durable already: left by an earlier run, or due again.
+    pub async fn resume(&self, stored: StoredDelivery) {
+        let place = self.places_for(1).await;
+        let payload = match Payload::parse(stored.payload) {
+            Ok(payload) => payload,
+            // It was a payload when it was written; the delivery stays in the store for people to see.
+            Err(error) => {
+                warn!(delivery = stored.id, hook = %stored.hook, %error, "stored payload cannot be read");
+                return;
+            }
+        };
+        let carried = stored.direct_hook.as_deref().and_then(carried_hook).map(Arc::new);
+        self.dispatch(Delivery {
+            id: stored.id,
+            hook: stored.hook,
+            account: stored.account,
+            webhook_id: stored.webhook_id,
+            bodies: self.bodies(payload),
+            carried,
+            tries: stored.tries,
+            place,
+        });
+    }
+
+    fn dispatch(&self, delivery: Delivery) {
+        // Dispatch is gone only when the host stops; the delivery is in the store for the next start.
+        drop(self.ready.send(delivery));
+    }
+
+    async fn places_for(&self, deliveries: usize) -> Option<OwnedSemaphorePermit> {
+        let places = u32::try_from(deliveries.min(MAX_IN_MEMORY)).unwrap_or(u32::MAX);
+        Arc::clone(&self.places).acquire_many_owned(places).await.ok()
+    }
+
+    /// Deliveries in memory now.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        MAX_IN_MEMORY - self.places.available_permits()
+    }
+}
+
+fn new_delivery(wanted: &Wanted) -> NewDelivery {
+    NewDelivery {
+        hook: wanted.hook.id.clone(),
+        account: wanted.hook.account.clone(),
+        webhook_id: wanted.webhook_id.clone(),
+        payload: wanted.bodies.payload().json().clone(),
+        direct_hook: wanted.carried.clone(),
+    }
+}
+
+/// Reads a hook's document that an event carried.
+#[must_use]
+pub fn carried_hook(document: &[u8]) -> Option<Hook> {
+    let document: Document = serde_json::from_slice(document).ok()?;
+    Hook::from_document(&document).ok()
+}

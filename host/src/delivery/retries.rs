@@ -1,0 +1,160 @@
+//! Deliveries that are due later: what an earlier run left behind, and what failed and may be tried again.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::queue::Queue;
+use crate::store::DeliveryStore;
+
+/// Deliveries read from the store at once.
+const PAGE: usize = 500;
+
+/// Wait before a store that failed is asked again.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// When which delivery is due. Only its id is kept in memory; the rest waits in the store.
+#[derive(Default)]
+pub struct Retries {
+    due: Mutex<BinaryHeap<Reverse<(i64, i64)>>>,
+    /// Being brought back just now; a crash in between must not forget them.
+    in_hand: Mutex<Vec<i64>>,
+    swept: AtomicBool,
+    changed: Notify,
+}
+
+impl Retries {
+    /// A delivery is due at `due_ms` (Unix milliseconds).
+    pub fn add(&self, id: i64, due_ms: i64) {
+        self.due.lock().push(Reverse((due_ms, id)));
+        self.changed.notify_one();
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.due.lock().len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn take_due(&self, now_ms: i64) -> (Vec<i64>, Option<Duration>) {
+        let mut due = self.due.lock();
+        let mut ids = Vec::new();
+        while let Some(Reverse((due_ms, id))) = due.peek().copied() {
+            if due_ms > now_ms || ids.len() == PAGE {
+                let wait = u64::try_from(due_ms - now_ms).unwrap_or(0);
+                return (ids, Some(Duration::from_millis(wait)));
+            }
+            due.pop();
+            ids.push(id);
+        }
+        (ids, None)
+    }
+
+    /// Takes up what the store holds, says that it is ready, then brings back what becomes due until `stop`.
+    ///
+    /// # Errors
+    /// Never; a store that fails is asked again.
+    pub async fn run(
+        &self,
+        store: Arc<dyn DeliveryStore>,
+        queue: Queue,
+        ready: oneshot::Sender<()>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        // The sweep only notes ids, so that readiness does not wait for endpoints.
+        if self.swept.load(Ordering::Relaxed) {
+            let in_hand = std::mem::take(&mut *self.in_hand.lock());
+            in_hand.into_iter().for_each(|id| self.add(id, now_ms()));
+        } else if let Some(count) = stop.run_until_cancelled(self.sweep(&*store)).await {
+            self.swept.store(true, Ordering::Relaxed);
+            info!(count, "deliveries of an earlier run taken up");
+        }
+        _ = ready.send(());
+        while !stop.is_cancelled() {
+            let (ids, wait) = self.take_due(now_ms());
+            if ids.is_empty() {
+                let wait = wait.unwrap_or(Duration::from_secs(3600));
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = self.changed.notified() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
+            } else {
+                self.in_hand.lock().clone_from(&ids);
+                stop.run_until_cancelled(self.bring_back(&*store, &queue, ids)).await;
+                self.in_hand.lock().clear();
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self, store: &dyn DeliveryStore) -> usize {
+        let (mut after, mut count) = (0, 0);
+        loop {
+            match store.pending(after, PAGE).await {
+                Ok(page) if page.is_empty() => return count,
+                Ok(page) => {
+                    count += page.len();
+                    after = page.last().map_or(after, |last| last.id);
+                    page.iter().for_each(|delivery| self.add(delivery.id, delivery.due_ms));
+                }
+                Err(error) => {
+                    warn!(%error, "deliveries of an earlier run cannot be read");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn bring_back(&self, store: &dyn DeliveryStore, queue: &Queue, ids: Vec<i64>) {
+        match store.load(&ids).await {
+            Ok(deliveries) => {
+                for delivery in deliveries {
+                    queue.resume(delivery).await;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "deliveries that are due cannot be read");
+                let later = now_ms() + i64::try_from(STORE_PAUSE.as_millis()).unwrap_or_default();
+                ids.into_iter().for_each(|id| self.add(id, later));
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Unix milliseconds: what is due is kept over restarts, so it goes by the wall clock.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let nanoseconds = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+    i64::try_from(nanoseconds / 1_000_000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_comes_first_and_the_rest_says_when() {
+        let retries = Retries::default();
+        retries.add(1, 500);
+        retries.add(2, 100);
+        retries.add(3, 200);
+        assert_eq!(retries.take_due(200), (vec![2, 3], Some(Duration::from_millis(300))));
+        assert_eq!(retries.take_due(500), (vec![1], None));
+        assert!(retries.is_empty());
+    }
+}

@@ -1,0 +1,129 @@
+//! A delivery on its way: what is sent where, and what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Profile;
+use super::request::SharedBodies;
+use super::schedule;
+use super::verdict::{Verdict, judge};
+use super::client::Sent;
+use crate::hooks::{AccountId, Hook, HookId, Verb};
+use crate::store::Outcome;
+
+/// One payload owed to one hook, durable already.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Its id in the store.
+    pub id: i64,
+    /// The hook.
+    pub hook: HookId,
+    /// The hook's owner.
+    pub account: AccountId,
+    /// `webhook-id` of every try.
+    pub webhook_id: String,
+    /// The payload, with the bodies that its deliveries share.
+    pub bodies: Arc<SharedBodies>,
+    /// The hook itself, where the event carried it.
+    pub carried: Option<Arc<Hook>>,
+    /// Tries made.
+    pub tries: u32,
+    /// A place among the deliveries that may be in memory.
+    pub place: Option<OwnedSemaphorePermit>,
+}
+
+/// What happens to a delivery after a try.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// It arrived.
+    Delivered,
+    /// It is tried again after this time.
+    Retry(Duration),
+    /// It is given up, for this reason.
+    Dead(String),
+}
+
+/// The rules by which a try is judged.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Whose rules.
+    pub profile: Profile,
+    /// Waits between tries, profile `standard`.
+    pub retry_schedule_ms: Vec<u64>,
+}
+
+impl Rules {
+    /// What follows from what came back from the `failed + 1`-th try. `random` is from 0 to 1.
+    #[must_use]
+    pub fn next(&self, hook: &Hook, verb: Verb, tries: u32, sent: &Sent, random: f64) -> Next {
+        let tries_made = tries + 1;
+        match judge(self.profile, verb, &sent.answer) {
+            Verdict::Delivered => Next::Delivered,
+            Verdict::Gone => Next::Dead(format!("{}: the endpoint says that it is gone", sent.told)),
+            Verdict::Final => Next::Dead(sent.told.clone()),
+            Verdict::Retry { .. } if tries_made >= hook.total_tries(self.profile) => {
+                Next::Dead(format!("{} at the last of {tries_made} tries", sent.told))
+            }
+            Verdict::Retry { retry_after } => {
+                Next::Retry(schedule::delay(self.profile, &self.retry_schedule_ms, tries_made, retry_after, random))
+            }
+        }
+    }
+}
+
+impl Next {
+    /// What the store is told. `now_ms` is in Unix milliseconds.
+    #[must_use]
+    pub fn outcome(&self, id: i64, tries: u32, now_ms: i64) -> Outcome {
+        match self {
+            Next::Delivered => Outcome::Delivered { id },
+            Next::Retry(wait) => {
+                let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+                Outcome::Retry { id, tries, due_ms: now_ms.saturating_add(wait_ms) }
+            }
+            Next::Dead(reason) => Outcome::Dead { id, tries, reason: reason.clone() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::verdict::Answer;
+    use serde_json::json;
+
+    fn hook(retries: u8) -> Hook {
+        let document = json!({"_id": "h", "pvt_account_id": "a", "uri": "http://x/", "hook": "all", "retries": retries});
+        Hook::from_document(document.as_object().unwrap()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(profile: Profile, retries: u8, tries: u32, answer: Answer, expected: &Next) {
+        let rules = Rules { profile, retry_schedule_ms: vec![1000, 5000] };
+        let sent = Sent { answer, told: "told".to_owned() };
+        assert_eq!(&rules.next(&hook(retries), Verb::Post, tries, &sent, 0.5), expected);
+    }
+
+    fn status(code: u16) -> Answer {
+        Answer::Status { code, retry_after: None }
+    }
+
+    #[test]
+    fn retries_are_tries_after_the_first_and_the_schedule_says_when() {
+        let retry = |ms| Next::Retry(Duration::from_millis(ms));
+        check(Profile::Standard, 2, 0, status(204), &Next::Delivered);
+        check(Profile::Standard, 2, 0, status(500), &retry(1000));
+        check(Profile::Standard, 2, 1, Answer::ClientError, &retry(5000));
+        check(Profile::Standard, 2, 2, status(500), &Next::Dead("told at the last of 3 tries".to_owned()));
+        check(Profile::Standard, 2, 0, status(404), &Next::Dead("told".to_owned()));
+    }
+
+    #[test]
+    fn the_original_counts_all_tries_and_repeats_only_a_missing_answer() {
+        check(Profile::Kazoo, 2, 0, Answer::ClientError, &Next::Retry(Duration::from_millis(2000)));
+        check(Profile::Kazoo, 2, 1, Answer::ClientError, &Next::Dead("told at the last of 2 tries".to_owned()));
+        check(Profile::Kazoo, 2, 0, status(500), &Next::Dead("told".to_owned()));
+    }
+}
