@@ -2,5 +2,8 @@
 //!
 //! The rooms stand in the order in which an event meets them.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod supervision;
+pub mod telemetry;

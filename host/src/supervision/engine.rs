@@ -123,7 +123,11 @@ impl Running {
                 Some(ended) = self.next_end() => ended,
             };
             if let Consequence::TooManyRestarts { child, last_error } = self.after_end(ended.0, &ended.1) {
-                error!(child, error = last_error, "child was restarted too often, stopping everything");
+                error!(
+                    child,
+                    error = last_error,
+                    "child was restarted too often, stopping everything"
+                );
                 self.stop_all().await;
                 return SupervisorExit::TooManyRestarts { child, last_error };
             }
@@ -142,7 +146,10 @@ impl Running {
             };
             if who == at && ready.try_recv().is_err() {
                 self.shared.ended(at, &end.describe());
-                return Err(StartError::Child { child: self.name(at), source: end.into_error() });
+                return Err(StartError::Child {
+                    child: self.name(at),
+                    source: end.into_error(),
+                });
             }
             if let Consequence::TooManyRestarts { child, last_error } = self.after_end(who, &end) {
                 return Err(StartError::TooManyRestarts { child, last_error });
@@ -156,7 +163,9 @@ impl Running {
     /// Starts the child's task; the receiver hears when it is ready.
     fn spawn(&mut self, at: usize) -> oneshot::Receiver<()> {
         let (said, heard) = oneshot::channel();
-        let Some(child) = self.children.get_mut(at) else { return heard };
+        let Some(child) = self.children.get_mut(at) else {
+            return heard;
+        };
         let stop = CancellationToken::new();
         let task = Watched {
             at,
@@ -171,7 +180,10 @@ impl Running {
         // The child's function is called inside the task, so that its panic is the task's too.
         let abort = self.tasks.spawn(async move {
             let (ready, readiness) = oneshot::channel();
-            let work = start(ChildContext { ready: Ready(ready), stop: child_stop });
+            let work = start(ChildContext {
+                ready: Ready(ready),
+                stop: child_stop,
+            });
             task.run(work, readiness).await
         });
         self.at_of.insert(abort.id(), at);
@@ -187,7 +199,9 @@ impl Running {
                 Ok((id, outcome)) => (id, Ok(outcome)),
                 Err(error) => (error.id(), Err(error)),
             };
-            let Some(at) = self.at_of.remove(&id) else { continue };
+            let Some(at) = self.at_of.remove(&id) else {
+                continue;
+            };
             if let Some(child) = self.children.get_mut(at) {
                 child.task = None;
             }
@@ -210,7 +224,10 @@ impl Running {
             return Consequence::GoOn;
         }
         if self.exceeds_intensity() {
-            return Consequence::TooManyRestarts { child, last_error: why };
+            return Consequence::TooManyRestarts {
+                child,
+                last_error: why,
+            };
         }
         warn!(child, error = why, "child ended, starting it anew");
         // Counted after it was spawned: whoever sees the count finds the child starting, not stopped.
@@ -224,7 +241,11 @@ impl Running {
     fn exceeds_intensity(&mut self) -> bool {
         let now = Instant::now();
         self.restarts.push_back(now);
-        while self.restarts.front().is_some_and(|first| now - *first > self.intensity.within) {
+        while self
+            .restarts
+            .front()
+            .is_some_and(|first| now - *first > self.intensity.within)
+        {
             self.restarts.pop_front();
         }
         self.restarts.len() > self.intensity.restarts
@@ -238,18 +259,29 @@ impl Running {
 
     /// Tells one child to stop and waits for its end, at most as long as its limit and the abort's.
     async fn stop_one(&mut self, at: usize) {
-        let Some(child) = self.children.get(at) else { return };
-        let Some((stop, abort)) = child.task.clone() else { return };
+        let Some(child) = self.children.get(at) else {
+            return;
+        };
+        let Some((stop, abort)) = child.task.clone() else {
+            return;
+        };
         let limit = child.spec.stop_within;
         self.shared.enter(at, Phase::Stopping);
         stop.cancel();
         if self.wait_for_end(at, Instant::now() + limit).await {
             return;
         }
-        warn!(child = self.name(at), limit_ms = limit.as_millis(), "child did not stop in time, aborting it");
+        warn!(
+            child = self.name(at),
+            limit_ms = limit.as_millis(),
+            "child did not stop in time, aborting it"
+        );
         abort.abort();
         if !self.wait_for_end(at, Instant::now() + ABORT_WITHIN).await {
-            error!(child = self.name(at), "child cannot be aborted, leaving it behind");
+            error!(
+                child = self.name(at),
+                "child cannot be aborted, leaving it behind"
+            );
             self.shared.ended(at, "left behind");
         }
     }
@@ -261,7 +293,11 @@ impl Running {
             let why = end.describe();
             match end {
                 End::Returned | End::Aborted => debug!(child = self.name(who), "child stopped"),
-                _ => warn!(child = self.name(who), error = why, "child ended badly while stopping"),
+                _ => warn!(
+                    child = self.name(who),
+                    error = why,
+                    "child ended badly while stopping"
+                ),
             }
             self.shared.ended(who, &why);
             if who == at {
@@ -272,7 +308,10 @@ impl Running {
     }
 
     fn name(&self, at: usize) -> String {
-        self.children.get(at).map(|child| child.spec.name.clone()).unwrap_or_default()
+        self.children
+            .get(at)
+            .map(|child| child.spec.name.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -295,7 +334,7 @@ impl Watched {
         loop {
             tokio::select! {
                 biased;
-                () = self.trigger.notified() => std::panic::panic_any(format!("injected into {}", self.name)),
+                () = self.trigger.notified() => drill(&self.name),
                 answer = &mut readiness, if said.is_some() => {
                     // A child that drops its sender unused simply never becomes ready.
                     let said = said.take();
@@ -316,8 +355,17 @@ impl Watched {
     }
 }
 
+#[expect(
+    clippy::panic,
+    reason = "to panic is what the drill is for; the supervisor catches it"
+)]
+fn drill(child: &str) -> ! {
+    panic!("injected into {child}")
+}
+
 /// The text of a panic.
 fn message(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
 }
