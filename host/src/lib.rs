@@ -1,8 +1,15 @@
 //! The webhook host: events off a bus, through modules, out as HTTP requests.
 //!
-//! The rooms stand in the order in which an event meets them.
+//! The rooms stand in the order in which an event meets them; the last ones are about running the process.
 
+pub mod bus;
 pub mod event;
+pub mod listener;
 pub mod module;
 pub mod hooks;
 pub mod delivery;
+pub mod store;
+pub mod cli;
+pub mod supervision;
+pub mod config;
+pub mod telemetry;

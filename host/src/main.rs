@@ -1,3 +1,27 @@
-//! The program `hookline`.
+//! The program `hookline`: command line → one function → exit code.
 
-fn main() {}
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use hookline::cli::{Cli, execute};
+
+fn main() -> ExitCode {
+    match execute(Cli::parse(), &mut std::io::stdout()) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell when stderr is closed too.
+            writeln!(std::io::stderr(), "hookline: {error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whoever read our output has seen enough (`hookline hooks | head`). A broken connection elsewhere comes
+/// with context around it and is an error.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,331 @@
+//! The command line: which words it knows, and which function each leads to.
+//!
+//! Commands that look at or change a running host are clients of its HTTP API; the others work alone.
+
+pub mod check;
+mod client;
+mod config;
+mod hooks;
+mod listing;
+mod modules;
+mod publish;
+#[cfg(test)]
+mod tests;
+pub mod try_one;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigErrors, Flag, LoadOptions, Origins};
+
+/// Webhook host: events off a bus, through hot-swappable modules, out as HTTP requests.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hookline",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the host in the foreground until SIGTERM or SIGINT
+    Run(RunArgs),
+    /// Inspect module files without running the host
+    Check(CheckArgs),
+    /// Run one event through one module and print the requests that would be sent
+    ///
+    /// Nothing is sent. Each request is one JSON object on a line of its own: hook_id, method, url, headers
+    /// (names in lower case) and body. That no request results is not an error.
+    Try(TryArgs),
+    /// Put events onto the bus of the running host
+    ///
+    /// The input is one JSON object, an array of objects, or one object a line. All of it is checked before
+    /// any of it is sent.
+    Publish(PublishArgs),
+    /// The modules of the running host
+    Modules(ModulesArgs),
+    /// The hooks of the running host
+    Hooks(HooksArgs),
+    /// Print every setting with its value and where that came from
+    Config(ConfigArgs),
+}
+
+/// `hookline run`
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// Settings (TOML); `hookline config` prints every name
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder with the compiled modules [setting: plugins_dir]
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Option<PathBuf>,
+    /// Folder of the database and of admin.token [setting: data_dir]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address and port of the HTTP API; port 0 takes a free one [setting: api.listen]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Take events from this RabbitMQ [settings: bus.kind = "amqp", bus.uri]
+    #[arg(long, value_name = "URI")]
+    pub amqp: Option<String>,
+    /// Keep documents in this CouchDB [settings: store.kind = "couchdb", store.url]
+    #[arg(long, value_name = "URL")]
+    pub couchdb: Option<String>,
+    /// Also start a receiver, an account with hooks and a stream of synthetic calls
+    #[arg(long)]
+    pub demo: bool,
+}
+
+impl RunArgs {
+    /// The settings under these flags: flags over this process's environment over the file over the defaults.
+    ///
+    /// # Errors
+    /// Every wrong setting.
+    pub fn load_config(&self) -> Result<(Config, Origins), ConfigErrors> {
+        Config::load(LoadOptions::of_process(self.config.clone(), self.flags()))
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let kind = |given: &Option<String>, kind: &str| given.as_ref().map(|_| kind.to_owned());
+        let flags = [
+            ("plugins_dir", path(&self.plugins), "--plugins"),
+            ("data_dir", path(&self.data), "--data"),
+            ("api.listen", self.listen.clone(), "--listen"),
+            ("bus.kind", kind(&self.amqp, "amqp"), "--amqp"),
+            ("bus.uri", self.amqp.clone(), "--amqp"),
+            ("store.kind", kind(&self.couchdb, "couchdb"), "--couchdb"),
+            ("store.url", self.couchdb.clone(), "--couchdb"),
+        ];
+        given(flags)
+    }
+}
+
+/// The flags that were given.
+fn given<const N: usize>(flags: [(&'static str, Option<String>, &'static str); N]) -> Vec<Flag> {
+    flags
+        .into_iter()
+        .filter_map(|(key, value, flag)| {
+            Some(Flag {
+                key,
+                value: value?,
+                flag,
+            })
+        })
+        .collect()
+}
+
+/// `hookline check`
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Module files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print JSON, one object a file
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `hookline try`
+#[derive(Debug, Clone, Args)]
+pub struct TryArgs {
+    /// The module's file
+    #[arg(long, value_name = "FILE")]
+    pub plugin: PathBuf,
+    /// The event, one JSON object; - reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub event: PathBuf,
+    /// Hook documents as they are stored, a JSON array
+    #[arg(long, value_name = "FILE")]
+    pub hooks: PathBuf,
+    /// Account documents as they are stored, a JSON array; pvt_reseller_id names an account's reseller
+    #[arg(long, value_name = "FILE")]
+    pub accounts: Option<PathBuf>,
+    /// Settings (TOML) over the defaults; the environment does not count here
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Whose rules the requests follow [setting: delivery.profile]
+    #[arg(long, value_name = "PROFILE", value_parser = ["standard", "kazoo"])]
+    pub profile: Option<String>,
+    /// What payloads carry as cluster_id [setting: kazoo.cluster_id]
+    #[arg(long, value_name = "ID")]
+    pub cluster_id: Option<String>,
+}
+
+impl TryArgs {
+    /// The settings under these flags: flags over the file over the defaults, whatever the environment says,
+    /// so that the same files give the same requests everywhere.
+    ///
+    /// # Errors
+    /// Every wrong setting.
+    pub fn load_config(&self) -> Result<Config, ConfigErrors> {
+        let flags = given([
+            ("delivery.profile", self.profile.clone(), "--profile"),
+            ("kazoo.cluster_id", self.cluster_id.clone(), "--cluster-id"),
+        ]);
+        let options = LoadOptions {
+            file: self.config.clone(),
+            flags,
+            ..LoadOptions::default()
+        };
+        Config::load(options).map(|(config, _)| config)
+    }
+}
+
+/// How to reach a running host; every command that talks to one takes these.
+#[derive(Debug, Clone, Args)]
+pub struct ClientArgs {
+    /// Address of the host's HTTP API
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "HOOKLINE_URL",
+        default_value = "http://127.0.0.1:8000"
+    )]
+    pub url: String,
+    /// Access token; without it, the one in admin.token of --data
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        env = "HOOKLINE_TOKEN",
+        hide_env_values = true
+    )]
+    pub token: Option<String>,
+    /// The host's data folder, for its admin.token
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "HOOKLINE_DATA_DIR",
+        default_value = "data"
+    )]
+    pub data: PathBuf,
+}
+
+/// `hookline publish`
+#[derive(Debug, Clone, Args)]
+pub struct PublishArgs {
+    /// Where to read events from; - or nothing: standard input
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Publish on this exchange instead of where the event's category belongs
+    #[arg(long, value_name = "X", requires = "routing_key")]
+    pub exchange: Option<String>,
+    /// The routing key on that exchange
+    #[arg(long, value_name = "K", requires = "exchange")]
+    pub routing_key: Option<String>,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline modules`
+#[derive(Debug, Clone, Args)]
+pub struct ModulesArgs {
+    /// What to do; `list` unless told.
+    #[command(subcommand)]
+    pub action: Option<ModulesAction>,
+    /// Print the host's answer as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What to do with modules.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ModulesAction {
+    /// List the loaded modules and the files that were refused (also without this word)
+    List,
+    /// Everything about one module
+    Show {
+        /// The module's id, webhooks_<hook>
+        id: String,
+    },
+}
+
+/// `hookline hooks`
+#[derive(Debug, Clone, Args)]
+pub struct HooksArgs {
+    /// What to do; `list` unless told.
+    #[command(subcommand)]
+    pub action: Option<HooksAction>,
+    /// Only the hooks of this account
+    #[arg(long, global = true, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print the hooks as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What to do with hooks.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HooksAction {
+    /// List the hooks that the host serves (also without this word)
+    List,
+}
+
+/// `hookline config`
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// Only check this file against the defaults; the environment does not count
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "json"])]
+    pub check: Option<PathBuf>,
+    /// Settings (TOML), as for `hookline run`
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How long tasks that are still busy may hold up the end of the process.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Does what the command says. Results go to `out`; the exit code is not 0 where a command has already
+/// reported each of its failures.
+///
+/// # Errors
+/// What the caller reports as one line.
+pub fn execute(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting up")?;
+    let outcome = runtime.block_on(dispatch(cli.command, out));
+    runtime.shutdown_timeout(LINGER);
+    let code = outcome?;
+    out.flush()?;
+    Ok(code)
+}
+
+async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => crate::app::run(args).await?,
+        Command::Check(args) => return check::check(&args, out),
+        Command::Try(args) => try_one::try_event(&args, out).await?,
+        Command::Publish(args) => publish::publish(&args, out).await?,
+        Command::Modules(args) => modules::modules(&args, out).await?,
+        Command::Hooks(args) => hooks::hooks(&args, out).await?,
+        Command::Config(args) => config::config(&args, out)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,179 @@
+//! How a command talks to a running host, and how its failures read: one line with the cause.
+
+use std::error::Error;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde_json::Value;
+
+use super::ClientArgs;
+use super::listing::harmless;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// A host's HTTP API with an access token.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    url: Url,
+    token: String,
+    token_from: String,
+}
+
+impl Client {
+    pub(super) fn new(args: &ClientArgs) -> anyhow::Result<Self> {
+        let url =
+            Url::parse(&args.url).with_context(|| format!("--url: {:?} is not an address", args.url))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            bail!("--url: {:?} is not an http:// or https:// address", args.url);
+        }
+        let (token, token_from) = token(args)?;
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("hookline/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_WITHIN)
+            .timeout(ANSWER_WITHIN)
+            .redirect(reqwest::redirect::Policy::none());
+        if is_local(&url) {
+            // A proxy of the environment cannot reach what this machine calls itself.
+            http = http.no_proxy();
+        }
+        let http = http.build().context("preparing the HTTP client")?;
+        Ok(Self {
+            http,
+            url,
+            token,
+            token_from,
+        })
+    }
+
+    /// The JSON that a path (one text a segment) answers.
+    pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let url = self.at(path, query)?;
+        self.ask(Method::GET, url, |request| request).await
+    }
+
+    /// Posts a body and returns the JSON answer.
+    pub(super) async fn post(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        content_type: &str,
+        body: String,
+    ) -> anyhow::Result<Value> {
+        let url = self.at(path, query)?;
+        self.ask(Method::POST, url, |request| {
+            request.header(CONTENT_TYPE, content_type).body(body)
+        })
+        .await
+    }
+
+    fn at(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
+        let mut url = self.url.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().extend(path),
+            Err(()) => bail!("--url: {} cannot have a path", self.url),
+        };
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> anyhow::Result<Value> {
+        let what = format!("{method} {}", url.path());
+        let request = fill(self.http.request(method, url)).header("X-Auth-Token", &self.token);
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let body = answer
+            .bytes()
+            .await
+            .with_context(|| format!("{what}: reading the answer"))?;
+        if !status.is_success() {
+            return Err(self.refused(&what, status, &body));
+        }
+        serde_json::from_slice(&body)
+            .with_context(|| format!("{what}: the answer is not JSON; is {} a Hookline host?", self.url))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        // The innermost cause says what happened; those around it repeat the address.
+        let mut cause: &dyn Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        anyhow!(
+            "cannot reach the host at {}: {cause}; is `hookline run` running there?",
+            self.url
+        )
+    }
+
+    fn refused(&self, what: &str, status: StatusCode, body: &[u8]) -> anyhow::Error {
+        let cause = match serde_json::from_slice::<Value>(body) {
+            Ok(envelope) => explain(&envelope),
+            Err(_) => String::from_utf8_lossy(body)
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(200)
+                .collect(),
+        };
+        let mut line = format!("{what}: {status}");
+        if !cause.is_empty() {
+            line = format!("{line}: {}", harmless(&cause));
+        }
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            line = format!("{line}; the token came from {}", self.token_from);
+        }
+        anyhow!(line)
+    }
+}
+
+/// The message of an error envelope and, where it has one, the cause in its data.
+fn explain(envelope: &Value) -> String {
+    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+    let data = envelope.get("data").unwrap_or(&Value::Null);
+    let cause = ["cause", "message"]
+        .iter()
+        .find_map(|field| text(data, field))
+        .or_else(|| match data {
+            Value::String(text) => Some(text.clone()),
+            Value::Object(fields) if !fields.is_empty() => Some(data.to_string()),
+            _ => None,
+        });
+    let mut parts: Vec<String> = text(envelope, "message").into_iter().chain(cause).collect();
+    parts.dedup();
+    parts.join(": ")
+}
+
+/// The token, and where it came from.
+fn token(args: &ClientArgs) -> anyhow::Result<(String, String)> {
+    if let Some(token) = &args.token {
+        return Ok((token.clone(), "--token or HOOKLINE_TOKEN".to_owned()));
+    }
+    let file = args.data.join("admin.token");
+    let text = std::fs::read_to_string(&file).with_context(|| {
+        format!(
+            "no access token: give --token, set HOOKLINE_TOKEN or name the host's --data; {}",
+            file.display()
+        )
+    })?;
+    Ok((text.trim().to_owned(), file.display().to_string()))
+}
+
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}

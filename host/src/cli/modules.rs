@@ -1,0 +1,91 @@
+//! `hookline modules`: what is loaded, and what was refused and why.
+
+use std::io::Write;
+
+use serde_json::Value;
+
+use super::client::Client;
+use super::listing::{cell, entries, harmless, table};
+use super::{ModulesAction, ModulesArgs};
+
+pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let client = Client::new(&args.client)?;
+    let answer = match &args.action {
+        None | Some(ModulesAction::List) => client.get(&["modules"], &[]).await?,
+        Some(ModulesAction::Show { id }) => client.get(&["modules", id], &[]).await?,
+    };
+    if args.json {
+        writeln!(out, "{answer:#}")?;
+        return Ok(());
+    }
+    match &args.action {
+        None | Some(ModulesAction::List) => list(&answer, out)?,
+        Some(ModulesAction::Show { .. }) => show(answer.get("data").unwrap_or(&answer), out)?,
+    }
+    Ok(())
+}
+
+fn list(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let modules = entries(answer, "data");
+    if modules.is_empty() {
+        writeln!(out, "no modules loaded")?;
+    } else {
+        let header = [
+            "ID",
+            "VERSION",
+            "GENERATION",
+            "STATE",
+            "BINDINGS",
+            "CALLS",
+            "FAILURES",
+            "TIME",
+        ];
+        table(out, &header, modules.iter().map(row))?;
+    }
+    for refused in entries(answer, "refused") {
+        writeln!(
+            out,
+            "refused {}: {}",
+            cell(refused, "file"),
+            cell(refused, "reason")
+        )?;
+    }
+    Ok(())
+}
+
+fn row(module: &Value) -> Vec<String> {
+    let mut row: Vec<String> = ["id", "version", "generation", "state"]
+        .iter()
+        .map(|field| cell(module, field))
+        .collect();
+    row.push(entries(module, "bindings").len().to_string());
+    row.extend(["calls", "failures"].iter().map(|field| cell(module, field)));
+    row.push(match module.get("time_spent_us").and_then(Value::as_u64) {
+        Some(us) => format!("{}.{:03} ms", us / 1000, us % 1000),
+        None => "-".to_owned(),
+    });
+    row
+}
+
+/// One field a line; lists one entry a line below their name.
+fn show(module: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let Some(fields) = module.as_object() else {
+        return writeln!(out, "{module}");
+    };
+    for (name, value) in fields {
+        match value {
+            Value::Array(items) => {
+                writeln!(out, "{}:", harmless(name))?;
+                items
+                    .iter()
+                    .try_for_each(|item| writeln!(out, "  {}", harmless(&plain(item))))?;
+            }
+            _ => writeln!(out, "{}: {}", harmless(name), cell(module, name))?,
+        }
+    }
+    Ok(())
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,420 @@
+//! What the host is told: every setting, its type, and where its value came from.
+//!
+//! `config.default.toml` holds the names, the defaults and their explanation; this file gives them types.
+//! Flags win over the environment, the environment over the file, the file over the defaults. A wrong
+//! value or an unknown name is never skipped, and all of them are reported at once.
+
+mod errors;
+mod layers;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use errors::{ConfigErrors, Problem};
+pub use layers::{Flag, LoadOptions, Origin, Origins, Setting};
+use rules::Reader;
+
+/// The defaults and the documentation of every setting.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// Every setting, checked. Field names are the names in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Folder with the compiled modules. Not checked for existence here.
+    pub plugins_dir: PathBuf,
+    /// Folder of the database and of `admin.token`.
+    pub data_dir: PathBuf,
+    /// `[api]`
+    pub api: Api,
+    /// `[bus]`
+    pub bus: Bus,
+    /// `[store]`
+    pub store: Store,
+    /// `[delivery]`
+    pub delivery: Delivery,
+    /// `[disabler]`
+    pub disabler: Disabler,
+    /// `[modules]`
+    pub modules: Modules,
+    /// `[kazoo]`
+    pub kazoo: Kazoo,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[api]`: the HTTP interface.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Api {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Largest single event, bytes.
+    pub max_event_bytes: usize,
+    /// Largest request body, bytes.
+    pub max_request_bytes: usize,
+}
+
+/// Where events come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusKind {
+    /// Posted to the API.
+    Embedded,
+    /// From RabbitMQ.
+    Amqp,
+}
+
+/// How RabbitMQ keeps our queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueType {
+    /// Replicated.
+    Quorum,
+    /// On one node.
+    Classic,
+}
+
+impl QueueType {
+    /// The value of the queue's `x-queue-type` argument.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quorum => "quorum",
+            Self::Classic => "classic",
+        }
+    }
+}
+
+/// `[bus]`: where events come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bus {
+    /// Which bus.
+    pub kind: BusKind,
+    /// The broker; an `amqp://` or `amqps://` address.
+    pub uri: String,
+    /// Name of our durable queue.
+    pub queue: String,
+    /// How the broker keeps it.
+    pub queue_type: QueueType,
+    /// Messages handed out before the broker waits for acknowledgements.
+    pub prefetch: u16,
+}
+
+/// Where documents live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// The embedded database. The only kind that this version accepts.
+    Sqlite,
+}
+
+/// When a commit counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Synchronous {
+    /// It survives a power cut.
+    Full,
+    /// It survives a crash of the program.
+    Normal,
+}
+
+/// `[store]`: where documents live.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Store {
+    /// Which store.
+    pub kind: StoreKind,
+    /// Its address, for a store that is a server.
+    pub url: Option<String>,
+    /// The account that owns the installation; `None`: the oldest one.
+    pub master_account_id: Option<String>,
+    /// When a commit counts as done.
+    pub synchronous: Synchronous,
+}
+
+/// Whose rules a delivery follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryProfile {
+    /// Hookline's own, with Standard Webhooks headers.
+    Standard,
+    /// The original's observable behaviour.
+    Kazoo,
+}
+
+/// `[delivery]`: how requests go out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// Whose rules apply.
+    pub profile: DeliveryProfile,
+    /// Milliseconds for a connection.
+    pub connect_timeout_ms: u64,
+    /// Milliseconds for the whole request.
+    pub request_timeout_ms: u64,
+    /// Milliseconds before each further try; never empty.
+    pub retry_schedule_ms: Vec<u64>,
+    /// Requests under way at once.
+    pub max_in_flight: usize,
+    /// Requests under way at once for one hook.
+    pub max_in_flight_per_hook: usize,
+    /// Networks that the target guard lets through.
+    pub allow_targets: Vec<IpNet>,
+    /// Whether successes leave an attempt document too.
+    pub log_successful_attempts: bool,
+    /// Bytes of an answer's body that are read.
+    pub response_body_limit: usize,
+    /// Proxy for every delivery.
+    pub proxy: Option<url::Url>,
+}
+
+impl Delivery {
+    /// The limit for a connection.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    /// The limit for a whole request.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+}
+
+/// `[disabler]`: when a failing hook is switched off.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disabler {
+    /// Failures within the window that switch a hook off.
+    pub attempt_failure_count: u32,
+    /// The window, milliseconds.
+    pub attempt_failure_expiry_ms: u64,
+    /// Never switch a hook off.
+    pub disable_disabler: bool,
+}
+
+/// `[modules]`: what may be loaded and how it is called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Modules {
+    /// Whether the folder is watched.
+    pub hot_reload: bool,
+    /// Lower-case hexadecimal digests of the files that may be loaded; empty: any.
+    pub allow_sha256: Vec<String>,
+    /// Milliseconds after which a call is given up.
+    pub call_timeout_ms: u64,
+}
+
+impl Modules {
+    /// The limit for one call of a module.
+    pub fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.call_timeout_ms)
+    }
+}
+
+/// `[kazoo]`: what KAZOO keeps in its system configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kazoo {
+    /// Channel variables that no payload carries.
+    pub reserved_ccv_keys: Vec<String>,
+    /// Document types of `object` hooks.
+    pub object_types: Vec<String>,
+    /// What payloads carry as `cluster_id`; `None`: made at the first start.
+    pub cluster_id: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`: what is logged and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// A level, or directives of `tracing_subscriber::EnvFilter`.
+    pub level: String,
+}
+
+impl Config {
+    /// Merges the layers and checks every setting.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once: unknown names, wrong types, values out of range, a file that
+    /// cannot be read or is not TOML.
+    pub fn load(options: LoadOptions) -> Result<(Self, Origins), ConfigErrors> {
+        let (origins, mut problems) = layers::merge(&options);
+        let mut reader = Reader::new(&origins);
+        let config = read(&mut reader);
+        problems.extend(reader.into_problems());
+        match config {
+            Some(config) if problems.is_empty() => Ok((config, origins)),
+            _ => Err(ConfigErrors::new(problems)),
+        }
+    }
+
+    /// The defaults alone.
+    ///
+    /// # Errors
+    /// None that a user can cause: the defaults are part of the program and a test loads them.
+    pub fn defaults() -> Result<Self, ConfigErrors> {
+        Self::load(LoadOptions::default()).map(|(config, _)| config)
+    }
+
+    /// A TOML text over the defaults, without environment or flags; `name` is how problems call it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml(text: &str, name: &str) -> Result<Self, ConfigErrors> {
+        let options = LoadOptions {
+            text: Some((name.to_owned(), text.to_owned())),
+            ..LoadOptions::default()
+        };
+        Self::load(options).map(|(config, _)| config)
+    }
+}
+
+/// Reads every setting before it gives up on any, so that no problem hides another.
+fn read(reader: &mut Reader<'_>) -> Option<Config> {
+    let plugins_dir = reader.read("plugins_dir", rules::folder);
+    let data_dir = reader.read("data_dir", rules::folder);
+    let api = read_api(reader);
+    let bus = read_bus(reader);
+    let store = read_store(reader);
+    let delivery = read_delivery(reader);
+    let disabler = read_disabler(reader);
+    let modules = read_modules(reader);
+    let kazoo = read_kazoo(reader);
+    let log = read_log(reader);
+    Some(Config {
+        plugins_dir: plugins_dir?,
+        data_dir: data_dir?,
+        api: api?,
+        bus: bus?,
+        store: store?,
+        delivery: delivery?,
+        disabler: disabler?,
+        modules: modules?,
+        kazoo: kazoo?,
+        log: log?,
+    })
+}
+
+fn read_api(reader: &mut Reader<'_>) -> Option<Api> {
+    let listen = reader.read("api.listen", rules::socket);
+    let max_event_bytes = reader.read("api.max_event_bytes", |v| rules::size(v, 1));
+    let max_request_bytes = reader.read("api.max_request_bytes", |v| rules::size(v, 1));
+    Some(Api {
+        listen: listen?,
+        max_event_bytes: max_event_bytes?,
+        max_request_bytes: max_request_bytes?,
+    })
+}
+
+fn read_bus(reader: &mut Reader<'_>) -> Option<Bus> {
+    let kinds = [("embedded", BusKind::Embedded), ("amqp", BusKind::Amqp)];
+    let kind = reader.read("bus.kind", |v| rules::one_of(v, &kinds));
+    let uri = reader.read("bus.uri", rules::broker);
+    let queue = reader.read("bus.queue", |v| rules::text(v, 255));
+    let types = [("quorum", QueueType::Quorum), ("classic", QueueType::Classic)];
+    let queue_type = reader.read("bus.queue_type", |v| rules::one_of(v, &types));
+    let prefetch = reader.read("bus.prefetch", |v| rules::number(v, 1, u16::MAX));
+    Some(Bus {
+        kind: kind?,
+        uri: uri?,
+        queue: queue?,
+        queue_type: queue_type?,
+        prefetch: prefetch?,
+    })
+}
+
+fn read_store(reader: &mut Reader<'_>) -> Option<Store> {
+    let kind = reader.read("store.kind", rules::store_kind);
+    let url = reader.read("store.url", |v| {
+        rules::web_address(v).map(|url| url.map(String::from))
+    });
+    let master_account_id = reader.read("store.master_account_id", rules::optional_text);
+    let levels = [("full", Synchronous::Full), ("normal", Synchronous::Normal)];
+    let synchronous = reader.read("store.synchronous", |v| rules::one_of(v, &levels));
+    Some(Store {
+        kind: kind?,
+        url: url?,
+        master_account_id: master_account_id?,
+        synchronous: synchronous?,
+    })
+}
+
+fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
+    let profiles = [
+        ("standard", DeliveryProfile::Standard),
+        ("kazoo", DeliveryProfile::Kazoo),
+    ];
+    let profile = reader.read("delivery.profile", |v| rules::one_of(v, &profiles));
+    let connect_timeout_ms = reader.read("delivery.connect_timeout_ms", rules::milliseconds);
+    let request_timeout_ms = reader.read("delivery.request_timeout_ms", rules::milliseconds);
+    let retry_schedule_ms = reader.read("delivery.retry_schedule_ms", rules::schedule);
+    let max_in_flight = reader.read("delivery.max_in_flight", |v| rules::number(v, 1, 65_536_usize));
+    let per_hook = reader.read("delivery.max_in_flight_per_hook", |v| {
+        rules::number(v, 1, 65_536_usize)
+    });
+    let allow_targets = reader.read("delivery.allow_targets", rules::networks);
+    let log_successful_attempts = reader.read("delivery.log_successful_attempts", rules::truth);
+    let response_body_limit = reader.read("delivery.response_body_limit", |v| rules::size(v, 0));
+    let proxy = reader.read("delivery.proxy", rules::web_address);
+    Some(Delivery {
+        profile: profile?,
+        connect_timeout_ms: connect_timeout_ms?,
+        request_timeout_ms: request_timeout_ms?,
+        retry_schedule_ms: retry_schedule_ms?,
+        max_in_flight: max_in_flight?,
+        max_in_flight_per_hook: per_hook?,
+        allow_targets: allow_targets?,
+        log_successful_attempts: log_successful_attempts?,
+        response_body_limit: response_body_limit?,
+        proxy: proxy?,
+    })
+}
+
+fn read_disabler(reader: &mut Reader<'_>) -> Option<Disabler> {
+    let attempt_failure_count = reader.read("disabler.attempt_failure_count", |v| {
+        rules::number(v, 1, u32::MAX)
+    });
+    let attempt_failure_expiry_ms = reader.read("disabler.attempt_failure_expiry_ms", rules::milliseconds);
+    let disable_disabler = reader.read("disabler.disable_disabler", rules::truth);
+    Some(Disabler {
+        attempt_failure_count: attempt_failure_count?,
+        attempt_failure_expiry_ms: attempt_failure_expiry_ms?,
+        disable_disabler: disable_disabler?,
+    })
+}
+
+fn read_modules(reader: &mut Reader<'_>) -> Option<Modules> {
+    let hot_reload = reader.read("modules.hot_reload", rules::truth);
+    let allow_sha256 = reader.read("modules.allow_sha256", rules::digests);
+    let call_timeout_ms = reader.read("modules.call_timeout_ms", rules::milliseconds);
+    Some(Modules {
+        hot_reload: hot_reload?,
+        allow_sha256: allow_sha256?,
+        call_timeout_ms: call_timeout_ms?,
+    })
+}
+
+fn read_kazoo(reader: &mut Reader<'_>) -> Option<Kazoo> {
+    let reserved_ccv_keys = reader.read("kazoo.reserved_ccv_keys", rules::texts);
+    let object_types = reader.read("kazoo.object_types", rules::texts);
+    let cluster_id = reader.read("kazoo.cluster_id", rules::optional_text);
+    Some(Kazoo {
+        reserved_ccv_keys: reserved_ccv_keys?,
+        object_types: object_types?,
+        cluster_id: cluster_id?,
+    })
+}
+
+fn read_log(reader: &mut Reader<'_>) -> Option<Log> {
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = reader.read("log.format", |v| rules::one_of(v, &formats));
+    let level = reader.read("log.level", rules::log_level);
+    Some(Log {
+        format: format?,
+        level: level?,
+    })
+}

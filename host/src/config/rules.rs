@@ -1,0 +1,241 @@
+//! What a right value is: one pure rule per kind of setting.
+//!
+//! A rule answers the parsed value, or why it is wrong and what would be right.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use config::{Value, ValueKind};
+use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::StoreKind;
+use super::errors::Problem;
+use super::layers::Origins;
+
+/// Why a value is wrong; what would be right.
+type Wrong = String;
+
+/// Applies rules and gathers what they find.
+pub(super) struct Reader<'a> {
+    origins: &'a Origins,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(origins: &'a Origins) -> Self {
+        Self {
+            origins,
+            problems: Vec::new(),
+        }
+    }
+
+    /// The setting's value; `None` after noting why there is none.
+    pub(super) fn read<T>(
+        &mut self,
+        key: &str,
+        rule: impl FnOnce(&ValueKind) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        let Some(setting) = self.origins.get(key) else {
+            self.problems.push(Problem::unreadable(key, "has no default"));
+            return None;
+        };
+        match rule(&setting.kind) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.problems
+                    .push(Problem::wrong(key, &setting.kind, &setting.origin, &why));
+                None
+            }
+        }
+    }
+
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+}
+
+fn string(kind: &ValueKind) -> Result<&str, Wrong> {
+    match kind {
+        ValueKind::String(text) => Ok(text),
+        _ => Err("is not text; write it in quotes".to_owned()),
+    }
+}
+
+fn array(kind: &ValueKind) -> Result<&[Value], Wrong> {
+    match kind {
+        ValueKind::Array(items) => Ok(items),
+        _ => Err("is not a list; write it in brackets, [..]".to_owned()),
+    }
+}
+
+/// A whole number from `least` to `most`.
+pub(super) fn number<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
+    kind: &ValueKind,
+    least: T,
+    most: T,
+) -> Result<T, Wrong> {
+    let right = format!("write a whole number from {least} to {most}");
+    let ValueKind::I64(number) = kind else {
+        return Err(format!("is not a whole number; {right}"));
+    };
+    match T::try_from(*number) {
+        Ok(number) if number >= least && number <= most => Ok(number),
+        _ => Err(format!("is out of range; {right}")),
+    }
+}
+
+/// Bytes; at most 1 GiB, since all of it may be in memory at once.
+pub(super) fn size(kind: &ValueKind, least: usize) -> Result<usize, Wrong> {
+    number(kind, least, 1 << 30)
+}
+
+/// A duration in milliseconds, from one to a year.
+pub(super) fn milliseconds(kind: &ValueKind) -> Result<u64, Wrong> {
+    number(kind, 1, 31_536_000_000).map_err(|why| format!("{why} (milliseconds)"))
+}
+
+pub(super) fn schedule(kind: &ValueKind) -> Result<Vec<u64>, Wrong> {
+    let waits = array(kind)?;
+    if waits.is_empty() {
+        return Err("is empty; write at least one wait in milliseconds".to_owned());
+    }
+    waits.iter().map(|wait| each(wait, milliseconds)).collect()
+}
+
+/// `true` or `false`.
+pub(super) fn truth(kind: &ValueKind) -> Result<bool, Wrong> {
+    match kind {
+        ValueKind::Boolean(truth) => Ok(*truth),
+        _ => Err("is neither true nor false; write one of them, without quotes".to_owned()),
+    }
+}
+
+/// One of a few words.
+pub(super) fn one_of<T: Copy>(kind: &ValueKind, words: &[(&str, T)]) -> Result<T, Wrong> {
+    let found = string(kind)
+        .ok()
+        .and_then(|text| words.iter().find(|(word, _)| *word == text));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        format!("is not one of the choices; write {}", words.join(" or "))
+    })
+}
+
+/// The store's kind; the one that is planned is known and refused.
+pub(super) fn store_kind(kind: &ValueKind) -> Result<StoreKind, Wrong> {
+    match string(kind) {
+        Ok("couchdb") => Err("is not in this version yet; write \"sqlite\"".to_owned()),
+        _ => one_of(kind, &[("sqlite", StoreKind::Sqlite)]),
+    }
+}
+
+/// Text of 1 to `most` bytes.
+pub(super) fn text(kind: &ValueKind, most: usize) -> Result<String, Wrong> {
+    match string(kind)? {
+        "" => Err("is empty; write a name".to_owned()),
+        long if long.len() > most => Err(format!("is too long; write at most {most} bytes")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// Text, where the empty one means that nothing is set.
+pub(super) fn optional_text(kind: &ValueKind) -> Result<Option<String>, Wrong> {
+    string(kind).map(|text| (!text.is_empty()).then(|| text.to_owned()))
+}
+
+/// A list of texts.
+pub(super) fn texts(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
+    array(kind)?
+        .iter()
+        .map(|item| each(item, |kind| string(kind).map(str::to_owned)))
+        .collect()
+}
+
+/// The path of a folder.
+pub(super) fn folder(kind: &ValueKind) -> Result<PathBuf, Wrong> {
+    match string(kind)? {
+        "" => Err("is empty; write the path of a folder".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    }
+}
+
+/// An address and a port.
+pub(super) fn socket(kind: &ValueKind) -> Result<SocketAddr, Wrong> {
+    let right = "write one such as 127.0.0.1:8000 or [::]:8000";
+    string(kind)?
+        .parse()
+        .map_err(|_| format!("is not an IP address with a port; {right}"))
+}
+
+/// The address of an AMQP broker.
+pub(super) fn broker(kind: &ValueKind) -> Result<String, Wrong> {
+    let right = "write one such as amqp://user:password@host:5672/%2f";
+    let text = string(kind)?;
+    let url = Url::parse(text).map_err(|why| format!("is not an address ({why}); {right}"))?;
+    match url.scheme() {
+        "amqp" | "amqps" if url.has_host() => Ok(text.to_owned()),
+        "amqp" | "amqps" => Err(format!("names no host; {right}")),
+        _ => Err(format!("is not an amqp:// or amqps:// address; {right}")),
+    }
+}
+
+/// An `http://` or `https://` address, or nothing.
+pub(super) fn web_address(kind: &ValueKind) -> Result<Option<Url>, Wrong> {
+    let text = string(kind)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let right = "write one such as http://host:3128, or nothing";
+    let url = Url::parse(text).map_err(|why| format!("is not an address ({why}); {right}"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(Some(url)),
+        _ => Err(format!("is not an http:// or https:// address; {right}")),
+    }
+}
+
+/// Networks, or single addresses.
+pub(super) fn networks(kind: &ValueKind) -> Result<Vec<IpNet>, Wrong> {
+    let network = |kind: &ValueKind| {
+        let text = string(kind)?;
+        let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+        text.parse().ok().or_else(address).ok_or_else(|| {
+            "is not a network; write one such as \"10.0.0.0/8\", \"fd00::/8\" or \"192.0.2.7\"".to_owned()
+        })
+    };
+    array(kind)?.iter().map(|item| each(item, network)).collect()
+}
+
+/// SHA-256 digests, in lower case.
+pub(super) fn digests(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
+    let digest = |kind: &ValueKind| {
+        let text = string(kind)?;
+        match text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => Ok(text.to_ascii_lowercase()),
+            false => Err("is not a SHA-256 digest; write 64 hexadecimal digits".to_owned()),
+        }
+    };
+    array(kind)?.iter().map(|item| each(item, digest)).collect()
+}
+
+/// A level or directives. A single unknown word would be taken for the name of a target that logs
+/// everything, so it is refused here.
+pub(super) fn log_level(kind: &ValueKind) -> Result<String, Wrong> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let text = string(kind)?;
+    let level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let right = "write error, warn, info, debug, trace or off, or directives such as \"info,hookline=debug\"";
+    let known = text
+        .split(',')
+        .all(|part| part.contains('=') || level(part.trim()));
+    if !known || EnvFilter::try_new(text).is_err() {
+        return Err(format!("is not a level; {right}"));
+    }
+    Ok(text.to_owned())
+}
+
+/// One item of a list: what is wrong with it names it.
+fn each<T>(item: &Value, rule: impl FnOnce(&ValueKind) -> Result<T, Wrong>) -> Result<T, Wrong> {
+    rule(&item.kind).map_err(|why| format!("holds {}, which {why}", super::errors::shown("", &item.kind)))
+}

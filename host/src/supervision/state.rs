@@ -1,0 +1,123 @@
+//! What can be seen of a supervisor's children while they run, and the drill that makes one panic.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
+
+/// Where a child is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Its turn has not come.
+    Waiting,
+    /// Started, not ready yet.
+    Starting,
+    /// It said that it is ready.
+    Running,
+    /// It was told to stop.
+    Stopping,
+    /// It ended and is not started anew.
+    Stopped,
+}
+
+/// One child as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChildState {
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: Phase,
+    /// How often it was started anew.
+    pub restarts: u64,
+    /// Why it ended the last time: its error, or the message of its panic.
+    pub last_exit: Option<String>,
+}
+
+/// Looks at a running supervisor; cheap to clone, outlives it.
+#[derive(Debug, Clone)]
+pub struct SupervisorHandle {
+    shared: Arc<Shared>,
+}
+
+impl SupervisorHandle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Every child, in the order of their start.
+    pub fn children(&self) -> Vec<ChildState> {
+        self.shared.children.lock().clone()
+    }
+
+    /// How many restarts there were so far; changes with each.
+    pub fn restarts(&self) -> watch::Receiver<u64> {
+        self.shared.restarts.subscribe()
+    }
+
+    /// Makes a child panic at its next step, as a bug in it would: for tests and for drills on a running
+    /// host. A child that is just being restarted panics as soon as it runs again. False: no such child.
+    pub fn inject_panic(&self, name: &str) -> bool {
+        let at = self
+            .shared
+            .children
+            .lock()
+            .iter()
+            .position(|child| child.name == name);
+        let trigger = at.and_then(|at| self.shared.triggers.get(at));
+        trigger.inspect(|trigger| trigger.notify_one()).is_some()
+    }
+}
+
+/// What the engine writes and the handles read.
+#[derive(Debug)]
+pub(super) struct Shared {
+    children: Mutex<Vec<ChildState>>,
+    triggers: Vec<Arc<Notify>>,
+    restarts: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Arc<Self> {
+        let state = |name: &str| ChildState {
+            name: name.to_owned(),
+            state: Phase::Waiting,
+            restarts: 0,
+            last_exit: None,
+        };
+        let children: Vec<ChildState> = names.map(state).collect();
+        let triggers = children.iter().map(|_| Arc::new(Notify::new())).collect();
+        Arc::new(Self {
+            children: Mutex::new(children),
+            triggers,
+            restarts: watch::Sender::new(0),
+        })
+    }
+
+    pub(super) fn trigger(&self, at: usize) -> Arc<Notify> {
+        self.triggers.get(at).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn enter(&self, at: usize, phase: Phase) {
+        self.change(at, |child| child.state = phase);
+    }
+
+    pub(super) fn ended(&self, at: usize, why: &str) {
+        self.change(at, |child| {
+            child.state = Phase::Stopped;
+            child.last_exit = Some(why.to_owned());
+        });
+    }
+
+    pub(super) fn restarted(&self, at: usize) {
+        self.change(at, |child| child.restarts += 1);
+        self.restarts.send_modify(|count| *count += 1);
+    }
+
+    fn change(&self, at: usize, change: impl FnOnce(&mut ChildState)) {
+        if let Some(child) = self.children.lock().get_mut(at) {
+            change(child);
+        }
+    }
+}
