@@ -11,6 +11,7 @@ use crate::hooks::matching::Filter;
 pub mod inspect;
 pub mod generation;
 pub mod services;
+pub mod settings;
 pub mod registry;
 pub mod folder;
 pub mod metadata;

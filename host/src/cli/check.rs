@@ -1,14 +1,88 @@
 //! `hookline check`: what module files are, without running the host.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
 
 use super::CheckArgs;
+use crate::config::Config;
+use crate::hooks::accounts::Accounts;
+use crate::module::folder::Loading;
+use crate::module::generation::Generation;
+use crate::module::inspect::Inspected;
+use crate::module::services::Lendable;
+use crate::module::settings::settings_for_modules;
 
 /// Prints what each file is; a failing exit code when one of them would be refused.
 ///
 /// # Errors
 /// Output that cannot be written.
-pub fn check(_args: &CheckArgs, _out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("check: not wired yet")
+pub async fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let config = Config::defaults()?;
+    let copies = tempfile::tempdir().context("making a folder for copies of the modules")?;
+    let loading = Loading {
+        copies: copies.path().to_owned(),
+        lendable: Lendable {
+            settings: Arc::new(settings_for_modules(&config)),
+            accounts: Arc::new(Accounts::new()),
+        },
+        allow_sha256: Vec::new(),
+    };
+    let mut code = ExitCode::SUCCESS;
+    for (number, file) in (1..).zip(&args.files) {
+        match loading.load(file, number).await {
+            Ok((generation, inspected)) => {
+                let description = describe(file, &generation, &inspected);
+                if args.json {
+                    writeln!(out, "{description}")?;
+                } else {
+                    print(&description, out)?;
+                }
+            }
+            Err(refusal) => {
+                writeln!(std::io::stderr(), "{} {refusal}", file.display())?;
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn describe(file: &Path, generation: &Generation, inspected: &Inspected) -> Value {
+    let manifest = &inspected.manifest;
+    json!({
+        "file": file,
+        "id": manifest.id,
+        "version": manifest.version,
+        "abi": format!("{}.{}", manifest.api.0, manifest.api.1),
+        "rustc": manifest.rustc,
+        "sha256": inspected.sha256,
+        "metadata": generation.metadata,
+        "bindings": generation.wants.bindings,
+        "responders": generation.wants.responders,
+    })
+}
+
+fn print(description: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let line = |key: &str| text(&description[key]);
+    writeln!(out, "{} {} (ABI {}, {})", line("id"), line("version"), line("abi"), line("rustc"))?;
+    writeln!(out, "  file        {}", line("file"))?;
+    writeln!(out, "  sha256      {}", line("sha256"))?;
+    let metadata = &description["metadata"];
+    writeln!(out, "  metadata    {}: {}", text(&metadata["name"]), text(&metadata["description"]))?;
+    if let Some(modifiers) = metadata["modifiers"].as_object() {
+        writeln!(out, "  modifiers   {}", modifiers.keys().cloned().collect::<Vec<_>>().join(", "))?;
+    }
+    for binding in description["bindings"].as_array().into_iter().flatten() {
+        writeln!(out, "  binding     {} {}", text(&binding["exchange"]), text(&binding["routing_key"]))?;
+    }
+    for responder in description["responders"].as_array().into_iter().flatten() {
+        writeln!(out, "  responder   {} {}", text(&responder["category"]), text(&responder["name"]))?;
+    }
+    Ok(())
 }

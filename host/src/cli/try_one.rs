@@ -1,13 +1,149 @@
 //! `hookline try`: one event through one module, without any network.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+use serde_json::{Map, Value, json};
 
 use super::TryArgs;
+use crate::config::{Config, DeliveryProfile};
+use crate::delivery::Profile;
+use crate::delivery::queue::carried_hook;
+use crate::delivery::request::{Outgoing, SharedBodies, Stamp};
+use crate::event::Event;
+use crate::hooks::accounts::{Account, Accounts};
+use crate::hooks::matching::{Candidate, matching};
+use crate::hooks::table::Table;
+use crate::hooks::{Document, Hook};
+use crate::listener::shared::webhook_id;
+use crate::module::folder::Loading;
+use crate::module::services::Lendable;
+use crate::module::settings::settings_for_modules;
+use crate::module::{Firing, Target};
 
 /// Prints each request that would be sent, one JSON object a line.
 ///
 /// # Errors
 /// A file that cannot be read, or an event, hook or module that cannot be used.
-pub async fn try_event(_args: &TryArgs, _out: &mut dyn Write) -> anyhow::Result<()> {
-    anyhow::bail!("try: not wired yet")
+pub async fn try_event(args: &TryArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let config = args.load_config()?;
+    let accounts = Arc::new(Accounts::new());
+    if let Some(file) = &args.accounts {
+        read_accounts(file, &accounts)?;
+    }
+    let table = Table::new();
+    read_hooks(&args.hooks, &table)?;
+    let event = read_event(&args.event)?;
+
+    let copies = tempfile::tempdir().context("making a folder for a copy of the module")?;
+    let loading = Loading {
+        copies: copies.path().to_owned(),
+        lendable: Lendable {
+            settings: Arc::new(settings_for_modules(&config)),
+            accounts: Arc::clone(&accounts),
+        },
+        allow_sha256: Vec::new(),
+    };
+    let loaded = loading.load(&args.plugin, 1).await;
+    let (generation, _) = loaded.map_err(|refusal| anyhow!("{} {refusal}", args.plugin.display()))?;
+    let module = generation.module.clone();
+    let handled = tokio::task::spawn_blocking(move || generation.handle(&event).map(|fired| (event, fired)));
+    let (event, firings) = handled.await?.map_err(|error| anyhow!("{module} on this event: {error}"))?;
+
+    for (nth, firing) in firings.into_iter().enumerate() {
+        let place = format!("{module}/{nth}");
+        print_firing(firing, &event, &place, &table, &accounts, &config, out)?;
+    }
+    Ok(())
+}
+
+fn print_firing(
+    Firing { target, payload }: Firing,
+    event: &Event,
+    place: &str,
+    table: &Table,
+    accounts: &Accounts,
+    config: &Config,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let hooks: Vec<Arc<Hook>> = match &target {
+        Target::Hooks { event: hook_event, account, internal_leg, filters } => {
+            let candidate = Candidate { hook_event, account, internal_leg: *internal_leg, filters };
+            matching(table, accounts, &candidate, &payload)
+        }
+        Target::Carried(document) => {
+            vec![Arc::new(carried_hook(document).context("the hook that the event carries is not one")?)]
+        }
+    };
+    let profile = match config.delivery.profile {
+        DeliveryProfile::Standard => Profile::Standard,
+        DeliveryProfile::Kazoo => Profile::Kazoo,
+    };
+    let bodies = SharedBodies::new(profile, config.kazoo.cluster_id.clone().unwrap_or_default(), payload);
+    for hook in hooks {
+        let id = webhook_id(event.identity(), place, hook.id.as_str());
+        let timestamp = time::OffsetDateTime::now_utc().unix_timestamp();
+        let request = bodies.request(&hook, Some(Stamp { webhook_id: &id, timestamp }))?;
+        writeln!(out, "{}", printed(&hook, &request)?)?;
+    }
+    Ok(())
+}
+
+fn printed(hook: &Hook, request: &Outgoing) -> anyhow::Result<Value> {
+    let headers: Map<String, Value> =
+        request.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    let body = std::str::from_utf8(&request.body).context("the body is not text")?;
+    Ok(json!({
+        "hook_id": hook.id.as_str(),
+        "method": request.method.method(),
+        "url": request.url,
+        "headers": headers,
+        "body": body,
+    }))
+}
+
+fn read_event(file: &Path) -> anyhow::Result<Event> {
+    let text = if file == Path::new("-") {
+        let mut text = Vec::new();
+        std::io::stdin().read_to_end(&mut text).context("reading the event from standard input")?;
+        text
+    } else {
+        std::fs::read(file).with_context(|| format!("reading {}", file.display()))?
+    };
+    Event::parse(text.into()).map_err(|error| anyhow!("{}: the event {error}", file.display()))
+}
+
+fn read_accounts(file: &Path, accounts: &Accounts) -> anyhow::Result<()> {
+    for (n, document) in read_documents(file)?.iter().enumerate() {
+        let account = Account::from_document(document);
+        let account = account.with_context(|| format!("{}: account {n} has no _id", file.display()))?;
+        accounts.put(account);
+    }
+    Ok(())
+}
+
+fn read_hooks(file: &Path, table: &Table) -> anyhow::Result<()> {
+    for (n, document) in read_documents(file)?.iter().enumerate() {
+        // The host passes over a hook that it cannot use and serves the others; so does this.
+        match Hook::from_document(document) {
+            Ok(hook) => drop(table.put(hook)),
+            Err(error) => writeln!(std::io::stderr(), "{}: hook {n} is passed over: {error}", file.display())?,
+        }
+    }
+    Ok(())
+}
+
+fn read_documents(file: &Path) -> anyhow::Result<Vec<Document>> {
+    let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let value: Value = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+    let Value::Array(documents) = value else {
+        bail!("{} should be a JSON array of documents", file.display());
+    };
+    let object = |(n, document)| match document {
+        Value::Object(document) => Ok(document),
+        other => Err(anyhow!("{}: entry {n} should be a JSON object and is {other}", file.display())),
+    };
+    documents.into_iter().enumerate().map(object).collect()
 }

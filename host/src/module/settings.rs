@@ -1,0 +1,21 @@
+//! The settings that modules may read, by their names in the configuration.
+
+use serde_json::{Value, json};
+
+use super::services::Settings;
+use crate::config::{Config, DeliveryProfile};
+
+/// What modules see of the configuration. Nothing secret is among it: no address of a broker, no proxy.
+#[must_use]
+pub fn settings_for_modules(config: &Config) -> Settings {
+    let profile = match config.delivery.profile {
+        DeliveryProfile::Standard => "standard",
+        DeliveryProfile::Kazoo => "kazoo",
+    };
+    let settings: [(&str, Value); 3] = [
+        ("delivery.profile", json!(profile)),
+        ("kazoo.reserved_ccv_keys", json!(config.kazoo.reserved_ccv_keys)),
+        ("kazoo.object_types", json!(config.kazoo.object_types)),
+    ];
+    settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect()
+}
