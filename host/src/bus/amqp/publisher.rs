@@ -1,0 +1,125 @@
+//! How one message gets onto an exchange, and when it counts as published.
+
+use super::name;
+use super::topology::{Setup, SetupError, words_of};
+use crate::bus::PublishError;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// A broker that is short of memory or disk takes messages without confirming them.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
+/// Seconds between the year 0, from which KAZOO counts, and 1970.
+const GREGORIAN_OFFSET_SECONDS: i128 = 62_167_219_200;
+const PERSISTENT: u8 = 2;
+
+/// What publishers need of a connection, as long as it lives.
+pub(super) struct Link {
+    connection: Arc<Connection>,
+    channel: Mutex<Option<Channel>>,
+    declared: Mutex<HashSet<String>>,
+}
+
+impl Link {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
+        Self {
+            connection,
+            channel: Mutex::default(),
+            declared: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn publish(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+    ) -> Result<(), PublishError> {
+        let publishing = self.publish_now(exchange, routing_key, body);
+        match tokio::time::timeout(CONFIRM_LIMIT, publishing).await {
+            Ok(done) => done,
+            Err(_) => Err(PublishError::Unavailable(format!(
+                "the broker did not confirm the message within {} s",
+                CONFIRM_LIMIT.as_secs()
+            ))),
+        }
+    }
+
+    async fn publish_now(&self, exchange: &str, routing_key: &str, body: &[u8]) -> Result<(), PublishError> {
+        self.declare(exchange).await?;
+        let channel = self.channel().await.map_err(unavailable)?;
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let confirmation = channel
+            .basic_publish(name(exchange), name(routing_key), options, body, properties())
+            .await
+            .map_err(unavailable)?
+            .await
+            .map_err(|error| {
+                // The exchange may have been deleted since; the next message declares it again.
+                self.declared.lock().remove(exchange);
+                unavailable(error)
+            })?;
+        match confirmation {
+            Confirmation::Ack(None) | Confirmation::NotRequested => Ok(()),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Err(PublishError::Unroutable {
+                exchange: exchange.to_owned(),
+                routing_key: routing_key.to_owned(),
+            }),
+            Confirmation::Nack(None) => Err(PublishError::Refused(
+                "the broker did not take responsibility for it".to_owned(),
+            )),
+        }
+    }
+
+    /// An exchange that does not exist would close the channel with every message that is under way on it.
+    async fn declare(&self, exchange: &str) -> Result<(), PublishError> {
+        if exchange.is_empty() || self.declared.lock().contains(exchange) {
+            return Ok(());
+        }
+        match Setup::new(&self.connection).exchange(exchange).await {
+            Ok(()) => {
+                self.declared.lock().insert(exchange.to_owned());
+                Ok(())
+            }
+            Err(SetupError::Refused(error)) => Err(PublishError::Exchange(error)),
+            Err(SetupError::Lost(error)) => Err(unavailable(error)),
+        }
+    }
+
+    async fn channel(&self) -> lapin::Result<Channel> {
+        let open = self
+            .channel
+            .lock()
+            .clone()
+            .filter(|channel| channel.status().connected());
+        if let Some(channel) = open {
+            return Ok(channel);
+        }
+        let fresh = self.connection.create_channel().await?;
+        fresh.confirm_select(ConfirmSelectOptions::default()).await?;
+        *self.channel.lock() = Some(fresh.clone());
+        Ok(fresh)
+    }
+}
+
+fn unavailable(error: lapin::Error) -> PublishError {
+    PublishError::Unavailable(words_of(&error))
+}
+
+/// As KAZOO's publishers set them, its clock in microseconds since the year 0 included; but persistent, since
+/// whoever publishes here has been told that the message is safe.
+fn properties() -> BasicProperties {
+    let micros =
+        OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000 + GREGORIAN_OFFSET_SECONDS * 1_000_000;
+    BasicProperties::default()
+        .with_content_type(name("application/json"))
+        .with_delivery_mode(PERSISTENT)
+        .with_timestamp(u64::try_from(micros).unwrap_or_default())
+}

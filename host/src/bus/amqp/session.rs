@@ -1,0 +1,183 @@
+//! One connection, from its set-up to its end: in which order things are done, and what ends it.
+
+use super::consuming::Consuming;
+use super::publisher::Link;
+use super::topology::{Setup, SetupError, declare_queues, words_of};
+use super::{AmqpBus, name, tell};
+use crate::bus::{Binding, BusError, Incoming};
+use lapin::{Connection, ConnectionProperties};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio_util::sync::CancellationToken;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const SETUP_LIMIT: Duration = Duration::from_secs(30);
+/// How long a farewell to the broker may take.
+pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How soon something that the broker refused is tried again; somebody may have put it right.
+const RETRY_REFUSED: Duration = Duration::from_secs(30);
+
+/// Why a session ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It was told to.
+    Stopped,
+    /// The connection, the channel or the queue has gone, or never was.
+    Lost(String),
+    /// Nobody reads the intake any longer, though nobody asked for a stop.
+    IntakeClosed,
+}
+
+/// A change of the bindings that is to reach the broker now.
+pub(super) struct Change {
+    pub(super) bindings: Vec<Binding>,
+    pub(super) wanted: bool,
+    pub(super) done: oneshot::Sender<Result<(), BusError>>,
+}
+
+/// Connects, sets everything up and consumes until the connection or the host ends.
+pub(super) async fn run(
+    bus: &AmqpBus,
+    intake: &mpsc::Sender<Incoming>,
+    ready: &mut Option<oneshot::Sender<()>>,
+    stop: &CancellationToken,
+) -> End {
+    let connection = tokio::select! {
+        () = stop.cancelled() => return End::Stopped,
+        connected = connect(bus) => match connected {
+            Ok(connection) => Arc::new(connection),
+            Err(reason) => return End::Lost(reason),
+        }
+    };
+    let end = {
+        let _attached = Attached { bus };
+        let (wanted, changes) = bus.open_wishes();
+        let opened = tokio::select! {
+            () = stop.cancelled() => return End::Stopped,
+            opened = timeout(SETUP_LIMIT, open(bus, &connection, &wanted)) => opened,
+        };
+        match opened {
+            Ok(Ok(consuming)) => {
+                *bus.link.lock() = Some(Arc::new(Link::new(connection.clone())));
+                bus.connected();
+                tell(ready);
+                tokio::select! {
+                    end = consuming.run(bus, intake, stop) => end,
+                    error = serve_changes(bus, &connection, changes) => End::Lost(words_of(&error)),
+                }
+            }
+            Ok(Err(reason)) => End::Lost(reason),
+            Err(_) => End::Lost(format!("the set-up took more than {} s", SETUP_LIMIT.as_secs())),
+        }
+    };
+    if connection.status().connected() {
+        // Whether the broker hears our farewell changes nothing: it keeps what was not acknowledged.
+        drop(timeout(CLOSE_LIMIT, connection.close(200, name("done"))).await);
+    }
+    end
+}
+
+/// Whatever ends the session, publishers and binders are told that there is none.
+struct Attached<'a> {
+    bus: &'a AmqpBus,
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        self.bus.wishes.lock().session = None;
+        *self.bus.link.lock() = None;
+    }
+}
+
+async fn connect(bus: &AmqpBus) -> Result<Connection, String> {
+    let properties =
+        ConnectionProperties::default().with_connection_name(bus.options.connection_name.clone().into());
+    match timeout(
+        CONNECT_LIMIT,
+        Connection::connect_uri(bus.uri.clone(), properties),
+    )
+    .await
+    {
+        Ok(connected) => connected.map_err(|error| words_of(&error)),
+        Err(_) => Err(format!("no answer within {} s", CONNECT_LIMIT.as_secs())),
+    }
+}
+
+/// Everything that has to stand before the first message may come.
+async fn open(
+    bus: &AmqpBus,
+    connection: &Connection,
+    wanted: &BTreeSet<Binding>,
+) -> Result<Consuming, String> {
+    let options = &bus.options;
+    declare_queues(connection, &options.queue, options.queue_type).await?;
+    let refused = Setup::new(connection).bindings(&options.queue, wanted).await;
+    bus.trouble(refused.map_err(|error| words_of(&error))?);
+    Consuming::begin(bus, connection)
+        .await
+        .map_err(|error| words_of(&error))
+}
+
+/// Carries out changes of the bindings, one after the other, until the connection fails.
+async fn serve_changes(
+    bus: &AmqpBus,
+    connection: &Connection,
+    mut changes: mpsc::UnboundedReceiver<Change>,
+) -> lapin::Error {
+    let mut setup = Setup::new(connection);
+    let mut retry = tokio::time::interval_at(Instant::now() + RETRY_REFUSED, RETRY_REFUSED);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let done = tokio::select! {
+            Some(change) = changes.recv() => carry_out(bus, &mut setup, change).await,
+            _ = retry.tick() => retry_refused(bus, &mut setup).await,
+        };
+        if let Err(error) = done {
+            return error;
+        }
+    }
+}
+
+async fn carry_out(bus: &AmqpBus, setup: &mut Setup<'_>, change: Change) -> lapin::Result<()> {
+    let queue = &bus.options.queue;
+    let (done, result) = if change.wanted {
+        let bindings = change.bindings.into_iter().collect();
+        match setup.bindings(queue, &bindings).await {
+            Ok(refused) => (refused.into_iter().next().map_or(Ok(()), Err), Ok(())),
+            Err(error) => (Ok(()), Err(error)),
+        }
+    } else {
+        unbind(setup, queue, &change.bindings).await
+    };
+    // Where the connection failed the next one restores what is wanted, so the wish counts as fulfilled.
+    drop(change.done.send(done));
+    result
+}
+
+async fn unbind(
+    setup: &mut Setup<'_>,
+    queue: &str,
+    bindings: &[Binding],
+) -> (Result<(), BusError>, lapin::Result<()>) {
+    let mut first = Ok(());
+    for binding in bindings {
+        match setup.binding(queue, binding, false).await {
+            Ok(()) => {}
+            Err(SetupError::Refused(error)) => first = first.and(Err(error)),
+            Err(SetupError::Lost(error)) => return (first, Err(error)),
+        }
+    }
+    (first, Ok(()))
+}
+
+async fn retry_refused(bus: &AmqpBus, setup: &mut Setup<'_>) -> lapin::Result<()> {
+    if bus.problems.lock().is_empty() {
+        return Ok(());
+    }
+    let refused = setup.bindings(&bus.options.queue, &bus.wanted()).await?;
+    bus.trouble(refused);
+    Ok(())
+}

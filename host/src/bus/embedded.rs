@@ -1,0 +1,361 @@
+//! The bus without a broker: events are handed in from inside the process and answered to whoever did.
+
+use super::{
+    Acker, Answer, Binding, Bus, BusCounters, BusError, BusState, Incoming, PublishError, Refusal, Tally,
+    routing_key,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// A way into the intake for those inside the process, such as the HTTP API. Clones are the same inlet.
+///
+/// It works beside any bus: beside a broker the composition root attaches the intake, with [`EmbeddedBus`]
+/// the running bus does.
+#[derive(Debug, Clone, Default)]
+pub struct Inlet {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    intake: RwLock<Option<mpsc::Sender<Incoming>>>,
+    bindings: RwLock<BTreeSet<Binding>>,
+    tally: Tally,
+}
+
+/// Events that were handed in and not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PostError {
+    /// The routing key that was given matches no binding of that exchange.
+    #[error("nothing is bound to exchange {exchange:?} for routing key {routing_key:?}")]
+    Unroutable {
+        /// Name of the exchange.
+        exchange: String,
+        /// The routing key.
+        routing_key: String,
+    },
+    /// Some or all events could not be taken now. Posting all of them again is safe where events have an
+    /// identity.
+    #[error("the events could not be taken now: {0}")]
+    Unavailable(String),
+    /// One event, counted from 0, will never be taken. Others of the same post may have been.
+    #[error("event {0} was refused: {1}")]
+    Refused(usize, Refusal),
+}
+
+impl Inlet {
+    /// An inlet that nothing listens to yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Events go to this intake from now on.
+    pub fn attach(&self, intake: mpsc::Sender<Incoming>) {
+        *self.shared.intake.write() = Some(intake);
+    }
+
+    /// Events that are posted from now on are turned away; those on their way are still answered.
+    pub fn detach(&self) {
+        *self.shared.intake.write() = None;
+    }
+
+    /// Hands in events, each the JSON text of one, and waits until every one of them was answered.
+    ///
+    /// With a `route` of exchange and routing key they are taken only when some binding asks for them.
+    /// Answers how many were taken, which is all of them.
+    pub async fn post(&self, events: Vec<Bytes>, route: Option<(&str, &str)>) -> Result<usize, PostError> {
+        if let Some((exchange, key)) = route {
+            self.check_route(exchange, key)?;
+        }
+        let count = events.len();
+        let mut answers = Vec::with_capacity(count);
+        for body in events {
+            answers.push(self.hand_in(body).await?);
+        }
+        self.collect(answers).await?;
+        Ok(count)
+    }
+
+    fn check_route(&self, exchange: &str, key: &str) -> Result<(), PostError> {
+        let wanted = |binding: &Binding| {
+            binding.exchange == exchange && routing_key::matches(&binding.routing_key, key)
+        };
+        if self.shared.bindings.read().iter().any(wanted) {
+            return Ok(());
+        }
+        Err(PostError::Unroutable {
+            exchange: exchange.to_owned(),
+            routing_key: key.to_owned(),
+        })
+    }
+
+    async fn hand_in(&self, body: Bytes) -> Result<oneshot::Receiver<Answer>, PostError> {
+        let unavailable = || PostError::Unavailable("the host does not take events at the moment".to_owned());
+        let intake = self.shared.intake.read().clone().ok_or_else(unavailable)?;
+        let (acker, answer) = Acker::pair();
+        intake
+            .send(Incoming { body, acker })
+            .await
+            .map_err(|_| unavailable())?;
+        Tally::add(&self.shared.tally.received, 1);
+        Ok(answer)
+    }
+
+    /// A postponed event weighs more than a refused one: it must be posted again, whatever else is wrong.
+    async fn collect(&self, answers: Vec<oneshot::Receiver<Answer>>) -> Result<(), PostError> {
+        let mut refused = None;
+        let mut postponed = 0_usize;
+        for (index, answer) in answers.into_iter().enumerate() {
+            let answer = answer.await.unwrap_or(Answer::Postponed);
+            self.shared.tally.answered(&answer);
+            match answer {
+                Answer::Accepted => {}
+                Answer::Refused(reason) => refused = refused.or(Some((index, reason))),
+                Answer::Postponed => postponed += 1,
+            }
+        }
+        match refused {
+            _ if postponed > 0 => Err(PostError::Unavailable(format!("{postponed} were put off"))),
+            Some((index, reason)) => Err(PostError::Refused(index, reason)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The bus of a host without a broker.
+#[derive(Debug)]
+pub struct EmbeddedBus {
+    inlet: Inlet,
+    state: RwLock<BusState>,
+}
+
+impl EmbeddedBus {
+    /// A bus around this inlet.
+    pub fn new(inlet: Inlet) -> Self {
+        Self {
+            inlet,
+            state: RwLock::new(BusState::Starting),
+        }
+    }
+
+    /// The way in; the one that was given to `new`.
+    pub fn inlet(&self) -> Inlet {
+        self.inlet.clone()
+    }
+}
+
+#[async_trait]
+impl Bus for EmbeddedBus {
+    async fn bind(&self, bindings: &[Binding]) -> Result<(), BusError> {
+        self.inlet
+            .shared
+            .bindings
+            .write()
+            .extend(bindings.iter().cloned());
+        Ok(())
+    }
+
+    async fn unbind(&self, bindings: &[Binding]) -> Result<(), BusError> {
+        let mut bound = self.inlet.shared.bindings.write();
+        for binding in bindings {
+            bound.remove(binding);
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &self,
+        intake: mpsc::Sender<Incoming>,
+        ready: oneshot::Sender<()>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        self.inlet.attach(intake.clone());
+        *self.state.write() = BusState::Connected;
+        // Nobody waiting to hear that we are ready is nobody's harm.
+        ready.send(()).ok();
+        let closed = tokio::select! {
+            () = stop.cancelled() => false,
+            () = intake.closed() => true,
+        };
+        self.inlet.detach();
+        *self.state.write() = BusState::Stopped;
+        if closed && !stop.is_cancelled() {
+            anyhow::bail!("the intake was closed while the embedded bus was running");
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> BusState {
+        self.state.read().clone()
+    }
+
+    async fn publish(&self, exchange: &str, routing_key: &str, body: Bytes) -> Result<(), PublishError> {
+        match self.inlet.post(vec![body], Some((exchange, routing_key))).await {
+            Ok(_) => Ok(()),
+            Err(PostError::Unroutable {
+                exchange,
+                routing_key,
+            }) => Err(PublishError::Unroutable {
+                exchange,
+                routing_key,
+            }),
+            Err(PostError::Unavailable(reason)) => Err(PublishError::Unavailable(reason)),
+            Err(PostError::Refused(_, reason)) => Err(PublishError::Refused(reason.to_string())),
+        }
+    }
+
+    fn counters(&self) -> BusCounters {
+        self.inlet.shared.tally.snapshot()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::task::JoinSet;
+
+    /// A running bus whose events `answer` each in turn.
+    struct Stand {
+        bus: Arc<EmbeddedBus>,
+        stop: CancellationToken,
+        tasks: JoinSet<anyhow::Result<()>>,
+    }
+
+    async fn stand(mut answer: impl FnMut(Incoming) + Send + 'static) -> Stand {
+        let bus = Arc::new(EmbeddedBus::new(Inlet::new()));
+        let (intake, mut incoming) = mpsc::channel(2);
+        let (ready, is_ready) = oneshot::channel();
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (running, token) = (bus.clone(), stop.clone());
+        tasks.spawn(async move { running.run(intake, ready, token).await });
+        tasks.spawn(async move {
+            while let Some(message) = incoming.recv().await {
+                answer(message);
+            }
+            Ok(())
+        });
+        is_ready.await.unwrap();
+        Stand { bus, stop, tasks }
+    }
+
+    fn events(texts: &[&str]) -> Vec<Bytes> {
+        texts
+            .iter()
+            .map(|text| Bytes::copy_from_slice(text.as_bytes()))
+            .collect()
+    }
+
+    fn by_content(message: Incoming) {
+        match message.body.as_ref() {
+            b"bad" => message.acker.refuse(Refusal::event("it is bad")),
+            b"later" => message.acker.postpone(),
+            b"lost" => drop(message.acker),
+            _ => message.acker.accept(),
+        }
+    }
+
+    #[track_caller]
+    fn check(found: Result<usize, PostError>, expected: Result<usize, PostError>) {
+        assert_eq!(found, expected);
+    }
+
+    fn put_off(count: usize) -> PostError {
+        PostError::Unavailable(format!("{count} were put off"))
+    }
+
+    #[tokio::test]
+    async fn a_post_is_answered_once_every_event_is() {
+        let stand = stand(by_content).await;
+        let inlet = stand.bus.inlet();
+        let post = |texts: &'static [&str]| inlet.post(events(texts), None);
+
+        check(post(&["a", "b", "c", "d", "e"]).await, Ok(5));
+        check(post(&[]).await, Ok(0));
+        check(
+            post(&["a", "bad", "bad"]).await,
+            Err(PostError::Refused(1, Refusal::event("it is bad"))),
+        );
+        check(post(&["a", "later"]).await, Err(put_off(1)));
+        check(post(&["bad", "later", "lost"]).await, Err(put_off(2)));
+
+        let expected = BusCounters {
+            received: 13,
+            accepted: 7,
+            refused: 3,
+            postponed: 3,
+            reconnects: 0,
+        };
+        assert_eq!(stand.bus.counters(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_routed_post_needs_a_binding() {
+        let stand = stand(by_content).await;
+        let bus = &stand.bus;
+        let binding = Binding::new("callevt", "call.CHANNEL_CREATE.*");
+        bus.bind(std::slice::from_ref(&binding)).await.unwrap();
+        let publish = |exchange, key| bus.publish(exchange, key, Bytes::from_static(b"a"));
+        let unroutable = |exchange: &str, key: &str| {
+            Err(PublishError::Unroutable {
+                exchange: exchange.into(),
+                routing_key: key.into(),
+            })
+        };
+
+        assert_eq!(publish("callevt", "call.CHANNEL_CREATE.c1").await, Ok(()));
+        assert_eq!(
+            publish("callevt", "call.CHANNEL_ANSWER.c1").await,
+            unroutable("callevt", "call.CHANNEL_ANSWER.c1")
+        );
+        assert_eq!(
+            publish("im", "call.CHANNEL_CREATE.c1").await,
+            unroutable("im", "call.CHANNEL_CREATE.c1")
+        );
+
+        bus.unbind(&[binding]).await.unwrap();
+        assert_eq!(
+            publish("callevt", "call.CHANNEL_CREATE.c1").await,
+            unroutable("callevt", "call.CHANNEL_CREATE.c1")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_stopped_bus_takes_nothing() {
+        let mut stand = stand(by_content).await;
+        stand.stop.cancel();
+        while let Some(ended) = stand.tasks.join_next().await {
+            ended.unwrap().unwrap();
+        }
+
+        assert_eq!(stand.bus.state(), BusState::Stopped);
+        let found = stand.bus.inlet().post(events(&["a"]), None).await;
+        assert!(matches!(found, Err(PostError::Unavailable(_))), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn a_poster_is_told_when_the_listener_goes_away() {
+        let inlet = Inlet::new();
+        let (intake, incoming) = mpsc::channel(8);
+        inlet.attach(intake);
+        let posting = inlet.post(events(&["a", "b"]), None);
+        let (found, ()) = tokio::join!(posting, async move { drop(incoming) });
+        assert!(matches!(found, Err(PostError::Unavailable(_))), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn an_intake_that_closes_by_itself_is_a_bug() {
+        let bus = EmbeddedBus::new(Inlet::new());
+        let (intake, incoming) = mpsc::channel(1);
+        drop(incoming);
+        let ended = bus
+            .run(intake, oneshot::channel().0, CancellationToken::new())
+            .await;
+        assert!(ended.is_err());
+    }
+}
