@@ -1,11 +1,125 @@
-//! The composition root.
+//! The composition root: the only place that names a concrete bus or store.
+//!
+//! Making the parts and running them are separate acts: [`Parts::new`] opens files and reads them, [`start`]
+//! listens and serves.
+
+mod parts;
+mod tree;
+mod views;
+mod signals;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+pub use parts::Parts;
 
 use crate::cli::RunArgs;
+use crate::config::Config;
+use crate::supervision::{SupervisorExit, SupervisorHandle};
+use crate::telemetry;
 
-/// Runs the host until it is told to stop.
+/// A host that takes events.
+pub struct RunningHost {
+    /// Where its API listens.
+    pub address: SocketAddr,
+    /// What it is made of.
+    pub parts: Arc<Parts>,
+    /// Its children.
+    pub children: SupervisorHandle,
+    stop: CancellationToken,
+    ended: JoinHandle<SupervisorExit>,
+}
+
+/// Starts a host and returns once every child is ready.
 ///
 /// # Errors
-/// Always, so far.
-pub async fn run(_args: RunArgs) -> anyhow::Result<()> {
-    anyhow::bail!("run: not wired yet")
+/// What keeps it from starting: the data folder, the plugins folder, the address.
+pub async fn start(config: Config) -> anyhow::Result<RunningHost> {
+    let stop = CancellationToken::new();
+    start_until(config, stop).await
+}
+
+async fn start_until(config: Config, stop: CancellationToken) -> anyhow::Result<RunningHost> {
+    let listen = config.api.listen;
+    let listener = TcpListener::bind(listen)
+        .with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let parts = Arc::new(Parts::new(config, stop.clone()).await?);
+    let running = tree::supervisor(&parts, listener).start(&stop).await;
+    let running = match running {
+        Ok(running) => running,
+        Err(error) => {
+            parts.close().await;
+            return Err(error.into());
+        }
+    };
+    let children = running.handle();
+    // The tracker owns the one task that owns all others.
+    let (own_stop, own_parts) = (stop.clone(), Arc::clone(&parts));
+    let ended = TaskTracker::new().spawn(async move {
+        let exit = running.run(&own_stop).await;
+        own_parts.close().await;
+        exit
+    });
+    Ok(RunningHost { address, parts, children, stop, ended })
+}
+
+impl RunningHost {
+    /// Stops taking events, finishes or saves what is in flight, and ends.
+    ///
+    /// # Errors
+    /// It had ended before, because restarts of a child did not help.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.ended().await
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Errors
+    /// Restarts of a child did not help.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        match self.ended.await.context("the supervisor crashed")? {
+            SupervisorExit::Stopped => Ok(()),
+            SupervisorExit::TooManyRestarts { child, last_error } => {
+                bail!("{child} was restarted too often, last because: {last_error}")
+            }
+        }
+    }
+}
+
+/// `hookline run`: a host in the foreground until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept it from starting or from running.
+pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let (config, _) = args.load_config()?;
+    if args.demo {
+        bail!("--demo is not in this version");
+    }
+    telemetry::init(&config.log)?;
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let watching = tasks.spawn(signals::cancel_on_signal(stop.clone())?);
+    let host = start_until(config, stop).await?;
+    announce(host.address)?;
+    let ended = host.ended().await;
+    watching.abort();
+    info!("stopped");
+    ended
+}
+
+/// The one line on stdout, for people and for scripts that wait for it.
+fn announce(address: SocketAddr) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on http://{address}")?;
+    out.flush()
 }

@@ -320,7 +320,7 @@ pub fn execute(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => crate::app::run(args).await?,
-        Command::Check(args) => return check::check(&args, out),
+        Command::Check(args) => return check::check(&args, out).await,
         Command::Try(args) => try_one::try_event(&args, out).await?,
         Command::Publish(args) => publish::publish(&args, out).await?,
         Command::Modules(args) => modules::modules(&args, out).await?,

@@ -1,0 +1,303 @@
+//! The parts of a host and how they hang together. They outlive the children that work with them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
+use crate::bus::embedded::{EmbeddedBus, Inlet};
+use crate::bus::{Binding, Bus, Incoming};
+use crate::config::{self, BusKind, Config, DeliveryProfile};
+use crate::delivery::Profile;
+use crate::delivery::client::{Client, Limits};
+use crate::delivery::dispatch::{Counters, Dispatch, Flights, Outcomes};
+use crate::delivery::queue::Queue;
+use crate::delivery::retries::Retries;
+use crate::delivery::work::{Delivery, Rules};
+use crate::hooks::Hook;
+use crate::hooks::accounts::{Account, Accounts};
+use crate::hooks::table::Table;
+use crate::listener::shared::{self, Shared};
+use crate::module::folder::{Loading, load_all};
+use crate::module::metadata;
+use crate::module::registry::Registry;
+use crate::module::services::Lendable;
+use crate::module::settings::settings_for_modules;
+use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::{Store, StoreError};
+
+/// Messages between a bus and the listener: the bus's own bounds are what holds it back.
+const INTAKE: usize = 64;
+
+/// Everything that a host is made of.
+pub struct Parts {
+    /// Its settings.
+    pub config: Config,
+    /// Where everything durable is.
+    pub store: Arc<dyn Store>,
+    /// The hooks.
+    pub table: Arc<Table>,
+    /// The account tree.
+    pub accounts: Arc<Accounts>,
+    /// The loaded modules.
+    pub registry: Arc<Registry>,
+    /// Where events come from.
+    pub bus: Arc<dyn Bus>,
+    /// The way in for events from the API, whatever the bus.
+    pub inlet: Inlet,
+    /// Where deliveries become durable.
+    pub queue: Queue,
+    /// Deliveries that wait for another try.
+    pub retries: Arc<Retries>,
+    /// Sends.
+    pub dispatch: Arc<Dispatch>,
+    /// Turns events into deliveries.
+    pub listener: Arc<Shared>,
+    pub(super) intake: mpsc::Sender<Incoming>,
+    pub(super) arriving: Arc<AsyncMutex<mpsc::Receiver<Incoming>>>,
+    pub(super) ready: Arc<AsyncMutex<mpsc::UnboundedReceiver<Delivery>>>,
+    pub(super) outcomes: Arc<AsyncMutex<Outcomes>>,
+    pub(super) stop: CancellationToken,
+    lendable: Lendable,
+    modules_loaded: AtomicBool,
+}
+
+impl Parts {
+    /// Opens the store and reads what is in it. Nothing runs yet.
+    ///
+    /// # Errors
+    /// The data folder cannot be used, or a setting of the broker or the proxy does not work.
+    pub async fn new(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
+        let store = open_store(&config)?;
+        let cluster_id: Arc<str> = cluster_id(&config, &*store).await?.into();
+        let (table, accounts) = (Arc::new(Table::new()), Arc::new(Accounts::new()));
+        read_documents(&*store, &table, &accounts).await?;
+
+        let (intake, arriving) = mpsc::channel(INTAKE);
+        let inlet = Inlet::new();
+        let bus = bus(&config.bus, &inlet)?;
+        let profile = profile(config.delivery.profile);
+        let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
+        let (told, outcomes) = Outcomes::new();
+        let retries = Arc::new(Retries::default());
+        let registry = Arc::new(Registry::default());
+        let delivery = &config.delivery;
+        let dispatch = Arc::new(Dispatch {
+            flights: Mutex::new(Flights::new(delivery.max_in_flight, delivery.max_in_flight_per_hook)),
+            table: Arc::clone(&table),
+            client: Client::new(&limits(delivery))?,
+            rules: Rules { profile, retry_schedule_ms: delivery.retry_schedule_ms.clone() },
+            retries: Arc::clone(&retries),
+            counters: Arc::new(Counters::default()),
+            outcomes: told,
+        });
+        let listener = Arc::new(Shared {
+            registry: Arc::clone(&registry),
+            table: Arc::clone(&table),
+            accounts: Arc::clone(&accounts),
+            queue: queue.clone(),
+            counters: shared::Counters::default(),
+        });
+        let lendable =
+            Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::clone(&accounts) };
+        Ok(Parts {
+            config,
+            store,
+            table,
+            accounts,
+            registry,
+            bus,
+            inlet,
+            queue,
+            retries,
+            dispatch,
+            listener,
+            intake,
+            arriving: Arc::new(AsyncMutex::new(arriving)),
+            ready: Arc::new(AsyncMutex::new(ready)),
+            outcomes: Arc::new(AsyncMutex::new(outcomes)),
+            stop,
+            lendable,
+            modules_loaded: AtomicBool::new(false),
+        })
+    }
+
+    /// Loads the plugins folder once, stores what the modules say of themselves, and binds what they want.
+    pub(super) async fn load_modules(&self) -> anyhow::Result<()> {
+        if self.modules_loaded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let loading = Loading {
+            copies: fresh_folder(&self.config.data_dir.join("generations"))?,
+            lendable: self.lendable.clone(),
+            allow_sha256: self.config.modules.allow_sha256.clone(),
+        };
+        let snapshot = load_all(&self.config.plugins_dir, &loading).await?;
+        let bindings: Vec<Binding> = snapshot
+            .bindings()
+            .into_iter()
+            .map(|binding| Binding::new(binding.exchange, binding.routing_key))
+            .collect();
+        self.registry.set(snapshot);
+        self.store_metadata().await?;
+        for binding in bindings {
+            // One exchange that cannot be had must not keep the other modules from their events.
+            if let Err(error) = self.bus.bind(std::slice::from_ref(&binding)).await {
+                warn!(%binding, %error, "a module's binding cannot be had");
+            }
+        }
+        self.modules_loaded.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn store_metadata(&self) -> anyhow::Result<()> {
+        let stored = self.store.metadata().await.context("reading the modules' metadata documents")?;
+        let now = gregorian_seconds();
+        for module in self.registry.current().modules() {
+            let id = module.id.as_str();
+            let known = stored.iter().find(|document| document.get("_id").is_some_and(|known| known == id));
+            let Some(document) = metadata::update(&module.id, known, module.metadata(), now) else { continue };
+            match self.store.save_metadata(document).await {
+                Ok(_) => info!(module = id, "metadata document written"),
+                // Another host was faster with the same words.
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error).context("writing a module's metadata document"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether events are taken; the reasons why not, for people.
+    ///
+    /// # Errors
+    /// The reasons.
+    pub fn ready(&self) -> Result<(), Vec<String>> {
+        let mut reasons = Vec::new();
+        if self.stop.is_cancelled() {
+            reasons.push("the host is stopping".to_owned());
+        }
+        if !self.modules_loaded.load(Ordering::Acquire) {
+            reasons.push("the modules are not loaded yet".to_owned());
+        }
+        match self.bus.state() {
+            crate::bus::BusState::Connected => {}
+            crate::bus::BusState::Starting => reasons.push("the bus is not connected yet".to_owned()),
+            crate::bus::BusState::Lost { since, reason } => {
+                reasons.push(format!("the bus is lost since {since}: {reason}"));
+            }
+            crate::bus::BusState::Stopped => reasons.push("the bus has stopped".to_owned()),
+        }
+        reasons.extend(self.bus.problems());
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// Ends what is no child: the modules' threads and the store's.
+    pub(super) async fn close(&self) {
+        self.registry.stop();
+        if let Err(error) = self.store.close().await {
+            warn!(%error, "the store did not close well");
+        }
+    }
+}
+
+fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let dir = &config.data_dir;
+    std::fs::create_dir_all(dir)
+        .with_context(|| format!("making the data folder {} (data_dir, --data)", dir.display()))?;
+    let synchronous = match config.store.synchronous {
+        config::Synchronous::Full => crate::store::sqlite::Synchronous::Full,
+        config::Synchronous::Normal => crate::store::sqlite::Synchronous::Normal,
+    };
+    let store = SqliteStore::open(dir, Options { synchronous, ..Options::default() });
+    Ok(Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?))
+}
+
+/// The configured id, or the one of the first start.
+async fn cluster_id(config: &Config, store: &dyn Store) -> anyhow::Result<String> {
+    const NAME: &str = "cluster_id";
+    if let Some(configured) = &config.kazoo.cluster_id {
+        return Ok(configured.clone());
+    }
+    if let Some(kept) = store.setting(NAME).await.context("reading the cluster id")? {
+        return Ok(kept);
+    }
+    let made = format!("{:032x}", rand::random::<u128>());
+    store.set_setting(NAME, &made).await.context("keeping the cluster id")?;
+    Ok(made)
+}
+
+async fn read_documents(store: &dyn Store, table: &Table, accounts: &Accounts) -> anyhow::Result<()> {
+    for document in store.accounts().await.context("reading the accounts")? {
+        match Account::from_document(&document) {
+            Some(account) => accounts.put(account),
+            None => warn!("an account document without _id is passed over"),
+        }
+    }
+    for document in store.hooks().await.context("reading the hooks")? {
+        match Hook::from_document(&document) {
+            Ok(hook) => drop(table.put(hook)),
+            Err(error) => warn!(%error, "a hook is passed over"),
+        }
+    }
+    info!(accounts = accounts.len(), hooks = table.len(), "documents read");
+    Ok(())
+}
+
+fn bus(config: &config::Bus, inlet: &Inlet) -> anyhow::Result<Arc<dyn Bus>> {
+    match config.kind {
+        BusKind::Embedded => Ok(Arc::new(EmbeddedBus::new(inlet.clone()))),
+        BusKind::Amqp => {
+            let queue_type = match config.queue_type {
+                config::QueueType::Quorum => QueueType::Quorum,
+                config::QueueType::Classic => QueueType::Classic,
+            };
+            let options = AmqpOptions {
+                queue_type,
+                prefetch: config.prefetch,
+                ..AmqpOptions::new(&config.uri, &config.queue)
+            };
+            Ok(Arc::new(AmqpBus::new(options)?))
+        }
+    }
+}
+
+fn limits(delivery: &config::Delivery) -> Limits {
+    Limits {
+        connect_timeout: delivery.connect_timeout(),
+        request_timeout: delivery.request_timeout(),
+        response_body_limit: delivery.response_body_limit,
+        proxy: delivery.proxy.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn profile(profile: DeliveryProfile) -> Profile {
+    match profile {
+        DeliveryProfile::Standard => Profile::Standard,
+        DeliveryProfile::Kazoo => Profile::Kazoo,
+    }
+}
+
+/// An empty folder for copies of modules. The store's lock keeps other hosts out of the data folder.
+fn fresh_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    let doing = || format!("making the folder {} for copies of the modules", folder.display());
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(doing),
+        _ => {}
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).with_context(doing)?;
+    Ok(folder.to_owned())
+}
+
+/// Seconds since the year 0, as KAZOO's documents count.
+fn gregorian_seconds() -> i64 {
+    const UNIX_EPOCH: i64 = 62_167_219_200;
+    time::OffsetDateTime::now_utc().unix_timestamp() + UNIX_EPOCH
+}

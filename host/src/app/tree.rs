@@ -1,0 +1,68 @@
+//! The supervision tree, on one screen: who starts after whom, and who works with what.
+//!
+//! KAZOO's `webhooks_sup` has a cache, the heir of the hook table, an initialiser, the disabler and two
+//! listeners. Here the hook table is owned by [`Parts`] and only lent, so no crash of a child can take it along.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Parts;
+use super::views;
+use crate::supervision::{ChildContext, ChildSpec, Intensity, Restart, Strategy, Supervisor};
+
+/// The children in the order of their start; they stop in reverse.
+pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Supervisor {
+    let request = parts.config.delivery.request_timeout();
+    Supervisor::new(Strategy::OneForOne, Intensity::default())
+        // The first to start, so that readiness can say no, and the last to stop, so that it still can.
+        .child(child("api", parts, move |parts, context| {
+            let listener = listener.try_clone();
+            async move { views::serve(parts, listener?, context).await }
+        }))
+        .child(child("outcomes", parts, |parts, context| async move {
+            context.ready.ready();
+            let mut outcomes = parts.outcomes.lock().await;
+            outcomes.write(&*parts.store, &parts.retries, context.stop).await
+        }))
+        .child(
+            child("dispatch", parts, |parts, context| async move {
+                context.ready.ready();
+                Arc::clone(&parts.dispatch).run(Arc::clone(&parts.ready), context.stop).await
+            })
+            .stop_within(request + Duration::from_secs(1)),
+        )
+        .child(child("retries", parts, |parts, context| async move {
+            let (store, queue) = (parts.store.clone(), parts.queue.clone());
+            parts.retries.run(store, queue, context.ready.into_sender(), context.stop).await
+        }))
+        // Before the bus, so that no event finds no module.
+        .child(child("modules", parts, |parts, context| async move {
+            parts.load_modules().await?;
+            context.ready.ready();
+            parts.registry.watch_hangs(parts.config.modules.call_timeout(), context.stop).await;
+            Ok(())
+        }))
+        .child(child("shared_listener", parts, |parts, context| async move {
+            context.ready.ready();
+            parts.listener.run(Arc::clone(&parts.arriving), context.stop).await
+        }))
+        .child(
+            child("bus", parts, |parts, context| async move {
+                parts.inlet.attach(parts.intake.clone());
+                let ran = parts.bus.run(parts.intake.clone(), context.ready.into_sender(), context.stop).await;
+                parts.inlet.detach();
+                ran
+            })
+            .stop_within(Duration::from_secs(10)),
+        )
+}
+
+fn child<F, R>(name: &str, parts: &Arc<Parts>, run: F) -> ChildSpec
+where
+    F: Fn(Arc<Parts>, ChildContext) -> R + Send + Sync + 'static,
+    R: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let parts = Arc::clone(parts);
+    ChildSpec::new(name, Restart::Permanent, move |context| run(Arc::clone(&parts), context))
+}
