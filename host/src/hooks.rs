@@ -12,6 +12,7 @@ pub mod document;
 pub mod table;
 pub mod accounts;
 pub mod matching;
+pub mod editor;
 mod validation;
 
 #[cfg(test)]

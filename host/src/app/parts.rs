@@ -10,6 +10,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::views::{Schema, Shelves};
 use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
 use crate::bus::embedded::{EmbeddedBus, Inlet};
 use crate::bus::{Binding, Bus, Incoming};
@@ -20,8 +21,8 @@ use crate::delivery::dispatch::{Counters, Dispatch, Flights, Outcomes};
 use crate::delivery::queue::Queue;
 use crate::delivery::retries::Retries;
 use crate::delivery::work::{Delivery, Rules};
-use crate::hooks::Hook;
-use crate::hooks::accounts::{Account, Accounts};
+use crate::hooks::accounts::Accounts;
+use crate::hooks::editor::Editor;
 use crate::hooks::table::Table;
 use crate::listener::shared::{self, Shared};
 use crate::module::folder::{Loading, load_all};
@@ -41,6 +42,8 @@ pub struct Parts {
     pub config: Config,
     /// Where everything durable is.
     pub store: Arc<dyn Store>,
+    /// The one way in which hooks and accounts change.
+    pub editor: Arc<Editor>,
     /// The hooks.
     pub table: Arc<Table>,
     /// The account tree.
@@ -77,7 +80,12 @@ impl Parts {
         let store = open_store(&config)?;
         let cluster_id: Arc<str> = cluster_id(&config, &*store).await?.into();
         let (table, accounts) = (Arc::new(Table::new()), Arc::new(Accounts::new()));
-        read_documents(&*store, &table, &accounts).await?;
+        let registry = Arc::new(Registry::default());
+        let shelves = Shelves { table: Arc::clone(&table), accounts: Arc::clone(&accounts) };
+        let schema = Schema(Arc::clone(&registry));
+        let editor = Arc::new(Editor::new(store.clone(), Arc::new(shelves), Arc::new(schema)));
+        let loaded = editor.load().await.context("reading the accounts and hooks")?;
+        info!(accounts = loaded.accounts, hooks = loaded.hooks, "documents read");
 
         let (intake, arriving) = mpsc::channel(INTAKE);
         let inlet = Inlet::new();
@@ -86,7 +94,6 @@ impl Parts {
         let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
         let retries = Arc::new(Retries::default());
-        let registry = Arc::new(Registry::default());
         let delivery = &config.delivery;
         let dispatch = Arc::new(Dispatch {
             flights: Mutex::new(Flights::new(delivery.max_in_flight, delivery.max_in_flight_per_hook)),
@@ -109,6 +116,7 @@ impl Parts {
         Ok(Parts {
             config,
             store,
+            editor,
             table,
             accounts,
             registry,
@@ -199,6 +207,7 @@ impl Parts {
 
     /// Ends what is no child: the modules' threads and the store's.
     pub(super) async fn close(&self) {
+        self.editor.close().await;
         self.registry.stop();
         if let Err(error) = self.store.close().await {
             warn!(%error, "the store did not close well");
@@ -214,7 +223,7 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
         config::Synchronous::Full => crate::store::sqlite::Synchronous::Full,
         config::Synchronous::Normal => crate::store::sqlite::Synchronous::Normal,
     };
-    let store = SqliteStore::open(dir, Options { synchronous, ..Options::default() });
+    let store = SqliteStore::open(dir, Options { synchronous });
     Ok(Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?))
 }
 
@@ -230,23 +239,6 @@ async fn cluster_id(config: &Config, store: &dyn Store) -> anyhow::Result<String
     let made = format!("{:032x}", rand::random::<u128>());
     store.set_setting(NAME, &made).await.context("keeping the cluster id")?;
     Ok(made)
-}
-
-async fn read_documents(store: &dyn Store, table: &Table, accounts: &Accounts) -> anyhow::Result<()> {
-    for document in store.accounts().await.context("reading the accounts")? {
-        match Account::from_document(&document) {
-            Some(account) => accounts.put(account),
-            None => warn!("an account document without _id is passed over"),
-        }
-    }
-    for document in store.hooks().await.context("reading the hooks")? {
-        match Hook::from_document(&document) {
-            Ok(hook) => drop(table.put(hook)),
-            Err(error) => warn!(%error, "a hook is passed over"),
-        }
-    }
-    info!(accounts = accounts.len(), hooks = table.len(), "documents read");
-    Ok(())
 }
 
 fn bus(config: &config::Bus, inlet: &Inlet) -> anyhow::Result<Arc<dyn Bus>> {

@@ -1,0 +1,198 @@
+//! What the API sees of the parts: each of its traits, answered by them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+
+use super::Parts;
+use crate::api::{self, Api, Health, Intake, IntakeError, Limits, MetadataView, ModulesView, auth};
+use crate::bus::embedded::{Inlet, PostError};
+use crate::hooks::accounts::{Account, Accounts};
+use crate::hooks::document::{Events, UriRules, validate};
+use crate::hooks::editor::{Tables, Validator};
+use crate::hooks::table::Table;
+use crate::hooks::{AccountId, Document, Hook, HookId};
+use crate::module::metadata::public_fields;
+use crate::module::registry::{Module, Refused, Registry, Snapshot};
+use crate::supervision::ChildContext;
+
+/// Serves the API until it is told to stop, then lets requests in hand end.
+pub(super) async fn serve(
+    parts: Arc<Parts>,
+    listener: std::net::TcpListener,
+    context: ChildContext,
+) -> anyhow::Result<()> {
+    let api = Arc::new(Api {
+        editor: Arc::clone(&parts.editor),
+        intake: Arc::new(Door(parts.inlet.clone())),
+        modules: Arc::clone(&parts.registry) as Arc<dyn ModulesView>,
+        metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
+        health: Arc::clone(&parts) as Arc<dyn Health>,
+        token: auth::first_token(&parts.config.data_dir)?.hash(),
+        limits: Limits {
+            event_bytes: parts.config.api.max_event_bytes,
+            request_bytes: parts.config.api.max_request_bytes,
+            ..Limits::default()
+        },
+        node: node_name(),
+    });
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let stop = context.stop.clone();
+    context.ready.ready();
+    let server = axum::serve(listener, api::router(api));
+    server.with_graceful_shutdown(async move { stop.cancelled().await }).await?;
+    Ok(())
+}
+
+/// `hookline@HOST`: what envelopes call this process, as KAZOO's name an Erlang node.
+fn node_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
+    format!("hookline@{host}")
+}
+
+/// The way in for posted events.
+struct Door(Inlet);
+
+#[async_trait]
+impl Intake for Door {
+    async fn take(&self, events: Vec<Bytes>, route: Option<(String, String)>) -> Result<usize, IntakeError> {
+        let route = route.as_ref().map(|(exchange, key)| (exchange.as_str(), key.as_str()));
+        self.0.post(events, route).await.map_err(|error| match error {
+            PostError::Unroutable { .. } => IntakeError::Unroutable,
+            PostError::Unavailable(reason) => IntakeError::Unavailable(reason),
+            PostError::Refused(index, refusal) => IntakeError::Malformed { index, reason: refusal.to_string() },
+        })
+    }
+}
+
+impl Health for Parts {
+    fn ready(&self) -> Result<(), Vec<String>> {
+        Parts::ready(self)
+    }
+}
+
+impl ModulesView for Registry {
+    fn list(&self) -> Value {
+        let current = self.current();
+        let modules: Vec<Value> = current.modules().map(|module| shown(module)).collect();
+        let refused: Vec<Value> = current.refused().iter().map(shown_refusal).collect();
+        json!({"data": modules, "refused": refused})
+    }
+
+    fn show(&self, id: &str) -> Option<Value> {
+        self.current().module(id).map(|module| shown(module))
+    }
+
+    fn samples(&self) -> BTreeMap<String, Vec<Value>> {
+        let current = self.current();
+        let samples = |module: &Arc<Module>| (module.id.to_string(), module.metadata().samples.clone());
+        current.modules().map(samples).filter(|(_, samples)| !samples.is_empty()).collect()
+    }
+}
+
+fn shown(module: &Module) -> Value {
+    let figures = module.figures();
+    json!({
+        "id": module.id.as_str(),
+        "version": module.inspected.manifest.version,
+        "file": module.file,
+        "sha256": module.inspected.sha256,
+        "generation": figures.generation,
+        "state": if figures.quarantined { "quarantined" } else { "active" },
+        "bindings": module.wants().bindings,
+        "responders": module.wants().responders,
+        "calls": figures.calls,
+        "failures": figures.failures,
+        "hung": figures.hung,
+        "time_spent_us": u64::try_from(figures.busy.as_micros()).unwrap_or(u64::MAX),
+        "loaded_at": module.loaded_at.format(&Rfc3339).unwrap_or_default(),
+    })
+}
+
+fn shown_refusal(refused: &Refused) -> Value {
+    json!({
+        "file": refused.file,
+        "reason": format!("{} {}", file_name(&refused.file), refused.reason),
+        "at": refused.at.format(&Rfc3339).unwrap_or_default(),
+    })
+}
+
+fn file_name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+impl MetadataView for Registry {
+    fn metadata(&self) -> Vec<Document> {
+        let document = |module: &Arc<Module>| {
+            let mut document = public_fields(module.metadata());
+            document.insert("_id".to_owned(), module.id.as_str().into());
+            document
+        };
+        self.current().modules().map(document).collect()
+    }
+}
+
+/// The hooks and accounts in memory.
+pub(super) struct Shelves {
+    pub(super) table: Arc<Table>,
+    pub(super) accounts: Arc<Accounts>,
+}
+
+impl Tables for Shelves {
+    fn put_hook(&self, document: &Document) -> Result<(), String> {
+        let hook = Hook::from_document(document).map_err(|error| error.to_string())?;
+        self.table.put(hook);
+        Ok(())
+    }
+
+    fn remove_hook(&self, id: &str) {
+        self.table.remove(&HookId::from(id));
+    }
+
+    fn put_account(&self, document: &Document) {
+        if let Some(account) = Account::from_document(document) {
+            self.accounts.put(account);
+        }
+    }
+
+    fn remove_account(&self, id: &str) {
+        self.accounts.remove(&AccountId::from(id));
+    }
+
+    fn children(&self, id: &str) -> Vec<AccountId> {
+        ids(&self.accounts.children(&AccountId::from(id)))
+    }
+
+    fn descendants(&self, id: &str) -> Vec<AccountId> {
+        ids(&self.accounts.descendants(&AccountId::from(id)))
+    }
+}
+
+fn ids(accounts: &[Arc<Account>]) -> Vec<AccountId> {
+    accounts.iter().map(|account| account.id.clone()).collect()
+}
+
+/// Checks hooks against the events that the loaded modules offer.
+pub(super) struct Schema(pub(super) Arc<Registry>);
+
+impl Validator for Schema {
+    fn validate_hook(&self, document: &mut Document) -> Result<(), Value> {
+        let events = events(&self.0.current());
+        validate(document, &events, &UriRules::default()).map_err(|errors| Value::Object(errors.to_json()))
+    }
+}
+
+fn events(modules: &Snapshot) -> Events {
+    let mut events = Events::default();
+    for module in modules.modules() {
+        let modifiers = &module.metadata().modifiers;
+        events.insert(module.id.hook_name(), (!modifiers.is_empty()).then(|| modifiers.clone()));
+    }
+    events
+}

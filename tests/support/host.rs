@@ -1,0 +1,254 @@
+//! A whole host in the test's process, spoken to through its API as everybody else does.
+
+use std::path::{Path, PathBuf};
+
+use hookline::app::{self, RunningHost};
+use hookline::config::Config;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{cdylib, eventually};
+
+/// A host with folders of its own. Dropping it drops its tasks with the test's runtime; [`stop`](Self::stop)
+/// ends it as SIGTERM would.
+pub struct TestHost {
+    running: RunningHost,
+    folders: Folders,
+    token: String,
+    http: reqwest::Client,
+}
+
+struct Folders {
+    root: TempDir,
+    settings: String,
+}
+
+/// What its API answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: StatusCode,
+    /// The body; null when it is not JSON.
+    pub json: Value,
+}
+
+impl TestHost {
+    /// A host with these modules and nothing else.
+    pub async fn with_modules(modules: &[&str]) -> Self {
+        Self::configured("", modules).await
+    }
+
+    /// A host with these settings (TOML) and modules.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn configured(settings: &str, modules: &[&str]) -> Self {
+        let files: Vec<PathBuf> = modules.iter().map(|module| cdylib(module)).collect();
+        Self::with_files(settings, &files).await
+    }
+
+    /// A host with these settings (TOML) and files in its plugins folder.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn with_files(settings: &str, files: &[PathBuf]) -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(root.path().join("plugins")).expect("a plugins folder");
+        for file in files {
+            let name = file.file_name().expect("a file name");
+            std::fs::copy(file, root.path().join("plugins").join(name)).expect("a copy of a module");
+        }
+        let folders = Folders { root, settings: settings.to_owned() };
+        Self::start_in(folders).await.expect("the host should start")
+    }
+
+    /// What a host that does not start says.
+    ///
+    /// # Panics
+    /// It does start.
+    pub async fn refusal_to_start(settings: &str) -> String {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = Folders { root, settings: settings.to_owned() };
+        match Self::start_in(folders).await {
+            Ok(_) => panic!("the host started"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    async fn start_in(folders: Folders) -> anyhow::Result<Self> {
+        let root = folders.root.path().display();
+        let own = format!("data_dir = '{root}/data'\nplugins_dir = '{root}/plugins'\n");
+        let settings = format!("{own}{}", folders.settings);
+        let mut config = Config::from_toml(&settings, "the test's settings")?;
+        config.api.listen = "127.0.0.1:0".parse()?;
+        let running = app::start(config).await?;
+        let token = std::fs::read_to_string(folders.root.path().join("data/admin.token"))?;
+        let token = token.trim().to_owned();
+        Ok(TestHost { running, folders, token, http: reqwest::Client::new() })
+    }
+
+    /// Stops it as SIGTERM would, and starts another one on the same folders.
+    ///
+    /// # Panics
+    /// It does not stop or not start.
+    pub async fn restart(self) -> Self {
+        let folders = self.folders;
+        self.running.stop().await.expect("the host should stop");
+        Self::start_in(folders).await.expect("the host should start again")
+    }
+
+    /// Stops it as SIGTERM would.
+    ///
+    /// # Panics
+    /// It does not stop well.
+    pub async fn stop(self) {
+        self.running.stop().await.expect("the host should stop");
+    }
+
+    /// The parts and children behind the API, for faults that no client can cause.
+    #[must_use]
+    pub fn inside(&self) -> &RunningHost {
+        &self.running
+    }
+
+    /// Its folder, with `data` and `plugins` in it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folders.root.path()
+    }
+
+    /// `http://127.0.0.1:PORT`
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.running.address)
+    }
+
+    /// The administrator's token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Asks the API with the administrator's token.
+    ///
+    /// # Panics
+    /// The host does not answer.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let method: Method = method.parse().expect("a method");
+        let mut request =
+            self.http.request(method, format!("{}{path}", self.url())).header("x-auth-token", &self.token);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        Answer::of(request).await
+    }
+
+    /// Asks the API in the test's own way, without a token.
+    #[must_use]
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method: Method = method.parse().expect("a method");
+        self.http.request(method, format!("{}{path}", self.url()))
+    }
+
+    /// A new account.
+    ///
+    /// # Panics
+    /// It was not created.
+    pub async fn account(&self, name: &str) -> String {
+        let answer = self.ask("PUT", "/v2/accounts", Some(json!({"data": {"name": name}}))).await;
+        answer.created_id()
+    }
+
+    /// A new account below another.
+    ///
+    /// # Panics
+    /// It was not created.
+    pub async fn account_below(&self, parent: &str, name: &str) -> String {
+        let path = format!("/v2/accounts/{parent}");
+        self.ask("PUT", &path, Some(json!({"data": {"name": name}}))).await.created_id()
+    }
+
+    /// A new hook of an account for one event; `more` goes over the defaults.
+    ///
+    /// # Panics
+    /// It was not created.
+    pub async fn hook(&self, account: &str, event: &str, uri: &str, more: Value) -> String {
+        let mut hook = json!({"name": "test", "hook": event, "uri": uri, "format": "json", "retries": 0});
+        let more = more.as_object().cloned().unwrap_or_default();
+        hook.as_object_mut().expect("an object").extend(more);
+        let path = format!("/v2/accounts/{account}/webhooks");
+        self.ask("PUT", &path, Some(json!({"data": hook}))).await.created_id()
+    }
+
+    /// Posts an event and expects it to be taken.
+    ///
+    /// # Panics
+    /// It was not taken.
+    #[track_caller]
+    pub fn publish(&self, event: Value) -> impl Future<Output = ()> {
+        let place = std::panic::Location::caller();
+        async move {
+            let answer = self.ask("POST", "/events", Some(event)).await;
+            assert_eq!(answer.status, 202, "{place}: {}", answer.json);
+        }
+    }
+
+    /// A loaded module as `GET /modules/{id}` shows it.
+    ///
+    /// # Panics
+    /// The host has no such module.
+    pub async fn module(&self, id: &str) -> Value {
+        let answer = self.ask("GET", &format!("/modules/{id}"), None).await;
+        assert_eq!(answer.status, 200, "{}", answer.json);
+        answer.json["data"].clone()
+    }
+
+    /// Why a file in the plugins folder was refused.
+    ///
+    /// # Panics
+    /// It was not.
+    pub async fn refusal_of(&self, file: &str) -> String {
+        let answer = self.ask("GET", "/modules", None).await;
+        let refused = answer.json["refused"].as_array().expect("a list");
+        let of_file = |entry: &&Value| entry["file"].as_str().is_some_and(|path| path.ends_with(file));
+        let entry = refused.iter().find(of_file).unwrap_or_else(|| panic!("{file} was not refused"));
+        entry["reason"].as_str().expect("a reason").to_owned()
+    }
+
+    /// Waits until a child was restarted.
+    ///
+    /// # Panics
+    /// It never was.
+    #[track_caller]
+    pub fn restart_of(&self, child: &str) -> impl Future<Output = ()> {
+        let children = self.running.children.clone();
+        let child = child.to_owned();
+        let restarted = move || {
+            let children = children.children();
+            let found = children.iter().any(|state| {
+                state.name == child && state.restarts > 0 && state.state == hookline::supervision::Phase::Running
+            });
+            async move { found.then_some(()) }
+        };
+        eventually("the child is restarted", restarted)
+    }
+}
+
+impl Answer {
+    /// Sends a request and reads its answer.
+    ///
+    /// # Panics
+    /// There is no answer.
+    pub async fn of(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("an answer");
+        let status = response.status();
+        let body = response.bytes().await.expect("a body");
+        Answer { status, json: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+
+    fn created_id(self) -> String {
+        assert_eq!(self.status, 201, "{}", self.json);
+        self.json["data"]["id"].as_str().expect("an id").to_owned()
+    }
+}

@@ -1,0 +1,46 @@
+//! The harness of the integration tests: a whole host in the test's process, a receiver, a broker.
+//!
+//! It speaks the domain (`install`, `publish`, `next_request`), waits for facts with one limit, and fails at
+//! the test's own line.
+
+// A harness fails its test by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod broker;
+mod events;
+mod host;
+mod modules;
+mod receiver;
+
+use std::time::Duration;
+
+pub use broker::{Broker, Published};
+pub use events::{call_event, vectors};
+pub use host::{Answer, TestHost};
+pub use modules::{cdylib, corrupted_copy, with_manifest_bytes};
+pub use receiver::{Receiver, Request};
+
+/// How long anything that should happen may take; generous, as machines that run tests are busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `fact` gives something. Use it where nothing tells that it happened.
+///
+/// # Panics
+/// It did not happen within [`PATIENCE`].
+#[track_caller]
+pub fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut fact: impl FnMut() -> F,
+) -> impl Future<Output = T> {
+    let place = std::panic::Location::caller();
+    async move {
+        let asked_until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = fact().await {
+                return found;
+            }
+            assert!(tokio::time::Instant::now() < asked_until, "{place}: never happened: {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}

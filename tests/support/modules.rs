@@ -1,0 +1,43 @@
+//! Compiled modules for tests: `scripts/test` builds them, one by one, before the tests run.
+
+use std::path::{Path, PathBuf};
+
+/// The library of a module's crate, as `cargo build -p NAME` left it.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+#[track_caller]
+pub fn cdylib(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    // target/debug/deps/it-… or target/release/load
+    let folder = test.ancestors().find(|folder| folder.join("deps").is_dir()).expect("a target folder");
+    let file = folder.join(format!("lib{name}.{}", std::env::consts::DLL_EXTENSION));
+    assert!(file.is_file(), "{} is missing: run scripts/test, or `cargo build -p {name}`", file.display());
+    file
+}
+
+/// A copy of a file in `folder`, changed by `damage`.
+///
+/// # Panics
+/// It cannot be copied.
+pub fn corrupted_copy(file: &Path, folder: &Path, name: &str, damage: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
+    let mut bytes = std::fs::read(file).expect("the file");
+    damage(&mut bytes);
+    let copy = folder.join(name);
+    std::fs::write(&copy, bytes).expect("the copy");
+    copy
+}
+
+/// Overwrites bytes of a module's manifest, counted from its beginning (`HOOKLINE`).
+///
+/// # Panics
+/// The library has no manifest.
+pub fn with_manifest_bytes(library: &mut [u8], offset: usize, bytes: &[u8]) {
+    let magic = plugin_api::manifest::MAGIC;
+    // The magic also stands in code that compares it; the manifest is where an API version follows it.
+    let version = plugin_api::abi::VERSION.0.to_le_bytes();
+    let is_manifest = |window: &[u8]| window.starts_with(&magic) && window.ends_with(&version);
+    let at = library.windows(magic.len() + 2).position(is_manifest).expect("a manifest");
+    library[at + offset..at + offset + bytes.len()].copy_from_slice(bytes);
+}

@@ -1,0 +1,168 @@
+//! An endpoint that records what it is sent.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+
+use super::PATIENCE;
+
+/// A server of a customer, on a free port; stopped when dropped.
+pub struct Receiver {
+    address: SocketAddr,
+    requests: mpsc::UnboundedReceiver<Request>,
+    server: JoinSet<()>,
+}
+
+/// One request that it got.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `POST`
+    pub method: String,
+    /// Without the query.
+    pub path: String,
+    /// Behind the `?`.
+    pub query: Option<String>,
+    /// Header names in lower case.
+    pub headers: HeaderMap,
+    /// As it came.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// The text of a header; empty when it is missing.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the body should be JSON")
+    }
+
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body should be text")
+    }
+}
+
+struct Script {
+    statuses: Statuses,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+/// Statuses to answer with; the last one for ever.
+struct Statuses(Mutex<VecDeque<StatusCode>>);
+
+impl Statuses {
+    fn new(statuses: &[u16]) -> Self {
+        let parse = |code: &u16| StatusCode::from_u16(*code).expect("a status code");
+        Statuses(Mutex::new(statuses.iter().map(parse).collect()))
+    }
+
+    async fn next(&self) -> StatusCode {
+        let mut statuses = self.0.lock().await;
+        let next = statuses.front().copied().unwrap_or(StatusCode::OK);
+        if statuses.len() > 1 {
+            statuses.pop_front();
+        }
+        next
+    }
+}
+
+impl Receiver {
+    /// Answers everything with this status.
+    pub async fn answering(status: u16) -> Self {
+        Self::answering_in_turn(&[status]).await
+    }
+
+    /// Answers with these statuses in turn, the last one for ever.
+    pub async fn answering_in_turn(statuses: &[u16]) -> Self {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let script = Arc::new(Script { statuses: Statuses::new(statuses), requests: sender });
+        let app = Router::new().fallback(record).with_state(script);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            axum::serve(listener, app).await.expect("serving");
+        });
+        Receiver { address, requests, server }
+    }
+
+    /// Takes connections and never answers.
+    pub async fn hanging() -> Self {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let _requests = sender;
+            let mut open = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                open.push(connection);
+            }
+        });
+        Receiver { address, requests, server }
+    }
+
+    /// An address on it.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The next request.
+    ///
+    /// # Panics
+    /// None came within [`PATIENCE`].
+    #[track_caller]
+    pub fn next_request(&mut self) -> impl Future<Output = Request> {
+        let place = std::panic::Location::caller();
+        async move {
+            let next = tokio::time::timeout(PATIENCE, self.requests.recv()).await;
+            next.unwrap_or_else(|_| panic!("{place}: no request came")).expect("the receiver has stopped")
+        }
+    }
+
+    /// Requests that have come and were not looked at.
+    pub fn waiting(&mut self) -> Vec<Request> {
+        std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
+    }
+
+    /// Whether its server still runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.server.is_empty()
+    }
+}
+
+async fn record(
+    State(script): State<Arc<Script>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let request = Request {
+        method: method.to_string(),
+        path: uri.path().to_owned(),
+        query: uri.query().map(str::to_owned),
+        headers,
+        body,
+    };
+    // The test has ended where nobody listens.
+    script.requests.send(request).ok();
+    script.statuses.next().await
+}
