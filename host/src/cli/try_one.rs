@@ -97,7 +97,7 @@ fn printed(hook: &Hook, request: &Outgoing) -> anyhow::Result<Value> {
     let body = std::str::from_utf8(&request.body).context("the body is not text")?;
     Ok(json!({
         "hook_id": hook.id.as_str(),
-        "method": request.method.method(),
+        "method": request.method.as_str(),
         "url": request.url,
         "headers": headers,
         "body": body,

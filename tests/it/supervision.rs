@@ -1,0 +1,94 @@
+//! Bugs in the host itself: a panic in any child leaves the hook table whole and the host serving.
+
+use serde_json::json;
+use tests::{Receiver, TestHost, call_event};
+
+#[track_caller]
+fn survives_a_panic_in(child: &'static str) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    async move {
+        let mut receiver = Receiver::answering(200).await;
+        let host = TestHost::with_modules(&["webhooks_channel_create"]).await;
+        let account = host.account("acme").await;
+        host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
+
+        assert!(host.inside().children.inject_panic(child), "{place}: there is no child {child}");
+        host.restart_of(child).await;
+
+        assert_eq!(host.inside().parts.table.len(), 1, "{place}");
+        host.publish(call_event("CHANNEL_CREATE", &account, "after")).await;
+        assert_eq!(receiver.next_request().await.json()["call_id"], "after", "{place}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_api() {
+    survives_a_panic_in("api").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_the_writer_of_outcomes() {
+    survives_a_panic_in("outcomes").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_dispatch() {
+    survives_a_panic_in("dispatch").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_retries() {
+    survives_a_panic_in("retries").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_modules() {
+    survives_a_panic_in("modules").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_the_shared_listener() {
+    survives_a_panic_in("shared_listener").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_the_bus() {
+    survives_a_panic_in("bus").await;
+}
+
+#[tokio::test]
+async fn requests_in_flight_when_dispatch_panics_are_sent_again() {
+    let mut receiver = Receiver::answering_after_release(200).await;
+    let host = TestHost::with_modules(&["webhooks_channel_create"]).await;
+    let account = host.account("acme").await;
+    host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
+    host.publish(call_event("CHANNEL_CREATE", &account, "in flight")).await;
+    let first = receiver.next_request().await;
+
+    host.inside().children.inject_panic("dispatch");
+    host.restart_of("dispatch").await;
+    receiver.release();
+
+    let second = receiver.next_request().await;
+    assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
+}
+
+#[tokio::test]
+async fn children_start_in_the_order_of_the_way_of_an_event_and_are_all_running() {
+    let host = TestHost::with_modules(&[]).await;
+    let children = host.inside().children.children();
+    let names: Vec<&str> = children.iter().map(|child| child.name.as_str()).collect();
+    assert_eq!(names, ["api", "outcomes", "dispatch", "retries", "modules", "shared_listener", "bus"]);
+}
+
+#[tokio::test]
+async fn a_child_that_keeps_crashing_ends_the_host() {
+    let host = TestHost::with_modules(&[]).await;
+    let children = host.inside().children.clone();
+
+    let error = host.crash_until_the_end("retries").await;
+
+    assert!(error.contains("retries was restarted too often"), "{error}");
+    assert!(children.children().iter().all(|child| child.state == hookline::supervision::Phase::Stopped));
+}

@@ -1,0 +1,93 @@
+//! The recorded outputs of KAZOO's own code, reproduced by `hookline try` to the letter.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tests::{cdylib, hookline, vectors};
+use tokio::process::Command;
+
+/// Cases in which the original crashes, and what happens here instead is a test of its own elsewhere.
+const CRASHES: [(&str, &str); 0] = [];
+
+#[tokio::test]
+async fn every_recorded_way_from_event_to_request_is_reproduced() {
+    let mut different = Vec::new();
+    let mut cases = vectors("try");
+    cases.retain(|case| !CRASHES.iter().any(|(name, _)| case["case"] == *name));
+    let count = cases.len();
+    // A few programs at a time: each loads a library of its own.
+    for group in cases.chunks(8) {
+        let tries = group.iter().map(|case| async move { (case, run(case).await) });
+        for (case, outcome) in futures_util::future::join_all(tries).await {
+            if let Err(difference) = outcome.and_then(|got| compare(case, &got)) {
+                different.push(format!("{}: {difference}", case["case"]));
+            }
+        }
+    }
+    assert!(count > 100, "only {count} cases were read");
+    assert!(different.is_empty(), "{} of {count} differ:\n{}", different.len(), different.join("\n"));
+}
+
+async fn run(case: &Value) -> Result<Vec<Value>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let module = cdylib(case["module"].as_str().unwrap());
+    let output = Command::new(hookline())
+        .arg("try")
+        .args(["--profile", "kazoo", "--cluster-id", case["cluster_id"].as_str().unwrap()])
+        .arg("--plugin")
+        .arg(module)
+        .arg("--event")
+        .arg(file("event.json", case["event"].to_string()))
+        .arg("--hooks")
+        .arg(file("hooks.json", case["hooks"].to_string()))
+        .arg("--accounts")
+        .arg(file("accounts.json", case["accounts"].to_string()))
+        .arg("--config")
+        .arg(file("config.toml", case["config"].as_str().unwrap().to_owned()))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    if !output.status.success() {
+        return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    let text = String::from_utf8(output.stdout).map_err(|error| error.to_string())?;
+    text.lines().map(|line| serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))).collect()
+}
+
+/// In any order; JSON bodies as JSON, others to the byte, headers as a subset.
+fn compare(case: &Value, got: &[Value]) -> Result<(), String> {
+    let expected = case["requests"].as_array().unwrap();
+    if expected.len() != got.len() {
+        return Err(format!("expected {} requests, got {}: {got:?}", expected.len(), got.len()));
+    }
+    let mut used = BTreeSet::new();
+    for wanted in expected {
+        let same = |(n, request): &(usize, &Value)| !used.contains(n) && is_same(wanted, request);
+        let Some((n, _)) = got.iter().enumerate().find(same) else {
+            return Err(format!("\n  expected {wanted}\n  got      {}", Value::Array(got.to_vec())));
+        };
+        used.insert(n);
+    }
+    Ok(())
+}
+
+fn is_same(wanted: &Value, got: &Value) -> bool {
+    let fields = ["hook_id", "method", "url"];
+    let as_json = |text: &Value| serde_json::from_str::<Value>(text.as_str().unwrap_or_default()).ok();
+    let headers = wanted["headers"].as_object().unwrap();
+    let is_json = headers.get("content-type").is_some_and(|content| content == "application/json");
+    let same_body = match (is_json, as_json(&wanted["body"]), as_json(&got["body"])) {
+        (true, Some(wanted), Some(got)) => wanted == got,
+        _ => wanted["body"] == got["body"],
+    };
+    fields.iter().all(|field| wanted.get(*field).is_none_or(|value| *value == got[field]))
+        && headers.iter().all(|(name, value)| got["headers"][name] == *value)
+        && same_body
+}
