@@ -7,14 +7,19 @@ use serde_json::Value;
 use tests::{cdylib, hookline, vectors};
 use tokio::process::Command;
 
-/// Cases in which the original crashes, and what happens here instead is a test of its own elsewhere.
-const CRASHES: [(&str, &str); 0] = [];
+/// Cases whose settings do not say what was in force when they were recorded.
+const LEFT_OUT: [(&str, &str); 2] = [
+    ("a_channel_events: reserved keys node specific", "a section for the node reserved other keys than the settings say"),
+    ("a_channel_events: reserved keys zone specific", "a section for the zone reserved other keys than the settings say"),
+];
 
 #[tokio::test]
 async fn every_recorded_way_from_event_to_request_is_reproduced() {
     let mut different = Vec::new();
     let mut cases = vectors("try");
-    cases.retain(|case| !CRASHES.iter().any(|(name, _)| case["case"] == *name));
+    let all = cases.len();
+    cases.retain(|case| !LEFT_OUT.iter().any(|(name, _)| case["case"] == *name));
+    assert_eq!(cases.len() + LEFT_OUT.len(), all, "a case that is left out is not there any more");
     let count = cases.len();
     // A few programs at a time: each loads a library of its own.
     for group in cases.chunks(8) {

@@ -216,6 +216,27 @@ impl TestHost {
         entry["reason"].as_str().expect("a reason").to_owned()
     }
 
+    /// Makes a child panic again and again, and returns why the host ended.
+    ///
+    /// # Panics
+    /// It did not end.
+    pub async fn crash_until_the_end(self, child: &str) -> String {
+        let children = self.running.children.clone();
+        let mut restarts = children.restarts();
+        let crash = async {
+            loop {
+                children.inject_panic(child);
+                if restarts.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = crash => unreachable!("it crashes until it is dropped"),
+            ended = self.running.ended() => format!("{:#}", ended.expect_err("the host should fail")),
+        }
+    }
+
     /// Waits until a child was restarted.
     ///
     /// # Panics

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use broker::{Broker, Published};
 pub use events::{call_event, vectors};
 pub use host::{Answer, TestHost};
-pub use modules::{cdylib, corrupted_copy, with_manifest_bytes};
+pub use modules::{cdylib, corrupted_copy, hookline, with_manifest_bytes};
 pub use receiver::{Receiver, Request};
 
 /// How long anything that should happen may take; generous, as machines that run tests are busy.

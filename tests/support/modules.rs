@@ -2,6 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+/// The program, as `cargo build -p hookline` left it.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+#[track_caller]
+pub fn hookline() -> PathBuf {
+    built("hookline", "hookline")
+}
+
 /// The library of a module's crate, as `cargo build -p NAME` left it.
 ///
 /// # Panics
@@ -9,11 +19,16 @@ use std::path::{Path, PathBuf};
 #[must_use]
 #[track_caller]
 pub fn cdylib(name: &str) -> PathBuf {
+    built(&format!("lib{name}.{}", std::env::consts::DLL_EXTENSION), name)
+}
+
+#[track_caller]
+fn built(file: &str, package: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     // target/debug/deps/it-… or target/release/load
     let folder = test.ancestors().find(|folder| folder.join("deps").is_dir()).expect("a target folder");
-    let file = folder.join(format!("lib{name}.{}", std::env::consts::DLL_EXTENSION));
-    assert!(file.is_file(), "{} is missing: run scripts/test, or `cargo build -p {name}`", file.display());
+    let file = folder.join(file);
+    assert!(file.is_file(), "{} is missing: run scripts/test, or `cargo build -p {package}`", file.display());
     file
 }
 

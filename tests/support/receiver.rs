@@ -9,8 +9,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::PATIENCE;
@@ -20,6 +21,7 @@ pub struct Receiver {
     address: SocketAddr,
     requests: mpsc::UnboundedReceiver<Request>,
     server: JoinSet<()>,
+    gate: Option<watch::Sender<bool>>,
 }
 
 /// One request that it got.
@@ -59,6 +61,7 @@ impl Request {
 
 struct Script {
     statuses: Statuses,
+    gate: Option<watch::Receiver<bool>>,
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -89,8 +92,12 @@ impl Receiver {
 
     /// Answers with these statuses in turn, the last one for ever.
     pub async fn answering_in_turn(statuses: &[u16]) -> Self {
+        Self::scripted(statuses, None).await
+    }
+
+    async fn scripted(statuses: &[u16], gate: Option<watch::Sender<bool>>) -> Self {
         let (sender, requests) = mpsc::unbounded_channel();
-        let script = Arc::new(Script { statuses: Statuses::new(statuses), requests: sender });
+        let script = Arc::new(Script { statuses: Statuses::new(statuses), requests: sender, gate: gate.as_ref().map(watch::Sender::subscribe) });
         let app = Router::new().fallback(record).with_state(script);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -98,7 +105,7 @@ impl Receiver {
         server.spawn(async move {
             axum::serve(listener, app).await.expect("serving");
         });
-        Receiver { address, requests, server }
+        Receiver { address, requests, server, gate }
     }
 
     /// Takes connections and never answers.
@@ -114,7 +121,37 @@ impl Receiver {
                 open.push(connection);
             }
         });
-        Receiver { address, requests, server }
+        Receiver { address, requests, server, gate: None }
+    }
+
+    /// Answers at once with headers, then one byte of body after another, without end.
+    pub async fn dripping() -> Self {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let _requests = sender;
+            let mut dripping = JoinSet::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                dripping.spawn(drip(connection));
+            }
+        });
+        Receiver { address, requests, server, gate: None }
+    }
+
+    /// Records at once and answers with this status once [`release`](Self::release) was called.
+    pub async fn answering_after_release(status: u16) -> Self {
+        let (gate, _) = watch::channel(false);
+        Self::scripted(&[status], Some(gate)).await
+    }
+
+    /// Lets held requests, and all later ones, be answered.
+    ///
+    /// # Panics
+    /// It does not hold any.
+    pub fn release(&self) {
+        self.gate.as_ref().expect("a receiver that holds requests").send_replace(true);
     }
 
     /// An address on it.
@@ -164,5 +201,18 @@ async fn record(
     };
     // The test has ended where nobody listens.
     script.requests.send(request).ok();
+    if let Some(mut gate) = script.gate.clone() {
+        gate.wait_for(|open| *open).await.ok();
+    }
     script.statuses.next().await
+}
+
+async fn drip(mut connection: TcpStream) -> std::io::Result<()> {
+    let mut asked = [0; 1024];
+    while connection.read(&mut asked).await? == 0 {}
+    connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await?;
+    loop {
+        connection.write_all(b".").await?;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }

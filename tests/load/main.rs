@@ -1,0 +1,3 @@
+//! The load run.
+
+fn main() {}
