@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Name of the variable that holds the address of the tests' private broker.
-pub const VARIABLE: &str = "HOOKLINE_TEST_AMQP";
+const VARIABLE: &str = "HOOKLINE_TEST_AMQP";
 
 /// A broker.
 pub struct Broker {

@@ -141,11 +141,9 @@ impl Parts {
         if self.modules_loaded.load(Ordering::Acquire) {
             return Ok(());
         }
-        let loading = Loading {
-            copies: fresh_folder(&self.config.data_dir.join("generations"))?,
-            lendable: self.lendable.clone(),
-            allow_sha256: self.config.modules.allow_sha256.clone(),
-        };
+        let copies = fresh_folder(&self.config.data_dir.join("generations"))?;
+        let allowed = self.config.modules.allow_sha256.clone();
+        let loading = Loading::new(copies, self.lendable.clone(), allowed);
         let snapshot = load_all(&self.config.plugins_dir, &loading).await?;
         let bindings: Vec<Binding> = snapshot
             .bindings()

@@ -38,14 +38,8 @@ pub async fn try_event(args: &TryArgs, out: &mut dyn Write) -> anyhow::Result<()
     let event = read_event(&args.event)?;
 
     let copies = tempfile::tempdir().context("making a folder for a copy of the module")?;
-    let loading = Loading {
-        copies: copies.path().to_owned(),
-        lendable: Lendable {
-            settings: Arc::new(settings_for_modules(&config)),
-            accounts: Arc::clone(&accounts),
-        },
-        allow_sha256: Vec::new(),
-    };
+    let lendable = Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::clone(&accounts) };
+    let loading = Loading::new(copies.path().to_owned(), lendable, Vec::new());
     let loaded = loading.load(&args.plugin, 1).await;
     let (generation, _) = loaded.map_err(|refusal| anyhow!("{} {refusal}", args.plugin.display()))?;
     let module = generation.module.clone();

@@ -1,10 +1,13 @@
 //! The plugins folder: which files are in it, and what becomes of each.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use time::OffsetDateTime;
+use tokio::io::AsyncWriteExt as _;
 use tracing::{info, warn};
 
 use super::ModuleId;
@@ -22,12 +25,10 @@ pub const ENDING: &str = std::env::consts::DLL_EXTENSION;
 /// How files become modules.
 #[derive(Clone, Debug)]
 pub struct Loading {
-    /// Where private copies go; nobody else writes there.
-    pub copies: PathBuf,
-    /// What modules are lent.
-    pub lendable: Lendable,
-    /// Digests that may be loaded; empty allows any.
-    pub allow_sha256: Vec<String>,
+    copies: PathBuf,
+    lendable: Lendable,
+    allow_sha256: Vec<String>,
+    opened: Arc<AtomicU64>,
 }
 
 /// Why a file is not taken. Each text continues a sentence that begins with the file's name.
@@ -61,26 +62,56 @@ pub enum Refusal {
 }
 
 impl Loading {
+    /// How files become modules; copies go to `copies`, which nobody else writes to.
+    #[must_use]
+    pub fn new(copies: PathBuf, lendable: Lendable, allow_sha256: Vec<String>) -> Self {
+        Loading { copies, lendable, allow_sha256, opened: Arc::default() }
+    }
+
     /// Inspects a file, copies it and loads the copy.
     ///
     /// # Errors
     /// [`Refusal`].
     pub async fn load(&self, file: &Path, number: u64) -> Result<(Generation, Inspected), Refusal> {
+        let read = self.inspect(file).await?;
+        self.open(read, number).await
+    }
+
+    /// Reads a file and looks at its bytes; nothing of it runs.
+    async fn inspect(&self, file: &Path) -> Result<Read, Refusal> {
         let bytes = tokio::fs::read(file).await.map_err(|error| Refusal::Io { doing: "cannot be read", error })?;
         let inspected = inspect(&bytes)?;
         let allowed = |digest: &String| digest.eq_ignore_ascii_case(&inspected.sha256);
         if !self.allow_sha256.is_empty() && !self.allow_sha256.iter().any(allowed) {
             return Err(Refusal::NotAllowed(inspected.sha256));
         }
+        Ok(Read { bytes, inspected })
+    }
+
+    async fn open(&self, read: Read, number: u64) -> Result<(Generation, Inspected), Refusal> {
+        let Read { bytes, inspected } = read;
         let module = ModuleId::new(&inspected.manifest.id);
-        // A name of its own for each generation, so that the loader never confuses two, and so that
-        // backtraces and maps tell which code runs.
-        let copy = self.copies.join(format!("{module}.g{number}.{ENDING}"));
-        tokio::fs::write(&copy, &bytes).await.map_err(|error| Refusal::Io { doing: "cannot be copied", error })?;
+        // A name that was never used before: what was opened once stays mapped, also after a refusal, and
+        // writing to a mapped file would end the process. It tells backtraces and maps which code runs.
+        let nth = self.opened.fetch_add(1, Ordering::Relaxed);
+        let copy = self.copies.join(format!("{module}.g{number}.{nth}.{ENDING}"));
+        write_new(&copy, &bytes).await.map_err(|error| Refusal::Io { doing: "cannot be copied", error })?;
         let source = Source { module, number, copy: &copy };
         let generation = Generation::load(source, self.lendable.clone(), LOAD_WITHIN).await?;
         Ok((generation, inspected))
     }
+}
+
+/// A file that was read and may be opened.
+struct Read {
+    bytes: Vec<u8>,
+    inspected: Inspected,
+}
+
+async fn write_new(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut created = tokio::fs::File::create_new(file).await?;
+    created.write_all(bytes).await?;
+    created.flush().await
 }
 
 /// Loads every module of the folder. A file that cannot be used is refused and disturbs nothing.
@@ -109,10 +140,12 @@ pub async fn load_all(folder: &Path, loading: &Loading) -> anyhow::Result<Snapsh
 }
 
 async fn load_one(file: &Path, loading: &Loading, loaded: &[Module]) -> Result<Module, Refusal> {
-    let (generation, inspected) = loading.load(file, 1).await?;
-    if let Some(other) = loaded.iter().find(|module| module.id == generation.module) {
+    let read = loading.inspect(file).await?;
+    let id = &read.inspected.manifest.id;
+    if let Some(other) = loaded.iter().find(|module| module.id.as_str() == id) {
         return Err(Refusal::Duplicate { id: other.id.clone(), other: other.file.clone() });
     }
+    let (generation, inspected) = loading.open(read, 1).await?;
     Module::serve(generation, inspected, file.to_owned())
         .map_err(|error| Refusal::Io { doing: "gets no thread", error })
 }
