@@ -1,0 +1,233 @@
+//! What the host keeps: which documents, settings and deliveries outlive it, as traits by use.
+//!
+//! One struct implements all of them (`sqlite::SqliteStore`); every implementation passes the
+//! suite of `store/conformance.rs`.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::hooks::{AccountId, Document, HookId};
+
+#[cfg(test)]
+#[macro_use]
+mod conformance;
+pub mod sqlite;
+
+/// The result of everything that a store does.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The document was saved with another `_rev` than the stored one, or without one although it exists.
+    #[error("document {id} was changed meanwhile: read it again and repeat the change")]
+    Conflict {
+        /// The document's `_id`.
+        id: String,
+    },
+    /// The store cannot be reached or answered with an error that may pass.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read; nothing is repaired or emptied silently.
+    #[error(
+        "{} is damaged ({reason}): restore it from a backup, or move it (and its -wal and -shm files) away to start empty",
+        path.display()
+    )]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// There is no room left where the store lives.
+    #[error("the disk of the store is full")]
+    Full,
+    /// Another host works on the same data folder.
+    #[error("{} is locked: {holder} uses this data folder; stop it or choose another data_dir", path.display())]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, as far as known.
+        holder: String,
+    },
+    /// The data was written by a newer program.
+    #[error(
+        "{} has schema version {found}, this program knows {known}: use the newer program or another data_dir",
+        path.display()
+    )]
+    TooNew {
+        /// The file that says so.
+        path: PathBuf,
+        /// The version found in it.
+        found: u32,
+        /// The newest version that this program knows.
+        known: u32,
+    },
+}
+
+/// Accounts. A soft delete is a saved document with `pvt_deleted`; such documents are not listed and not found.
+#[async_trait]
+pub trait AccountStore: Send + Sync {
+    /// All accounts, in the order in which they were made.
+    async fn accounts(&self) -> Result<Vec<Document>>;
+    /// One account by its `_id`.
+    async fn account(&self, id: &str) -> Result<Option<Document>>;
+    /// Saves a document, made with an `_id` if it has none; answers it with its new `_rev`.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when `_rev` is not that of the stored document.
+    async fn save_account(&self, doc: Document) -> Result<Document>;
+}
+
+/// Hooks, with the rules of [`AccountStore`].
+#[async_trait]
+pub trait HookStore: Send + Sync {
+    /// All hooks of all accounts, in the order in which they were made.
+    async fn hooks(&self) -> Result<Vec<Document>>;
+    /// The hooks whose `pvt_account_id` is `account`, in the order in which they were made.
+    async fn hooks_of(&self, account: &str) -> Result<Vec<Document>>;
+    /// One hook by its `_id`.
+    async fn hook(&self, id: &str) -> Result<Option<Document>>;
+    /// Saves a document as [`AccountStore::save_account`] does.
+    async fn save_hook(&self, doc: Document) -> Result<Document>;
+}
+
+/// What modules say of themselves: documents `webhooks_<name>`.
+#[async_trait]
+pub trait MetadataStore: Send + Sync {
+    /// All metadata documents.
+    async fn metadata(&self) -> Result<Vec<Document>>;
+    /// Saves a document as [`AccountStore::save_account`] does.
+    async fn save_metadata(&self, doc: Document) -> Result<Document>;
+}
+
+/// Small values that the host keeps for itself, such as its cluster id.
+#[async_trait]
+pub trait SettingStore: Send + Sync {
+    /// The value of a setting.
+    async fn setting(&self, name: &str) -> Result<Option<String>>;
+    /// Sets or replaces a setting.
+    async fn set_setting(&self, name: &str, value: &str) -> Result<()>;
+}
+
+/// Deliveries that are owed: kept until their outcome is durable.
+#[async_trait]
+pub trait DeliveryStore: Send + Sync {
+    /// Takes the deliveries that one event causes; returns once they are durable.
+    ///
+    /// All of an event are taken or none. An identity that was accepted within the last 24 hours adds nothing.
+    /// An event without deliveries is not remembered: it caused nothing that could be repeated.
+    async fn accept(&self, event: AcceptedEvent) -> Result<Accepted>;
+    /// Writes down what became of deliveries. Unknown ids are passed over, so that repeating it is harmless.
+    async fn finish(&self, outcomes: Vec<Outcome>) -> Result<()>;
+    /// Up to `limit` pending deliveries with ids above `after_id`, ascending: the sweep at start.
+    async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>>;
+    /// The pending ones among `ids`, in their order: retries that became due.
+    async fn load(&self, ids: &[i64]) -> Result<Vec<StoredDelivery>>;
+    /// How many deliveries wait and how many are dead.
+    async fn counts(&self) -> Result<DeliveryCounts>;
+}
+
+/// Everything that the host keeps, in one place.
+#[async_trait]
+pub trait Store: AccountStore + HookStore + MetadataStore + SettingStore + DeliveryStore {
+    /// Commits since the store was opened: what writes have cost, and whether they are grouped.
+    fn commits(&self) -> u64;
+    /// Finishes what was handed in, and closes; later calls answer [`StoreError::Unavailable`].
+    async fn close(&self) -> Result<()>;
+}
+
+/// An event whose deliveries are to be made durable.
+#[derive(Debug, Clone)]
+pub struct AcceptedEvent {
+    /// What makes a redelivered event recognisable; `None` is never recognised.
+    pub identity: Option<String>,
+    /// One for each hook that wants the event.
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// One payload that is owed to one hook.
+#[derive(Debug, Clone)]
+pub struct NewDelivery {
+    /// The hook's `_id`.
+    pub hook: HookId,
+    /// The owner of the hook.
+    pub account: AccountId,
+    /// The `webhook-id` of every try.
+    pub webhook_id: String,
+    /// A JSON object's text. Deliveries of one event that hold the same `Bytes` share one stored copy.
+    pub payload: Bytes,
+    /// A hook document that the event itself carried, in place of a stored hook.
+    pub direct_hook: Option<Bytes>,
+}
+
+/// What accepting an event did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// The ids of the deliveries, in their order. Ids rise and are never used again.
+    New(Vec<i64>),
+    /// The identity had been accepted before; nothing was added.
+    AlreadyKnown,
+}
+
+/// A pending delivery as it comes back from the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDelivery {
+    /// Its id.
+    pub id: i64,
+    /// The hook's `_id`.
+    pub hook: HookId,
+    /// The owner of the hook.
+    pub account: AccountId,
+    /// The `webhook-id` of every try.
+    pub webhook_id: String,
+    /// A JSON object's text.
+    pub payload: Bytes,
+    /// A hook document that the event itself carried.
+    pub direct_hook: Option<Bytes>,
+    /// Tries made so far.
+    pub tries: u32,
+    /// When the next try is due, Unix milliseconds.
+    pub due_ms: i64,
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It arrived; it is forgotten.
+    Delivered {
+        /// The delivery.
+        id: i64,
+    },
+    /// It is tried again.
+    Retry {
+        /// The delivery.
+        id: i64,
+        /// Tries made so far.
+        tries: u32,
+        /// When the next try is due, Unix milliseconds.
+        due_ms: i64,
+    },
+    /// It is given up: kept, no longer pending.
+    Dead {
+        /// The delivery.
+        id: i64,
+        /// Tries made.
+        tries: u32,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// How much is owed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeliveryCounts {
+    /// Deliveries that wait for their first or next try.
+    pub pending: u64,
+    /// Deliveries that were given up.
+    pub dead: u64,
+    /// When the earliest retry is due, Unix milliseconds.
+    pub next_retry_ms: Option<i64>,
+}

@@ -1,0 +1,487 @@
+//! What every store must do, whatever it stands on: `store_suite!(make_store)` makes one test of each rule.
+//!
+//! `make_store` is a `fn(&Path) -> Arc<dyn Store>` that opens the store of a folder; opening a folder twice in
+//! turn must find what was there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Accepted, AcceptedEvent, NewDelivery, Outcome, Store, StoreError, StoredDelivery};
+use crate::hooks::Document;
+
+type Make = fn(&Path) -> Arc<dyn Store>;
+
+macro_rules! store_suite {
+    ($make:expr) => {
+        store_suite! { $make;
+            a_saved_document_comes_back_with_its_keys_in_order,
+            a_document_without_an_id_gets_one,
+            a_save_over_a_stale_revision_is_a_conflict,
+            a_save_without_a_revision_never_replaces_a_document,
+            a_soft_deleted_document_is_neither_listed_nor_found,
+            hooks_are_found_by_their_account,
+            a_setting_is_kept_until_it_is_replaced,
+            accepted_deliveries_survive_a_reopen,
+            a_known_identity_adds_nothing,
+            events_without_an_identity_are_all_new,
+            an_event_without_deliveries_is_not_remembered,
+            a_delivered_delivery_is_forgotten,
+            a_retry_is_pending_with_its_tries_and_due_time,
+            a_dead_delivery_is_kept_but_not_pending,
+            outcomes_of_unknown_deliveries_are_passed_over,
+            ids_of_deliveries_are_never_used_again,
+            a_shared_payload_lives_as_long_as_its_last_delivery,
+            a_sweep_reads_all_pending_deliveries_page_by_page,
+            concurrent_accepts_share_commits,
+            a_closed_store_says_so,
+            everything_committed_survives_a_crash,
+        }
+    };
+    ($make:expr; $($rule:ident,)+) => {
+        $(#[tokio::test]
+        async fn $rule() {
+            $crate::store::conformance::$rule($make).await;
+        })+
+    };
+}
+
+pub(super) fn document(value: Value) -> Document {
+    match value {
+        Value::Object(doc) => doc,
+        other => panic!("{other} is not a document"),
+    }
+}
+
+pub(super) fn owed(hook: &str, payload: &Bytes) -> NewDelivery {
+    NewDelivery {
+        hook: hook.into(),
+        account: "acct".into(),
+        webhook_id: format!("msg_{hook}"),
+        payload: payload.clone(),
+        direct_hook: None,
+    }
+}
+
+pub(super) fn event(identity: Option<&str>, deliveries: Vec<NewDelivery>) -> AcceptedEvent {
+    AcceptedEvent {
+        identity: identity.map(str::to_owned),
+        deliveries,
+    }
+}
+
+pub(super) fn payload(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+async fn accepted(store: &dyn Store, event: AcceptedEvent) -> Vec<i64> {
+    match store.accept(event).await.unwrap() {
+        Accepted::New(ids) => ids,
+        Accepted::AlreadyKnown => panic!("the event was known"),
+    }
+}
+
+async fn pending_ids(store: &dyn Store) -> Vec<i64> {
+    store
+        .pending(0, 10_000)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|delivery| delivery.id)
+        .collect()
+}
+
+pub(super) async fn a_saved_document_comes_back_with_its_keys_in_order(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let doc =
+        document(json!({"_id": "h1", "zebra": 1, "apple": {"b": 2.50, "a": null}, "pvt_type": "webhook"}));
+
+    let saved = store.save_hook(doc.clone()).await.unwrap();
+
+    let found = store.hook("h1").await.unwrap().unwrap();
+    assert_eq!(found, saved);
+    assert!(saved["_rev"].as_str().unwrap().starts_with("1-"));
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        ["_id", "zebra", "apple", "pvt_type", "_rev"]
+    );
+    assert_eq!(store.hooks().await.unwrap(), [saved]);
+    assert_eq!(store.account("h1").await.unwrap(), None);
+}
+
+pub(super) async fn a_document_without_an_id_gets_one(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+
+    let saved = store
+        .save_account(document(json!({"name": "acme"})))
+        .await
+        .unwrap();
+
+    let id = saved["_id"].as_str().unwrap();
+    assert_eq!(id.len(), 32);
+    assert_eq!(store.account(id).await.unwrap(), Some(saved.clone()));
+}
+
+pub(super) async fn a_save_over_a_stale_revision_is_a_conflict(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let first = store
+        .save_metadata(document(json!({"_id": "webhooks_sms", "name": "one"})))
+        .await
+        .unwrap();
+    let mut second = first.clone();
+    second.insert("name".into(), "two".into());
+    let second = store.save_metadata(second).await.unwrap();
+
+    let stale = store.save_metadata(first).await;
+
+    assert_eq!(
+        stale,
+        Err(StoreError::Conflict {
+            id: "webhooks_sms".into()
+        })
+    );
+    assert!(second["_rev"].as_str().unwrap().starts_with("2-"));
+    assert_eq!(store.metadata().await.unwrap(), [second]);
+}
+
+pub(super) async fn a_save_without_a_revision_never_replaces_a_document(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let doc = document(json!({"_id": "a1", "name": "acme"}));
+    let conflict = Err(StoreError::Conflict { id: "a1".into() });
+    let mut invented = doc.clone();
+    invented.insert("_rev".into(), "1-0".into());
+
+    assert_eq!(store.save_account(invented).await, conflict);
+    store.save_account(doc.clone()).await.unwrap();
+    assert_eq!(store.save_account(doc).await, conflict);
+}
+
+pub(super) async fn a_soft_deleted_document_is_neither_listed_nor_found(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let doc = document(json!({"_id": "h1", "pvt_account_id": "a1"}));
+    let mut doc = store.save_hook(doc).await.unwrap();
+
+    doc.insert("pvt_deleted".into(), true.into());
+    store.save_hook(doc).await.unwrap();
+
+    assert_eq!(store.hook("h1").await.unwrap(), None);
+    assert!(store.hooks().await.unwrap().is_empty());
+    assert!(store.hooks_of("a1").await.unwrap().is_empty());
+}
+
+pub(super) async fn hooks_are_found_by_their_account(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    for (id, account) in [("h1", "a1"), ("h2", "a2"), ("h3", "a1")] {
+        store
+            .save_hook(document(json!({"_id": id, "pvt_account_id": account})))
+            .await
+            .unwrap();
+    }
+
+    let hooks = store.hooks_of("a1").await.unwrap();
+
+    assert_eq!(
+        hooks
+            .iter()
+            .map(|hook| hook["_id"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        ["h1", "h3"]
+    );
+}
+
+pub(super) async fn a_setting_is_kept_until_it_is_replaced(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    assert_eq!(store.setting("cluster_id").await.unwrap(), None);
+
+    store.set_setting("cluster_id", "one").await.unwrap();
+    store.set_setting("cluster_id", "two").await.unwrap();
+
+    assert_eq!(store.setting("cluster_id").await.unwrap().as_deref(), Some("two"));
+}
+
+pub(super) async fn accepted_deliveries_survive_a_reopen(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let mut direct = owed("h2", &payload(r#"{"call":2}"#));
+    direct.direct_hook = Some(payload(r#"{"uri":"http://example.com"}"#));
+    let ids = accepted(
+        &*store,
+        event(Some("e1"), vec![owed("h1", &payload(r#"{"call":1}"#)), direct]),
+    )
+    .await;
+    store.close().await.unwrap();
+
+    let found = make(dir.path()).pending(0, 10).await.unwrap();
+
+    let (first, second) = (&found[0], &found[1]);
+    assert_eq!(found.len(), 2);
+    assert_eq!([first.id, second.id], *ids);
+    assert_eq!((first.hook.as_ref(), first.account.as_ref()), ("h1", "acct"));
+    assert_eq!((first.webhook_id.as_str(), first.tries), ("msg_h1", 0));
+    assert_eq!(
+        (&*first.payload, &first.direct_hook),
+        (br#"{"call":1}"#.as_slice(), &None)
+    );
+    assert_eq!(
+        second.direct_hook,
+        Some(payload(r#"{"uri":"http://example.com"}"#))
+    );
+}
+
+pub(super) async fn a_known_identity_adds_nothing(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let again = || event(Some("e1"), vec![owed("h1", &payload("{}"))]);
+    let ids = accepted(&*store, again()).await;
+
+    assert_eq!(store.accept(again()).await, Ok(Accepted::AlreadyKnown));
+    store
+        .finish(vec![Outcome::Delivered { id: ids[0] }])
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    let store = make(dir.path());
+
+    assert_eq!(store.accept(again()).await, Ok(Accepted::AlreadyKnown));
+    assert!(pending_ids(&*store).await.is_empty());
+}
+
+pub(super) async fn events_without_an_identity_are_all_new(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+
+    let first = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
+    let second = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
+
+    assert_eq!(pending_ids(&*store).await, [first, second].concat());
+}
+
+pub(super) async fn an_event_without_deliveries_is_not_remembered(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+
+    assert_eq!(
+        store.accept(event(Some("e1"), vec![])).await,
+        Ok(Accepted::New(vec![]))
+    );
+    let ids = accepted(&*store, event(Some("e1"), vec![owed("h1", &payload("{}"))])).await;
+
+    assert_eq!(pending_ids(&*store).await, ids);
+}
+
+pub(super) async fn a_delivered_delivery_is_forgotten(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let ids = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
+
+    store
+        .finish(vec![Outcome::Delivered { id: ids[0] }])
+        .await
+        .unwrap();
+
+    assert!(store.load(&ids).await.unwrap().is_empty());
+    assert_eq!(store.counts().await.unwrap().pending, 0);
+}
+
+pub(super) async fn a_retry_is_pending_with_its_tries_and_due_time(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let ids = accepted(
+        &*store,
+        event(None, vec![owed("h1", &payload("{}")), owed("h2", &payload("{}"))]),
+    )
+    .await;
+
+    store
+        .finish(vec![Outcome::Retry {
+            id: ids[1],
+            tries: 1,
+            due_ms: 5_000,
+        }])
+        .await
+        .unwrap();
+
+    let loaded = store.load(&[ids[1], ids[0]]).await.unwrap();
+    let (retry, first): (&StoredDelivery, &StoredDelivery) = (&loaded[0], &loaded[1]);
+    assert_eq!((retry.id, retry.tries, retry.due_ms), (ids[1], 1, 5_000));
+    assert_eq!((first.id, first.tries), (ids[0], 0));
+    assert_eq!(store.counts().await.unwrap().next_retry_ms, Some(5_000));
+}
+
+pub(super) async fn a_dead_delivery_is_kept_but_not_pending(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let ids = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
+
+    let dead = Outcome::Dead {
+        id: ids[0],
+        tries: 3,
+        reason: "410 Gone".into(),
+    };
+    store.finish(vec![dead]).await.unwrap();
+    store
+        .finish(vec![Outcome::Retry {
+            id: ids[0],
+            tries: 4,
+            due_ms: 1,
+        }])
+        .await
+        .unwrap();
+
+    assert!(pending_ids(&*store).await.is_empty());
+    assert!(store.load(&ids).await.unwrap().is_empty());
+    let counts = store.counts().await.unwrap();
+    assert_eq!((counts.pending, counts.dead), (0, 1));
+}
+
+pub(super) async fn outcomes_of_unknown_deliveries_are_passed_over(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let ids = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
+
+    let strange = ids[0] + 1_000;
+    store
+        .finish(vec![
+            Outcome::Delivered { id: strange },
+            Outcome::Retry {
+                id: strange,
+                tries: 1,
+                due_ms: 1,
+            },
+            Outcome::Dead {
+                id: strange,
+                tries: 1,
+                reason: String::new(),
+            },
+        ])
+        .await
+        .unwrap();
+
+    assert_eq!(pending_ids(&*store).await, ids);
+}
+
+pub(super) async fn ids_of_deliveries_are_never_used_again(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let mut highest = 0;
+    for _ in 0..3 {
+        let store = make(dir.path());
+        let ids = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
+        assert!(ids[0] > highest);
+        highest = ids[0];
+        store
+            .finish(vec![Outcome::Delivered { id: highest }])
+            .await
+            .unwrap();
+        store.close().await.unwrap();
+    }
+}
+
+pub(super) async fn a_shared_payload_lives_as_long_as_its_last_delivery(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let (one, other) = (payload(r#"{"for":"many"}"#), payload(r#"{"for":"two"}"#));
+    let deliveries = vec![
+        owed("h1", &one),
+        owed("h2", &other),
+        owed("h3", &one),
+        owed("h4", &other),
+        owed("h5", &one),
+    ];
+    let ids = accepted(&*store, event(None, deliveries)).await;
+
+    for (position, &id) in ids.iter().enumerate() {
+        let left = store.load(&ids).await.unwrap();
+        assert_eq!(left.len(), ids.len() - position);
+        for delivery in &left {
+            let expected = if matches!(delivery.hook.as_ref(), "h2" | "h4") {
+                &other
+            } else {
+                &one
+            };
+            assert_eq!(delivery.payload, expected, "of {}", delivery.hook);
+        }
+        store.finish(vec![Outcome::Delivered { id }]).await.unwrap();
+    }
+
+    assert!(pending_ids(&*store).await.is_empty());
+}
+
+pub(super) async fn a_sweep_reads_all_pending_deliveries_page_by_page(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let deliveries = (0..25).map(|n| owed(&format!("h{n}"), &payload("{}"))).collect();
+    let ids = accepted(&*store, event(None, deliveries)).await;
+
+    let (mut swept, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.pending(after, 10).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.id;
+        swept.extend(page.iter().map(|delivery| delivery.id));
+    }
+
+    assert_eq!(swept, ids);
+}
+
+pub(super) async fn concurrent_accepts_share_commits(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let before = store.commits();
+
+    let accepts =
+        (0..1_000).map(|n| store.accept(event(Some(&format!("e{n}")), vec![owed("h1", &payload("{}"))])));
+    let answers = join_all(accepts).await;
+
+    assert!(
+        answers
+            .iter()
+            .all(|answer| matches!(answer, Ok(Accepted::New(ids)) if ids.len() == 1))
+    );
+    assert_eq!(pending_ids(&*store).await.len(), 1_000);
+    let commits = store.commits() - before;
+    assert!(commits <= 500, "{commits} commits for 1000 accepts");
+}
+
+pub(super) async fn a_closed_store_says_so(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+
+    store.close().await.unwrap();
+    store.close().await.unwrap();
+
+    assert!(matches!(store.hooks().await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(
+        store.set_setting("a", "b").await,
+        Err(StoreError::Unavailable(_))
+    ));
+}
+
+/// A copy of the folder, taken while the store is open, is what a crash would leave.
+pub(super) async fn everything_committed_survives_a_crash(make: Make) {
+    let (dir, crashed) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = make(dir.path());
+    store.save_hook(document(json!({"_id": "h1"}))).await.unwrap();
+    let ids = accepted(&*store, event(Some("e1"), vec![owed("h1", &payload("{}"))])).await;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), crashed.path().join(entry.file_name())).unwrap();
+    }
+
+    let store = make(crashed.path());
+
+    assert!(store.hook("h1").await.unwrap().is_some());
+    assert_eq!(pending_ids(&*store).await, ids);
+    let again = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
+    assert!(again[0] > ids[0]);
+}

@@ -1,0 +1,236 @@
+//! The embedded store: one SQLite file in the data folder, one writer thread, one reading connection.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode};
+
+use super::{
+    Accepted, AcceptedEvent, AccountStore, DeliveryCounts, DeliveryStore, HookStore, MetadataStore, Outcome,
+    Result, SettingStore, Store, StoreError, StoredDelivery,
+};
+use crate::hooks::Document;
+use documents::Kind;
+use writer::Writer;
+
+mod deliveries;
+mod documents;
+mod open;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+/// How much a commit promises.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Synchronous {
+    /// A commit survives a power cut.
+    #[default]
+    Full,
+    /// A commit survives the end of the process; a power cut may cost the last ones, never the file.
+    Normal,
+}
+
+/// How the store is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// How much a commit promises.
+    pub synchronous: Synchronous,
+}
+
+/// The embedded store. Dropping it finishes what was handed in, as [`Store::close`] does.
+pub struct SqliteStore {
+    file: Arc<PathBuf>,
+    writer: Writer,
+    reader: Arc<Mutex<Option<Connection>>>,
+}
+
+impl SqliteStore {
+    /// Opens `hookline.db` in `dir` and makes both when they are missing.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another host holds the folder, [`StoreError::Corrupt`] when the file is
+    /// damaged, [`StoreError::TooNew`] when a newer program wrote it.
+    pub fn open(dir: &Path, options: Options) -> Result<Self> {
+        let opened = open::open(dir, options)?;
+        let file = Arc::new(opened.file.clone());
+        let reader = open::reader(&opened.file)?;
+        Ok(Self {
+            writer: Writer::start(opened)?,
+            reader: Arc::new(Mutex::new(Some(reader))),
+            file,
+        })
+    }
+
+    /// Runs one query off the async threads, on the reading connection.
+    async fn read<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (reader, file) = (Arc::clone(&self.reader), Arc::clone(&self.file));
+        let answer = tokio::task::spawn_blocking(move || match reader.lock().as_ref() {
+            Some(connection) => query(connection).map_err(|error| explain(&file, &error)),
+            None => Err(closed()),
+        });
+        answer
+            .await
+            .map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?
+    }
+
+    async fn save(&self, kind: Kind, doc: Document) -> Result<Document> {
+        let mut doc = doc;
+        documents::give_id(&mut doc);
+        self.writer
+            .write(1, move |writing| documents::save(writing.connection, kind, &doc))
+            .await?
+    }
+}
+
+/// What an error of SQLite means to the host.
+fn explain(file: &Path, error: &rusqlite::Error) -> StoreError {
+    let corrupt = |reason: String| StoreError::Corrupt {
+        path: file.to_owned(),
+        reason,
+    };
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..) => corrupt(error.to_string()),
+        other => match other.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(other.to_string()),
+            Some(ErrorCode::DiskFull) => StoreError::Full,
+            _ => StoreError::Unavailable(format!("{}: {other}", file.display())),
+        },
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".to_owned())
+}
+
+#[async_trait]
+impl AccountStore for SqliteStore {
+    async fn accounts(&self) -> Result<Vec<Document>> {
+        self.read(|connection| documents::all(connection, Kind::Account))
+            .await
+    }
+
+    async fn account(&self, id: &str) -> Result<Option<Document>> {
+        let id = id.to_owned();
+        self.read(move |connection| documents::one(connection, Kind::Account, &id))
+            .await
+    }
+
+    async fn save_account(&self, doc: Document) -> Result<Document> {
+        self.save(Kind::Account, doc).await
+    }
+}
+
+#[async_trait]
+impl HookStore for SqliteStore {
+    async fn hooks(&self) -> Result<Vec<Document>> {
+        self.read(|connection| documents::all(connection, Kind::Hook))
+            .await
+    }
+
+    async fn hooks_of(&self, account: &str) -> Result<Vec<Document>> {
+        let account = account.to_owned();
+        self.read(move |connection| documents::of_account(connection, Kind::Hook, &account))
+            .await
+    }
+
+    async fn hook(&self, id: &str) -> Result<Option<Document>> {
+        let id = id.to_owned();
+        self.read(move |connection| documents::one(connection, Kind::Hook, &id))
+            .await
+    }
+
+    async fn save_hook(&self, doc: Document) -> Result<Document> {
+        self.save(Kind::Hook, doc).await
+    }
+}
+
+#[async_trait]
+impl MetadataStore for SqliteStore {
+    async fn metadata(&self) -> Result<Vec<Document>> {
+        self.read(|connection| documents::all(connection, Kind::Metadata))
+            .await
+    }
+
+    async fn save_metadata(&self, doc: Document) -> Result<Document> {
+        self.save(Kind::Metadata, doc).await
+    }
+}
+
+#[async_trait]
+impl SettingStore for SqliteStore {
+    async fn setting(&self, name: &str) -> Result<Option<String>> {
+        let name = name.to_owned();
+        self.read(move |connection| documents::setting(connection, &name))
+            .await
+    }
+
+    async fn set_setting(&self, name: &str, value: &str) -> Result<()> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.writer
+            .write(1, move |writing| {
+                documents::set_setting(writing.connection, &name, &value)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for SqliteStore {
+    async fn accept(&self, event: AcceptedEvent) -> Result<Accepted> {
+        if event.deliveries.is_empty() {
+            return Ok(Accepted::New(Vec::new()));
+        }
+        self.writer
+            .write(event.deliveries.len(), move |writing| {
+                deliveries::accept(writing, &event)
+            })
+            .await
+    }
+
+    async fn finish(&self, outcomes: Vec<Outcome>) -> Result<()> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        self.writer
+            .write(outcomes.len(), move |writing| {
+                deliveries::finish(writing, &outcomes)
+            })
+            .await
+    }
+
+    async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>> {
+        self.read(move |connection| deliveries::pending(connection, after_id, limit))
+            .await
+    }
+
+    async fn load(&self, ids: &[i64]) -> Result<Vec<StoredDelivery>> {
+        let ids = ids.to_vec();
+        self.read(move |connection| deliveries::load(connection, &ids))
+            .await
+    }
+
+    async fn counts(&self) -> Result<DeliveryCounts> {
+        self.read(deliveries::counts).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+
+    async fn close(&self) -> Result<()> {
+        // The writer closes last, so that SQLite folds the write-ahead log into the file.
+        drop(self.reader.lock().take());
+        self.writer.close().await
+    }
+}

@@ -1,0 +1,247 @@
+//! How deliveries are laid down: inline payload for one hook, one shared copy for many, gone when they arrive.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rustc_hash::FxHashMap;
+
+use super::documents;
+use super::writer::Writing;
+use crate::store::{Accepted, AcceptedEvent, DeliveryCounts, NewDelivery, Outcome, StoredDelivery};
+
+/// How long an identity is known at least.
+pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
+
+const NEXT_ID: &str = "store.next_id";
+/// Ids are reserved in blocks, so that the counter is written once in a million deliveries.
+const BLOCK: i64 = 1 << 20;
+const COLUMNS: &str =
+    "d.id, d.hook, d.account, d.webhook_id, coalesce(d.payload, p.body), d.direct_hook, d.tries, d.due_ms
+     FROM deliveries d LEFT JOIN payloads p ON p.id = d.payload_id";
+
+/// Ids of deliveries. SQLite alone would give the id of a finished delivery to a new one, and a late outcome
+/// of the first would then hit the second.
+pub(super) struct Ids {
+    next: i64,
+    reserved: i64,
+}
+
+impl Ids {
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let reserved = documents::setting(connection, NEXT_ID)?
+            .and_then(|id| id.parse().ok())
+            .unwrap_or(1);
+        let highest: Option<i64> =
+            connection.query_row("SELECT max(id) FROM deliveries", [], |row| row.get(0))?;
+        let next = reserved.max(highest.unwrap_or(0) + 1);
+        Ok(Self { next, reserved: next })
+    }
+
+    /// The first of `count` ids in a row.
+    fn take(&mut self, connection: &Connection, count: usize) -> rusqlite::Result<i64> {
+        let first = self.next;
+        self.next += count as i64;
+        if self.next > self.reserved {
+            self.reserved = self.next + BLOCK;
+            documents::set_setting(connection, NEXT_ID, &self.reserved.to_string())?;
+        }
+        Ok(first)
+    }
+
+    pub(super) fn reserved(&self) -> i64 {
+        self.reserved
+    }
+
+    /// A rolled back transaction took its reservation with it.
+    pub(super) fn give_back_to(&mut self, reserved: i64) {
+        self.reserved = reserved;
+    }
+}
+
+pub(super) fn accept(writing: &mut Writing<'_>, event: &AcceptedEvent) -> rusqlite::Result<Accepted> {
+    if let Some(identity) = &event.identity {
+        let added = writing
+            .connection
+            .prepare_cached(
+                "INSERT INTO events (identity, accepted_ms) VALUES (?1, ?2) ON CONFLICT (identity) DO NOTHING",
+            )?
+            .execute(params![identity, writing.now_ms])?;
+        if added == 0 {
+            return Ok(Accepted::AlreadyKnown);
+        }
+        writing.identities += 1;
+    }
+    let first = writing.ids.take(writing.connection, event.deliveries.len())?;
+    let ids: Vec<i64> = (first..).take(event.deliveries.len()).collect();
+    let shared = shared_payloads(&ids, &event.deliveries);
+    for payload in shared.values() {
+        writing
+            .connection
+            .prepare_cached("INSERT INTO payloads (id, last, body) VALUES (?1, ?2, ?3)")?
+            .execute(params![payload.first, payload.last, payload.body])?;
+    }
+    let mut insert = writing.connection.prepare_cached(
+        "INSERT INTO deliveries
+         (id, state, tries, due_ms, created_ms, payload_id, hook, account, webhook_id, direct_hook, payload)
+         VALUES (?1, 0, 0, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for (id, delivery) in ids.iter().zip(&event.deliveries) {
+        let payload_id = shared.get(&place(&delivery.payload)).map(|payload| payload.first);
+        insert.execute(params![
+            id,
+            writing.now_ms,
+            payload_id,
+            delivery.hook.as_ref(),
+            delivery.account.as_ref(),
+            delivery.webhook_id,
+            delivery.direct_hook.as_deref(),
+            payload_id.is_none().then_some(&*delivery.payload),
+        ])?;
+    }
+    Ok(Accepted::New(ids))
+}
+
+pub(super) fn finish(writing: &mut Writing<'_>, outcomes: &[Outcome]) -> rusqlite::Result<()> {
+    let connection = writing.connection;
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Delivered { id } => {
+                let payload: Option<Option<i64>> = connection
+                    .prepare_cached("DELETE FROM deliveries WHERE id = ?1 RETURNING payload_id")?
+                    .query_row([id], |row| row.get(0))
+                    .optional()?;
+                writing.touched.extend(payload.flatten());
+            }
+            Outcome::Retry { id, tries, due_ms } => {
+                connection
+                    .prepare_cached(
+                        "UPDATE deliveries SET tries = ?2, due_ms = ?3 WHERE id = ?1 AND state = 0",
+                    )?
+                    .execute(params![id, tries, due_ms])?;
+            }
+            Outcome::Dead { id, tries, reason } => {
+                connection
+                    .prepare_cached(
+                        "UPDATE deliveries SET state = 1, tries = ?2, reason = ?3 WHERE id = ?1 AND state = 0",
+                    )?
+                    .execute(params![id, tries, reason])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the shared payloads that lost their last delivery in this commit.
+pub(super) fn forget_payloads(writing: &mut Writing<'_>) -> rusqlite::Result<()> {
+    writing.touched.sort_unstable();
+    writing.touched.dedup();
+    for id in writing.touched.drain(..) {
+        writing
+            .connection
+            .prepare_cached(
+                "DELETE FROM payloads WHERE id = ?1 AND NOT EXISTS (
+                     SELECT 1 FROM deliveries
+                     WHERE id BETWEEN ?1 AND (SELECT last FROM payloads WHERE id = ?1) AND payload_id = ?1)",
+            )?
+            .execute([id])?;
+    }
+    Ok(())
+}
+
+/// Forgets up to `limit` identities from before `expired_before`; answers when the oldest one left was accepted.
+pub(super) fn prune(
+    connection: &Connection,
+    expired_before: i64,
+    limit: usize,
+) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached(
+            "DELETE FROM events WHERE accepted_ms < ?1
+             AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?2)",
+        )?
+        .execute(params![expired_before, limit as i64])?;
+    connection
+        .prepare_cached("SELECT accepted_ms FROM events ORDER BY seq LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn pending(
+    connection: &Connection,
+    after_id: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<StoredDelivery>> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} WHERE d.id > ?1 AND d.state = 0 ORDER BY d.id LIMIT ?2"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    query.query_map(params![after_id, limit], stored)?.collect()
+}
+
+pub(super) fn load(connection: &Connection, ids: &[i64]) -> rusqlite::Result<Vec<StoredDelivery>> {
+    let mut query =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} WHERE d.id = ?1 AND d.state = 0"))?;
+    ids.iter()
+        .filter_map(|id| query.query_row([id], stored).optional().transpose())
+        .collect()
+}
+
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<DeliveryCounts> {
+    let count = |sql: &str| -> rusqlite::Result<u64> {
+        connection
+            .prepare_cached(sql)?
+            .query_row([], |row| row.get(0))
+            .map(i64::unsigned_abs)
+    };
+    Ok(DeliveryCounts {
+        pending: count("SELECT count(*) FROM deliveries WHERE state = 0")?,
+        dead: count("SELECT count(*) FROM deliveries WHERE state = 1")?,
+        next_retry_ms: connection
+            .prepare_cached("SELECT min(due_ms) FROM deliveries WHERE state = 0 AND tries > 0")?
+            .query_row([], |row| row.get(0))?,
+    })
+}
+
+struct Shared<'a> {
+    first: i64,
+    last: i64,
+    body: &'a [u8],
+}
+
+/// Payloads that stand in memory once for several deliveries, by their place.
+fn shared_payloads<'a>(ids: &[i64], deliveries: &'a [NewDelivery]) -> FxHashMap<(usize, usize), Shared<'a>> {
+    let mut found = FxHashMap::default();
+    if deliveries.len() < 2 {
+        return found;
+    }
+    for (&id, delivery) in ids.iter().zip(deliveries) {
+        found
+            .entry(place(&delivery.payload))
+            .and_modify(|payload: &mut Shared<'_>| payload.last = id)
+            .or_insert(Shared {
+                first: id,
+                last: id,
+                body: &delivery.payload,
+            });
+    }
+    found.retain(|_, payload| payload.last > payload.first);
+    found
+}
+
+fn place(payload: &Bytes) -> (usize, usize) {
+    (payload.as_ptr().addr(), payload.len())
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
+    let bytes =
+        |column: usize| Ok::<_, rusqlite::Error>(Bytes::copy_from_slice(row.get_ref(column)?.as_blob()?));
+    Ok(StoredDelivery {
+        id: row.get(0)?,
+        hook: row.get_ref(1)?.as_str()?.into(),
+        account: row.get_ref(2)?.as_str()?.into(),
+        webhook_id: row.get(3)?,
+        payload: bytes(4)?,
+        direct_hook: row.get::<_, Option<Vec<u8>>>(5)?.map(Bytes::from),
+        tries: row.get(6)?,
+        due_ms: row.get(7)?,
+    })
+}

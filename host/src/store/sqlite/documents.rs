@@ -1,0 +1,134 @@
+//! What a document's revision is, and when a save is a conflict. Settings live here too.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::hooks::Document;
+use crate::store::StoreError;
+
+/// What a document describes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Account,
+    Hook,
+    Metadata,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Hook => "hook",
+            Self::Metadata => "metadata",
+        }
+    }
+}
+
+/// A document without an `_id` gets one: 32 lower-case hex digits.
+pub(super) fn give_id(doc: &mut Document) {
+    if text(doc, "_id").is_none() {
+        let id: u128 = rand::random();
+        doc.insert("_id".to_owned(), Value::String(format!("{id:032x}")));
+    }
+}
+
+/// Saves a document over the revision that it names. The outer error spoils the transaction, the inner does not.
+pub(super) fn save(
+    connection: &Connection,
+    kind: Kind,
+    doc: &Document,
+) -> rusqlite::Result<Result<Document, StoreError>> {
+    let id = text(doc, "_id").unwrap_or_default();
+    let stored: Option<String> = connection
+        .prepare_cached("SELECT rev FROM documents WHERE kind = ?1 AND id = ?2")?
+        .query_row(params![kind.name(), id], |row| row.get(0))
+        .optional()?;
+    if stored.as_deref() != text(doc, "_rev") {
+        return Ok(Err(StoreError::Conflict { id: id.to_owned() }));
+    }
+    let mut saved = doc.clone();
+    let rev = next_revision(stored.as_deref(), &saved);
+    saved.insert("_rev".to_owned(), Value::String(rev.clone()));
+    connection
+        .prepare_cached(
+            "INSERT INTO documents (kind, id, rev, account, deleted, doc) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (kind, id) DO UPDATE
+             SET rev = excluded.rev, account = excluded.account, deleted = excluded.deleted, doc = excluded.doc",
+        )?
+        .execute(params![
+            kind.name(),
+            id,
+            rev,
+            text(&saved, "pvt_account_id"),
+            saved.get("pvt_deleted") == Some(&Value::Bool(true)),
+            as_text(&saved),
+        ])?;
+    Ok(Ok(saved))
+}
+
+pub(super) fn all(connection: &Connection, kind: Kind) -> rusqlite::Result<Vec<Document>> {
+    let mut query = connection
+        .prepare_cached("SELECT doc FROM documents WHERE kind = ?1 AND NOT deleted ORDER BY seq")?;
+    query.query_map([kind.name()], document)?.collect()
+}
+
+pub(super) fn of_account(
+    connection: &Connection,
+    kind: Kind,
+    account: &str,
+) -> rusqlite::Result<Vec<Document>> {
+    let mut query = connection.prepare_cached(
+        "SELECT doc FROM documents WHERE kind = ?1 AND account = ?2 AND NOT deleted ORDER BY seq",
+    )?;
+    query.query_map([kind.name(), account], document)?.collect()
+}
+
+pub(super) fn one(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<Option<Document>> {
+    connection
+        .prepare_cached("SELECT doc FROM documents WHERE kind = ?1 AND id = ?2 AND NOT deleted")?
+        .query_row([kind.name(), id], document)
+        .optional()
+}
+
+pub(super) fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached("SELECT value FROM settings WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn set_setting(connection: &Connection, name: &str, value: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO settings (name, value) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )?
+        .execute([name, value])
+        .map(drop)
+}
+
+/// The count of saves, then a digest of the content, as CouchDB spells it.
+fn next_revision(stored: Option<&str>, doc: &Document) -> String {
+    let saves: u64 = stored
+        .and_then(|rev| rev.split('-').next()?.parse().ok())
+        .unwrap_or(0);
+    let digest = Sha256::digest(as_text(doc));
+    let digest: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{digest}", saves + 1)
+}
+
+fn as_text(doc: &Document) -> String {
+    serde_json::to_string(doc).unwrap_or_default()
+}
+
+fn text<'a>(doc: &'a Document, key: &str) -> Option<&'a str> {
+    doc.get(key).and_then(Value::as_str)
+}
+
+fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
+    let text = row.get_ref(0)?.as_str()?;
+    serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+    })
+}

@@ -1,0 +1,185 @@
+//! What must hold before the store is used: the folder is ours, the file is whole, its schema is today's.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+use super::{Options, Synchronous, explain};
+use crate::store::{Result, StoreError};
+
+const FILE: &str = "hookline.db";
+const LOCK: &str = "hookline.lock";
+/// Each file once, in order; the number of applied ones is the file's `user_version`.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_start.sql")];
+/// How long a statement waits for somebody who looks at the file with another tool.
+const BUSY: Duration = Duration::from_secs(5);
+/// Set while a host has the file open, so that the next one knows whether it was closed properly.
+const IN_USE: &str = "store.in_use";
+
+/// A checked file, with the lock that keeps other hosts away for as long as it lives.
+pub(super) struct Opened {
+    pub(super) file: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) lock: File,
+}
+
+pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
+    let failed = |what: &str, path: &Path, error: std::io::Error| {
+        StoreError::Unavailable(format!("{what} {}: {error}", path.display()))
+    };
+    std::fs::create_dir_all(dir).map_err(|error| failed("making", dir, error))?;
+    let (lock, holder) = lock(&dir.join(LOCK))?;
+    let file = dir.join(FILE);
+    refuse_emptied(&file, &holder)?;
+    make_private(&file).map_err(|error| failed("making", &file, error))?;
+
+    let sqlite = |error: rusqlite::Error| explain(&file, &error);
+    let mut connection = Connection::open(&file).map_err(sqlite)?;
+    set_up(&connection, options).map_err(sqlite)?;
+    migrate(&mut connection, &file)?;
+    if in_use(&connection).map_err(sqlite)? {
+        tracing::info!(file = %file.display(), "the last stop was unclean, checking the store");
+        check(&connection, &file)?;
+    }
+    mark(&connection, true).map_err(sqlite)?;
+    write_holder(&lock).map_err(|error| failed("writing", &dir.join(LOCK), error))?;
+    Ok(Opened {
+        file,
+        connection,
+        lock,
+    })
+}
+
+/// A second connection that only reads, and so never waits for the writer.
+pub(super) fn reader(file: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = Connection::open_with_flags(file, flags)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    open().map_err(|error| explain(file, &error))
+}
+
+/// Writes down whether a host has the file open.
+pub(super) fn mark(connection: &Connection, open: bool) -> rusqlite::Result<()> {
+    super::documents::set_setting(connection, IN_USE, if open { "yes" } else { "no" })
+}
+
+fn in_use(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(super::documents::setting(connection, IN_USE)?.as_deref() == Some("yes"))
+}
+
+fn lock(path: &Path) -> Result<(File, String)> {
+    let failed =
+        |error: std::io::Error| StoreError::Unavailable(format!("locking {}: {error}", path.display()));
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(failed)?;
+    let taken = file.try_lock();
+    let mut holder = String::new();
+    file.read_to_string(&mut holder).map_err(failed)?;
+    match taken {
+        Ok(()) => Ok((file, holder)),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+            path: path.to_owned(),
+            holder: match holder.trim() {
+                "" => "another host".to_owned(),
+                pid => format!("process {pid}"),
+            },
+        }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn write_holder(mut lock: &File) -> std::io::Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+/// SQLite takes a file of no bytes for a new database. Where a host has worked before, it is a lost one.
+fn refuse_emptied(file: &Path, last_holder: &str) -> Result<()> {
+    let emptied = std::fs::metadata(file).is_ok_and(|found| found.len() == 0);
+    if emptied && !last_holder.is_empty() {
+        return Err(StoreError::Corrupt {
+            path: file.to_owned(),
+            reason: "it is empty although this folder has been in use".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Payloads and secrets of hooks are nobody else's business.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
+}
+
+fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(
+        None,
+        "synchronous",
+        match options.synchronous {
+            Synchronous::Full => "FULL",
+            Synchronous::Normal => "NORMAL",
+        },
+    )?;
+    // Fewer, larger checkpoints: pages that change often are written to the file once.
+    connection.pragma_update(None, "wal_autocheckpoint", 10_000)?;
+    connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.pragma_update(None, "foreign_keys", true)
+}
+
+fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
+    let sqlite = |error: rusqlite::Error| explain(file, &error);
+    let known = MIGRATIONS.len() as u32;
+    let found: u32 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(sqlite)?;
+    if found > known {
+        return Err(StoreError::TooNew {
+            path: file.to_owned(),
+            found,
+            known,
+        });
+    }
+    for (version, sql) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
+        let transaction = connection.transaction().map_err(sqlite)?;
+        transaction.execute_batch(sql).map_err(sqlite)?;
+        transaction
+            .pragma_update(None, "user_version", version)
+            .map_err(sqlite)?;
+        transaction.commit().map_err(sqlite)?;
+    }
+    Ok(())
+}
+
+fn check(connection: &Connection, file: &Path) -> Result<()> {
+    let verdict: Option<String> = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .optional()
+        .map_err(|error| explain(file, &error))?;
+    match verdict.as_deref() {
+        Some("ok") => Ok(()),
+        other => Err(StoreError::Corrupt {
+            path: file.to_owned(),
+            reason: other.unwrap_or("the check gave no answer").to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,214 @@
+//! The suite on SQLite, and what only a file can do wrong.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::super::conformance::{document, event, owed, payload};
+use super::*;
+
+fn open(dir: &Path) -> Arc<dyn Store> {
+    Arc::new(SqliteStore::open(dir, Options::default()).unwrap())
+}
+
+fn refusal(dir: &Path) -> StoreError {
+    SqliteStore::open(dir, Options::default()).map(drop).unwrap_err()
+}
+
+fn query(dir: &Path, sql: &str) -> i64 {
+    let connection = Connection::open(dir.join("hookline.db")).unwrap();
+    connection.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+store_suite!(open);
+
+#[tokio::test]
+async fn a_second_host_is_refused_while_the_first_one_runs() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+
+    let error = refusal(dir.path()).to_string();
+
+    assert!(error.contains("hookline.lock is locked"), "{error}");
+    assert!(
+        error.contains(&format!("process {}", std::process::id())),
+        "{error}"
+    );
+    store.close().await.unwrap();
+    open(dir.path());
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_program_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()));
+    let connection = Connection::open(dir.path().join("hookline.db")).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+
+    let error = refusal(dir.path());
+
+    assert!(
+        matches!(
+            error,
+            StoreError::TooNew {
+                found: 99,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[track_caller]
+fn check_damage(damage: impl FnOnce(&Path)) {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()));
+    damage(&dir.path().join("hookline.db"));
+
+    let error = refusal(dir.path());
+
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("hookline.db is damaged"), "{error}");
+    assert!(error.to_string().contains("restore it from a backup"), "{error}");
+}
+
+#[test]
+fn a_file_of_something_else_is_refused() {
+    check_damage(|file| std::fs::write(file, "this is a text, not a database; ".repeat(200)).unwrap());
+}
+
+#[test]
+fn a_cut_off_file_is_refused() {
+    check_damage(|file| {
+        let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    });
+}
+
+#[test]
+fn an_emptied_file_is_not_taken_for_a_new_one() {
+    check_damage(|file| std::fs::write(file, "").unwrap());
+}
+
+#[tokio::test]
+async fn damage_inside_is_found_after_an_unclean_stop() {
+    let (dir, crashed) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open(dir.path());
+    for n in 0..200 {
+        store
+            .save_hook(document(
+                serde_json::json!({"_id": format!("h{n}"), "filler": "x".repeat(500)}),
+            ))
+            .await
+            .unwrap();
+    }
+    store.close().await.unwrap();
+    let file = crashed.path().join("hookline.db");
+    std::fs::copy(dir.path().join("hookline.db"), &file).unwrap();
+    Connection::open(&file)
+        .unwrap()
+        .execute(
+            "UPDATE settings SET value = 'yes' WHERE name = 'store.in_use'",
+            [],
+        )
+        .unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0xff);
+    std::fs::write(&file, bytes).unwrap();
+
+    let error = refusal(crashed.path());
+
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_file_is_readable_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()));
+
+    let mode = std::fs::metadata(dir.path().join("hookline.db"))
+        .unwrap()
+        .permissions()
+        .mode();
+
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_payload_of_many_deliveries_is_stored_once_and_removed_with_the_last() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let body = payload(r#"{"call":1}"#);
+    let deliveries = (0..10).map(|n| owed(&format!("h{n}"), &body)).collect();
+    let Accepted::New(ids) = store.accept(event(None, deliveries)).await.unwrap() else {
+        panic!("known")
+    };
+    assert_eq!(query(dir.path(), "SELECT count(*) FROM payloads"), 1);
+    assert_eq!(query(dir.path(), "SELECT count(payload) FROM deliveries"), 0);
+
+    let (last, others) = ids.split_last().unwrap();
+    store
+        .finish(others.iter().map(|&id| Outcome::Delivered { id }).collect())
+        .await
+        .unwrap();
+    assert_eq!(query(dir.path(), "SELECT count(*) FROM payloads"), 1);
+    store
+        .finish(vec![Outcome::Delivered { id: *last }])
+        .await
+        .unwrap();
+
+    assert_eq!(query(dir.path(), "SELECT count(*) FROM payloads"), 0);
+}
+
+#[tokio::test]
+async fn identities_are_forgotten_after_a_day() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let accept = |identity| store.accept(event(Some(identity), vec![owed("h1", &payload("{}"))]));
+    accept("old").await.unwrap();
+    accept("young").await.unwrap();
+    store.close().await.unwrap();
+    let connection = Connection::open(dir.path().join("hookline.db")).unwrap();
+    connection
+        .execute(
+            "UPDATE events SET accepted_ms = accepted_ms - 24 * 3600 * 1000 - 1 WHERE identity = 'old'",
+            [],
+        )
+        .unwrap();
+    drop(connection);
+
+    let store = open(dir.path());
+    let accept = |identity| store.accept(event(Some(identity), vec![owed("h1", &payload("{}"))]));
+    accept("new").await.unwrap();
+
+    assert!(matches!(accept("old").await.unwrap(), Accepted::New(_)));
+    assert_eq!(accept("young").await.unwrap(), Accepted::AlreadyKnown);
+}
+
+#[tokio::test]
+async fn one_bad_write_does_not_spoil_the_others_of_its_commit() {
+    let dir = TempDir::new().unwrap();
+    let store = SqliteStore::open(dir.path(), Options::default()).unwrap();
+    let good = |n: usize| store.set_setting(["a", "b", "c", "d"][n], "kept");
+    let bad = store.writer.write(1, |writing| {
+        writing.connection.execute("INSERT INTO nowhere VALUES (1)", [])
+    });
+
+    let (first, second, failed, third, fourth) = tokio::join!(good(0), good(1), bad, good(2), good(3));
+
+    for kept in [first, second, third, fourth] {
+        kept.unwrap();
+    }
+    assert!(failed.unwrap_err().to_string().contains("no such table"));
+    assert_eq!(
+        query(dir.path(), "SELECT count(*) FROM settings WHERE value = 'kept'"),
+        4
+    );
+}

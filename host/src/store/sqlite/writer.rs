@@ -1,0 +1,297 @@
+//! Which writes share a commit: the writer thread takes whatever is queued, and commits at once when idle.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::deliveries::{self, Ids};
+use super::open::{self, Opened};
+use super::{closed, explain};
+use crate::store::{Result, StoreError};
+
+/// Writes that may wait; beyond it, callers wait for a place.
+const QUEUE: usize = 1_024;
+/// Rows in one commit. More gains nothing and lets the first caller wait longer.
+const GROUP: usize = 500;
+
+/// The handle of the writer thread.
+pub(super) struct Writer {
+    jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    commits: Arc<AtomicU64>,
+}
+
+/// What a write works with.
+pub(super) struct Writing<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) ids: &'a mut Ids,
+    /// The time of the commit, Unix milliseconds.
+    pub(super) now_ms: i64,
+    /// Shared payloads that lost a delivery in this commit.
+    pub(super) touched: Vec<i64>,
+    /// Identities that were added in this commit.
+    pub(super) identities: usize,
+}
+
+impl Writer {
+    pub(super) fn start(opened: Opened) -> Result<Self> {
+        let commits = Arc::new(AtomicU64::new(0));
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let Opened {
+            file,
+            connection,
+            lock,
+        } = opened;
+        let ids = Ids::load(&connection).map_err(|error| explain(&file, &error))?;
+        let state = State {
+            connection,
+            file,
+            ids,
+            pruned: Prune::default(),
+            commits: Arc::clone(&commits),
+            _lock: lock,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || state.run(queue))
+            .map_err(|error| StoreError::Unavailable(format!("starting the writer thread: {error}")))?;
+        Ok(Self {
+            jobs: Mutex::new(Some(jobs)),
+            thread: Mutex::new(Some(thread)),
+            commits,
+        })
+    }
+
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` in a transaction, with others; answers once it is durable. `rows` is about how much it
+    /// writes. `work` runs again when somebody else's work spoilt the common transaction.
+    pub(super) async fn write<T, F>(&self, rows: usize, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(Task {
+            rows,
+            work,
+            result: None,
+            answer,
+        });
+        jobs.send(job).await.map_err(|_| closed())?;
+        answered
+            .await
+            .map_err(|_| StoreError::Unavailable("its writer ended".to_owned()))?
+    }
+
+    /// Lets the thread finish what is queued, and waits for its end.
+    pub(super) async fn close(&self) -> Result<()> {
+        drop(self.jobs.lock().take());
+        let Some(thread) = self.thread.lock().take() else {
+            return Ok(());
+        };
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(StoreError::Unavailable("its writer ended in a panic".to_owned())),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.jobs.lock().take());
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer ended in a panic");
+        }
+    }
+}
+
+/// One caller's write, with its type hidden.
+trait Job: Send {
+    fn rows(&self) -> usize;
+    fn apply(&mut self, writing: &mut Writing<'_>) -> rusqlite::Result<()>;
+    fn answer(self: Box<Self>, committed: Result<()>);
+}
+
+struct Task<T, F> {
+    rows: usize,
+    work: F,
+    result: Option<T>,
+    answer: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send> Job for Task<T, F> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn apply(&mut self, writing: &mut Writing<'_>) -> rusqlite::Result<()> {
+        self.result = Some((self.work)(writing)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<()>) {
+        let answer = match (committed, self.result) {
+            (Ok(()), Some(result)) => Ok(result),
+            (Ok(()), None) => Err(StoreError::Unavailable("a write was passed over".to_owned())),
+            (Err(error), _) => Err(error),
+        };
+        // The caller may have gone away; what it asked for is done all the same.
+        drop(self.answer.send(answer));
+    }
+}
+
+/// Why a group was rolled back.
+enum Spoilt {
+    /// By one of its jobs: the others may succeed alone.
+    ByJob(StoreError),
+    /// By the file: it would be so for each.
+    ByFile(StoreError),
+}
+
+struct State {
+    connection: Connection,
+    file: PathBuf,
+    ids: Ids,
+    pruned: Prune,
+    commits: Arc<AtomicU64>,
+    _lock: File,
+}
+
+impl State {
+    fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut rows = first.rows();
+            let mut group = vec![first];
+            while rows < GROUP
+                && let Ok(next) = queue.try_recv()
+            {
+                rows += next.rows();
+                group.push(next);
+            }
+            self.commit(group);
+        }
+        if let Err(error) = open::mark(&self.connection, false) {
+            tracing::warn!(%error, "the store was not marked as closed");
+        }
+    }
+
+    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+        match self.together(&mut group) {
+            Ok(()) => answer(group, Ok(())),
+            Err(Spoilt::ByJob(_)) if group.len() > 1 => {
+                for job in group {
+                    let mut alone = vec![job];
+                    let outcome = self.together(&mut alone);
+                    answer(alone, outcome.map_err(Spoilt::into_error));
+                }
+            }
+            Err(spoilt) => answer(group, Err(spoilt.into_error())),
+        }
+    }
+
+    fn together(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Spoilt> {
+        let by_file = |error: rusqlite::Error| Spoilt::ByFile(explain(&self.file, &error));
+        self.connection
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut begin| begin.execute([]))
+            .map_err(by_file)?;
+        let reserved = self.ids.reserved();
+        let outcome = self.apply(group);
+        let outcome = outcome.and_then(|()| {
+            let commit = self
+                .connection
+                .prepare_cached("COMMIT")
+                .and_then(|mut commit| commit.execute([]));
+            commit
+                .map(drop)
+                .map_err(|error| Spoilt::ByFile(explain(&self.file, &error)))
+        });
+        match outcome {
+            Ok(()) => {
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(spoilt) => {
+                self.roll_back();
+                self.ids.give_back_to(reserved);
+                Err(spoilt)
+            }
+        }
+    }
+
+    fn apply(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Spoilt> {
+        let mut writing = Writing {
+            connection: &self.connection,
+            ids: &mut self.ids,
+            now_ms: now_ms(),
+            touched: Vec::new(),
+            identities: 0,
+        };
+        for job in group {
+            job.apply(&mut writing)
+                .map_err(|error| Spoilt::ByJob(explain(&self.file, &error)))?;
+        }
+        let tidy = deliveries::forget_payloads(&mut writing).and_then(|()| {
+            self.pruned
+                .step(&self.connection, writing.now_ms, writing.identities)
+        });
+        tidy.map_err(|error| Spoilt::ByFile(explain(&self.file, &error)))
+    }
+
+    fn roll_back(&self) {
+        // After some errors SQLite has rolled back by itself.
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a transaction of the store was not rolled back");
+        }
+    }
+}
+
+impl Spoilt {
+    fn into_error(self) -> StoreError {
+        match self {
+            Self::ByJob(error) | Self::ByFile(error) => error,
+        }
+    }
+}
+
+fn answer(group: Vec<Box<dyn Job>>, outcome: Result<()>) {
+    for job in group {
+        job.answer(outcome.clone());
+    }
+}
+
+fn now_ms() -> i64 {
+    (time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64
+}
+
+/// Identities leave at twice the pace at which they come, so no commit pays for a day at once.
+#[derive(Default)]
+struct Prune {
+    /// When the oldest identity was accepted, as far as known.
+    oldest_ms: Option<i64>,
+}
+
+impl Prune {
+    fn step(&mut self, connection: &Connection, now_ms: i64, added: usize) -> rusqlite::Result<()> {
+        let expired_before = now_ms - deliveries::REMEMBERED_MS;
+        if self.oldest_ms.is_some_and(|oldest| oldest >= expired_before) {
+            return Ok(());
+        }
+        self.oldest_ms = deliveries::prune(connection, expired_before, 2 * added + 100)?;
+        Ok(())
+    }
+}
