@@ -1,1 +1,204 @@
-//! stub
+//! The one way in which hooks and accounts change: the store first, then what the host holds in memory.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use serde_json::Value;
+use tokio_util::task::TaskTracker;
+
+use super::{AccountId, Document};
+use crate::store::{Store, StoreError};
+
+mod account;
+pub mod fields;
+mod hook;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use hook::{is_enabled, shown as shown_hook};
+
+/// The hooks and accounts that the host works with, in memory.
+pub trait Tables: Send + Sync {
+    /// Puts or replaces a hook.
+    ///
+    /// # Errors
+    /// A sentence, when the document cannot be a hook; the table is as it was.
+    fn put_hook(&self, doc: &Document) -> Result<(), String>;
+    /// Takes a hook out.
+    fn remove_hook(&self, id: &str);
+    /// Puts or replaces an account.
+    fn put_account(&self, doc: &Document);
+    /// Takes an account out.
+    fn remove_account(&self, id: &str);
+    /// The accounts right below one.
+    fn children(&self, id: &str) -> Vec<AccountId>;
+    /// All accounts below one.
+    fn descendants(&self, id: &str) -> Vec<AccountId>;
+}
+
+/// Says whether a document may be stored.
+pub trait Validator: Send + Sync {
+    /// Checks a hook with its private fields in place, and fills in the defaults of the schema.
+    ///
+    /// # Errors
+    /// The `data` of a Crossbar validation error: dotted path, then code, then what is wrong.
+    fn validate_hook(&self, doc: &mut Document) -> Result<(), Value>;
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// There is no such document, or it belongs to another account.
+    #[error("there is no document {id}")]
+    NotFound {
+        /// What was asked for.
+        id: String,
+    },
+    /// The document breaks a rule.
+    #[error("the document is not valid: {0}")]
+    Invalid(Value),
+    /// An account that still has accounts below it cannot be deleted.
+    #[error("account {id} has {count} descendants")]
+    HasDescendants {
+        /// The account.
+        id: String,
+        /// Accounts below it.
+        count: usize,
+    },
+    /// The document was stored but the host cannot work with it.
+    #[error("document {id} was stored but not loaded: {reason}")]
+    NotLoaded {
+        /// The document.
+        id: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The change ended in a panic.
+    #[error("the change was broken off: {0}")]
+    BrokenOff(String),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the first load found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Accounts in memory.
+    pub accounts: usize,
+    /// Hooks in memory.
+    pub hooks: usize,
+    /// Hooks that are stored but cannot be worked with; each is logged.
+    pub refused: usize,
+}
+
+/// Changes hooks and accounts. A change that has begun ends, also when its caller goes away.
+pub struct Editor {
+    desk: Arc<Desk>,
+    changes: TaskTracker,
+}
+
+/// What a change works with.
+struct Desk {
+    store: Arc<dyn Store>,
+    tables: Arc<dyn Tables>,
+    validator: Arc<dyn Validator>,
+    /// The newest revision of each document that reached the tables, so that of two changes that end at once
+    /// the later one stays.
+    shown: Mutex<FxHashMap<String, u64>>,
+}
+
+impl Editor {
+    /// An editor of these tables; it loads nothing by itself.
+    pub fn new(store: Arc<dyn Store>, tables: Arc<dyn Tables>, validator: Arc<dyn Validator>) -> Self {
+        let desk = Desk {
+            store,
+            tables,
+            validator,
+            shown: Mutex::default(),
+        };
+        Self {
+            desk: Arc::new(desk),
+            changes: TaskTracker::new(),
+        }
+    }
+
+    /// Puts everything that is stored into the tables, accounts first.
+    ///
+    /// # Errors
+    /// When the store cannot be read. A hook that cannot be worked with is logged and counted.
+    pub async fn load(&self) -> Result<Loaded, StoreError> {
+        let mut loaded = Loaded::default();
+        for account in self.desk.store.accounts().await? {
+            self.desk.show_account(&account);
+            loaded.accounts += 1;
+        }
+        for hook in self.desk.store.hooks().await? {
+            match self.desk.show_hook(&hook) {
+                Ok(()) => loaded.hooks += 1,
+                Err(error) => {
+                    loaded.refused += 1;
+                    tracing::warn!(hook = fields::id(&hook), account = fields::owner(&hook), %error, "a stored hook was not loaded");
+                }
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Waits for the changes that have begun.
+    pub async fn close(&self) {
+        self.changes.close();
+        self.changes.wait().await;
+    }
+
+    async fn whole<T, F>(&self, change: F) -> Result<T, EditError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, EditError>> + Send + 'static,
+    {
+        match self.changes.spawn(change).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(EditError::BrokenOff(error.to_string())),
+        }
+    }
+}
+
+impl Desk {
+    async fn account(&self, id: &str) -> Result<Document, EditError> {
+        self.store
+            .account(id)
+            .await?
+            .ok_or_else(|| EditError::NotFound { id: id.to_owned() })
+    }
+
+    fn show_account(&self, doc: &Document) {
+        self.show(doc, |deleted| match deleted {
+            true => self.tables.remove_account(fields::id(doc)),
+            false => self.tables.put_account(doc),
+        });
+    }
+
+    fn show_hook(&self, doc: &Document) -> Result<(), EditError> {
+        let mut put = Ok(());
+        self.show(doc, |deleted| match deleted {
+            true => self.tables.remove_hook(fields::id(doc)),
+            false => put = self.tables.put_hook(doc),
+        });
+        put.map_err(|reason| EditError::NotLoaded {
+            id: fields::id(doc).to_owned(),
+            reason,
+        })
+    }
+
+    fn show(&self, doc: &Document, change: impl FnOnce(bool)) {
+        let saves = fields::saves(doc);
+        let mut shown = self.shown.lock();
+        let newest = shown.entry(fields::id(doc).to_owned()).or_default();
+        if saves >= *newest {
+            *newest = saves;
+            change(fields::is_deleted(doc));
+        }
+    }
+}

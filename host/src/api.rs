@@ -1,0 +1,170 @@
+//! What the host answers over HTTP: the list of routes, and what stands around each of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post, put};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::hooks::Document;
+use crate::hooks::editor::Editor;
+use auth::TokenHash;
+
+mod accounts;
+pub mod auth;
+mod body;
+mod cloud_events;
+mod envelope;
+mod error;
+mod events;
+mod health;
+mod listing;
+mod modules;
+#[cfg(test)]
+mod tests;
+mod webhooks;
+
+/// What the routes work with.
+pub struct Api {
+    /// Changes hooks and accounts.
+    pub editor: Arc<Editor>,
+    /// Takes posted events.
+    pub intake: Arc<dyn Intake>,
+    /// Shows the loaded modules.
+    pub modules: Arc<dyn ModulesView>,
+    /// Shows the modules' metadata documents.
+    pub metadata: Arc<dyn MetadataView>,
+    /// Says whether the host is ready.
+    pub health: Arc<dyn Health>,
+    /// The administrator's token.
+    pub token: TokenHash,
+    /// What a request may cost.
+    pub limits: Limits,
+    /// The name of this host in envelopes.
+    pub node: String,
+}
+
+/// What a request may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of one event, and of the body of any other request.
+    pub event_bytes: usize,
+    /// Bytes of a request with events.
+    pub request_bytes: usize,
+    /// Bytes of a request's headers, names and values together.
+    pub header_bytes: usize,
+    /// Within this time a body must have arrived.
+    pub body_timeout: Duration,
+    /// Within this time a request must be answered.
+    pub request_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            event_bytes: 1 << 20,
+            request_bytes: 8 << 20,
+            header_bytes: 32 << 10,
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where posted events go.
+#[async_trait]
+pub trait Intake: Send + Sync {
+    /// Takes all events of a request or none; returns once what they cause is durable. Each is the text of a
+    /// JSON object with a category and a name. `route` is an exchange and a routing key, in place of those
+    /// that the event itself implies. Answers how many were accepted.
+    async fn take(&self, events: Vec<Bytes>, route: Option<(String, String)>) -> Result<usize, IntakeError>;
+}
+
+/// Why events were not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    /// One of them is not an event.
+    #[error("event {index} is malformed: {reason}")]
+    Malformed {
+        /// Its place in the request, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// They cannot be taken right now.
+    #[error("events cannot be taken: {0}")]
+    Unavailable(String),
+    /// Nobody listens where they were sent.
+    #[error("nothing is bound to that exchange and routing key")]
+    Unroutable,
+}
+
+/// The modules as the API shows them.
+pub trait ModulesView: Send + Sync {
+    /// `{"data": [module, …], "refused": [{"file", "reason", "at"}, …]}`.
+    fn list(&self) -> Value;
+    /// One module by its id.
+    fn show(&self, id: &str) -> Option<Value>;
+    /// Sample payloads by the id of their module.
+    fn samples(&self) -> BTreeMap<String, Vec<Value>>;
+}
+
+/// The metadata documents of the loaded modules.
+pub trait MetadataView: Send + Sync {
+    /// The documents as stored (`_id` is `webhooks_<name>`).
+    fn metadata(&self) -> Vec<Document>;
+}
+
+/// Whether the host can do its work.
+pub trait Health: Send + Sync {
+    /// # Errors
+    /// A sentence for each part that is not ready.
+    fn ready(&self) -> Result<(), Vec<String>>;
+}
+
+/// All routes of the host. Every answer, whatever goes wrong, is an envelope.
+pub fn router(api: Arc<Api>) -> Router {
+    let open = Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/v2/webhooks", get(webhooks::available))
+        .route("/v2/webhooks/samples", get(webhooks::samples))
+        .route("/v2/webhooks/samples/{id}", get(webhooks::sample));
+    let guarded = Router::new()
+        .route("/v2/accounts", put(accounts::create))
+        .route(
+            "/v2/accounts/{account}",
+            get(accounts::show)
+                .put(accounts::create_below)
+                .post(accounts::replace)
+                .patch(accounts::patch)
+                .delete(accounts::delete),
+        )
+        .route("/v2/accounts/{account}/children", get(accounts::children))
+        .route("/v2/accounts/{account}/descendants", get(accounts::descendants))
+        .route(
+            "/v2/accounts/{account}/webhooks",
+            get(webhooks::list).put(webhooks::create),
+        )
+        .route(
+            "/v2/accounts/{account}/webhooks/{hook}",
+            get(webhooks::show)
+                .post(webhooks::replace)
+                .patch(webhooks::patch)
+                .delete(webhooks::delete),
+        )
+        .route("/events", post(events::take))
+        .route("/modules", get(modules::list))
+        .route("/modules/{id}", get(modules::show))
+        .route_layer(from_fn(auth::require_token));
+    open.merge(guarded)
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&api), envelope::wrap))
+        .with_state(api)
+}

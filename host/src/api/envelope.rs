@@ -1,0 +1,233 @@
+//! The shape of every answer: Crossbar's envelope, put around what a route says, also when it fails or panics.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::Api;
+use super::auth::Caller;
+use super::error::Failure;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What a route says; the envelope goes around it.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) data: Value,
+    /// Fields of the envelope beside `data`.
+    pub(super) beside: Map<String, Value>,
+    pub(super) location: Option<String>,
+}
+
+impl Reply {
+    pub(super) fn ok(data: impl Into<Value>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            data: data.into(),
+            beside: Map::new(),
+            location: None,
+        }
+    }
+
+    pub(super) fn created(data: impl Into<Value>, location: &str) -> Self {
+        Self {
+            status: StatusCode::CREATED,
+            location: Some(location.to_owned()),
+            ..Self::ok(data)
+        }
+    }
+
+    pub(super) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(super) fn beside(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.beside.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Names the document's revision, in place of a digest of the data.
+    pub(super) fn revision(self, doc: &crate::hooks::Document) -> Self {
+        match doc.get("_rev") {
+            Some(rev) => self.beside("revision", rev.clone()),
+            None => self,
+        }
+    }
+}
+
+impl IntoResponse for Reply {
+    /// The body is written by [`wrap`], which knows the request.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// What every envelope of one request says.
+struct Frame {
+    request_id: String,
+    caller: Caller,
+}
+
+/// Stands around all routes.
+pub(super) async fn wrap(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let frame = Frame {
+        request_id: request_id(&request),
+        caller: Caller::of(request.headers(), &api.token),
+    };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    request.extensions_mut().insert(frame.caller.clone());
+
+    let answered = if header_bytes(&request) > api.limits.header_bytes {
+        Failure::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            format!(
+                "the headers of a request may have {} bytes",
+                api.limits.header_bytes
+            ),
+        )
+        .into_response()
+    } else {
+        let run = tokio::time::timeout(
+            api.limits.request_timeout,
+            AssertUnwindSafe(next.run(request)).catch_unwind(),
+        );
+        match run.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(panic)) => {
+                tracing::error!(%method, path, request = frame.request_id, error = panic_text(&*panic), "a route panicked");
+                Failure::internal().into_response()
+            }
+            Err(_) => {
+                tracing::warn!(%method, path, request = frame.request_id, "a request took too long");
+                Failure::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "timeout",
+                    "the request took too long",
+                )
+                .into_response()
+            }
+        }
+    };
+    enclose(&api, &frame, answered)
+}
+
+fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let mut fields = if let Some(reply) = parts.extensions.remove::<Arc<Reply>>() {
+        if let Some(location) = reply
+            .location
+            .as_deref()
+            .and_then(|text| HeaderValue::from_str(text).ok())
+        {
+            parts.headers.insert(header::LOCATION, location);
+        }
+        success(&reply)
+    } else if let Some(failure) = parts.extensions.remove::<Arc<Failure>>() {
+        failed(&failure)
+    } else if parts.status.is_client_error() || parts.status.is_server_error() {
+        // Nobody of ours answered: the framework refused the request.
+        failed(&Failure::of_framework(parts.status))
+    } else {
+        // A page, metrics or a stream: not for an envelope.
+        return Response::from_parts(parts, body);
+    };
+    frame.fill(&mut fields, api);
+    parts
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    if let Ok(id) = HeaderValue::from_str(&frame.request_id) {
+        parts.headers.insert(REQUEST_ID, id);
+    }
+    Response::from_parts(parts, Body::from(Value::Object(fields).to_string()))
+}
+
+fn success(reply: &Reply) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("data".to_owned(), reply.data.clone());
+    fields.insert("status".to_owned(), "success".into());
+    fields.extend(reply.beside.clone());
+    if !fields.contains_key("revision") {
+        fields.insert("revision".to_owned(), digest(&reply.data).into());
+    }
+    fields
+}
+
+fn failed(failure: &Failure) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("data".to_owned(), failure.data.clone());
+    fields.insert("status".to_owned(), "error".into());
+    fields.insert("error".to_owned(), failure.status.as_u16().to_string().into());
+    fields.insert("message".to_owned(), failure.message.clone().into());
+    fields
+}
+
+impl Frame {
+    fn fill(&self, fields: &mut Map<String, Value>, api: &Api) {
+        fields.insert("request_id".to_owned(), self.request_id.clone().into());
+        fields.insert("timestamp".to_owned(), now().into());
+        fields.insert("node".to_owned(), api.node.clone().into());
+        if let Caller::Administrator { token } = &self.caller {
+            fields.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
+            fields.insert("auth_token".to_owned(), token.clone().into());
+        }
+    }
+}
+
+/// The client's own id when it is harmless to repeat, else a new one.
+fn request_id(request: &Request) -> String {
+    let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let harmless = |id: &&str| {
+        (1..=64).contains(&id.len())
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    given
+        .filter(harmless)
+        .map_or_else(crate::hooks::editor::fields::new_id, str::to_owned)
+}
+
+fn header_bytes(request: &Request) -> usize {
+    request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
+fn digest(data: &Value) -> String {
+    Sha256::digest(data.to_string())
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    now.replace_nanosecond(0)
+        .unwrap_or(now)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,166 @@
+//! What a failure looks like to a client: status, a fixed code as the message, and data that says what to do.
+
+use std::sync::Arc;
+
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::IntakeError;
+use crate::hooks::editor::EditError;
+use crate::store::StoreError;
+
+/// Why a request was not done. Clients see all of it.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    /// A fixed code, such as `bad_identifier`.
+    pub(super) message: String,
+    pub(super) data: Value,
+    retry_after_seconds: Option<u32>,
+}
+
+impl Failure {
+    /// A failure whose data is one sentence for people.
+    pub(super) fn new(status: StatusCode, message: &str, sentence: impl Into<String>) -> Self {
+        Self::with_data(status, message, json!({"message": sentence.into()}))
+    }
+
+    pub(super) fn with_data(status: StatusCode, message: &str, data: Value) -> Self {
+        Self {
+            status,
+            message: message.to_owned(),
+            data,
+            retry_after_seconds: None,
+        }
+    }
+
+    pub(super) fn bad_identifier(id: &str) -> Self {
+        let data = json!({"message": "bad identifier", "cause": id});
+        Self::with_data(StatusCode::NOT_FOUND, "bad_identifier", data)
+    }
+
+    /// Data is keyed by dotted path, then by the rule's code.
+    pub(super) fn validation(data: Value) -> Self {
+        Self::with_data(StatusCode::BAD_REQUEST, "validation error", data)
+    }
+
+    pub(super) fn credentials(sentence: &str) -> Self {
+        let data = json!({"message": "invalid credentials", "cause": sentence});
+        Self::with_data(StatusCode::UNAUTHORIZED, "invalid_credentials", data)
+    }
+
+    /// Something that is ours to mend; what exactly stands in the log.
+    pub(super) fn internal() -> Self {
+        let sentence = "the host failed to handle this request; its log has the cause under the request id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unspecified_fault", sentence)
+    }
+
+    /// An answer of the framework to a request that reached no route of ours.
+    pub(super) fn of_framework(status: StatusCode) -> Self {
+        let reason = status
+            .canonical_reason()
+            .unwrap_or("the request was refused")
+            .to_lowercase();
+        Self::new(status, "faulty_request", reason)
+    }
+
+    fn retry_soon(self) -> Self {
+        Self {
+            retry_after_seconds: Some(1),
+            ..self
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    /// The body is written by [`super::envelope::wrap`].
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                header::HeaderValue::from_static("Bearer"),
+            );
+        }
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::NotFound { id } => Self::bad_identifier(&id),
+            EditError::Invalid(data) => Self::validation(data),
+            EditError::HasDescendants { id, count } => Self::with_data(
+                StatusCode::CONFLICT,
+                "account_has_descendants",
+                json!({"message": "account has descendants", "cause": id, "descendants": count}),
+            ),
+            EditError::Store(error) => error.into(),
+            EditError::NotLoaded { .. } | EditError::BrokenOff(_) => {
+                tracing::error!(%error, "a change failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        if let StoreError::Conflict { id } = error {
+            let data = json!({"message": "conflicting documents", "cause": id});
+            return Self::with_data(StatusCode::CONFLICT, "datastore_conflict", data);
+        }
+        tracing::error!(%error, "the store failed a request");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "datastore_fault",
+            "the store cannot be used right now",
+        )
+        .retry_soon()
+    }
+}
+
+impl From<IntakeError> for Failure {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Malformed { index, ref reason } => Self::with_data(
+                StatusCode::BAD_REQUEST,
+                "malformed_event",
+                json!({"message": error.to_string(), "index": index, "reason": reason}),
+            ),
+            IntakeError::Unavailable(ref reason) => Self::with_data(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "intake_unavailable",
+                json!({"message": "events cannot be taken right now", "cause": reason}),
+            )
+            .retry_soon(),
+            IntakeError::Unroutable => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unroutable", error.to_string())
+            }
+        }
+    }
+}
+
+/// The answer to a path that is none of ours.
+pub(super) async fn no_such_route(uri: Uri) -> Failure {
+    Failure::with_data(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        json!({"message": "there is no such route", "cause": uri.path()}),
+    )
+}
+
+/// The answer to a method that a route does not know; the header `Allow` names those that it knows.
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> Failure {
+    Failure::with_data(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "invalid_method",
+        json!({"message": format!("{} does not take {method}, see the header allow", uri.path()), "cause": method.as_str()}),
+    )
+}

@@ -1,0 +1,233 @@
+//! `POST /events`: how a body becomes events, all of them or none.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::envelope::Reply;
+use super::error::Failure;
+use super::{Api, body, cloud_events};
+use crate::hooks::editor::fields;
+
+const TYPES: &str = "application/json, application/x-ndjson or application/cloudevents+json";
+
+/// Where in a request an event stands, as its sender counts.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Only,
+    /// In an array, from 0.
+    Index(usize),
+    /// In lines, from 1.
+    Line(usize),
+}
+
+/// Where the events are to be published, when not where they belong by their category and name.
+#[derive(Debug, Deserialize)]
+pub(super) struct Route {
+    exchange: Option<String>,
+    routing_key: Option<String>,
+}
+
+pub(super) async fn take(
+    State(api): State<Arc<Api>>,
+    Query(route): Query<Route>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Reply, Failure> {
+    let route = route.parse()?;
+    let media_type = body::media_type(&headers);
+    let envelope = cloud_events::binary(&headers)?;
+    let one = !matches!(
+        media_type.as_deref(),
+        Some("application/x-ndjson" | "application/ndjson")
+    );
+    if let Some(other) = media_type.as_deref().filter(|given| !is_known(given)) {
+        return Err(body::wrong_type(other, TYPES));
+    }
+    let body = body::read(&headers, body, api.limits.request_bytes, &api.limits).await?;
+    let parts = if one { elements(&body)? } else { lines(&body)? };
+    if envelope.is_some() && parts.len() > 1 {
+        let reason = "a binary CloudEvent is one event: send many as application/cloudevents-batch+json";
+        return Err(malformed(Place::Only, reason));
+    }
+    let structured = media_type.is_some_and(|given| given.starts_with("application/cloudevents"));
+    let mut events = Vec::with_capacity(parts.len());
+    for (place, part) in parts {
+        if part.len() > api.limits.event_bytes {
+            return Err(too_large(place, part.len(), api.limits.event_bytes));
+        }
+        let wrong = |reason: String| malformed(place, &reason);
+        let event = match (&envelope, structured) {
+            (Some(identity), _) => cloud_events::identified(part, identity),
+            (None, true) => cloud_events::unwrap(&part).map_err(wrong)?,
+            (None, false) => part,
+        };
+        check(&event).map_err(wrong)?;
+        events.push(event);
+    }
+    let accepted = if events.is_empty() {
+        0
+    } else {
+        api.intake.take(events, route).await?
+    };
+    Ok(Reply::ok(json!({"accepted": accepted})).with_status(StatusCode::ACCEPTED))
+}
+
+fn is_known(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        "application/json"
+            | "application/x-ndjson"
+            | "application/ndjson"
+            | "application/cloudevents+json"
+            | "application/cloudevents-batch+json"
+    )
+}
+
+impl Route {
+    fn parse(self) -> Result<Option<(String, String)>, Failure> {
+        let missing = |field: &str, other: &str| {
+            let message = format!("{field} is needed where {other} is given");
+            Err(Failure::validation(fields::invalid(field, "required", &message)))
+        };
+        match (self.exchange, self.routing_key) {
+            (None, None) => Ok(None),
+            (Some(exchange), Some(routing_key)) => Ok(Some((exchange, routing_key))),
+            (Some(_), None) => missing("routing_key", "exchange"),
+            (None, Some(_)) => missing("exchange", "routing_key"),
+        }
+    }
+}
+
+/// One object, or the elements of an array. The parts share the body's memory.
+fn elements(body: &Bytes) -> Result<Vec<(Place, Bytes)>, Failure> {
+    let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    if !is_array {
+        let whole: &RawValue = serde_json::from_slice(body).map_err(|error| body::malformed(&error))?;
+        return Ok(vec![(Place::Only, body.slice_ref(whole.get().as_bytes()))]);
+    }
+    let mut found = Vec::new();
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let parsed = Elements(&mut found)
+        .deserialize(&mut parser)
+        .and_then(|()| parser.end());
+    if let Err(error) = parsed {
+        let mut failure = body::malformed(&error);
+        failure.data["index"] = found.len().into();
+        return Err(failure);
+    }
+    let part = |(index, raw): (usize, &RawValue)| (Place::Index(index), body.slice_ref(raw.get().as_bytes()));
+    Ok(found.into_iter().enumerate().map(part).collect())
+}
+
+/// Collects outside of itself, so that an error leaves the number of elements before it.
+struct Elements<'v, 'de>(&'v mut Vec<&'de RawValue>);
+
+impl<'de> DeserializeSeed<'de> for Elements<'_, 'de> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
+        while let Some(element) = array.next_element()? {
+            self.0.push(element);
+        }
+        Ok(())
+    }
+}
+
+/// One event a line; empty lines are passed over.
+fn lines(body: &Bytes) -> Result<Vec<(Place, Bytes)>, Failure> {
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let raw: &RawValue = serde_json::from_slice(line)
+            .map_err(|error| malformed(Place::Line(number), &format!("it is not JSON: {error}")))?;
+        found.push((Place::Line(number), body.slice_ref(raw.get().as_bytes())));
+    }
+    Ok(found)
+}
+
+/// The two fields that every event must have.
+#[derive(Deserialize)]
+struct Named<'e> {
+    #[serde(rename = "Event-Category", borrow)]
+    category: Option<&'e RawValue>,
+    #[serde(rename = "Event-Name", borrow)]
+    name: Option<&'e RawValue>,
+}
+
+fn check(event: &[u8]) -> Result<(), String> {
+    if event.first() != Some(&b'{') {
+        return Err("an event must be a JSON object".to_owned());
+    }
+    let named: Named<'_> = serde_json::from_slice(event).map_err(|error| error.to_string())?;
+    for (field, value) in [("Event-Category", named.category), ("Event-Name", named.name)] {
+        match value.map(RawValue::get) {
+            None => return Err(format!("{field} is missing")),
+            Some("\"\"") => return Err(format!("{field} is empty")),
+            Some(text) if !text.starts_with('"') => {
+                return Err(format!("{field} must be a string, not {}", short(text)));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn short(text: &str) -> &str {
+    text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
+}
+
+impl Place {
+    fn mark(self, data: &mut serde_json::Value) {
+        match self {
+            Self::Only => data["index"] = 0.into(),
+            Self::Index(index) => data["index"] = index.into(),
+            Self::Line(line) => data["line"] = line.into(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Only => f.write_str("the event"),
+            Self::Index(index) => write!(f, "event {index} (counted from 0)"),
+            Self::Line(line) => write!(f, "the event in line {line}"),
+        }
+    }
+}
+
+fn malformed(place: Place, reason: &str) -> Failure {
+    let mut data =
+        json!({"message": format!("{place} is malformed: {reason}; nothing was taken"), "reason": reason});
+    place.mark(&mut data);
+    Failure::with_data(StatusCode::BAD_REQUEST, "malformed_event", data)
+}
+
+fn too_large(place: Place, bytes: usize, limit: usize) -> Failure {
+    let message = format!("{place} has {bytes} bytes, {limit} are allowed; nothing was taken");
+    let mut data = json!({"message": message, "bytes": bytes, "limit_bytes": limit});
+    place.mark(&mut data);
+    Failure::with_data(StatusCode::PAYLOAD_TOO_LARGE, "event_too_large", data)
+}

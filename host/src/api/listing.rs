@@ -1,0 +1,159 @@
+//! How a listing is cut into pages: descending by id, `page_size` at once, from `start_key` on. Pure.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::envelope::Reply;
+use super::error::Failure;
+use crate::hooks::editor::fields;
+
+const PAGE_SIZE: usize = 50;
+
+/// The query of a listing, as Crossbar spells it. Texts, so that a wrong one is named and not just refused.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Query {
+    page_size: Option<String>,
+    paginate: Option<String>,
+    ascending: Option<String>,
+    start_key: Option<String>,
+}
+
+/// One page of ids, and where the next one begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) ids: Vec<String>,
+    start: Option<String>,
+    next: Option<String>,
+}
+
+impl Query {
+    pub(super) fn page(&self, mut ids: Vec<String>) -> Result<Page, Failure> {
+        let size = match self.page_size.as_deref() {
+            _ if self.paginate.as_deref() == Some("false") => usize::MAX,
+            None => PAGE_SIZE,
+            Some(text) => match text.parse() {
+                Ok(size) if size > 0 => size,
+                _ => {
+                    let message = format!("page_size must be a number above 0, not {text}");
+                    return Err(Failure::validation(fields::invalid(
+                        "page_size",
+                        "invalid",
+                        &message,
+                    )));
+                }
+            },
+        };
+        let ascending = self.ascending.as_deref() == Some("true");
+        ids.sort_unstable();
+        if !ascending {
+            ids.reverse();
+        }
+        if let Some(start) = &self.start_key {
+            ids.retain(|id| if ascending { id >= start } else { id <= start });
+        }
+        let next = ids.get(size).cloned();
+        ids.truncate(size);
+        Ok(Page {
+            ids,
+            start: self.start_key.clone(),
+            next,
+        })
+    }
+}
+
+impl Page {
+    /// The answer with these items, which belong to the page's ids.
+    pub(super) fn reply(self, items: Vec<Value>) -> Reply {
+        let mut reply = Reply::ok(Value::Array(items)).beside("page_size", self.ids.len());
+        if let Some(start) = self.start {
+            reply = reply.beside("start_key", start);
+        }
+        if let Some(next) = self.next {
+            reply = reply.beside("next_start_key", next);
+        }
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(query: Query, expected: &[&str], next: Option<&str>) {
+        let page = query
+            .page(["b", "d", "a", "c"].map(str::to_owned).to_vec())
+            .unwrap();
+        assert_eq!(page.ids, expected);
+        assert_eq!(page.next.as_deref(), next);
+    }
+
+    fn text(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn a_listing_descends() {
+        check(Query::default(), &["d", "c", "b", "a"], None);
+    }
+
+    #[test]
+    fn ascending_turns_it_round() {
+        check(
+            Query {
+                ascending: text("true"),
+                ..Query::default()
+            },
+            &["a", "b", "c", "d"],
+            None,
+        );
+    }
+
+    #[test]
+    fn a_page_names_where_the_next_one_begins() {
+        check(
+            Query {
+                page_size: text("3"),
+                ..Query::default()
+            },
+            &["d", "c", "b"],
+            Some("a"),
+        );
+    }
+
+    #[test]
+    fn a_start_key_begins_its_page() {
+        let query = Query {
+            page_size: text("2"),
+            start_key: text("c"),
+            ..Query::default()
+        };
+        check(query, &["c", "b"], Some("a"));
+    }
+
+    #[test]
+    fn without_pagination_all_are_listed() {
+        let query = Query {
+            page_size: text("1"),
+            paginate: text("false"),
+            ..Query::default()
+        };
+        check(query, &["d", "c", "b", "a"], None);
+    }
+
+    #[test]
+    fn a_page_of_nothing_is_refused() {
+        let failure = Query {
+            page_size: text("0"),
+            ..Query::default()
+        }
+        .page(Vec::new())
+        .unwrap_err();
+        assert!(
+            failure.data["page_size"]["invalid"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("not 0")
+        );
+    }
+}

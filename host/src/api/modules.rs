@@ -1,0 +1,27 @@
+//! The loaded modules, and the files that were refused.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use serde_json::Value;
+
+use super::Api;
+use super::envelope::Reply;
+use super::error::Failure;
+
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Reply {
+    let Value::Object(mut fields) = api.modules.list() else {
+        return Reply::ok(Value::Array(Vec::new()));
+    };
+    let data = fields.shift_remove("data").unwrap_or_default();
+    fields
+        .into_iter()
+        .fold(Reply::ok(data), |reply, (key, value)| reply.beside(&key, value))
+}
+
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Reply, Failure> {
+    api.modules
+        .show(&id)
+        .map(Reply::ok)
+        .ok_or_else(|| Failure::bad_identifier(&id))
+}

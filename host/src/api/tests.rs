@@ -1,0 +1,229 @@
+//! The routes as clients meet them: no socket, a real store, simple modules and intake.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use parking_lot::Mutex;
+use serde_json::json;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::hooks::editor::tests::{NamesOnly, Shelf};
+use crate::store::sqlite::{Options, SqliteStore};
+
+mod accounts;
+mod events;
+mod framework;
+mod webhooks;
+
+/// An event's text, and the exchange and routing key that it was sent to.
+type Taken = (String, Option<(String, String)>);
+
+/// Takes events into a list, or answers what a test wants.
+#[derive(Default)]
+pub(super) struct Basket {
+    taken: Mutex<Vec<Taken>>,
+    refuses: Mutex<Option<IntakeError>>,
+}
+
+#[async_trait]
+impl Intake for Basket {
+    async fn take(&self, events: Vec<Bytes>, route: Option<(String, String)>) -> Result<usize, IntakeError> {
+        if let Some(refusal) = self.refuses.lock().clone() {
+            return Err(refusal);
+        }
+        let text = |event: &Bytes| (String::from_utf8(event.to_vec()).unwrap(), route.clone());
+        self.taken.lock().extend(events.iter().map(text));
+        Ok(events.len())
+    }
+}
+
+struct Nine;
+
+impl ModulesView for Nine {
+    fn list(&self) -> Value {
+        let refused = json!([{"file": "readme.so", "reason": "not a library", "at": "2026-01-01T00:00:00Z"}]);
+        json!({"data": [{"id": "webhooks_sms"}], "refused": refused})
+    }
+
+    fn show(&self, id: &str) -> Option<Value> {
+        assert_ne!(id, "webhooks_panic", "secret detail");
+        (id == "webhooks_sms").then(|| json!({"id": id, "generation": 1}))
+    }
+
+    fn samples(&self) -> BTreeMap<String, Vec<Value>> {
+        let samples = vec![
+            json!({"event_name": "new_user"}),
+            json!({"event_name": "missed_call"}),
+        ];
+        BTreeMap::from([("webhooks_notifications".to_owned(), samples)])
+    }
+}
+
+impl MetadataView for Nine {
+    fn metadata(&self) -> Vec<Document> {
+        let types = json!({"new_user": {}, "system_alert": {}, "webhook_disabled": {}});
+        let docs = [
+            json!({"_id": "webhooks_notifications", "_rev": "1-a", "name": "Notifications",
+                "modifiers": {"type": {"type": "object", "items": types}}}),
+            json!({"_id": "webhooks_skel", "name": "Skel"}),
+            json!({"_id": "webhooks_sms", "name": "SMS", "pvt_type": "webhook_meta"}),
+        ];
+        docs.into_iter().map(object).collect()
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Pulse(Mutex<Vec<String>>);
+
+impl Health for Pulse {
+    fn ready(&self) -> Result<(), Vec<String>> {
+        let missing = self.0.lock().clone();
+        if missing.is_empty() { Ok(()) } else { Err(missing) }
+    }
+}
+
+/// A host's API without the rest of the host.
+pub(super) struct Host {
+    router: Router,
+    basket: Arc<Basket>,
+    pulse: Arc<Pulse>,
+    store: Arc<SqliteStore>,
+    token: auth::Token,
+    _dir: TempDir,
+}
+
+pub(super) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Value,
+}
+
+fn host() -> Host {
+    let dir = TempDir::new().unwrap();
+    let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
+    let editor = Arc::new(Editor::new(
+        store.clone(),
+        Arc::new(Shelf::default()),
+        Arc::new(NamesOnly),
+    ));
+    let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
+    let token = auth::first_token(dir.path()).unwrap();
+    let limits = Limits {
+        event_bytes: 1_000,
+        request_bytes: 3_000,
+        ..Limits::default()
+    };
+    let api = Api {
+        editor,
+        intake: basket.clone(),
+        modules: Arc::new(Nine),
+        metadata: Arc::new(Nine),
+        health: pulse.clone(),
+        token: token.hash(),
+        limits,
+        node: "test@host".into(),
+    };
+    Host {
+        router: router(Arc::new(api)),
+        basket,
+        pulse,
+        store,
+        token,
+        _dir: dir,
+    }
+}
+
+fn object(value: Value) -> Document {
+    match value {
+        Value::Object(fields) => fields,
+        other => panic!("{other} is no object"),
+    }
+}
+
+impl Host {
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let body = serde_json::from_slice(&body).unwrap();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    async fn anonymous(&self, method: &str, path: &str) -> Answer {
+        self.raw(method, path, &[], Body::empty()).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.raw(
+            "GET",
+            path,
+            &[("x-auth-token", self.token.reveal())],
+            Body::empty(),
+        )
+        .await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.raw(
+            "DELETE",
+            path,
+            &[("x-auth-token", self.token.reveal())],
+            Body::empty(),
+        )
+        .await
+    }
+
+    async fn data(&self, method: &str, path: &str, data: Value) -> Answer {
+        let headers = [
+            ("x-auth-token", self.token.reveal()),
+            ("content-type", "application/json"),
+        ];
+        self.raw(method, path, &headers, json!({"data": data}).to_string())
+            .await
+    }
+
+    async fn account(&self) -> String {
+        self.data("PUT", "/v2/accounts", json!({"name": "acme"}))
+            .await
+            .expect(StatusCode::CREATED)
+            .id()
+    }
+}
+
+impl Answer {
+    #[track_caller]
+    fn expect(self, status: StatusCode) -> Self {
+        assert_eq!(self.status, status, "{}", self.body);
+        self
+    }
+
+    #[track_caller]
+    fn expect_error(self, status: StatusCode, message: &str) -> Self {
+        let answer = self.expect(status);
+        assert_eq!(answer.body["status"], "error");
+        assert_eq!(answer.body["error"], status.as_u16().to_string());
+        assert_eq!(answer.body["message"], message, "{}", answer.body);
+        assert_eq!(answer.body["node"], "test@host");
+        assert!(answer.body["request_id"].is_string());
+        answer
+    }
+
+    fn id(&self) -> String {
+        self.body["data"]["id"].as_str().unwrap().to_owned()
+    }
+}

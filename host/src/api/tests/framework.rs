@@ -1,0 +1,245 @@
+//! What holds for every route: envelopes, tokens, limits.
+
+use super::*;
+
+#[tokio::test]
+async fn an_answer_to_the_administrator_is_a_whole_envelope() {
+    let host = host();
+
+    let answer = host.get("/modules/webhooks_sms").await.expect(StatusCode::OK);
+
+    let body = &answer.body;
+    assert_eq!(body["data"], json!({"id": "webhooks_sms", "generation": 1}));
+    assert_eq!(body["status"], "success");
+    assert_eq!(body["node"], "test@host");
+    assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(body["auth_token"], host.token.reveal());
+    assert_eq!(
+        body["request_id"].as_str().unwrap(),
+        answer.headers["x-request-id"]
+    );
+    let timestamp = body["timestamp"].as_str().unwrap();
+    assert!(timestamp.len() == 20 && timestamp.ends_with('Z'), "{timestamp}");
+    assert!(body["revision"].is_string());
+    assert_eq!(answer.headers["content-type"], "application/json");
+}
+
+#[tokio::test]
+async fn only_the_administrator_learns_the_version() {
+    let host = host();
+
+    let answer = host.anonymous("GET", "/v2/webhooks").await.expect(StatusCode::OK);
+
+    assert!(answer.body.get("version").is_none());
+    assert!(answer.body.get("auth_token").is_none());
+}
+
+#[tokio::test]
+async fn guarded_routes_want_the_administrators_token() {
+    let host = host();
+    let account = host.account().await;
+    let hook = format!("/v2/accounts/{account}/webhooks/x");
+    let routes = [
+        ("PUT", "/v2/accounts".to_owned()),
+        ("GET", format!("/v2/accounts/{account}")),
+        ("PUT", format!("/v2/accounts/{account}")),
+        ("POST", format!("/v2/accounts/{account}")),
+        ("PATCH", format!("/v2/accounts/{account}")),
+        ("DELETE", format!("/v2/accounts/{account}")),
+        ("GET", format!("/v2/accounts/{account}/children")),
+        ("GET", format!("/v2/accounts/{account}/descendants")),
+        ("GET", format!("/v2/accounts/{account}/webhooks")),
+        ("PUT", format!("/v2/accounts/{account}/webhooks")),
+        ("GET", hook.clone()),
+        ("POST", hook.clone()),
+        ("PATCH", hook.clone()),
+        ("DELETE", hook),
+        ("POST", "/events".to_owned()),
+        ("GET", "/modules".to_owned()),
+        ("GET", "/modules/webhooks_sms".to_owned()),
+    ];
+
+    for (method, path) in routes {
+        let answer = host.anonymous(method, &path).await;
+        let answer = answer.expect_error(StatusCode::UNAUTHORIZED, "invalid_credentials");
+        assert_eq!(answer.headers["www-authenticate"], "Bearer", "{method} {path}");
+        let wrong = host
+            .raw(method, &path, &[("x-auth-token", "wrong")], Body::empty())
+            .await;
+        wrong.expect_error(StatusCode::UNAUTHORIZED, "invalid_credentials");
+    }
+    assert!(host.basket.taken.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_is_taken_from_either_header() {
+    let host = host();
+    let token = host.token.reveal();
+    let bearer = format!("bearer {token}");
+
+    for header in [("x-auth-token", token), ("authorization", bearer.as_str())] {
+        host.raw("GET", "/modules", &[header], Body::empty())
+            .await
+            .expect(StatusCode::OK);
+    }
+    let basic = ("authorization", "Basic YTpi");
+    host.raw("GET", "/modules", &[basic], Body::empty())
+        .await
+        .expect(StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_named() {
+    let answer = host().anonymous("GET", "/nowhere").await;
+    let answer = answer.expect_error(StatusCode::NOT_FOUND, "not_found");
+    assert_eq!(answer.body["data"]["cause"], "/nowhere");
+}
+
+#[tokio::test]
+async fn a_wrong_method_names_the_right_ones() {
+    let host = host();
+    for (method, path, allowed) in [
+        ("DELETE", "/v2/webhooks", "GET,HEAD"),
+        ("GET", "/events", "POST"),
+        ("GET", "/v2/accounts", "PUT"),
+        ("POST", "/v2/accounts/a/webhooks", "GET,HEAD,PUT"),
+    ] {
+        let answer = host
+            .raw(
+                method,
+                path,
+                &[("x-auth-token", host.token.reveal())],
+                Body::empty(),
+            )
+            .await;
+        let answer = answer.expect_error(StatusCode::METHOD_NOT_ALLOWED, "invalid_method");
+        assert_eq!(answer.headers["allow"], allowed, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_says_nothing_of_the_inside() {
+    let host = host();
+
+    let answer = host.get("/modules/webhooks_panic").await;
+
+    let answer = answer.expect_error(StatusCode::INTERNAL_SERVER_ERROR, "unspecified_fault");
+    assert!(!answer.body.to_string().contains("secret"));
+    host.get("/modules").await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn headers_beyond_the_limit_are_refused() {
+    let long = "x".repeat(40_000);
+    let answer = host()
+        .raw("GET", "/healthz", &[("x-long", &long)], Body::empty())
+        .await;
+    answer.expect_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large");
+}
+
+#[tokio::test]
+async fn a_harmless_request_id_is_repeated_and_another_is_not() {
+    let host = host();
+    for (given, repeated) in [("call-42", true), ("with space", false)] {
+        let answer = host
+            .raw("GET", "/healthz", &[("x-request-id", given)], Body::empty())
+            .await;
+        assert_eq!(answer.body["request_id"] == given, repeated, "{given}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_is_given_up() {
+    tokio::time::pause();
+    let host = host();
+    let silence = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+
+    let answer = host
+        .raw(
+            "POST",
+            "/events",
+            &[("x-auth-token", host.token.reveal())],
+            silence,
+        )
+        .await;
+
+    answer.expect_error(StatusCode::REQUEST_TIMEOUT, "timeout");
+}
+
+#[tokio::test]
+async fn health_and_readiness_are_told_apart() {
+    let host = host();
+    host.anonymous("GET", "/healthz").await.expect(StatusCode::OK);
+    assert_eq!(
+        host.anonymous("GET", "/readyz").await.expect(StatusCode::OK).body["data"]["ready"],
+        true
+    );
+
+    host.pulse.0.lock().push("bus: connecting".to_owned());
+
+    let answer = host.anonymous("GET", "/readyz").await;
+    let answer = answer.expect_error(StatusCode::SERVICE_UNAVAILABLE, "not_ready");
+    assert_eq!(answer.body["data"]["not_ready"], json!(["bus: connecting"]));
+    host.anonymous("GET", "/healthz").await.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn modules_are_listed_with_the_files_that_were_refused() {
+    let host = host();
+
+    let answer = host.get("/modules").await.expect(StatusCode::OK);
+
+    assert_eq!(answer.body["data"][0]["id"], "webhooks_sms");
+    assert_eq!(answer.body["refused"][0]["file"], "readme.so");
+    let missing = host
+        .get("/modules/webhooks_fax")
+        .await
+        .expect_error(StatusCode::NOT_FOUND, "bad_identifier");
+    assert_eq!(
+        missing.body["data"],
+        json!({"message": "bad identifier", "cause": "webhooks_fax"})
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_a_state_and_not_a_crash() {
+    let host = host();
+    let account = host.account().await;
+    crate::store::Store::close(&*host.store).await.unwrap();
+
+    let answer = host.get(&format!("/v2/accounts/{account}")).await;
+
+    let answer = answer.expect_error(StatusCode::SERVICE_UNAVAILABLE, "datastore_fault");
+    assert_eq!(answer.headers["retry-after"], "1");
+}
+
+#[test]
+fn the_first_token_is_private_and_stays() {
+    let dir = TempDir::new().unwrap();
+
+    let token = auth::first_token(dir.path()).unwrap();
+
+    assert_eq!(token.reveal().len(), 64);
+    assert!(token.reveal().bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    assert_eq!(auth::first_token(dir.path()).unwrap(), token);
+    assert!(!format!("{token:?}").contains(token.reveal()));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(dir.path().join("admin.token"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn a_token_file_without_a_token_is_refused_by_name() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("admin.token"), "\n").unwrap();
+
+    let error = auth::first_token(dir.path()).unwrap_err().to_string();
+
+    assert!(error.contains("admin.token holds no token"), "{error}");
+}
