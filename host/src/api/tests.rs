@@ -16,10 +16,13 @@ mod events;
 mod framework;
 mod webhooks;
 
+/// An event's text, and the exchange and routing key that it was sent to.
+type Taken = (String, Option<(String, String)>);
+
 /// Takes events into a list, or answers what a test wants.
 #[derive(Default)]
 pub(super) struct Basket {
-    taken: Mutex<Vec<(String, Option<(String, String)>)>>,
+    taken: Mutex<Vec<Taken>>,
     refuses: Mutex<Option<IntakeError>>,
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn sample(
     {
         samples.retain(|sample| match sample.get(key) {
             Some(Value::String(text)) => text == wanted,
-            Some(other) => other.to_string() == *wanted,
+            Some(other) => serde_json::from_str(wanted).is_ok_and(|wanted: Value| wanted == *other),
             None => false,
         });
     }
