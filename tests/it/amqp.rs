@@ -8,8 +8,9 @@ const MODULES: [&str; 2] = ["webhooks_channel_create", "webhooks_mms"];
 #[tokio::test]
 async fn a_call_event_on_the_broker_reaches_the_accounts_server() {
     let broker = Broker::shared();
+    let queue = Broker::queue_of_its_own();
     let mut receiver = Receiver::answering(200).await;
-    let host = TestHost::configured(&broker.settings("it-call-event"), &MODULES).await;
+    let host = TestHost::configured(&broker.settings(&queue), &MODULES).await;
     let account = host.account("acme").await;
     host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
     let event = call_event("CHANNEL_CREATE", &account, "NDlk@10.0.0.1");
@@ -18,15 +19,16 @@ async fn a_call_event_on_the_broker_reaches_the_accounts_server() {
 
     let request = receiver.next_request().await;
     assert_eq!(request.json()["call_id"], "NDlk@10.0.0.1");
-    let emptied = || async { (broker.waiting_in("it-call-event").await == 0).then_some(()) };
+    let emptied = || async { (broker.waiting_in(&queue).await == 0).then_some(()) };
     eventually("the message is acknowledged", emptied).await;
 }
 
 #[tokio::test]
 async fn a_compressed_mms_is_taken() {
     let broker = Broker::shared();
+    let queue = Broker::queue_of_its_own();
     let mut receiver = Receiver::answering(200).await;
-    let host = TestHost::configured(&broker.settings("it-mms"), &MODULES).await;
+    let host = TestHost::configured(&broker.settings(&queue), &MODULES).await;
     let account = host.account("acme").await;
     host.hook(&account, "mms", &receiver.url("/"), json!({})).await;
     let event = json!({
@@ -44,8 +46,9 @@ async fn a_compressed_mms_is_taken() {
 #[tokio::test]
 async fn a_malformed_message_is_dead_lettered_and_the_next_one_is_served() {
     let broker = Broker::shared();
+    let queue = Broker::queue_of_its_own();
     let mut receiver = Receiver::answering(200).await;
-    let host = TestHost::configured(&broker.settings("it-malformed"), &MODULES).await;
+    let host = TestHost::configured(&broker.settings(&queue), &MODULES).await;
     let account = host.account("acme").await;
     host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
     let channel = broker.channel().await;
@@ -57,7 +60,7 @@ async fn a_malformed_message_is_dead_lettered_and_the_next_one_is_served() {
     broker.publish("callevt", key, &call_event("CHANNEL_CREATE", &account, "1"), Published::Plain).await;
 
     receiver.next_request().await;
-    let dead = || async { (broker.waiting_in("it-malformed.dead").await == 3).then_some(()) };
+    let dead = || async { (broker.waiting_in(&format!("{queue}.dead")).await == 3).then_some(()) };
     eventually("the malformed messages are dead-lettered", dead).await;
     assert_eq!(host.inside().parts.bus.counters().refused, 3);
 }
@@ -65,8 +68,9 @@ async fn a_malformed_message_is_dead_lettered_and_the_next_one_is_served() {
 #[tokio::test]
 async fn the_same_message_delivered_twice_is_delivered_once() {
     let broker = Broker::shared();
+    let queue = Broker::queue_of_its_own();
     let mut receiver = Receiver::answering(200).await;
-    let host = TestHost::configured(&broker.settings("it-twice"), &MODULES).await;
+    let host = TestHost::configured(&broker.settings(&queue), &MODULES).await;
     let account = host.account("acme").await;
     host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
     let first = call_event("CHANNEL_CREATE", &account, "same");
@@ -83,8 +87,9 @@ async fn the_same_message_delivered_twice_is_delivered_once() {
 #[tokio::test]
 async fn a_killed_broker_comes_back_with_its_bindings_and_nothing_has_crashed() {
     let broker = Broker::own().await;
+    let queue = Broker::queue_of_its_own();
     let mut receiver = Receiver::answering(200).await;
-    let host = TestHost::configured(&broker.settings("it-killed"), &MODULES).await;
+    let host = TestHost::configured(&broker.settings(&queue), &MODULES).await;
     let account = host.account("acme").await;
     host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
 
@@ -104,8 +109,9 @@ async fn a_killed_broker_comes_back_with_its_bindings_and_nothing_has_crashed() 
 #[tokio::test]
 async fn events_are_posted_and_published_through_a_host_on_a_broker_too() {
     let broker = Broker::shared();
+    let queue = Broker::queue_of_its_own();
     let mut receiver = Receiver::answering(200).await;
-    let host = TestHost::configured(&broker.settings("it-posted"), &MODULES).await;
+    let host = TestHost::configured(&broker.settings(&queue), &MODULES).await;
     let account = host.account("acme").await;
     host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
 

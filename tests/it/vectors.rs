@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tests::{cdylib, hookline, vectors};
 use tokio::process::Command;
 
@@ -13,12 +15,25 @@ const LEFT_OUT: [(&str, &str); 2] = [
     ("a_channel_events: reserved keys zone specific", "a section for the zone reserved other keys than the settings say"),
 ];
 
+/// A recorded way. Documents stay text, so that numbers beyond 64 bits reach the program as they were.
+#[derive(Deserialize)]
+struct Case {
+    case: String,
+    module: String,
+    event: Box<RawValue>,
+    hooks: Box<RawValue>,
+    accounts: Box<RawValue>,
+    config: String,
+    cluster_id: String,
+    requests: Vec<Value>,
+}
+
 #[tokio::test]
 async fn every_recorded_way_from_event_to_request_is_reproduced() {
     let mut different = Vec::new();
-    let mut cases = vectors("try");
+    let mut cases: Vec<Case> = vectors("try");
     let all = cases.len();
-    cases.retain(|case| !LEFT_OUT.iter().any(|(name, _)| case["case"] == *name));
+    cases.retain(|case| !LEFT_OUT.iter().any(|(name, _)| case.case == *name));
     assert_eq!(cases.len() + LEFT_OUT.len(), all, "a case that is left out is not there any more");
     let count = cases.len();
     // A few programs at a time: each loads a library of its own.
@@ -26,7 +41,7 @@ async fn every_recorded_way_from_event_to_request_is_reproduced() {
         let tries = group.iter().map(|case| async move { (case, run(case).await) });
         for (case, outcome) in futures_util::future::join_all(tries).await {
             if let Err(difference) = outcome.and_then(|got| compare(case, &got)) {
-                different.push(format!("{}: {difference}", case["case"]));
+                different.push(format!("{}: {difference}", case.case));
             }
         }
     }
@@ -34,27 +49,26 @@ async fn every_recorded_way_from_event_to_request_is_reproduced() {
     assert!(different.is_empty(), "{} of {count} differ:\n{}", different.len(), different.join("\n"));
 }
 
-async fn run(case: &Value) -> Result<Vec<Value>, String> {
+async fn run(case: &Case) -> Result<Vec<Value>, String> {
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: String| {
+    let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
-    let module = cdylib(case["module"].as_str().unwrap());
     let output = Command::new(hookline())
         .arg("try")
-        .args(["--profile", "kazoo", "--cluster-id", case["cluster_id"].as_str().unwrap()])
+        .args(["--profile", "kazoo", "--cluster-id", &case.cluster_id])
         .arg("--plugin")
-        .arg(module)
+        .arg(cdylib(&case.module))
         .arg("--event")
-        .arg(file("event.json", case["event"].to_string()))
+        .arg(file("event.json", case.event.get()))
         .arg("--hooks")
-        .arg(file("hooks.json", case["hooks"].to_string()))
+        .arg(file("hooks.json", case.hooks.get()))
         .arg("--accounts")
-        .arg(file("accounts.json", case["accounts"].to_string()))
+        .arg(file("accounts.json", case.accounts.get()))
         .arg("--config")
-        .arg(file("config.toml", case["config"].as_str().unwrap().to_owned()))
+        .arg(file("config.toml", &case.config))
         .stdin(Stdio::null())
         .output()
         .await
@@ -67,8 +81,8 @@ async fn run(case: &Value) -> Result<Vec<Value>, String> {
 }
 
 /// In any order; JSON bodies as JSON, others to the byte, headers as a subset.
-fn compare(case: &Value, got: &[Value]) -> Result<(), String> {
-    let expected = case["requests"].as_array().unwrap();
+fn compare(case: &Case, got: &[Value]) -> Result<(), String> {
+    let expected = &case.requests;
     if expected.len() != got.len() {
         return Err(format!("expected {} requests, got {}: {got:?}", expected.len(), got.len()));
     }

@@ -58,7 +58,14 @@ impl Broker {
         &self.uri
     }
 
-    /// Settings for a host on this broker with a queue of its own. The queue is a classic one, as a quorum
+    /// A queue's name that no other test and no earlier run has used.
+    #[must_use]
+    pub fn queue_of_its_own() -> String {
+        let unique = tempfile::Builder::new().prefix("it-").tempdir().expect("a unique name");
+        unique.path().file_name().expect("a name").to_string_lossy().into_owned()
+    }
+
+    /// Settings for a host on this broker with this queue. The queue is a classic one, as a quorum
     /// queue that is younger than two seconds does not survive a killed broker.
     #[must_use]
     pub fn settings(&self, queue: &str) -> String {

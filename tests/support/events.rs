@@ -20,9 +20,9 @@ pub fn call_event(name: &str, account: &str, call_id: &str) -> Value {
 /// The lines of a file in `tests/fixtures/vectors`.
 ///
 /// # Panics
-/// There is no such file, or a line is not JSON.
+/// There is no such file, or a line is not what was expected.
 #[must_use]
-pub fn vectors(name: &str) -> Vec<Value> {
+pub fn vectors<T: serde::de::DeserializeOwned>(name: &str) -> Vec<T> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/vectors");
     let text = std::fs::read_to_string(format!("{folder}/{name}.jsonl")).expect("the vectors");
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
 use super::Parts;
 use crate::api::{self, Api, Health, Intake, IntakeError, Limits, MetadataView, ModulesView, auth};
 use crate::bus::embedded::{Inlet, PostError};
+use crate::bus::{Bus, PublishError};
 use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::document::{Events, UriRules, validate};
 use crate::hooks::editor::{Tables, Validator};
@@ -29,7 +31,7 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     let api = Arc::new(Api {
         editor: Arc::clone(&parts.editor),
-        intake: Arc::new(Door(parts.inlet.clone())),
+        intake: Arc::new(Door { inlet: parts.inlet.clone(), bus: Arc::clone(&parts.bus) }),
         modules: Arc::clone(&parts.registry) as Arc<dyn ModulesView>,
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
@@ -56,18 +58,33 @@ fn node_name() -> String {
     format!("hookline@{host}")
 }
 
-/// The way in for posted events.
-struct Door(Inlet);
+/// The way in for posted events: without a route straight to the listener, with one onto the bus.
+struct Door {
+    inlet: Inlet,
+    bus: Arc<dyn Bus>,
+}
 
 #[async_trait]
 impl Intake for Door {
     async fn take(&self, events: Vec<Bytes>, route: Option<(String, String)>) -> Result<usize, IntakeError> {
-        let route = route.as_ref().map(|(exchange, key)| (exchange.as_str(), key.as_str()));
-        self.0.post(events, route).await.map_err(|error| match error {
-            PostError::Unroutable { .. } => IntakeError::Unroutable,
-            PostError::Unavailable(reason) => IntakeError::Unavailable(reason),
-            PostError::Refused(index, refusal) => IntakeError::Malformed { index, reason: refusal.to_string() },
-        })
+        let Some((exchange, key)) = route else {
+            return self.inlet.post(events, None).await.map_err(|error| match error {
+                PostError::Unroutable { .. } => IntakeError::Unroutable,
+                PostError::Unavailable(reason) => IntakeError::Unavailable(reason),
+                PostError::Refused(index, refusal) => {
+                    IntakeError::Malformed { index, reason: refusal.to_string() }
+                }
+            });
+        };
+        let count = events.len();
+        let published = events.into_iter().map(|event| self.bus.publish(&exchange, &key, event));
+        for published in join_all(published).await {
+            published.map_err(|error| match error {
+                PublishError::Unroutable { .. } => IntakeError::Unroutable,
+                other => IntakeError::Unavailable(other.to_string()),
+            })?;
+        }
+        Ok(count)
     }
 }
 
