@@ -3,6 +3,7 @@
 //! Making the parts and running them are separate acts: [`Parts::new`] opens files and reads them, [`start`]
 //! listens and serves.
 
+mod demo;
 mod parts;
 mod tree;
 mod views;
@@ -15,12 +16,12 @@ use anyhow::{Context as _, bail};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use parts::Parts;
 
 use crate::cli::RunArgs;
-use crate::config::Config;
+use crate::config::{Config, Origin, Origins};
 use crate::supervision::{SupervisorExit, SupervisorHandle};
 use crate::telemetry;
 
@@ -41,19 +42,28 @@ pub struct RunningHost {
 /// # Errors
 /// What keeps it from starting: the data folder, the plugins folder, the address.
 pub async fn start(config: Config) -> anyhow::Result<RunningHost> {
-    let stop = CancellationToken::new();
-    start_until(config, stop).await
+    start_until(config, Demo::Without, CancellationToken::new()).await
 }
 
-async fn start_until(config: Config, stop: CancellationToken) -> anyhow::Result<RunningHost> {
+/// Whether the host also feeds itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Demo {
+    With,
+    Without,
+}
+
+async fn start_until(config: Config, demo: Demo, stop: CancellationToken) -> anyhow::Result<RunningHost> {
     let listen = config.api.listen;
     let listener = TcpListener::bind(listen)
         .with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let parts = Arc::new(Parts::new(config, stop.clone()).await?);
-    let running = tree::supervisor(&parts, listener).start(&stop).await;
-    let running = match running {
+    let mut children = tree::supervisor(&parts, listener);
+    if demo == Demo::With {
+        children = children.child(tree::child("demo", &parts, demo::run));
+    }
+    let running = match children.start(&stop).await {
         Ok(running) => running,
         Err(error) => {
             parts.close().await;
@@ -100,20 +110,38 @@ impl RunningHost {
 /// # Errors
 /// What kept it from starting or from running.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
-    let (config, _) = args.load_config()?;
-    if args.demo {
-        bail!("--demo is not in this version");
-    }
+    let (config, origins) = args.load_config()?;
     telemetry::init(&config.log)?;
+    warn_of_settings_without_effect(&origins);
+    let demo = if args.demo { Demo::With } else { Demo::Without };
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let watching = tasks.spawn(signals::cancel_on_signal(stop.clone())?);
-    let host = start_until(config, stop).await?;
+    let host = start_until(config, demo, stop).await?;
     announce(host.address)?;
     let ended = host.ended().await;
     watching.abort();
     info!("stopped");
     ended
+}
+
+/// Settings that are part of the interface already and of nothing else yet.
+const WITHOUT_EFFECT: [&str; 6] = [
+    "delivery.allow_targets",
+    "delivery.log_successful_attempts",
+    "disabler.attempt_failure_count",
+    "disabler.attempt_failure_expiry_ms",
+    "disabler.disable_disabler",
+    "modules.hot_reload",
+];
+
+/// Nobody should believe in a setting that does nothing.
+fn warn_of_settings_without_effect(origins: &Origins) {
+    for key in WITHOUT_EFFECT {
+        if origins.get(key).is_some_and(|setting| setting.origin != Origin::Default.to_string()) {
+            warn!(setting = key, "this setting has no effect in this version");
+        }
+    }
 }
 
 /// The one line on stdout, for people and for scripts that wait for it.

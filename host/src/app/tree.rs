@@ -58,7 +58,8 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         )
 }
 
-fn child<F, R>(name: &str, parts: &Arc<Parts>, run: F) -> ChildSpec
+/// A child that works with the parts.
+pub(super) fn child<F, R>(name: &str, parts: &Arc<Parts>, run: F) -> ChildSpec
 where
     F: Fn(Arc<Parts>, ChildContext) -> R + Send + Sync + 'static,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
