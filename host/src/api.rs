@@ -23,6 +23,7 @@ mod envelope;
 mod error;
 mod events;
 mod health;
+mod hooks;
 mod listing;
 mod modules;
 #[cfg(test)]
@@ -159,6 +160,7 @@ pub fn router(api: Arc<Api>) -> Router {
                 .delete(webhooks::delete),
         )
         .route("/events", post(events::take))
+        .route("/hooks", get(hooks::list))
         .route("/modules", get(modules::list))
         .route("/modules/{id}", get(modules::show))
         .route_layer(from_fn(auth::require_token));

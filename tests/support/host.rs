@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hookline::app::{self, RunningHost};
 use hookline::config::Config;
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,6 +20,19 @@ pub struct TestHost {
     http: reqwest::Client,
 }
 
+/// The folders of a host that does not run.
+pub struct StoppedHost(Folders);
+
+impl StoppedHost {
+    /// Another host on the same folders.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn start(self) -> TestHost {
+        TestHost::start_in(self.0).await.expect("the host should start again")
+    }
+}
+
 struct Folders {
     root: TempDir,
     settings: String,
@@ -29,6 +43,8 @@ struct Folders {
 pub struct Answer {
     /// The status code.
     pub status: StatusCode,
+    /// Header names in lower case.
+    pub headers: HeaderMap,
     /// The body; null when it is not JSON.
     pub json: Value,
 }
@@ -93,9 +109,16 @@ impl TestHost {
     /// # Panics
     /// It does not stop or not start.
     pub async fn restart(self) -> Self {
-        let folders = self.folders;
+        self.stopped().await.start().await
+    }
+
+    /// Stops it as SIGTERM would, and keeps its folders.
+    ///
+    /// # Panics
+    /// It does not stop well.
+    pub async fn stopped(self) -> StoppedHost {
         self.running.stop().await.expect("the host should stop");
-        Self::start_in(folders).await.expect("the host should start again")
+        StoppedHost(self.folders)
     }
 
     /// Stops it as SIGTERM would.
@@ -194,6 +217,20 @@ impl TestHost {
         }
     }
 
+    /// Waits until every delivery of the events so far has its outcome: what was not sent will not be.
+    ///
+    /// # Panics
+    /// It takes too long.
+    #[track_caller]
+    pub fn settled(&self) -> impl Future<Output = ()> {
+        let store = self.running.parts.store.clone();
+        let settled = move || {
+            let store = store.clone();
+            async move { (store.counts().await.expect("counts").pending == 0).then_some(()) }
+        };
+        eventually("no delivery is pending", settled)
+    }
+
     /// A loaded module as `GET /modules/{id}` shows it.
     ///
     /// # Panics
@@ -263,9 +300,9 @@ impl Answer {
     /// There is no answer.
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.expect("a body");
-        Answer { status, json: serde_json::from_slice(&body).unwrap_or_default() }
+        Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() }
     }
 
     fn created_id(self) -> String {

@@ -10,15 +10,17 @@ mod broker;
 mod events;
 mod host;
 mod modules;
+mod program;
 mod receiver;
 
 use std::time::Duration;
 
 pub use broker::{Broker, Published};
 pub use events::{call_event, vectors};
-pub use host::{Answer, TestHost};
+pub use host::{Answer, StoppedHost, TestHost};
 pub use modules::{cdylib, corrupted_copy, hookline, with_manifest_bytes};
-pub use receiver::{Receiver, Request};
+pub use program::{Home, Program, Said, ended, program, say, say_with_input};
+pub use receiver::{ClosedReceiver, Receiver, Request};
 
 /// How long anything that should happen may take; generous, as machines that run tests are busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -22,6 +22,26 @@ pub struct Receiver {
     requests: mpsc::UnboundedReceiver<Request>,
     server: JoinSet<()>,
     gate: Option<watch::Sender<bool>>,
+}
+
+/// A server of a customer that is not up yet; its port is its own already.
+pub struct ClosedReceiver(TcpSocket);
+
+impl ClosedReceiver {
+    /// An address on it.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.0.local_addr().expect("its address"))
+    }
+
+    /// Comes up, and answers everything with this status.
+    #[must_use]
+    pub fn open(self, status: u16) -> Receiver {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let script = Arc::new(Script { statuses: Statuses::new(&[status]), requests: sender, gate: None });
+        let listener = self.0.listen(128).expect("its port");
+        Receiver::serving(listener, script, requests, None)
+    }
 }
 
 /// One request that it got.
@@ -98,8 +118,25 @@ impl Receiver {
     async fn scripted(statuses: &[u16], gate: Option<watch::Sender<bool>>) -> Self {
         let (sender, requests) = mpsc::unbounded_channel();
         let script = Arc::new(Script { statuses: Statuses::new(statuses), requests: sender, gate: gate.as_ref().map(watch::Sender::subscribe) });
-        let app = Router::new().fallback(record).with_state(script);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::serving(listener, script, requests, gate)
+    }
+
+    /// Has a port, where connections are refused until it is opened.
+    #[must_use]
+    pub fn closed() -> ClosedReceiver {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        ClosedReceiver(socket)
+    }
+
+    fn serving(
+        listener: TcpListener,
+        script: Arc<Script>,
+        requests: mpsc::UnboundedReceiver<Request>,
+        gate: Option<watch::Sender<bool>>,
+    ) -> Self {
+        let app = Router::new().fallback(record).with_state(script);
         let address = listener.local_addr().expect("its address");
         let mut server = JoinSet::new();
         server.spawn(async move {

@@ -37,6 +37,14 @@ impl Editor {
         Ok(self.desk.store.hooks_of(account).await?)
     }
 
+    /// The hooks of all accounts.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn all_hooks(&self) -> Result<Vec<Document>, EditError> {
+        Ok(self.desk.store.hooks().await?)
+    }
+
     /// Replaces the public fields of a hook. Unless `enabled` is false, an automatic disable is undone.
     ///
     /// # Errors

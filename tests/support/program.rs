@@ -1,0 +1,232 @@
+//! The built program, run as people and scripts run it: words in, lines and an exit code out.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+use super::{PATIENCE, cdylib, hookline};
+
+/// What a command that has ended said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote on standard output.
+    pub out: String,
+    /// What it wrote on standard error.
+    pub err: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program should write UTF-8");
+        Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Its standard output, after a success.
+    ///
+    /// # Panics
+    /// It failed.
+    #[track_caller]
+    #[must_use]
+    pub fn success(self) -> String {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// The one line with which it failed.
+    ///
+    /// # Panics
+    /// It did not fail, or said more or less.
+    #[track_caller]
+    #[must_use]
+    pub fn one_line_failure(self) -> String {
+        assert!(self.code.is_some_and(|code| code != 0), "it should fail: {self:?}");
+        assert_eq!(self.out, "", "a failure has nothing to say on standard output");
+        let line = self.err.strip_suffix('\n').expect("a whole line").to_owned();
+        assert!(!line.contains('\n'), "more than one line: {line}");
+        line
+    }
+}
+
+/// The program, without the settings that this process's environment may hold.
+#[must_use]
+#[track_caller]
+pub fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(hookline());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HOOKLINE_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("RUST_LOG").args(args).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// What the program says to these words.
+///
+/// # Panics
+/// It does not end.
+pub async fn say(args: &[&str]) -> Said {
+    ended(program(args)).await
+}
+
+/// What the program says to these words with this on its standard input.
+///
+/// # Panics
+/// It does not end.
+pub async fn say_with_input(args: &[&str], input: &str) -> Said {
+    let mut command = program(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program");
+    let mut stdin = child.stdin.take().expect("its input");
+    stdin.write_all(input.as_bytes()).await.expect("the program should read its input");
+    drop(stdin);
+    Said::of(patient(child.wait_with_output()).await.expect("the program should end"))
+}
+
+/// What a prepared command says.
+///
+/// # Panics
+/// It does not end.
+pub async fn ended(mut command: Command) -> Said {
+    Said::of(patient(command.output()).await.expect("the program should end"))
+}
+
+async fn patient<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("the program should have ended by now")
+}
+
+/// A host in a process of its own, with folders of its own. Dropping it kills it.
+pub struct Program {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    first_line: String,
+    folders: Home,
+}
+
+/// The folders of a host that does not run: `data`, `plugins` and `hookline.toml`.
+pub struct Home(TempDir);
+
+impl Home {
+    /// With these settings (TOML) and modules.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn new(settings: &str, modules: &[&str]) -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        let home = Home(root);
+        std::fs::create_dir(home.path("plugins")).expect("a plugins folder");
+        for module in modules {
+            let file = cdylib(module);
+            let name = file.file_name().expect("a file name").to_owned();
+            std::fs::copy(file, home.path("plugins").join(name)).expect("a copy of a module");
+        }
+        std::fs::write(home.path("hookline.toml"), settings).expect("a file of settings");
+        home
+    }
+
+    /// Something in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// The words that run a host in it, on a free port.
+    #[must_use]
+    #[track_caller]
+    pub fn run(&self) -> Command {
+        let mut command = program(&["run", "--listen", "127.0.0.1:0"]);
+        let flags = [("--config", "hookline.toml"), ("--data", "data"), ("--plugins", "plugins")];
+        for (flag, name) in flags {
+            command.arg(flag).arg(self.path(name));
+        }
+        command.current_dir(self.0.path());
+        command
+    }
+
+    /// A host that runs in it.
+    ///
+    /// # Panics
+    /// It does not say where it listens.
+    pub async fn start(self) -> Program {
+        let command = self.run();
+        self.start_as(command).await
+    }
+
+    /// A host that runs in it, started by this command.
+    ///
+    /// # Panics
+    /// It does not say where it listens.
+    pub async fn start_as(self, mut command: Command) -> Program {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program");
+        let mut out = BufReader::new(child.stdout.take().expect("its output"));
+        let mut first_line = String::new();
+        patient(out.read_line(&mut first_line)).await.expect("a line");
+        if first_line.is_empty() {
+            let said = Said::of(patient(child.wait_with_output()).await.expect("an end"));
+            panic!("the host did not start: {said:?}");
+        }
+        Program { child, out, first_line, folders: self }
+    }
+}
+
+impl Program {
+    /// `http://127.0.0.1:PORT`, from the line that it printed.
+    ///
+    /// # Panics
+    /// The line is another.
+    #[must_use]
+    #[track_caller]
+    pub fn url(&self) -> &str {
+        let address = self.first_line.strip_prefix("listening on ").and_then(|rest| rest.strip_suffix('\n'));
+        address.unwrap_or_else(|| panic!("an unexpected first line: {:?}", self.first_line))
+    }
+
+    /// The administrator's token.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn token(&self) -> String {
+        let token = std::fs::read_to_string(self.folder().join("data/admin.token")).expect("a token");
+        token.trim().to_owned()
+    }
+
+    /// Its folder, with `data` and `plugins` in it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folders.0.path()
+    }
+
+    /// Sends it a signal (`TERM`, `INT`) and waits for its end; with all that it has written.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub async fn signalled(mut self, signal: &str) -> (Said, Home) {
+        let pid = self.child.id().expect("a process").to_string();
+        // `kill` is built into every shell; as a program it need not be there.
+        let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]).status().await;
+        assert!(sent.expect("a shell").success(), "the signal could not be sent");
+        let mut rest = String::new();
+        patient(self.out.read_to_string(&mut rest)).await.expect("the rest of its output");
+        let mut said = Said::of(patient(self.child.wait_with_output()).await.expect("an end"));
+        said.out = format!("{}{rest}", self.first_line);
+        (said, self.folders)
+    }
+
+    /// Ends it as `kill -9` does, in the middle of whatever it does.
+    ///
+    /// # Panics
+    /// It cannot be killed.
+    pub async fn killed(mut self) -> Home {
+        self.child.kill().await.expect("a process to kill");
+        self.folders
+    }
+}
