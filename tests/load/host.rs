@@ -83,11 +83,6 @@ impl Host {
         format!("{}{path}", self.url)
     }
 
-    /// A client of its API that keeps its connections.
-    pub(crate) fn http(&self) -> &reqwest::Client {
-        &self.http
-    }
-
     /// A new account with hooks at these addresses.
     pub(crate) async fn account(&self, name: &str, uris: Vec<String>) -> anyhow::Result<String> {
         let account = self.create("/v2/accounts", json!({"name": name})).await?;

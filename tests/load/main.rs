@@ -290,7 +290,7 @@ async fn publish(channel: &Channel, events: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn confirmed(confirm: lapin::publisher_confirm::PublisherConfirm) -> anyhow::Result<()> {
+async fn confirmed(confirm: lapin::PublisherConfirm) -> anyhow::Result<()> {
     ensure!(confirm.await?.is_ack(), "the broker did not take a message");
     Ok(())
 }

@@ -31,7 +31,7 @@ impl Said {
     /// # Panics
     /// It failed.
     #[track_caller]
-    #[must_use]
+    #[allow(clippy::must_use_candidate)]
     pub fn success(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
         self.out

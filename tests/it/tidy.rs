@@ -1,0 +1,146 @@
+//! The house rules that no compiler checks.
+
+use std::path::{Path, PathBuf};
+
+/// The only files that may contain `unsafe`.
+const UNSAFE: [&str; 6] = [
+    "plugin-api/src/export.rs",
+    "plugin-api/src/guard.rs",
+    "plugin-api/src/lend.rs",
+    "host/src/module/generation.rs",
+    "tests/modules/older_minor/src/lib.rs",
+    "tests/modules/no_module/src/lib.rs",
+];
+
+/// Lines of code (neither comment nor blank) that a file may have.
+const LONGEST: usize = 400;
+
+fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Every file of the project that could be tracked: no build output, no hidden folders.
+fn files(ending: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(&root(), &root(), ending, &mut found);
+    assert!(!found.is_empty(), "no {ending} files were found");
+    found
+}
+
+fn collect(root: &Path, folder: &Path, ending: &str, found: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "target" && name != "data" && !name.starts_with('.') {
+                collect(root, &path, ending, found);
+            }
+        } else if name.ends_with(ending) {
+            let shown = path.strip_prefix(root).unwrap().display().to_string();
+            found.push((shown, std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+#[track_caller]
+fn none(rule: &str, broken: Vec<String>) {
+    assert!(broken.is_empty(), "{rule}:\n{}", broken.join("\n"));
+}
+
+/// Words that would be found in this very file if they stood here in one piece.
+fn word(start: &str, end: &str) -> String {
+    format!("{start}{end}")
+}
+
+fn broken_by(ending: &str, breaks: impl Fn(&str, &str) -> bool) -> Vec<String> {
+    files(ending).into_iter().filter(|(name, text)| breaks(name, text)).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn every_file_opens_with_a_sentence_about_what_is_decided_in_it() {
+    none("files without //! at the top", broken_by(".rs", |_, text| !text.starts_with("//! ")));
+}
+
+#[test]
+fn unsafe_code_stands_in_the_named_files_with_its_promise_above() {
+    let word = word("uns", "afe");
+    let code = |line: &str| !line.trim_start().starts_with("//") && line.contains(&format!("{word} "));
+    let is_named = |name: &str| UNSAFE.contains(&name);
+    let uses = |text: &str| text.lines().any(|line| code(line) && !line.contains(&format!("\"{word}")));
+    none("files that are not named and have unsafe code", broken_by(".rs", |name, text| !is_named(name) && uses(text)));
+    for name in UNSAFE {
+        let text = std::fs::read_to_string(root().join(name)).unwrap();
+        let attributes = [format!("{word}(export_name"), format!("{word}(no_mangle)")];
+        let only_attributes = !text.lines().any(|line| code(line) && line.contains(&format!("{word} {{")));
+        let promised = text.contains("// SAFETY: ");
+        assert!(promised || only_attributes && attributes.iter().any(|it| text.contains(it)), "{name} has no SAFETY paragraph");
+    }
+}
+
+#[test]
+fn no_test_is_switched_off_and_nothing_is_left_to_do() {
+    let marks = [word("#[ign", "ore"), word("tod", "o!("), word("unimplem", "ented!(")];
+    none("files with a switched-off test or an unfinished part", broken_by(".rs", |_, text| {
+        marks.iter().any(|mark| text.contains(mark.as_str()))
+    }));
+}
+
+#[test]
+fn rooms_have_names_of_their_own() {
+    let nameless = ["mod.rs", "util.rs", "utils.rs", "helpers.rs", "common.rs", "misc.rs"];
+    none("files without a name of their own", broken_by(".rs", |name, _| {
+        nameless.iter().any(|nameless| name.ends_with(&format!("/{nameless}")))
+    }));
+}
+
+#[test]
+fn no_file_is_longer_than_one_room() {
+    let lines = |text: &str| text.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with("//")).count();
+    none("files that are too long", broken_by(".rs", |name, text| {
+        !name.contains("test") && lines(text) > LONGEST
+    }));
+}
+
+#[test]
+fn log_lines_begin_in_lower_case_and_end_without_a_full_stop() {
+    let macros = ["error!(", "warn!(", "info!(", "debug!(", "trace!("];
+    let mut broken = Vec::new();
+    for (name, text) in files(".rs").iter().filter(|(name, _)| name.starts_with("host/src")) {
+        for line in text.lines().filter(|line| macros.iter().any(|it| line.trim_start().starts_with(it))) {
+            let Some(message) = line.rsplit('"').nth(1) else { continue };
+            let capital = message.starts_with(|first: char| first.is_uppercase());
+            if capital || message.ends_with('.') {
+                broken.push(format!("{name}: {}", line.trim()));
+            }
+        }
+    }
+    none("log lines out of form", broken);
+}
+
+#[test]
+fn tests_wait_for_facts_and_do_not_sleep() {
+    let sleep = word("thread::sl", "eep");
+    none("files that block a thread", broken_by(".rs", |_, text| text.contains(&sleep)));
+}
+
+#[test]
+fn every_dependency_says_why_it_is_there() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let (_, dependencies) = manifest.split_once("[workspace.dependencies]\n").unwrap();
+    let (dependencies, _) = dependencies.split_once("\n[").unwrap();
+    let own = ["hookline = ", "plugin-api = "];
+    let silent = dependencies.lines().filter(|line| {
+        !line.is_empty() && !line.contains("# ") && !own.iter().any(|it| line.starts_with(it))
+    });
+    none("dependencies without a reason", silent.map(str::to_owned).collect());
+}
+
+#[test]
+fn nothing_carries_a_path_of_somebodys_machine() {
+    let paths = [word("/ro", "ot/"), word("/ho", "me/"), word("/wo", "rk/")];
+    for ending in [".rs", ".md", ".toml", ".sql"] {
+        none("files with a path of a machine", broken_by(ending, |name, text| {
+            !name.contains("fixtures") && paths.iter().any(|path| text.contains(path.as_str()))
+        }));
+    }
+}
