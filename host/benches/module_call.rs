@@ -51,7 +51,11 @@ fn parsing(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(EVENT.len() as u64));
     let fresh = || Bytes::from(EVENT.as_bytes().to_vec());
     group.bench_function("parse", |bencher| {
-        bencher.iter_batched(fresh, |body| Event::parse(body).expect("an event"), criterion::BatchSize::SmallInput);
+        bencher.iter_batched(
+            fresh,
+            |body| Event::parse(body).expect("an event"),
+            criterion::BatchSize::SmallInput,
+        );
     });
     group.finish();
 }
@@ -61,7 +65,10 @@ fn calling(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("module_call");
     for name in MODULES {
         let Some(library) = library(name) else {
-            assert_ne!(name, MODULES[0], "{name} is not built: run scripts/bench, or `cargo build --release -p {name}`");
+            assert_ne!(
+                name, MODULES[0],
+                "{name} is not built: run scripts/bench, or `cargo build --release -p {name}`"
+            );
             continue;
         };
         let generation = load(library);
@@ -102,7 +109,8 @@ fn looking_up(criterion: &mut Criterion) {
         }
         filled = hooks;
         // A different account at every look-up, or the processor's cache would answer.
-        let accounts: Vec<AccountId> = (0..64).map(|n| account(n * (hooks / 10).max(1) % hooks).as_str().into()).collect();
+        let accounts: Vec<AccountId> =
+            (0..64).map(|n| account(n * (hooks / 10).max(1) % hooks).as_str().into()).collect();
         let mut turn = 0;
         group.bench_function(hooks.to_string(), |bencher| {
             bencher.iter(|| {

@@ -101,8 +101,13 @@ pub enum IntakeError {
     #[error("events cannot be taken: {0}")]
     Unavailable(String),
     /// Nobody listens where they were sent.
-    #[error("nothing is bound to that exchange and routing key")]
-    Unroutable,
+    #[error("nothing is bound to exchange {exchange:?} for routing key {routing_key:?}")]
+    Unroutable {
+        /// Name of the exchange.
+        exchange: String,
+        /// The routing key.
+        routing_key: String,
+    },
 }
 
 /// The modules as the API shows them.
@@ -148,16 +153,10 @@ pub fn router(api: Arc<Api>) -> Router {
         )
         .route("/v2/accounts/{account}/children", get(accounts::children))
         .route("/v2/accounts/{account}/descendants", get(accounts::descendants))
-        .route(
-            "/v2/accounts/{account}/webhooks",
-            get(webhooks::list).put(webhooks::create),
-        )
+        .route("/v2/accounts/{account}/webhooks", get(webhooks::list).put(webhooks::create))
         .route(
             "/v2/accounts/{account}/webhooks/{hook}",
-            get(webhooks::show)
-                .post(webhooks::replace)
-                .patch(webhooks::patch)
-                .delete(webhooks::delete),
+            get(webhooks::show).post(webhooks::replace).patch(webhooks::patch).delete(webhooks::delete),
         )
         .route("/events", post(events::take))
         .route("/hooks", get(hooks::list))

@@ -54,8 +54,8 @@ enum Demo {
 
 async fn start_until(config: Config, demo: Demo, stop: CancellationToken) -> anyhow::Result<RunningHost> {
     let listen = config.api.listen;
-    let listener = TcpListener::bind(listen)
-        .with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
+    let listener =
+        TcpListener::bind(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let parts = Arc::new(Parts::new(config, stop.clone()).await?);

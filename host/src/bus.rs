@@ -25,10 +25,7 @@ pub struct Binding {
 impl Binding {
     /// A binding of the two names as they are; nothing is encoded.
     pub fn new(exchange: impl Into<String>, routing_key: impl Into<String>) -> Self {
-        Self {
-            exchange: exchange.into(),
-            routing_key: routing_key.into(),
-        }
+        Self { exchange: exchange.into(), routing_key: routing_key.into() }
     }
 }
 
@@ -95,10 +92,7 @@ pub struct Acker {
 enum Way {
     /// To the session whose channel delivered the message. A session that has ended does not listen any
     /// longer, so an answer cannot reach a later channel that counts its deliveries anew.
-    Session {
-        tag: u64,
-        answers: mpsc::UnboundedSender<(u64, Answer)>,
-    },
+    Session { tag: u64, answers: mpsc::UnboundedSender<(u64, Answer)> },
     /// To the one who posted the event.
     Poster(oneshot::Sender<Answer>),
 }
@@ -118,18 +112,11 @@ impl Acker {
     /// An acker whose answer arrives at the receiver, for those who hand events in themselves.
     pub fn pair() -> (Self, oneshot::Receiver<Answer>) {
         let (poster, answer) = oneshot::channel();
-        (
-            Self {
-                way: Some(Way::Poster(poster)),
-            },
-            answer,
-        )
+        (Self { way: Some(Way::Poster(poster)) }, answer)
     }
 
     pub(crate) fn of_session(tag: u64, answers: mpsc::UnboundedSender<(u64, Answer)>) -> Self {
-        Self {
-            way: Some(Way::Session { tag, answers }),
-        }
+        Self { way: Some(Way::Session { tag, answers }) }
     }
 
     /// The deliveries that the event causes are durable; the bus may forget it.
@@ -342,10 +329,7 @@ mod tests {
         check(Acker::accept, Answer::Accepted);
         check(Acker::postpone, Answer::Postponed);
         let reason = Refusal::event("no Event-Name");
-        check(
-            |acker| acker.refuse(reason.clone()),
-            Answer::Refused(reason.clone()),
-        );
+        check(|acker| acker.refuse(reason.clone()), Answer::Refused(reason.clone()));
     }
 
     #[test]

@@ -25,12 +25,7 @@ use crate::config::{Config, ConfigErrors, Flag, LoadOptions, Origins};
 
 /// Webhook host: events off a bus, through hot-swappable modules, out as HTTP requests.
 #[derive(Debug, Parser)]
-#[command(
-    name = "hookline",
-    version,
-    arg_required_else_help = true,
-    max_term_width = 110
-)]
+#[command(name = "hookline", version, arg_required_else_help = true, max_term_width = 110)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -115,16 +110,7 @@ impl RunArgs {
 
 /// The flags that were given.
 fn given<const N: usize>(flags: [(&'static str, Option<String>, &'static str); N]) -> Vec<Flag> {
-    flags
-        .into_iter()
-        .filter_map(|(key, value, flag)| {
-            Some(Flag {
-                key,
-                value: value?,
-                flag,
-            })
-        })
-        .collect()
+    flags.into_iter().filter_map(|(key, value, flag)| Some(Flag { key, value: value?, flag })).collect()
 }
 
 /// `hookline check`
@@ -175,11 +161,7 @@ impl TryArgs {
             ("delivery.profile", self.profile.clone(), "--profile"),
             ("kazoo.cluster_id", self.cluster_id.clone(), "--cluster-id"),
         ]);
-        let options = LoadOptions {
-            file: self.config.clone(),
-            flags,
-            ..LoadOptions::default()
-        };
+        let options = LoadOptions { file: self.config.clone(), flags, ..LoadOptions::default() };
         Config::load(options).map(|(config, _)| config)
     }
 }
@@ -197,22 +179,10 @@ pub struct ClientArgs {
     )]
     pub url: String,
     /// Access token; without it, the one in admin.token of --data
-    #[arg(
-        long,
-        global = true,
-        value_name = "TOKEN",
-        env = "HOOKLINE_TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "TOKEN", env = "HOOKLINE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// The host's data folder, for its admin.token
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "HOOKLINE_DATA_DIR",
-        default_value = "data"
-    )]
+    #[arg(long, global = true, value_name = "DIR", env = "HOOKLINE_DATA_DIR", default_value = "data")]
     pub data: PathBuf,
 }
 
@@ -306,10 +276,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// # Errors
 /// What the caller reports as one line.
 pub fn execute(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting up")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting up")?;
     let outcome = runtime.block_on(dispatch(cli.command, out));
     runtime.shutdown_timeout(LINGER);
     let code = outcome?;

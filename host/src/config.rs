@@ -265,10 +265,8 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_toml(text: &str, name: &str) -> Result<Self, ConfigErrors> {
-        let options = LoadOptions {
-            text: Some((name.to_owned(), text.to_owned())),
-            ..LoadOptions::default()
-        };
+        let options =
+            LoadOptions { text: Some((name.to_owned(), text.to_owned())), ..LoadOptions::default() };
         Self::load(options).map(|(config, _)| config)
     }
 }
@@ -303,11 +301,7 @@ fn read_api(reader: &mut Reader<'_>) -> Option<Api> {
     let listen = reader.read("api.listen", rules::socket);
     let max_event_bytes = reader.read("api.max_event_bytes", |v| rules::size(v, 1));
     let max_request_bytes = reader.read("api.max_request_bytes", |v| rules::size(v, 1));
-    Some(Api {
-        listen: listen?,
-        max_event_bytes: max_event_bytes?,
-        max_request_bytes: max_request_bytes?,
-    })
+    Some(Api { listen: listen?, max_event_bytes: max_event_bytes?, max_request_bytes: max_request_bytes? })
 }
 
 fn read_bus(reader: &mut Reader<'_>) -> Option<Bus> {
@@ -318,44 +312,26 @@ fn read_bus(reader: &mut Reader<'_>) -> Option<Bus> {
     let types = [("quorum", QueueType::Quorum), ("classic", QueueType::Classic)];
     let queue_type = reader.read("bus.queue_type", |v| rules::one_of(v, &types));
     let prefetch = reader.read("bus.prefetch", |v| rules::number(v, 1, u16::MAX));
-    Some(Bus {
-        kind: kind?,
-        uri: uri?,
-        queue: queue?,
-        queue_type: queue_type?,
-        prefetch: prefetch?,
-    })
+    Some(Bus { kind: kind?, uri: uri?, queue: queue?, queue_type: queue_type?, prefetch: prefetch? })
 }
 
 fn read_store(reader: &mut Reader<'_>) -> Option<Store> {
     let kind = reader.read("store.kind", rules::store_kind);
-    let url = reader.read("store.url", |v| {
-        rules::web_address(v).map(|url| url.map(String::from))
-    });
+    let url = reader.read("store.url", |v| rules::web_address(v).map(|url| url.map(String::from)));
     let master_account_id = reader.read("store.master_account_id", rules::optional_text);
     let levels = [("full", Synchronous::Full), ("normal", Synchronous::Normal)];
     let synchronous = reader.read("store.synchronous", |v| rules::one_of(v, &levels));
-    Some(Store {
-        kind: kind?,
-        url: url?,
-        master_account_id: master_account_id?,
-        synchronous: synchronous?,
-    })
+    Some(Store { kind: kind?, url: url?, master_account_id: master_account_id?, synchronous: synchronous? })
 }
 
 fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
-    let profiles = [
-        ("standard", DeliveryProfile::Standard),
-        ("kazoo", DeliveryProfile::Kazoo),
-    ];
+    let profiles = [("standard", DeliveryProfile::Standard), ("kazoo", DeliveryProfile::Kazoo)];
     let profile = reader.read("delivery.profile", |v| rules::one_of(v, &profiles));
     let connect_timeout_ms = reader.read("delivery.connect_timeout_ms", rules::milliseconds);
     let request_timeout_ms = reader.read("delivery.request_timeout_ms", rules::milliseconds);
     let retry_schedule_ms = reader.read("delivery.retry_schedule_ms", rules::schedule);
     let max_in_flight = reader.read("delivery.max_in_flight", |v| rules::number(v, 1, 65_536_usize));
-    let per_hook = reader.read("delivery.max_in_flight_per_hook", |v| {
-        rules::number(v, 1, 65_536_usize)
-    });
+    let per_hook = reader.read("delivery.max_in_flight_per_hook", |v| rules::number(v, 1, 65_536_usize));
     let allow_targets = reader.read("delivery.allow_targets", rules::networks);
     let log_successful_attempts = reader.read("delivery.log_successful_attempts", rules::truth);
     let response_body_limit = reader.read("delivery.response_body_limit", |v| rules::size(v, 0));
@@ -375,9 +351,8 @@ fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
 }
 
 fn read_disabler(reader: &mut Reader<'_>) -> Option<Disabler> {
-    let attempt_failure_count = reader.read("disabler.attempt_failure_count", |v| {
-        rules::number(v, 1, u32::MAX)
-    });
+    let attempt_failure_count =
+        reader.read("disabler.attempt_failure_count", |v| rules::number(v, 1, u32::MAX));
     let attempt_failure_expiry_ms = reader.read("disabler.attempt_failure_expiry_ms", rules::milliseconds);
     let disable_disabler = reader.read("disabler.disable_disabler", rules::truth);
     Some(Disabler {
@@ -391,11 +366,7 @@ fn read_modules(reader: &mut Reader<'_>) -> Option<Modules> {
     let hot_reload = reader.read("modules.hot_reload", rules::truth);
     let allow_sha256 = reader.read("modules.allow_sha256", rules::digests);
     let call_timeout_ms = reader.read("modules.call_timeout_ms", rules::milliseconds);
-    Some(Modules {
-        hot_reload: hot_reload?,
-        allow_sha256: allow_sha256?,
-        call_timeout_ms: call_timeout_ms?,
-    })
+    Some(Modules { hot_reload: hot_reload?, allow_sha256: allow_sha256?, call_timeout_ms: call_timeout_ms? })
 }
 
 fn read_kazoo(reader: &mut Reader<'_>) -> Option<Kazoo> {
@@ -413,8 +384,5 @@ fn read_log(reader: &mut Reader<'_>) -> Option<Log> {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = reader.read("log.format", |v| rules::one_of(v, &formats));
     let level = reader.read("log.level", rules::log_level);
-    Some(Log {
-        format: format?,
-        level: level?,
-    })
+    Some(Log { format: format?, level: level? })
 }

@@ -90,9 +90,7 @@ pub enum Verb {
 impl Verb {
     /// Reads a verb in any case. The original takes only lower case and dies of anything else when it fires.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Get, Self::Post, Self::Put]
-            .into_iter()
-            .find(|verb| verb.as_str().eq_ignore_ascii_case(text))
+        [Self::Get, Self::Post, Self::Put].into_iter().find(|verb| verb.as_str().eq_ignore_ascii_case(text))
     }
 
     /// As documents and attempts spell it: `get`, `post`, `put`.
@@ -152,11 +150,7 @@ impl HookEvent {
     /// Reads the `hook` field of a document; case does not matter.
     pub fn parse(text: &str) -> Self {
         let lower = text.to_lowercase();
-        if lower == "all" {
-            Self::All
-        } else {
-            Self::Named(Arc::from(lower))
-        }
+        if lower == "all" { Self::All } else { Self::Named(Arc::from(lower)) }
     }
 
     /// As documents spell it: `all`, `channel_create`, `object`.

@@ -21,7 +21,5 @@ fn main() -> ExitCode {
 /// Whoever read our output has seen enough (`hookline hooks | head`). A broken connection elsewhere comes
 /// with context around it and is an error.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

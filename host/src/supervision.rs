@@ -41,10 +41,7 @@ pub struct Intensity {
 impl Default for Intensity {
     /// 5 in 10 s.
     fn default() -> Self {
-        Self {
-            restarts: 5,
-            within: Duration::from_secs(10),
-        }
+        Self { restarts: 5, within: Duration::from_secs(10) }
     }
 }
 
@@ -103,17 +100,10 @@ impl ChildSpec {
         F: Fn(ChildContext) -> R + Send + Sync + 'static,
         R: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let start = Arc::new(
-            move |context: ChildContext| -> BoxFuture<'static, anyhow::Result<()>> {
-                Box::pin(start(context))
-            },
-        );
-        Self {
-            name: name.into(),
-            restart,
-            stop_within: Duration::from_secs(5),
-            start,
-        }
+        let start = Arc::new(move |context: ChildContext| -> BoxFuture<'static, anyhow::Result<()>> {
+            Box::pin(start(context))
+        });
+        Self { name: name.into(), restart, stop_within: Duration::from_secs(5), start }
     }
 
     /// How long it may take to return once it is told to stop, before it is aborted. 5 s unless told.
@@ -144,11 +134,7 @@ pub struct Supervisor {
 impl Supervisor {
     /// No children so far.
     pub fn new(strategy: Strategy, intensity: Intensity) -> Self {
-        Self {
-            strategy,
-            intensity,
-            children: Vec::new(),
-        }
+        Self { strategy, intensity, children: Vec::new() }
     }
 
     /// One more child, started after those before it.

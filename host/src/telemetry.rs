@@ -12,16 +12,12 @@ use crate::config::{Log, LogFormat};
 /// # Errors
 /// The level or `RUST_LOG` cannot be parsed, or logging was started before.
 pub fn init(log: &Log) -> anyhow::Result<()> {
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter(log)?)
-        .with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(log)?).with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
-    started
-        .map_err(|error| anyhow::anyhow!(error))
-        .context("starting the log")
+    started.map_err(|error| anyhow::anyhow!(error)).context("starting the log")
 }
 
 fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
@@ -39,10 +35,7 @@ mod tests {
 
     #[test]
     fn the_configured_level_is_the_filter() {
-        let log = Log {
-            format: LogFormat::Text,
-            level: "warn,hookline::bus=trace".to_owned(),
-        };
+        let log = Log { format: LogFormat::Text, level: "warn,hookline::bus=trace".to_owned() };
         if std::env::var_os(EnvFilter::DEFAULT_ENV).is_none() {
             assert_eq!(filter(&log).unwrap().to_string(), "hookline::bus=trace,warn");
         }

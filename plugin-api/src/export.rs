@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use abi_stable::library::{CheckTypeLayout, LibHeader, RootModuleResult, __call_root_module_loader};
+use abi_stable::library::{__call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult};
 use abi_stable::prefix_type::WithMetadata;
 use abi_stable::staticref;
 

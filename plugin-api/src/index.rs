@@ -224,7 +224,6 @@ impl Members<'_, '_> {
     }
 }
 
-
 const NO_TEXT: Span = Span { start: 0, len: 0, unescaped: false };
 
 enum KeyText<'de> {

@@ -14,7 +14,8 @@ use abi_stable::std_types::{RSlice, RStr};
 
 use crate::Level;
 use crate::abi::{
-    self, Ctx, Entry, EventRef, EventVt, EventVtRef, FiringHead, Found, HostRef, HostVt, HostVtRef, Status, kind,
+    self, Ctx, Entry, EventRef, EventVt, EventVtRef, FiringHead, Found, HostRef, HostVt, HostVtRef, Status,
+    kind,
 };
 use crate::index::{Index, Located};
 
@@ -133,7 +134,9 @@ impl<'s> Call<'s> {
         }
         match status {
             Status::Ok => refused.map_or(Ok(document), |refused| Err(CallError::Protocol(refused))),
-            Status::Error => Err(CallError::Error(error.unwrap_or_else(|| "failed without a reason".to_owned()))),
+            Status::Error => {
+                Err(CallError::Error(error.unwrap_or_else(|| "failed without a reason".to_owned())))
+            }
             Status::Panicked => Err(CallError::Panicked(panic.unwrap_or_default())),
         }
     }

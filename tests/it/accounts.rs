@@ -31,7 +31,8 @@ fn sorted<const N: usize>(ids: [&str; N]) -> Vec<String> {
 async fn an_account_is_made_with_an_id_and_no_private_fields_are_shown() {
     let host = TestHost::with_modules(&[]).await;
 
-    let made = json!({"data": {"name": "acme", "realm": "acme.example.com", "pvt_tree": ["x"], "_id": "mine"}});
+    let made =
+        json!({"data": {"name": "acme", "realm": "acme.example.com", "pvt_tree": ["x"], "_id": "mine"}});
     let made = host.ask("PUT", "/v2/accounts", Some(made)).await;
 
     assert_eq!(made.status, 201, "{}", made.json);
@@ -89,7 +90,10 @@ async fn replacing_leaves_only_what_was_given() {
 
     let replaced = host.ask("POST", &path, Some(json!({"data": {"name": "renamed"}}))).await;
 
-    assert_eq!((replaced.status.as_u16(), &replaced.json["data"]), (200, &json!({"id": child, "name": "renamed"})));
+    assert_eq!(
+        (replaced.status.as_u16(), &replaced.json["data"]),
+        (200, &json!({"id": child, "name": "renamed"}))
+    );
     assert_eq!(ids(&get(&host, &format!("/v2/accounts/{root}/children")).await), sorted([&child]));
 }
 
@@ -166,7 +170,10 @@ async fn a_deleted_account_is_gone_with_its_hooks_and_gets_nothing_more() {
     host.publish(fire(&gone, "late")).await;
     host.publish(fire(&stays, "still")).await;
 
-    assert_eq!((deleted.status.as_u16(), &deleted.json["data"]["_read_only"]), (200, &json!({"deleted": true})));
+    assert_eq!(
+        (deleted.status.as_u16(), &deleted.json["data"]["_read_only"]),
+        (200, &json!({"deleted": true}))
+    );
     assert_eq!(get(&host, &format!("/v2/accounts/{gone}")).await.status, 404);
     assert_eq!(get(&host, &format!("/v2/accounts/{gone}/webhooks/{hook}")).await.status, 404);
     assert_eq!(receiver.next_request().await.path, "/stays");

@@ -188,7 +188,8 @@ async fn a_deleted_hook_is_shown_once_more_and_then_not_found() {
     expected["_read_only"] = json!({"deleted": true});
     assert_eq!((deleted.status.as_u16(), &deleted.json["data"]), (200, &expected));
     let change = json!({"data": {"name": "n", "hook": "misbehaving", "uri": URI}});
-    for (method, body) in [("GET", None), ("POST", Some(&change)), ("PATCH", Some(&change)), ("DELETE", None)] {
+    for (method, body) in [("GET", None), ("POST", Some(&change)), ("PATCH", Some(&change)), ("DELETE", None)]
+    {
         let answer = stand.host.ask(method, &stand.path(&hook), body.cloned()).await;
         assert_eq!(answer.status, 404, "{method}: {}", answer.json);
     }
@@ -204,7 +205,8 @@ async fn another_accounts_hook_cannot_be_found() {
     let path = format!("/v2/accounts/{other}/webhooks/{hook}");
 
     let change = json!({"data": {"name": "mine"}});
-    for (method, body) in [("GET", None), ("PATCH", Some(&change)), ("POST", Some(&change)), ("DELETE", None)] {
+    for (method, body) in [("GET", None), ("PATCH", Some(&change)), ("POST", Some(&change)), ("DELETE", None)]
+    {
         let answer = stand.host.ask(method, &path, body.cloned()).await;
         assert_eq!((answer.status.as_u16(), &answer.json["data"]["cause"]), (404, &json!(hook)), "{method}");
     }
@@ -328,7 +330,11 @@ async fn a_body_without_data_is_refused() {
     ] {
         let answer = send(&stand, "application/json", body).await;
 
-        assert_eq!((answer.status.as_u16(), &answer.json["message"]), (400, &json!("validation error")), "{body}");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json["message"]),
+            (400, &json!("validation error")),
+            "{body}"
+        );
         assert!(answer.json["data"]["data"][code].is_object(), "{body}: {}", answer.json);
     }
     assert_eq!(send(&stand, "application/json", "").await.status, 400);
@@ -340,7 +346,8 @@ async fn only_the_administrators_token_opens_what_is_not_public() {
     let stand = stand().await;
     let (host, token) = (&stand.host, stand.host.token());
     let path = format!("/v2/accounts/{}", stand.account);
-    let ask = |header: &'static str, value: String| Answer::of(host.request("GET", &path).header(header, value));
+    let ask =
+        |header: &'static str, value: String| Answer::of(host.request("GET", &path).header(header, value));
 
     assert_eq!(ask("x-auth-token", token.to_owned()).await.status, 200);
     assert_eq!(ask("authorization", format!("Bearer {token}")).await.status, 200);
@@ -423,7 +430,11 @@ async fn an_unknown_route_is_404_and_a_wrong_method_405_with_the_right_ones() {
         ("POST", "/v2/accounts", "PUT"),
     ] {
         let answer = stand.host.ask(method, path, None).await;
-        assert_eq!((answer.status.as_u16(), &answer.json["message"]), (405, &json!("invalid_method")), "{path}");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json["message"]),
+            (405, &json!("invalid_method")),
+            "{path}"
+        );
         let allow = answer.headers["allow"].to_str().unwrap();
         assert!(allow.split(',').any(|method| method == allowed), "{path}: {allow}");
     }

@@ -65,14 +65,30 @@ async fn check_fails_with_one_line_for_each_file_that_would_be_refused() {
 async fn try_prints_the_requests_and_sends_nothing() {
     let home = Home::new("", &[]);
     let write = |name: &str, value: &Value| std::fs::write(home.path(name), value.to_string()).unwrap();
-    write("hooks.json", &json!([
-        {"_id": "h1", "pvt_account_id": "a1", "hook": "misbehaving", "uri": "http://example.invalid/x", "format": "json"},
-        {"_id": "h2", "pvt_account_id": "a1", "hook": "another", "uri": "http://example.invalid/y"},
-    ]));
+    write(
+        "hooks.json",
+        &json!([
+            {"_id": "h1", "pvt_account_id": "a1", "hook": "misbehaving", "uri": "http://example.invalid/x", "format": "json"},
+            {"_id": "h2", "pvt_account_id": "a1", "hook": "another", "uri": "http://example.invalid/y"},
+        ]),
+    );
     write("accounts.json", &json!([{"_id": "a1", "pvt_tree": []}]));
     let file = |name: &str| home.path(name).display().to_string();
-    let (module, hooks, accounts) = (path_of("webhooks_misbehaving"), file("hooks.json"), file("accounts.json"));
-    let args = ["try", "--plugin", &module, "--event", "-", "--hooks", &hooks, "--accounts", &accounts, "--cluster-id", "c1"];
+    let (module, hooks, accounts) =
+        (path_of("webhooks_misbehaving"), file("hooks.json"), file("accounts.json"));
+    let args = [
+        "try",
+        "--plugin",
+        &module,
+        "--event",
+        "-",
+        "--hooks",
+        &hooks,
+        "--accounts",
+        &accounts,
+        "--cluster-id",
+        "c1",
+    ];
 
     let out = say_with_input(&args, &event("a1", "fire").to_string()).await.success();
     let none = say_with_input(&args, &event("unknown", "fire").to_string()).await.success();
@@ -97,7 +113,10 @@ async fn serving(receiver: &Receiver) -> (Program, String, String) {
         let request = http.put(format!("{}{path}", program.url())).header("x-auth-token", program.token());
         async move { request.json(&json!({"data": data})).send().await.unwrap().json::<Value>().await.unwrap() }
     };
-    let account = put("/v2/accounts".to_owned(), json!({"name": "acme"})).await["data"]["id"].as_str().unwrap().to_owned();
+    let account = put("/v2/accounts".to_owned(), json!({"name": "acme"})).await["data"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let hook = json!({"name": "h", "hook": "misbehaving", "uri": receiver.url("/"), "format": "json"});
     put(format!("/v2/accounts/{account}/webhooks"), hook).await;
     let data = program.folder().join("data").display().to_string();
@@ -116,13 +135,25 @@ async fn publish_puts_events_onto_the_bus_of_a_running_host() {
 
     say(&["publish", &file, "--url", url, "--data", &data]).await.success();
     say_with_input(&["publish", "--url", url, "--data", &data], &lines).await.success();
-    let routed = ["publish", &file, "--url", url, "--data", &data, "--exchange", "tests", "--routing-key", "misbehave.x"];
+    let routed = [
+        "publish",
+        &file,
+        "--url",
+        url,
+        "--data",
+        &data,
+        "--exchange",
+        "tests",
+        "--routing-key",
+        "misbehave.x",
+    ];
     say(&routed).await.success();
 
     for _ in 0..4 {
         assert_eq!(receiver.next_request().await.json()["said"], "hello");
     }
-    let nowhere = ["publish", &file, "--url", url, "--data", &data, "--exchange", "tests", "--routing-key", "nobody"];
+    let nowhere =
+        ["publish", &file, "--url", url, "--data", &data, "--exchange", "tests", "--routing-key", "nobody"];
     let unroutable = say(&nowhere).await.one_line_failure();
     assert!(unroutable.contains("bound"), "{unroutable}");
     let malformed = say_with_input(&["publish", "--url", url, "--data", &data], "{\"Event-Name\": 1}").await;
@@ -155,8 +186,10 @@ async fn commands_that_cannot_reach_the_host_say_so_in_one_line() {
     let receiver = Receiver::answering(200).await;
     let (program, _, _) = serving(&receiver).await;
 
-    let nobody = say(&["modules", "list", "--url", "http://127.0.0.1:1", "--token", "x"]).await.one_line_failure();
-    let wrong = say(&["modules", "list", "--url", program.url(), "--token", "wrong"]).await.one_line_failure();
+    let nobody =
+        say(&["modules", "list", "--url", "http://127.0.0.1:1", "--token", "x"]).await.one_line_failure();
+    let wrong =
+        say(&["modules", "list", "--url", program.url(), "--token", "wrong"]).await.one_line_failure();
 
     assert!(nobody.contains("cannot reach the host at http://127.0.0.1:1"), "{nobody}");
     assert!(wrong.contains("invalid_credentials") || wrong.contains("token"), "{wrong}");

@@ -11,8 +11,16 @@ async fn three_mistakes_are_named_at_once_with_what_would_be_right() {
     for command in [vec!["config", "--check", &file], vec!["run", "--config", &file]] {
         let said = say(&command).await;
         assert_ne!(said.code, Some(0), "{command:?}");
-        let parts = ["3 settings are wrong", "bus.kind: \"kafka\"", "\"embedded\" or \"amqp\"", "delivery.retry", "is not a setting",
-            "delivery.connect_timeout_ms: 0", "a whole number from 1", "hookline.toml"];
+        let parts = [
+            "3 settings are wrong",
+            "bus.kind: \"kafka\"",
+            "\"embedded\" or \"amqp\"",
+            "delivery.retry",
+            "is not a setting",
+            "delivery.connect_timeout_ms: 0",
+            "a whole number from 1",
+            "hookline.toml",
+        ];
         for part in parts {
             assert!(said.err.contains(part), "{part} is missing in {}", said.err);
         }
@@ -21,7 +29,10 @@ async fn three_mistakes_are_named_at_once_with_what_would_be_right() {
 
 #[tokio::test]
 async fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
-    let home = Home::new("data_dir = \"from-file\"\nplugins_dir = \"from-file\"\n[bus]\nqueue = \"from-file\"\n", &[]);
+    let home = Home::new(
+        "data_dir = \"from-file\"\nplugins_dir = \"from-file\"\n[bus]\nqueue = \"from-file\"\n",
+        &[],
+    );
     let mut command = program(&["config", "--config"]);
     command.arg(home.path("hookline.toml")).env("HOOKLINE_BUS__QUEUE", "from-env");
 
@@ -70,5 +81,10 @@ async fn a_setting_without_effect_says_so() {
 
     let (said, _) = home.start().await.signalled("TERM").await;
 
-    assert!(said.err.contains("this setting has no effect in this version") && said.err.contains("disabler.attempt_failure_count"), "{}", said.err);
+    assert!(
+        said.err.contains("this setting has no effect in this version")
+            && said.err.contains("disabler.attempt_failure_count"),
+        "{}",
+        said.err
+    );
 }

@@ -57,7 +57,11 @@ async fn verbs_and_formats_are_the_hooks_choice() {
     assert_eq!(form.header("content-type"), "application/x-www-form-urlencoded");
     assert!(form.text().contains("call_id=a+b&"), "{}", form.text());
     assert_eq!(get.method, "GET");
-    assert!(get.query.as_deref().is_some_and(|query| query.starts_with("mine=1&") && query.contains("call_id=a+b")));
+    assert!(
+        get.query
+            .as_deref()
+            .is_some_and(|query| query.starts_with("mine=1&") && query.contains("call_id=a+b"))
+    );
     assert!(get.body.is_empty());
     assert_eq!((put.method.as_str(), &put.json()["call_id"]), ("PUT", &json!("a b")));
 }
@@ -81,7 +85,8 @@ async fn an_event_reaches_the_ancestors_that_include_their_subaccounts() {
         got.push((request.path.clone(), request.json()["call_id"].as_str().unwrap().to_owned()));
     }
     got.sort();
-    let expected = [("/including", "of the child"), ("/including", "of the parent"), ("/own", "of the parent")];
+    let expected =
+        [("/including", "of the child"), ("/including", "of the parent"), ("/own", "of the parent")];
     assert_eq!(got, expected.map(|(path, call)| (path.to_owned(), call.to_owned())));
     assert!(receiver.waiting().is_empty());
 }

@@ -152,8 +152,10 @@ async fn what_was_taken_is_delivered_although_the_host_is_killed_at_once() {
     };
     let made = ask(reqwest::Method::PUT, "/v2/accounts".to_owned(), json!({"data": {"name": "acme"}})).await;
     let account = made.json["data"]["id"].as_str().unwrap().to_owned();
-    let hook = json!({"name": "n", "hook": "misbehaving", "uri": closed.url("/"), "format": "json", "retries": 4});
-    let made = ask(reqwest::Method::PUT, format!("/v2/accounts/{account}/webhooks"), json!({"data": hook})).await;
+    let hook =
+        json!({"name": "n", "hook": "misbehaving", "uri": closed.url("/"), "format": "json", "retries": 4});
+    let made =
+        ask(reqwest::Method::PUT, format!("/v2/accounts/{account}/webhooks"), json!({"data": hook})).await;
     assert_eq!(made.status, 201, "{}", made.json);
 
     let events: Vec<Value> = (0..20).map(|n| fire(&account, &format!("{n:02}"))).collect();

@@ -54,7 +54,12 @@ impl Stand {
 
 #[track_caller]
 fn accepted(answer: &Answer, count: usize) {
-    assert_eq!((answer.status.as_u16(), &answer.json["data"]), (202, &json!({"accepted": count})), "{}", answer.json);
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json["data"]),
+        (202, &json!({"accepted": count})),
+        "{}",
+        answer.json
+    );
 }
 
 #[tokio::test]
@@ -89,9 +94,7 @@ async fn an_empty_array_is_no_event_and_no_mistake() {
 #[tokio::test]
 async fn a_structured_cloud_event_carries_the_event_as_its_data() {
     let mut stand = stand().await;
-    let cloud = |id: &str, say: &str| {
-        json!({"specversion": "1.0", "type": "t", "source": "/switch", "id": id, "data": stand.event(say)})
-    };
+    let cloud = |id: &str, say: &str| json!({"specversion": "1.0", "type": "t", "source": "/switch", "id": id, "data": stand.event(say)});
 
     let one = stand.post("application/cloudevents+json; charset=utf-8", cloud("1", "one").to_string()).await;
     let again = stand.post("application/cloudevents+json", cloud("1", "one again").to_string()).await;
@@ -121,14 +124,19 @@ async fn a_binary_cloud_event_is_named_by_its_headers() {
 #[tokio::test]
 async fn a_malformed_cloud_event_is_refused_by_what_is_missing() {
     let mut stand = stand().await;
-    let whole = json!({"specversion": "1.0", "type": "t", "source": "/s", "id": "1", "data": stand.event("no")});
+    let whole =
+        json!({"specversion": "1.0", "type": "t", "source": "/s", "id": "1", "data": stand.event("no")});
     for field in ["specversion", "source", "id", "data"] {
         let mut lacking = whole.clone();
         lacking.as_object_mut().unwrap().remove(field);
 
         let answer = stand.post("application/cloudevents+json", lacking.to_string()).await;
 
-        assert_eq!((answer.status.as_u16(), &answer.json["message"]), (400, &json!("malformed_event")), "{field}");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json["message"]),
+            (400, &json!("malformed_event")),
+            "{field}"
+        );
         assert!(answer.json["data"]["reason"].as_str().unwrap().contains(field), "{field}: {}", answer.json);
     }
     assert!(stand.said().await.is_empty());
@@ -144,9 +152,19 @@ async fn nothing_of_a_request_is_taken_when_one_of_its_events_is_malformed() {
     let of_array = stand.post("application/json", array.to_string()).await;
     let of_lines = stand.post("application/x-ndjson", lines).await;
 
-    assert_eq!((of_array.status.as_u16(), &of_array.json["data"]["index"]), (400, &json!(2)), "{}", of_array.json);
+    assert_eq!(
+        (of_array.status.as_u16(), &of_array.json["data"]["index"]),
+        (400, &json!(2)),
+        "{}",
+        of_array.json
+    );
     assert!(of_array.json["data"]["message"].as_str().unwrap().contains("Event-Name is missing"));
-    assert_eq!((of_lines.status.as_u16(), &of_lines.json["data"]["line"]), (400, &json!(4)), "{}", of_lines.json);
+    assert_eq!(
+        (of_lines.status.as_u16(), &of_lines.json["data"]["line"]),
+        (400, &json!(4)),
+        "{}",
+        of_lines.json
+    );
     accepted(&stand.post("application/json", stand.event("after").to_string()).await, 1);
     assert_eq!(stand.said().await, ["after"]);
 }
@@ -164,7 +182,11 @@ async fn what_is_no_event_is_refused_with_the_reason() {
     ] {
         let answer = stand.post("application/json", body.to_string()).await;
 
-        assert_eq!((answer.status.as_u16(), &answer.json["message"]), (400, &json!("malformed_event")), "{body}");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json["message"]),
+            (400, &json!("malformed_event")),
+            "{body}"
+        );
         assert_eq!(answer.json["data"]["reason"], reason, "{body}");
     }
     assert!(stand.said().await.is_empty());
@@ -176,7 +198,11 @@ async fn a_body_that_is_not_json_is_told_with_its_place() {
     for body in ["{\"Event-Category\": \"misbehave\",", "", "nonsense", "{} {}", "[{}, ", "\u{feff}{}"] {
         let answer = stand.post("application/json", body).await;
 
-        assert_eq!((answer.status.as_u16(), &answer.json["message"]), (400, &json!("parse_error")), "{body:?}");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json["message"]),
+            (400, &json!("parse_error")),
+            "{body:?}"
+        );
         assert!(answer.json["data"]["line"].is_number(), "{body:?}: {}", answer.json);
     }
     let not_text = stand.post("application/json", &b"{\"Event-Category\": \"\xff\"}"[..]).await;
@@ -218,7 +244,8 @@ async fn one_event_that_is_too_large_keeps_the_others_of_its_request_out() {
 
 #[tokio::test]
 async fn the_limits_are_settings() {
-    let host = TestHost::configured("[api]\nmax_event_bytes = 1024\nmax_request_bytes = 4096\n", MODULE).await;
+    let host =
+        TestHost::configured("[api]\nmax_event_bytes = 1024\nmax_request_bytes = 4096\n", MODULE).await;
     let post = |body: String| {
         let request = host.request("POST", "/events").header("x-auth-token", host.token());
         Answer::of(request.header("content-type", "application/json").body(body))
@@ -234,7 +261,9 @@ async fn the_limits_are_settings() {
 #[tokio::test]
 async fn another_content_type_is_refused_by_those_that_are_taken() {
     let mut stand = stand().await;
-    for given in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "multipart/form-data"] {
+    for given in
+        ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "multipart/form-data"]
+    {
         let answer = stand.post(given, stand.event("no").to_string()).await;
 
         assert_eq!(answer.status, 415, "{given}");

@@ -155,7 +155,13 @@ async fn refused(file: &str, of: &str, damage: impl FnOnce(&mut Vec<u8>), reason
 #[tokio::test]
 async fn a_text_file_is_refused_by_what_it_is() {
     let text = |bytes: &mut Vec<u8>| *bytes = b"just text\n".to_vec();
-    refused("text.so", "no_module", text, "is not a dynamic library of this system: it begins with \"just text\\n\"").await;
+    refused(
+        "text.so",
+        "no_module",
+        text,
+        "is not a dynamic library of this system: it begins with \"just text\\n\"",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -171,7 +177,13 @@ async fn a_library_that_is_no_module_is_refused_by_what_is_missing() {
 #[tokio::test]
 async fn a_module_of_another_major_version_is_told_what_to_change() {
     let other_major = |bytes: &mut Vec<u8>| with_manifest_bytes(bytes, 8, &2_u16.to_le_bytes());
-    refused("major.so", "webhooks_misbehaving", other_major, "was built against plugin-api 2.1, this host speaks 1.1; set `plugin-api = \"1\"` in its Cargo.toml").await;
+    refused(
+        "major.so",
+        "webhooks_misbehaving",
+        other_major,
+        "was built against plugin-api 2.1, this host speaks 1.1; set `plugin-api = \"1\"` in its Cargo.toml",
+    )
+    .await;
 }
 
 #[tokio::test]

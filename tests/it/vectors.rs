@@ -11,8 +11,14 @@ use tokio::process::Command;
 
 /// Cases whose settings do not say what was in force when they were recorded.
 const LEFT_OUT: [(&str, &str); 2] = [
-    ("a_channel_events: reserved keys node specific", "a section for the node reserved other keys than the settings say"),
-    ("a_channel_events: reserved keys zone specific", "a section for the zone reserved other keys than the settings say"),
+    (
+        "a_channel_events: reserved keys node specific",
+        "a section for the node reserved other keys than the settings say",
+    ),
+    (
+        "a_channel_events: reserved keys zone specific",
+        "a section for the zone reserved other keys than the settings say",
+    ),
 ];
 
 /// A recorded way. Documents stay text, so that numbers beyond 64 bits reach the program as they were.

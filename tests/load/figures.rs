@@ -59,7 +59,12 @@ pub(crate) fn table(lines: &[Line]) -> String {
     for line in lines {
         let latency = line.latency_ms().map(|ms| format!("{ms:.2}")).unwrap_or_default();
         let ratio = line.rate() / bare.rate();
-        text += &format!("| {} | {:.0} | {ratio:.2} | {:.1} | {latency} |\n", line.what, line.rate(), line.cpu_us());
+        text += &format!(
+            "| {} | {:.0} | {ratio:.2} | {:.1} | {latency} |\n",
+            line.what,
+            line.rate(),
+            line.cpu_us()
+        );
     }
     text
 }

@@ -44,7 +44,8 @@ impl Host {
         let name = library.file_name().context("a file name")?;
         std::fs::copy(&library, folder.path().join("plugins").join(name))?;
         let config = folder.path().join("config.toml");
-        let own = format!("data_dir = '{root}/data'\nplugins_dir = '{root}/plugins'\napi.listen = '127.0.0.1:0'\n");
+        let own =
+            format!("data_dir = '{root}/data'\nplugins_dir = '{root}/plugins'\napi.listen = '127.0.0.1:0'\n");
         std::fs::write(&config, format!("{own}delivery.allow_targets = ['127.0.0.0/8']\n{settings}"))?;
         let program = library.with_file_name("hookline");
         ensure!(program.is_file(), "{} is missing: run scripts/build", program.display());
@@ -75,7 +76,9 @@ impl Host {
             }
             anyhow::Ok(())
         };
-        timeout(PATIENCE, ask).await.with_context(|| format!("the host is not ready: {}", log(self.folder.path())))?
+        timeout(PATIENCE, ask)
+            .await
+            .with_context(|| format!("the host is not ready: {}", log(self.folder.path())))?
     }
 
     /// An address of its API.
@@ -88,7 +91,10 @@ impl Host {
         let account = self.create("/v2/accounts", json!({"name": name})).await?;
         let path = format!("/v2/accounts/{account}/webhooks");
         let hooks = uris.into_iter().map(|uri| {
-            self.create(&path, json!({"name": name, "hook": EVENT, "uri": uri, "format": "json", "retries": 0}))
+            self.create(
+                &path,
+                json!({"name": name, "hook": EVENT, "uri": uri, "format": "json", "retries": 0}),
+            )
         });
         stream::iter(hooks).buffer_unordered(32).try_collect::<Vec<_>>().await?;
         Ok(account)

@@ -62,7 +62,11 @@ impl Plan {
             Err(_) => Ok(default),
         };
         let only = std::env::var("LOAD_ONLY").unwrap_or_default();
-        Ok(Plan { runs: number("LOAD_RUNS", 3)?.max(1), events: number("LOAD_EVENTS", 20_000)?.max(BATCH), only })
+        Ok(Plan {
+            runs: number("LOAD_RUNS", 3)?.max(1),
+            events: number("LOAD_EVENTS", 20_000)?.max(BATCH),
+            only,
+        })
     }
 
     fn has(&self, part: &str) -> bool {
@@ -96,7 +100,11 @@ async fn run() -> anyhow::Result<()> {
         host.stop().await?;
     }
     if bench.plan.has("rabbitmq") {
-        let broker = if std::env::var_os("HOOKLINE_TEST_AMQP").is_some() { Broker::shared() } else { Broker::own().await };
+        let broker = if std::env::var_os("HOOKLINE_TEST_AMQP").is_some() {
+            Broker::shared()
+        } else {
+            Broker::own().await
+        };
         bench.from_rabbitmq(&broker).await?;
     }
     println!("{}", table(&bench.lines));
@@ -230,7 +238,10 @@ impl Bench {
     /// Events from a quorum queue, published with confirms.
     async fn from_rabbitmq(&mut self, broker: &Broker) -> anyhow::Result<()> {
         let queue = format!("hookline-load-{}", std::process::id());
-        let settings = format!("[bus]\nkind = 'amqp'\nuri = '{}'\nqueue = '{queue}'\nqueue_type = 'quorum'\n", broker.uri());
+        let settings = format!(
+            "[bus]\nkind = 'amqp'\nuri = '{}'\nqueue = '{queue}'\nqueue_type = 'quorum'\n",
+            broker.uri()
+        );
         let host = Host::start(&settings).await?;
         let accounts = self.accounts(&host, "rabbitmq").await?;
         let channel = broker.channel().await;
@@ -240,7 +251,10 @@ impl Bench {
             let sending = async |()| publish(&channel, &events).await;
             runs.push(self.sustained(&host, events.len(), sending).await?);
         }
-        self.lines.push(Line { what: "RabbitMQ: quorum queue, publisher with confirms, window 200".to_owned(), runs });
+        self.lines.push(Line {
+            what: "RabbitMQ: quorum queue, publisher with confirms, window 200".to_owned(),
+            runs,
+        });
         host.stop().await?;
         for name in [queue.clone(), format!("{queue}.dead")] {
             let left = channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await?;
@@ -262,7 +276,9 @@ fn bare_loop(url: &str, turn: usize, count: usize) -> anyhow::Result<Duration> {
         let answer = request.header("x-account-id", "bare").body(body.clone()).send().await?;
         answer.bytes().await
     };
-    runtime.block_on(stream::iter(0..count).map(post).buffer_unordered(IN_FLIGHT).try_for_each(async |_| Ok(())))?;
+    runtime.block_on(
+        stream::iter(0..count).map(post).buffer_unordered(IN_FLIGHT).try_for_each(async |_| Ok(())),
+    )?;
     let figures = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanoseconds = figures.split(' ').next().context("the thread's CPU time")?;
     Ok(Duration::from_nanos(nanoseconds.parse()?))
@@ -281,7 +297,13 @@ async fn publish(channel: &Channel, events: &[String]) -> anyhow::Result<()> {
         }
         let options = BasicPublishOptions::default();
         let key = "call.CHANNEL_CREATE.7c1e-52d0-9b3f%40198%2E51%2E100%2E17";
-        let sent = channel.basic_publish("callevt".into(), key.into(), options, event.as_bytes(), properties.clone());
+        let sent = channel.basic_publish(
+            "callevt".into(),
+            key.into(),
+            options,
+            event.as_bytes(),
+            properties.clone(),
+        );
         unconfirmed.push_back(sent.await?);
     }
     for rest in unconfirmed {

@@ -105,7 +105,10 @@ impl Expected {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, mut asked: mpsc::UnboundedReceiver<Question>) -> anyhow::Result<()> {
+async fn serve(
+    listener: std::net::TcpListener,
+    mut asked: mpsc::UnboundedReceiver<Question>,
+) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let state = Rc::new(RefCell::new(State::default()));
     let mut connections = JoinSet::new();

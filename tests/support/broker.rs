@@ -6,7 +6,9 @@ use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use serde_json::Value;
@@ -38,7 +40,9 @@ impl Broker {
     #[must_use]
     pub fn shared() -> Self {
         let uri = std::env::var(VARIABLE);
-        let uri = uri.unwrap_or_else(|_| panic!("{VARIABLE} is not set: run scripts/test, which starts a private broker"));
+        let uri = uri.unwrap_or_else(|_| {
+            panic!("{VARIABLE} is not set: run scripts/test, which starts a private broker")
+        });
         Broker { uri, own: None }
     }
 
@@ -69,7 +73,10 @@ impl Broker {
     /// queue that is younger than two seconds does not survive a killed broker.
     #[must_use]
     pub fn settings(&self, queue: &str) -> String {
-        format!("[bus]\nkind = \"amqp\"\nuri = \"{}\"\nqueue = \"{queue}\"\nqueue_type = \"classic\"\n", self.uri)
+        format!(
+            "[bus]\nkind = \"amqp\"\nuri = \"{}\"\nqueue = \"{queue}\"\nqueue_type = \"classic\"\n",
+            self.uri
+        )
     }
 
     /// Ends the broker of the test's own as a power cut would.
@@ -98,7 +105,8 @@ impl Broker {
     /// # Panics
     /// The broker cannot be reached.
     pub async fn channel(&self) -> Channel {
-        let connection = Connection::connect(&self.uri, ConnectionProperties::default()).await.expect("a connection");
+        let connection =
+            Connection::connect(&self.uri, ConnectionProperties::default()).await.expect("a connection");
         let channel = connection.create_channel().await.expect("a channel");
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
         // A channel of lapin's keeps its connection alive.
@@ -119,7 +127,14 @@ impl Broker {
     ///
     /// # Panics
     /// The broker does not take them.
-    pub async fn publish_raw(&self, channel: &Channel, exchange: &str, key: &str, body: &[u8], how: Published) {
+    pub async fn publish_raw(
+        &self,
+        channel: &Channel,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        how: Published,
+    ) {
         let mut headers = FieldTable::default();
         if let Some(call_id) = key.strip_prefix("call.").and_then(|rest| rest.split_once('.')) {
             headers.insert("call-id".into(), AMQPValue::LongString(LongString::from(call_id.1)));
@@ -165,7 +180,8 @@ impl Drop for Broker {
 /// Non-durable, kept when unused, no arguments: `kz_amqp_util:new_exchange`.
 async fn declare_as_kazoo(channel: &Channel, exchange: &str) {
     let options = ExchangeDeclareOptions::default();
-    let declared = channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await;
+    let declared =
+        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await;
     declared.expect("the exchange");
 }
 

@@ -168,7 +168,6 @@ impl TestHost {
     }
 
     /// Asks the API in the test's own way, without a token.
-    #[must_use]
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method: Method = method.parse().expect("a method");
         self.http.request(method, format!("{}{path}", self.url()))
@@ -285,7 +284,9 @@ impl TestHost {
         let restarted = move || {
             let children = children.children();
             let found = children.iter().any(|state| {
-                state.name == child && state.restarts > 0 && state.state == hookline::supervision::Phase::Running
+                state.name == child
+                    && state.restarts > 0
+                    && state.state == hookline::supervision::Phase::Running
             });
             async move { found.then_some(()) }
         };

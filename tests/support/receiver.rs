@@ -117,7 +117,11 @@ impl Receiver {
 
     async fn scripted(statuses: &[u16], gate: Option<watch::Sender<bool>>) -> Self {
         let (sender, requests) = mpsc::unbounded_channel();
-        let script = Arc::new(Script { statuses: Statuses::new(statuses), requests: sender, gate: gate.as_ref().map(watch::Sender::subscribe) });
+        let script = Arc::new(Script {
+            statuses: Statuses::new(statuses),
+            requests: sender,
+            gate: gate.as_ref().map(watch::Sender::subscribe),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         Self::serving(listener, script, requests, gate)
     }

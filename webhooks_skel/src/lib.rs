@@ -19,12 +19,7 @@ impl Module for Skel {
     fn init(host: &Host<'_>) -> Result<(Self, Metadata), Error> {
         let metadata = Metadata::new("Skel", "An example to copy: tells every greeting of the account")
             .sample(json!({"account_id": "acct1", "greeting": "hello", "hook_event": "skel"}));
-        Ok((
-            Skel {
-                profile: host.profile(),
-            },
-            metadata,
-        ))
+        Ok((Skel { profile: host.profile() }, metadata))
     }
 
     /// Which messages the host must fetch from the bus, and which (category, name) pairs come to `handle_event`.
@@ -97,10 +92,7 @@ mod tests {
     fn a_greeting_without_words_is_an_error_that_names_the_field() {
         let module = TestHost::new().load::<Skel>().unwrap();
         let event = json!({"Event-Category": "skel", "Event-Name": "greeted", "Account-ID": "acct1"});
-        assert_eq!(
-            module.handle(&event).unwrap_err().to_string(),
-            "the event has no Greeting"
-        );
+        assert_eq!(module.handle(&event).unwrap_err().to_string(), "the event has no Greeting");
     }
 
     #[test]
@@ -108,10 +100,7 @@ mod tests {
         let module = TestHost::new().load::<Skel>().unwrap();
         let event = json!({"Event-Category": "skel", "Event-Name": "greeted", "Greeting": "hello"});
         assert_eq!(module.handle(&event), Ok(Vec::new()));
-        assert_eq!(
-            module.log(),
-            ["Debug the greeting names no account, so nothing fires"]
-        );
+        assert_eq!(module.log(), ["Debug the greeting names no account, so nothing fires"]);
     }
 
     #[test]

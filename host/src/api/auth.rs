@@ -68,10 +68,7 @@ impl TokenHash {
 pub fn first_token(data_dir: &Path) -> anyhow::Result<Token> {
     std::fs::create_dir_all(data_dir).with_context(|| format!("making {}", data_dir.display()))?;
     let path = data_dir.join(FILE);
-    if !path
-        .try_exists()
-        .with_context(|| format!("looking for {}", path.display()))?
-    {
+    if !path.try_exists().with_context(|| format!("looking for {}", path.display()))? {
         return write(&path).with_context(|| format!("writing {}", path.display()));
     }
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -128,12 +125,8 @@ pub(super) enum Caller {
 impl Caller {
     pub(super) fn of(headers: &HeaderMap, administrator: &TokenHash) -> Self {
         match token(headers) {
-            Some(token) if administrator.admits(token) => Self::Administrator {
-                token: token.to_owned(),
-            },
-            given => Self::Anybody {
-                token_given: given.is_some(),
-            },
+            Some(token) if administrator.admits(token) => Self::Administrator { token: token.to_owned() },
+            given => Self::Anybody { token_given: given.is_some() },
         }
     }
 }
@@ -142,11 +135,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     if let Some(token) = headers.get("x-auth-token") {
         return token.to_str().ok().map(str::trim);
     }
-    let (scheme, token) = headers
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .split_once(' ')?;
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
@@ -155,8 +144,6 @@ pub(super) async fn require_token(request: Request, next: Next) -> Result<Respon
     match request.extensions().get::<Caller>() {
         Some(Caller::Administrator { .. }) => Ok(next.run(request).await),
         Some(Caller::Anybody { token_given: true }) => Err(Failure::credentials("the token is not known")),
-        _ => Err(Failure::credentials(
-            "send a token as X-Auth-Token or as Authorization: Bearer",
-        )),
+        _ => Err(Failure::credentials("send a token as X-Auth-Token or as Authorization: Bearer")),
     }
 }

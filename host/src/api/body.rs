@@ -17,9 +17,8 @@ pub(super) async fn read(
     limit: usize,
     limits: &Limits,
 ) -> Result<Bytes, Failure> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
@@ -29,10 +28,7 @@ pub(super) async fn read(
         Err(_) => Err(Failure::new(
             StatusCode::REQUEST_TIMEOUT,
             "timeout",
-            format!(
-                "the body did not arrive within {} s",
-                limits.body_timeout.as_secs()
-            ),
+            format!("the body did not arrive within {} s", limits.body_timeout.as_secs()),
         )),
     }
 }
@@ -54,16 +50,10 @@ pub(super) async fn data(headers: &HeaderMap, body: Body, limits: &Limits) -> Re
     };
     match envelope.remove("data") {
         Some(Value::Object(data)) => Ok(data),
-        Some(_) => Err(Failure::validation(fields::invalid(
-            "data",
-            "type",
-            "data must be an object",
-        ))),
-        None => Err(Failure::validation(fields::invalid(
-            "data",
-            "required",
-            r#"the body must be {"data": {…}}"#,
-        ))),
+        Some(_) => Err(Failure::validation(fields::invalid("data", "type", "data must be an object"))),
+        None => {
+            Err(Failure::validation(fields::invalid("data", "required", r#"the body must be {"data": {…}}"#)))
+        }
     }
 }
 
@@ -71,13 +61,7 @@ pub(super) async fn data(headers: &HeaderMap, body: Body, limits: &Limits) -> Re
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?;
     let text = String::from_utf8_lossy(value.as_bytes());
-    Some(
-        text.split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase(),
-    )
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 pub(super) fn wrong_type(given: &str, wanted: &str) -> Failure {
@@ -112,9 +96,5 @@ fn unread(error: &axum::Error, limit: usize) -> Failure {
         }
         source = cause.source();
     }
-    Failure::new(
-        StatusCode::BAD_REQUEST,
-        "faulty_request",
-        "the body could not be read to its end",
-    )
+    Failure::new(StatusCode::BAD_REQUEST, "faulty_request", "the body could not be read to its end")
 }

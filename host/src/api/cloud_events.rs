@@ -27,17 +27,10 @@ pub(super) fn binary(headers: &HeaderMap) -> Result<Option<Identity>, Failure> {
     let Some(version) = headers.get("ce-specversion") else {
         return Ok(None);
     };
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let identity = check_version(version.to_str().unwrap_or_default())
         .and_then(|()| Identity::new(text("ce-source"), text("ce-id")));
-    identity
-        .map(Some)
-        .map_err(|reason| Failure::new(StatusCode::BAD_REQUEST, "malformed_event", reason))
+    identity.map(Some).map_err(|reason| Failure::new(StatusCode::BAD_REQUEST, "malformed_event", reason))
 }
 
 /// The event in a structured CloudEvent.

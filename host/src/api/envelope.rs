@@ -32,20 +32,11 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn ok(data: impl Into<Value>) -> Self {
-        Self {
-            status: StatusCode::OK,
-            data: data.into(),
-            beside: Map::new(),
-            location: None,
-        }
+        Self { status: StatusCode::OK, data: data.into(), beside: Map::new(), location: None }
     }
 
     pub(super) fn created(data: impl Into<Value>, location: &str) -> Self {
-        Self {
-            status: StatusCode::CREATED,
-            location: Some(location.to_owned()),
-            ..Self::ok(data)
-        }
+        Self { status: StatusCode::CREATED, location: Some(location.to_owned()), ..Self::ok(data) }
     }
 
     pub(super) fn with_status(self, status: StatusCode) -> Self {
@@ -83,10 +74,7 @@ struct Frame {
 
 /// Stands around all routes.
 pub(super) async fn wrap(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let frame = Frame {
-        request_id: request_id(&request),
-        caller: Caller::of(request.headers(), &api.token),
-    };
+    let frame = Frame { request_id: request_id(&request), caller: Caller::of(request.headers(), &api.token) };
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     request.extensions_mut().insert(frame.caller.clone());
 
@@ -94,10 +82,7 @@ pub(super) async fn wrap(State(api): State<Arc<Api>>, mut request: Request, next
         Failure::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "headers_too_large",
-            format!(
-                "the headers of a request may have {} bytes",
-                api.limits.header_bytes
-            ),
+            format!("the headers of a request may have {} bytes", api.limits.header_bytes),
         )
         .into_response()
     } else {
@@ -113,12 +98,8 @@ pub(super) async fn wrap(State(api): State<Arc<Api>>, mut request: Request, next
             }
             Err(_) => {
                 tracing::warn!(%method, path, request = frame.request_id, "a request took too long");
-                Failure::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "timeout",
-                    "the request took too long",
-                )
-                .into_response()
+                Failure::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the request took too long")
+                    .into_response()
             }
         }
     };
@@ -128,11 +109,7 @@ pub(super) async fn wrap(State(api): State<Arc<Api>>, mut request: Request, next
 fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let mut fields = if let Some(reply) = parts.extensions.remove::<Arc<Reply>>() {
-        if let Some(location) = reply
-            .location
-            .as_deref()
-            .and_then(|text| HeaderValue::from_str(text).ok())
-        {
+        if let Some(location) = reply.location.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             parts.headers.insert(header::LOCATION, location);
         }
         success(&reply)
@@ -146,9 +123,7 @@ fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
         return Response::from_parts(parts, body);
     };
     frame.fill(&mut fields, api);
-    parts
-        .headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     parts.headers.remove(header::CONTENT_LENGTH);
     if let Ok(id) = HeaderValue::from_str(&frame.request_id) {
         parts.headers.insert(REQUEST_ID, id);
@@ -192,42 +167,25 @@ impl Frame {
 fn request_id(request: &Request) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let harmless = |id: &&str| {
-        (1..=64).contains(&id.len())
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
-    given
-        .filter(harmless)
-        .map_or_else(crate::hooks::editor::fields::new_id, str::to_owned)
+    given.filter(harmless).map_or_else(crate::hooks::editor::fields::new_id, str::to_owned)
 }
 
 fn header_bytes(request: &Request) -> usize {
-    request
-        .headers()
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum()
+    request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
 fn digest(data: &Value) -> String {
-    Sha256::digest(data.to_string())
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(data.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn now() -> String {
     let now = OffsetDateTime::now_utc();
-    now.replace_nanosecond(0)
-        .unwrap_or(now)
-        .format(&Rfc3339)
-        .unwrap_or_default()
+    now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

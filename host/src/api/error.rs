@@ -27,12 +27,7 @@ impl Failure {
     }
 
     pub(super) fn with_data(status: StatusCode, message: &str, data: Value) -> Self {
-        Self {
-            status,
-            message: message.to_owned(),
-            data,
-            retry_after_seconds: None,
-        }
+        Self { status, message: message.to_owned(), data, retry_after_seconds: None }
     }
 
     pub(super) fn bad_identifier(id: &str) -> Self {
@@ -58,18 +53,12 @@ impl Failure {
 
     /// An answer of the framework to a request that reached no route of ours.
     pub(super) fn of_framework(status: StatusCode) -> Self {
-        let reason = status
-            .canonical_reason()
-            .unwrap_or("the request was refused")
-            .to_lowercase();
+        let reason = status.canonical_reason().unwrap_or("the request was refused").to_lowercase();
         Self::new(status, "faulty_request", reason)
     }
 
     fn retry_soon(self) -> Self {
-        Self {
-            retry_after_seconds: Some(1),
-            ..self
-        }
+        Self { retry_after_seconds: Some(1), ..self }
     }
 }
 
@@ -81,10 +70,9 @@ impl IntoResponse for Failure {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
-                header::HeaderValue::from_static("Bearer"),
-            );
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(Arc::new(self));
         response
@@ -117,12 +105,8 @@ impl From<StoreError> for Failure {
             return Self::with_data(StatusCode::CONFLICT, "datastore_conflict", data);
         }
         tracing::error!(%error, "the store failed a request");
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "datastore_fault",
-            "the store cannot be used right now",
-        )
-        .retry_soon()
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "datastore_fault", "the store cannot be used right now")
+            .retry_soon()
     }
 }
 
@@ -140,7 +124,7 @@ impl From<IntakeError> for Failure {
                 json!({"message": "events cannot be taken right now", "cause": reason}),
             )
             .retry_soon(),
-            IntakeError::Unroutable => {
+            IntakeError::Unroutable { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unroutable", error.to_string())
             }
         }

@@ -45,10 +45,7 @@ pub(super) async fn take(
     let route = route.parse()?;
     let media_type = body::media_type(&headers);
     let envelope = cloud_events::binary(&headers)?;
-    let one = !matches!(
-        media_type.as_deref(),
-        Some("application/x-ndjson" | "application/ndjson")
-    );
+    let one = !matches!(media_type.as_deref(), Some("application/x-ndjson" | "application/ndjson"));
     if let Some(other) = media_type.as_deref().filter(|given| !is_known(given)) {
         return Err(body::wrong_type(other, TYPES));
     }
@@ -73,11 +70,7 @@ pub(super) async fn take(
         check(&event).map_err(wrong)?;
         events.push(event);
     }
-    let accepted = if events.is_empty() {
-        0
-    } else {
-        api.intake.take(events, route).await?
-    };
+    let accepted = if events.is_empty() { 0 } else { api.intake.take(events, route).await? };
     Ok(Reply::ok(json!({"accepted": accepted})).with_status(StatusCode::ACCEPTED))
 }
 
@@ -116,9 +109,7 @@ fn elements(body: &Bytes) -> Result<Vec<(Place, Bytes)>, Failure> {
     }
     let mut found = Vec::new();
     let mut parser = serde_json::Deserializer::from_slice(body);
-    let parsed = Elements(&mut found)
-        .deserialize(&mut parser)
-        .and_then(|()| parser.end());
+    let parsed = Elements(&mut found).deserialize(&mut parser).and_then(|()| parser.end());
     if let Err(error) = parsed {
         let mut failure = body::malformed(&error);
         failure.data["index"] = found.len().into();

@@ -17,7 +17,10 @@ pub(super) struct Wanted {
     account: Option<String>,
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Result<Reply, Failure> {
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Reply, Failure> {
     let documents = match wanted.account {
         Some(account) => api.editor.hooks(&account).await?,
         None => api.editor.all_hooks().await?,

@@ -35,11 +35,7 @@ impl Query {
                 Ok(size) if size > 0 => size,
                 _ => {
                     let message = format!("page_size must be a number above 0, not {text}");
-                    return Err(Failure::validation(fields::invalid(
-                        "page_size",
-                        "invalid",
-                        &message,
-                    )));
+                    return Err(Failure::validation(fields::invalid("page_size", "invalid", &message)));
                 }
             },
         };
@@ -53,11 +49,7 @@ impl Query {
         }
         let next = ids.get(size).cloned();
         ids.truncate(size);
-        Ok(Page {
-            ids,
-            start: self.start_key.clone(),
-            next,
-        })
+        Ok(Page { ids, start: self.start_key.clone(), next })
     }
 }
 
@@ -81,9 +73,7 @@ mod tests {
 
     #[track_caller]
     fn check(query: Query, expected: &[&str], next: Option<&str>) {
-        let page = query
-            .page(["b", "d", "a", "c"].map(str::to_owned).to_vec())
-            .unwrap();
+        let page = query.page(["b", "d", "a", "c"].map(str::to_owned).to_vec()).unwrap();
         assert_eq!(page.ids, expected);
         assert_eq!(page.next.as_deref(), next);
     }
@@ -99,61 +89,29 @@ mod tests {
 
     #[test]
     fn ascending_turns_it_round() {
-        check(
-            Query {
-                ascending: text("true"),
-                ..Query::default()
-            },
-            &["a", "b", "c", "d"],
-            None,
-        );
+        check(Query { ascending: text("true"), ..Query::default() }, &["a", "b", "c", "d"], None);
     }
 
     #[test]
     fn a_page_names_where_the_next_one_begins() {
-        check(
-            Query {
-                page_size: text("3"),
-                ..Query::default()
-            },
-            &["d", "c", "b"],
-            Some("a"),
-        );
+        check(Query { page_size: text("3"), ..Query::default() }, &["d", "c", "b"], Some("a"));
     }
 
     #[test]
     fn a_start_key_begins_its_page() {
-        let query = Query {
-            page_size: text("2"),
-            start_key: text("c"),
-            ..Query::default()
-        };
+        let query = Query { page_size: text("2"), start_key: text("c"), ..Query::default() };
         check(query, &["c", "b"], Some("a"));
     }
 
     #[test]
     fn without_pagination_all_are_listed() {
-        let query = Query {
-            page_size: text("1"),
-            paginate: text("false"),
-            ..Query::default()
-        };
+        let query = Query { page_size: text("1"), paginate: text("false"), ..Query::default() };
         check(query, &["d", "c", "b", "a"], None);
     }
 
     #[test]
     fn a_page_of_nothing_is_refused() {
-        let failure = Query {
-            page_size: text("0"),
-            ..Query::default()
-        }
-        .page(Vec::new())
-        .unwrap_err();
-        assert!(
-            failure.data["page_size"]["invalid"]["message"]
-                .as_str()
-                .unwrap()
-                .contains("not 0")
-        );
+        let failure = Query { page_size: text("0"), ..Query::default() }.page(Vec::new()).unwrap_err();
+        assert!(failure.data["page_size"]["invalid"]["message"].as_str().unwrap().contains("not 0"));
     }
 }

@@ -14,14 +14,9 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Reply {
         return Reply::ok(Value::Array(Vec::new()));
     };
     let data = fields.shift_remove("data").unwrap_or_default();
-    fields
-        .into_iter()
-        .fold(Reply::ok(data), |reply, (key, value)| reply.beside(&key, value))
+    fields.into_iter().fold(Reply::ok(data), |reply, (key, value)| reply.beside(&key, value))
 }
 
 pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Reply, Failure> {
-    api.modules
-        .show(&id)
-        .map(Reply::ok)
-        .ok_or_else(|| Failure::bad_identifier(&id))
+    api.modules.show(&id).map(Reply::ok).ok_or_else(|| Failure::bad_identifier(&id))
 }

@@ -52,10 +52,7 @@ impl ModulesView for Nine {
     }
 
     fn samples(&self) -> BTreeMap<String, Vec<Value>> {
-        let samples = vec![
-            json!({"event_name": "new_user"}),
-            json!({"event_name": "missed_call"}),
-        ];
+        let samples = vec![json!({"event_name": "new_user"}), json!({"event_name": "missed_call"})];
         BTreeMap::from([("webhooks_notifications".to_owned(), samples)])
     }
 }
@@ -102,18 +99,10 @@ pub(super) struct Answer {
 fn host() -> Host {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
-    let editor = Arc::new(Editor::new(
-        store.clone(),
-        Arc::new(Shelf::default()),
-        Arc::new(NamesOnly),
-    ));
+    let editor = Arc::new(Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly)));
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = auth::first_token(dir.path()).unwrap();
-    let limits = Limits {
-        event_bytes: 1_000,
-        request_bytes: 3_000,
-        ..Limits::default()
-    };
+    let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
     let api = Api {
         editor,
         intake: basket.clone(),
@@ -124,14 +113,7 @@ fn host() -> Host {
         limits,
         node: "test@host".into(),
     };
-    Host {
-        router: router(Arc::new(api)),
-        basket,
-        pulse,
-        store,
-        token,
-        _dir: dir,
-    }
+    Host { router: router(Arc::new(api)), basket, pulse, store, token, _dir: dir }
 }
 
 fn object(value: Value) -> Document {
@@ -147,17 +129,11 @@ impl Host {
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
         let body = serde_json::from_slice(&body).unwrap();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        }
+        Answer { status: parts.status, headers: parts.headers, body }
     }
 
     async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
-        let mut request = Request::builder()
-            .method(Method::from_bytes(method.as_bytes()).unwrap())
-            .uri(path);
+        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -169,39 +145,20 @@ impl Host {
     }
 
     async fn get(&self, path: &str) -> Answer {
-        self.raw(
-            "GET",
-            path,
-            &[("x-auth-token", self.token.reveal())],
-            Body::empty(),
-        )
-        .await
+        self.raw("GET", path, &[("x-auth-token", self.token.reveal())], Body::empty()).await
     }
 
     async fn delete(&self, path: &str) -> Answer {
-        self.raw(
-            "DELETE",
-            path,
-            &[("x-auth-token", self.token.reveal())],
-            Body::empty(),
-        )
-        .await
+        self.raw("DELETE", path, &[("x-auth-token", self.token.reveal())], Body::empty()).await
     }
 
     async fn data(&self, method: &str, path: &str, data: Value) -> Answer {
-        let headers = [
-            ("x-auth-token", self.token.reveal()),
-            ("content-type", "application/json"),
-        ];
-        self.raw(method, path, &headers, json!({"data": data}).to_string())
-            .await
+        let headers = [("x-auth-token", self.token.reveal()), ("content-type", "application/json")];
+        self.raw(method, path, &headers, json!({"data": data}).to_string()).await
     }
 
     async fn account(&self) -> String {
-        self.data("PUT", "/v2/accounts", json!({"name": "acme"}))
-            .await
-            .expect(StatusCode::CREATED)
-            .id()
+        self.data("PUT", "/v2/accounts", json!({"name": "acme"})).await.expect(StatusCode::CREATED).id()
     }
 }
 

@@ -29,16 +29,13 @@ pub(super) async fn available(State(api): State<Arc<Api>>, Extension(caller): Ex
 }
 
 fn event(doc: &Document, everything: bool) -> Option<Document> {
-    let name = fields::id(doc)
-        .strip_prefix("webhooks_")
-        .filter(|name| *name != "skel")?;
+    let name = fields::id(doc).strip_prefix("webhooks_").filter(|name| *name != "skel")?;
     let mut shown = fields::public(doc);
     fields::set(&mut shown, "id", name);
     if name == "notifications"
         && !everything
-        && let Some(Value::Object(types)) = shown
-            .get_mut("modifiers")
-            .and_then(|modifiers| modifiers.pointer_mut("/type/items"))
+        && let Some(Value::Object(types)) =
+            shown.get_mut("modifiers").and_then(|modifiers| modifiers.pointer_mut("/type/items"))
     {
         types.retain(|name, _| !ADMINISTRATORS_TYPES.contains(&name.as_str()));
     }
@@ -54,15 +51,8 @@ pub(super) async fn sample(
     Path(id): Path<String>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Answer {
-    let mut samples = api
-        .modules
-        .samples()
-        .remove(&id)
-        .ok_or_else(|| Failure::bad_identifier(&id))?;
-    for (key, wanted) in query
-        .iter()
-        .filter_map(|(key, value)| Some((key.strip_prefix("filter_")?, value)))
-    {
+    let mut samples = api.modules.samples().remove(&id).ok_or_else(|| Failure::bad_identifier(&id))?;
+    for (key, wanted) in query.iter().filter_map(|(key, value)| Some((key.strip_prefix("filter_")?, value))) {
         samples.retain(|sample| match sample.get(key) {
             Some(Value::String(text)) => text == wanted,
             Some(other) => serde_json::from_str(wanted).is_ok_and(|wanted: Value| wanted == *other),
@@ -80,11 +70,7 @@ pub(super) async fn list(
     let hooks = api.editor.hooks(&account).await?;
     let mut items: BTreeMap<&str, Value> = hooks.iter().map(|doc| (fields::id(doc), summary(doc))).collect();
     let page = query.page(items.keys().map(|id| (*id).to_owned()).collect())?;
-    let items = page
-        .ids
-        .iter()
-        .filter_map(|id| items.remove(id.as_str()))
-        .collect();
+    let items = page.ids.iter().filter_map(|id| items.remove(id.as_str())).collect();
     Ok(page.reply(items))
 }
 

@@ -43,7 +43,8 @@ pub(super) async fn run(parts: Arc<Parts>, context: ChildContext) -> anyhow::Res
     context.ready.ready();
     let stop = context.stop;
     let served = axum::serve(listener, Router::new().fallback(received));
-    let (serving, calling) = (served.with_graceful_shutdown(stop.clone().cancelled_owned()), calls(&parts, &account));
+    let (serving, calling) =
+        (served.with_graceful_shutdown(stop.clone().cancelled_owned()), calls(&parts, &account));
     tokio::select! {
         served = async { serving.await } => served.context("the demo's receiver"),
         () = calling => Ok(()),

@@ -168,7 +168,9 @@ impl Parts {
         for module in self.registry.current().modules() {
             let id = module.id.as_str();
             let known = stored.iter().find(|document| document.get("_id").is_some_and(|known| known == id));
-            let Some(document) = metadata::update(&module.id, known, module.metadata(), now) else { continue };
+            let Some(document) = metadata::update(&module.id, known, module.metadata(), now) else {
+                continue;
+            };
             match self.store.save_metadata(document).await {
                 Ok(_) => info!(module = id, "metadata document written"),
                 // Another host was faster with the same words.

@@ -50,7 +50,8 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         .child(
             child("bus", parts, |parts, context| async move {
                 parts.inlet.attach(parts.intake.clone());
-                let ran = parts.bus.run(parts.intake.clone(), context.ready.into_sender(), context.stop).await;
+                let ran =
+                    parts.bus.run(parts.intake.clone(), context.ready.into_sender(), context.stop).await;
                 parts.inlet.detach();
                 ran
             })

@@ -69,7 +69,9 @@ impl Intake for Door {
     async fn take(&self, events: Vec<Bytes>, route: Option<(String, String)>) -> Result<usize, IntakeError> {
         let Some((exchange, key)) = route else {
             return self.inlet.post(events, None).await.map_err(|error| match error {
-                PostError::Unroutable { .. } => IntakeError::Unroutable,
+                PostError::Unroutable { exchange, routing_key } => {
+                    IntakeError::Unroutable { exchange, routing_key }
+                }
                 PostError::Unavailable(reason) => IntakeError::Unavailable(reason),
                 PostError::Refused(index, refusal) => {
                     IntakeError::Malformed { index, reason: refusal.to_string() }
@@ -80,7 +82,9 @@ impl Intake for Door {
         let published = events.into_iter().map(|event| self.bus.publish(&exchange, &key, event));
         for published in join_all(published).await {
             published.map_err(|error| match error {
-                PublishError::Unroutable { .. } => IntakeError::Unroutable,
+                PublishError::Unroutable { exchange, routing_key } => {
+                    IntakeError::Unroutable { exchange, routing_key }
+                }
                 other => IntakeError::Unavailable(other.to_string()),
             })?;
         }

@@ -155,14 +155,7 @@ impl AmqpBus {
             return Ok(());
         };
         let (done, answer) = oneshot::channel();
-        if session
-            .send(Change {
-                bindings,
-                wanted,
-                done,
-            })
-            .is_err()
-        {
+        if session.send(Change { bindings, wanted, done }).is_err() {
             return Ok(());
         }
         answer.await.unwrap_or(Ok(()))
@@ -200,11 +193,7 @@ impl AmqpBus {
             BusState::Lost { since, .. } => *since,
             _ => OffsetDateTime::now_utc(),
         };
-        warn!(
-            broker = self.broker(),
-            error = reason,
-            "no connection to the broker"
-        );
+        warn!(broker = self.broker(), error = reason, "no connection to the broker");
         *state = BusState::Lost { since, reason };
     }
 
@@ -221,21 +210,13 @@ impl AmqpBus {
     /// Host, port and vhost; never the password.
     fn broker(&self) -> String {
         let place = &self.uri.authority;
-        format!(
-            "{}:{}/{}",
-            place.host,
-            place.port,
-            self.uri.vhost.trim_start_matches('/')
-        )
+        format!("{}:{}/{}", place.host, place.port, self.uri.vhost.trim_start_matches('/'))
     }
 }
 
 impl fmt::Debug for AmqpBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AmqpBus")
-            .field("broker", &self.broker())
-            .field("queue", &self.options.queue)
-            .finish()
+        f.debug_struct("AmqpBus").field("broker", &self.broker()).field("queue", &self.options.queue).finish()
     }
 }
 
@@ -248,11 +229,7 @@ impl Bus for AmqpBus {
         }
         let new: Vec<Binding> = {
             let mut wishes = self.wishes.lock();
-            bindings
-                .iter()
-                .filter(|binding| wishes.bindings.insert((*binding).clone()))
-                .cloned()
-                .collect()
+            bindings.iter().filter(|binding| wishes.bindings.insert((*binding).clone())).cloned().collect()
         };
         let done = self.change(bindings.to_vec(), true).await;
         if done.is_err() {
@@ -311,9 +288,7 @@ impl Bus for AmqpBus {
         let link = self.link.lock().clone();
         match link {
             Some(link) => link.publish(exchange, routing_key, &body).await,
-            None => Err(PublishError::Unavailable(
-                "there is no connection to the broker".to_owned(),
-            )),
+            None => Err(PublishError::Unavailable("there is no connection to the broker".to_owned())),
         }
     }
 
@@ -335,9 +310,7 @@ fn tell(ready: &mut Option<oneshot::Sender<()>>) {
 
 fn check_name(name: &str) -> Result<(), BusError> {
     if name.len() > 255 {
-        return Err(BusError::NameTooLong {
-            name: name.to_owned(),
-        });
+        return Err(BusError::NameTooLong { name: name.to_owned() });
     }
     Ok(())
 }

@@ -22,11 +22,7 @@ pub fn decode(
     limit: usize,
 ) -> Result<Bytes, Refusal> {
     let form = form(content_type)?;
-    let plain = if is_gzip(content_encoding)? {
-        unpack(&body, limit)?
-    } else {
-        body
-    };
+    let plain = if is_gzip(content_encoding)? { unpack(&body, limit)? } else { body };
     if plain.len() > limit {
         return Err(Refusal::TooLarge { limit });
     }
@@ -97,9 +93,7 @@ mod tests {
         expected: Result<&str, &str>,
     ) {
         let found = decode(content_type, encoding, Bytes::from(body.into()), 64);
-        let found = found
-            .map(|json| String::from_utf8(json.to_vec()).unwrap())
-            .map_err(|e| e.to_string());
+        let found = found.map(|json| String::from_utf8(json.to_vec()).unwrap()).map_err(|e| e.to_string());
         match (&found, expected) {
             (Ok(json), Ok(expected)) => assert_eq!(json, expected),
             (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason:?} lacks {part:?}"),
@@ -119,12 +113,7 @@ mod tests {
 
     #[test]
     fn gzip_is_unpacked() {
-        check(
-            Some("application/json"),
-            Some("gzip"),
-            gzip(b"{\"a\":1}"),
-            Ok("{\"a\":1}"),
-        );
+        check(Some("application/json"), Some("gzip"), gzip(b"{\"a\":1}"), Ok("{\"a\":1}"));
         check(None, Some("GZIP"), gzip(b"{}"), Ok("{}"));
     }
 
@@ -148,12 +137,7 @@ mod tests {
     fn a_bomb_is_refused() {
         check(None, None, vec![b' '; 65], Err("larger than 64 bytes"));
         check(None, Some("gzip"), gzip(&[b' '; 65]), Err("larger than 64 bytes"));
-        check(
-            None,
-            Some("gzip"),
-            gzip(&vec![0; 32 << 20]),
-            Err("larger than 64 bytes"),
-        );
+        check(None, Some("gzip"), gzip(&vec![0; 32 << 20]), Err("larger than 64 bytes"));
         check(None, Some("gzip"), gzip(&[b'1'; 64]), Ok("1".repeat(64).as_str()));
     }
 

@@ -88,20 +88,14 @@ impl Inlet {
         if self.shared.bindings.read().iter().any(wanted) {
             return Ok(());
         }
-        Err(PostError::Unroutable {
-            exchange: exchange.to_owned(),
-            routing_key: key.to_owned(),
-        })
+        Err(PostError::Unroutable { exchange: exchange.to_owned(), routing_key: key.to_owned() })
     }
 
     async fn hand_in(&self, body: Bytes) -> Result<oneshot::Receiver<Answer>, PostError> {
         let unavailable = || PostError::Unavailable("the host does not take events at the moment".to_owned());
         let intake = self.shared.intake.read().clone().ok_or_else(unavailable)?;
         let (acker, answer) = Acker::pair();
-        intake
-            .send(Incoming { body, acker })
-            .await
-            .map_err(|_| unavailable())?;
+        intake.send(Incoming { body, acker }).await.map_err(|_| unavailable())?;
         Tally::add(&self.shared.tally.received, 1);
         Ok(answer)
     }
@@ -137,10 +131,7 @@ pub struct EmbeddedBus {
 impl EmbeddedBus {
     /// A bus around this inlet.
     pub fn new(inlet: Inlet) -> Self {
-        Self {
-            inlet,
-            state: RwLock::new(BusState::Starting),
-        }
+        Self { inlet, state: RwLock::new(BusState::Starting) }
     }
 
     /// The way in; the one that was given to `new`.
@@ -152,11 +143,7 @@ impl EmbeddedBus {
 #[async_trait]
 impl Bus for EmbeddedBus {
     async fn bind(&self, bindings: &[Binding]) -> Result<(), BusError> {
-        self.inlet
-            .shared
-            .bindings
-            .write()
-            .extend(bindings.iter().cloned());
+        self.inlet.shared.bindings.write().extend(bindings.iter().cloned());
         Ok(())
     }
 
@@ -197,13 +184,9 @@ impl Bus for EmbeddedBus {
     async fn publish(&self, exchange: &str, routing_key: &str, body: Bytes) -> Result<(), PublishError> {
         match self.inlet.post(vec![body], Some((exchange, routing_key))).await {
             Ok(_) => Ok(()),
-            Err(PostError::Unroutable {
-                exchange,
-                routing_key,
-            }) => Err(PublishError::Unroutable {
-                exchange,
-                routing_key,
-            }),
+            Err(PostError::Unroutable { exchange, routing_key }) => {
+                Err(PublishError::Unroutable { exchange, routing_key })
+            }
             Err(PostError::Unavailable(reason)) => Err(PublishError::Unavailable(reason)),
             Err(PostError::Refused(_, reason)) => Err(PublishError::Refused(reason.to_string())),
         }
@@ -245,10 +228,7 @@ mod tests {
     }
 
     fn events(texts: &[&str]) -> Vec<Bytes> {
-        texts
-            .iter()
-            .map(|text| Bytes::copy_from_slice(text.as_bytes()))
-            .collect()
+        texts.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect()
     }
 
     fn by_content(message: Incoming) {
@@ -277,20 +257,11 @@ mod tests {
 
         check(post(&["a", "b", "c", "d", "e"]).await, Ok(5));
         check(post(&[]).await, Ok(0));
-        check(
-            post(&["a", "bad", "bad"]).await,
-            Err(PostError::Refused(1, Refusal::event("it is bad"))),
-        );
+        check(post(&["a", "bad", "bad"]).await, Err(PostError::Refused(1, Refusal::event("it is bad"))));
         check(post(&["a", "later"]).await, Err(put_off(1)));
         check(post(&["bad", "later", "lost"]).await, Err(put_off(2)));
 
-        let expected = BusCounters {
-            received: 13,
-            accepted: 7,
-            refused: 3,
-            postponed: 3,
-            reconnects: 0,
-        };
+        let expected = BusCounters { received: 13, accepted: 7, refused: 3, postponed: 3, reconnects: 0 };
         assert_eq!(stand.bus.counters(), expected);
     }
 
@@ -302,10 +273,7 @@ mod tests {
         bus.bind(std::slice::from_ref(&binding)).await.unwrap();
         let publish = |exchange, key| bus.publish(exchange, key, Bytes::from_static(b"a"));
         let unroutable = |exchange: &str, key: &str| {
-            Err(PublishError::Unroutable {
-                exchange: exchange.into(),
-                routing_key: key.into(),
-            })
+            Err(PublishError::Unroutable { exchange: exchange.into(), routing_key: key.into() })
         };
 
         assert_eq!(publish("callevt", "call.CHANNEL_CREATE.c1").await, Ok(()));
@@ -313,10 +281,7 @@ mod tests {
             publish("callevt", "call.CHANNEL_ANSWER.c1").await,
             unroutable("callevt", "call.CHANNEL_ANSWER.c1")
         );
-        assert_eq!(
-            publish("im", "call.CHANNEL_CREATE.c1").await,
-            unroutable("im", "call.CHANNEL_CREATE.c1")
-        );
+        assert_eq!(publish("im", "call.CHANNEL_CREATE.c1").await, unroutable("im", "call.CHANNEL_CREATE.c1"));
 
         bus.unbind(&[binding]).await.unwrap();
         assert_eq!(
@@ -353,9 +318,7 @@ mod tests {
         let bus = EmbeddedBus::new(Inlet::new());
         let (intake, incoming) = mpsc::channel(1);
         drop(incoming);
-        let ended = bus
-            .run(intake, oneshot::channel().0, CancellationToken::new())
-            .await;
+        let ended = bus.run(intake, oneshot::channel().0, CancellationToken::new()).await;
         assert!(ended.is_err());
     }
 }

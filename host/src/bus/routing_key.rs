@@ -38,11 +38,7 @@ pub fn encode(segment: impl AsRef<[u8]>) -> String {
 }
 
 fn hex_digit(nibble: u8) -> char {
-    char::from(if nibble < 10 {
-        b'0' + nibble
-    } else {
-        b'A' + nibble - 10
-    })
+    char::from(if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 })
 }
 
 /// Whether a topic exchange hands a message under `key` to a queue bound with `pattern`.
@@ -75,11 +71,7 @@ pub fn matches(pattern: &str, key: &str) -> bool {
 
 /// The broker sees no word in the empty key, and an empty word between two dots.
 fn words(key: &str) -> Vec<&str> {
-    if key.is_empty() {
-        Vec::new()
-    } else {
-        key.split('.').collect()
-    }
+    if key.is_empty() { Vec::new() } else { key.split('.').collect() }
 }
 
 /// Call events of one name (`*` for all) of one call (`*` for all), as `kapi_call:bind_q`.
@@ -102,12 +94,7 @@ pub struct Documents<'a> {
 
 impl Default for Documents<'_> {
     fn default() -> Self {
-        Self {
-            action: "*",
-            db: "*",
-            doc_type: "*",
-            id: "*",
-        }
+        Self { action: "*", db: "*", doc_type: "*", id: "*" }
     }
 }
 
@@ -209,13 +196,7 @@ fn configuration_key<'a>(name: &str, text: impl Fn(&str) -> Option<Cow<'a, str>>
     // A notice whose writer did not know the type carries the word `undefined` in its key.
     let doc_type = text("Type").unwrap_or(Cow::Borrowed("undefined"));
     let (db, id) = (text("Database")?, text("ID")?);
-    let key = Documents {
-        action: name,
-        db: &db,
-        doc_type: &doc_type,
-        id: &id,
-    }
-    .key();
+    let key = Documents { action: name, db: &db, doc_type: &doc_type, id: &id }.key();
     Some(Binding::new(CONFIGURATION, key))
 }
 
@@ -223,10 +204,9 @@ fn message_key<'a>(kind: &str, name: &str, text: impl Fn(&str) -> Option<Cow<'a,
     let id = text("Message-ID")?;
     match (name, text("Route-Type")) {
         ("inbound", Some(route)) => Some(inbound_message(kind, &route, &id)),
-        ("inbound", None) => Some(Binding::new(
-            MESSAGES,
-            format!("{kind}.inbound.{}", encode(id.as_bytes())),
-        )),
+        ("inbound", None) => {
+            Some(Binding::new(MESSAGES, format!("{kind}.inbound.{}", encode(id.as_bytes()))))
+        }
         ("outbound", _) => Some(outbound_message(kind, text("Route-ID").as_deref(), &id)),
         _ => None,
     }
@@ -242,10 +222,7 @@ const NOTIFICATION_KEYS: &[(&str, &str)] = &[
     ("topup", "account.topup"),
     ("transaction", "account.transaction"),
     ("cf_notification", "account.cf_notification"),
-    (
-        "number_feature_manual_action",
-        "account.number_feature_manual_action",
-    ),
+    ("number_feature_manual_action", "account.number_feature_manual_action"),
     ("skel", "account.skel"),
     ("inbound_fax", "fax.inbound"),
     ("inbound_fax_error", "fax.inbound_error"),

@@ -24,7 +24,8 @@ use crate::module::settings::settings_for_modules;
 pub async fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let config = Config::defaults()?;
     let copies = tempfile::tempdir().context("making a folder for copies of the modules")?;
-    let lendable = Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::new(Accounts::new()) };
+    let lendable =
+        Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::new(Accounts::new()) };
     let loading = Loading::new(copies.path().to_owned(), lendable, Vec::new());
     let mut code = ExitCode::SUCCESS;
     for (number, file) in (1..).zip(&args.files) {

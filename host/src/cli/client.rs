@@ -41,12 +41,7 @@ impl Client {
             http = http.no_proxy();
         }
         let http = http.build().context("preparing the HTTP client")?;
-        Ok(Self {
-            http,
-            url,
-            token,
-            token_from,
-        })
+        Ok(Self { http, url, token, token_from })
     }
 
     /// The JSON that a path (one text a segment) answers.
@@ -64,10 +59,7 @@ impl Client {
         body: String,
     ) -> anyhow::Result<Value> {
         let url = self.at(path, query)?;
-        self.ask(Method::POST, url, |request| {
-            request.header(CONTENT_TYPE, content_type).body(body)
-        })
-        .await
+        self.ask(Method::POST, url, |request| request.header(CONTENT_TYPE, content_type).body(body)).await
     }
 
     fn at(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
@@ -92,10 +84,7 @@ impl Client {
         let request = fill(self.http.request(method, url)).header("X-Auth-Token", &self.token);
         let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
-        let body = answer
-            .bytes()
-            .await
-            .with_context(|| format!("{what}: reading the answer"))?;
+        let body = answer.bytes().await.with_context(|| format!("{what}: reading the answer"))?;
         if !status.is_success() {
             return Err(self.refused(&what, status, &body));
         }
@@ -109,22 +98,15 @@ impl Client {
         while let Some(inner) = cause.source() {
             cause = inner;
         }
-        anyhow!(
-            "cannot reach the host at {}: {cause}; is `hookline run` running there?",
-            self.url
-        )
+        anyhow!("cannot reach the host at {}: {cause}; is `hookline run` running there?", self.url)
     }
 
     fn refused(&self, what: &str, status: StatusCode, body: &[u8]) -> anyhow::Error {
         let cause = match serde_json::from_slice::<Value>(body) {
             Ok(envelope) => explain(&envelope),
-            Err(_) => String::from_utf8_lossy(body)
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(200)
-                .collect(),
+            Err(_) => {
+                String::from_utf8_lossy(body).lines().next().unwrap_or_default().chars().take(200).collect()
+            }
         };
         let mut line = format!("{what}: {status}");
         if !cause.is_empty() {
@@ -141,14 +123,11 @@ impl Client {
 fn explain(envelope: &Value) -> String {
     let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
     let data = envelope.get("data").unwrap_or(&Value::Null);
-    let cause = ["cause", "message"]
-        .iter()
-        .find_map(|field| text(data, field))
-        .or_else(|| match data {
-            Value::String(text) => Some(text.clone()),
-            Value::Object(fields) if !fields.is_empty() => Some(data.to_string()),
-            _ => None,
-        });
+    let cause = ["cause", "message"].iter().find_map(|field| text(data, field)).or_else(|| match data {
+        Value::String(text) => Some(text.clone()),
+        Value::Object(fields) if !fields.is_empty() => Some(data.to_string()),
+        _ => None,
+    });
     let mut parts: Vec<String> = text(envelope, "message").into_iter().chain(cause).collect();
     parts.dedup();
     parts.join(": ")

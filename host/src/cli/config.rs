@@ -9,10 +9,7 @@ use crate::config::{Config, LoadOptions, Origins};
 
 pub(super) fn config(args: &ConfigArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(file) = &args.check {
-        Config::load(LoadOptions {
-            file: Some(file.clone()),
-            ..LoadOptions::default()
-        })?;
+        Config::load(LoadOptions { file: Some(file.clone()), ..LoadOptions::default() })?;
         writeln!(out, "{}: every setting is right", file.display())?;
         return Ok(());
     }
@@ -33,10 +30,7 @@ fn as_toml(origins: &Origins, out: &mut dyn Write) -> std::io::Result<()> {
 
 fn as_json(origins: &Origins) -> Value {
     let setting = |(key, setting): (&str, &crate::config::Setting)| {
-        (
-            key.to_owned(),
-            json!({ "value": setting.json(), "from": setting.origin }),
-        )
+        (key.to_owned(), json!({ "value": setting.json(), "from": setting.origin }))
     };
     Value::Object(origins.iter().map(setting).collect::<Map<_, _>>())
 }

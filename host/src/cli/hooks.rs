@@ -20,9 +20,7 @@ pub(super) async fn hooks(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Resu
         return Ok(());
     }
     let fields = ["uri", "http_verb", "hook", "retries", "account_id"];
-    let rows = hooks
-        .iter()
-        .map(|hook| fields.iter().map(|field| cell(hook, field)).collect());
+    let rows = hooks.iter().map(|hook| fields.iter().map(|field| cell(hook, field)).collect());
     table(out, &["URI", "VERB", "EVENT", "RETRIES", "ACCOUNT ID"], rows)?;
     writeln!(out, "found {} webhooks", hooks.len())?;
     Ok(())

@@ -34,22 +34,10 @@ pub(super) fn cell(of: &Value, field: &str) -> String {
 
 /// The text with control characters replaced.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// The entries of an answer's list.
 pub(super) fn entries<'a>(answer: &'a Value, field: &str) -> &'a [Value] {
-    answer
-        .get(field)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    answer.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }

@@ -30,34 +30,18 @@ fn list(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     if modules.is_empty() {
         writeln!(out, "no modules loaded")?;
     } else {
-        let header = [
-            "ID",
-            "VERSION",
-            "GENERATION",
-            "STATE",
-            "BINDINGS",
-            "CALLS",
-            "FAILURES",
-            "TIME",
-        ];
+        let header = ["ID", "VERSION", "GENERATION", "STATE", "BINDINGS", "CALLS", "FAILURES", "TIME"];
         table(out, &header, modules.iter().map(row))?;
     }
     for refused in entries(answer, "refused") {
-        writeln!(
-            out,
-            "refused {}: {}",
-            cell(refused, "file"),
-            cell(refused, "reason")
-        )?;
+        writeln!(out, "refused {}: {}", cell(refused, "file"), cell(refused, "reason"))?;
     }
     Ok(())
 }
 
 fn row(module: &Value) -> Vec<String> {
-    let mut row: Vec<String> = ["id", "version", "generation", "state"]
-        .iter()
-        .map(|field| cell(module, field))
-        .collect();
+    let mut row: Vec<String> =
+        ["id", "version", "generation", "state"].iter().map(|field| cell(module, field)).collect();
     row.push(entries(module, "bindings").len().to_string());
     row.extend(["calls", "failures"].iter().map(|field| cell(module, field)));
     row.push(match module.get("time_spent_us").and_then(Value::as_u64) {
@@ -76,9 +60,7 @@ fn show(module: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         match value {
             Value::Array(items) => {
                 writeln!(out, "{}:", harmless(name))?;
-                items
-                    .iter()
-                    .try_for_each(|item| writeln!(out, "  {}", harmless(&plain(item))))?;
+                items.iter().try_for_each(|item| writeln!(out, "  {}", harmless(&plain(item))))?;
             }
             _ => writeln!(out, "{}: {}", harmless(name), cell(module, name))?,
         }

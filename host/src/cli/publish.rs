@@ -24,16 +24,8 @@ pub(super) async fn publish(args: &PublishArgs, out: &mut dyn Write) -> anyhow::
     let mut sent = 0;
     for batch in batches(&events) {
         let published = match batch {
-            [only] => {
-                client
-                    .post(&["events"], &query, "application/json", (*only).to_owned())
-                    .await
-            }
-            many => {
-                client
-                    .post(&["events"], &query, "application/x-ndjson", many.join("\n"))
-                    .await
-            }
+            [only] => client.post(&["events"], &query, "application/json", (*only).to_owned()).await,
+            many => client.post(&["events"], &query, "application/x-ndjson", many.join("\n")).await,
         };
         published.with_context(|| match sent {
             0 => "nothing was published".to_owned(),
@@ -41,11 +33,7 @@ pub(super) async fn publish(args: &PublishArgs, out: &mut dyn Write) -> anyhow::
         })?;
         sent += batch.len();
     }
-    writeln!(
-        out,
-        "published {sent} {}",
-        if sent == 1 { "event" } else { "events" }
-    )?;
+    writeln!(out, "published {sent} {}", if sent == 1 { "event" } else { "events" })?;
     Ok(())
 }
 
@@ -53,9 +41,7 @@ pub(super) async fn publish(args: &PublishArgs, out: &mut dyn Write) -> anyhow::
 fn read(file: Option<&Path>) -> anyhow::Result<(String, String)> {
     let mut text = String::new();
     let Some(file) = file.filter(|file| *file != Path::new("-")) else {
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("reading standard input")?;
+        std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
         return Ok(("standard input".to_owned(), text));
     };
     text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
@@ -83,13 +69,8 @@ pub(super) fn events(name: &str, text: &str) -> anyhow::Result<Vec<String>> {
             Err(error).with_context(|| format!("{name} is not a JSON object"))
         }
         Err(_) => {
-            let lines = whole
-                .lines()
-                .enumerate()
-                .filter(|(_, line)| !line.trim().is_empty());
-            lines
-                .map(|(at, line)| event(line).with_context(|| format!("{name}: line {}", at + 1)))
-                .collect()
+            let lines = whole.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+            lines.map(|(at, line)| event(line).with_context(|| format!("{name}: line {}", at + 1))).collect()
         }
     }
 }

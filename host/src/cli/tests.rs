@@ -28,9 +28,7 @@ async fn against(routes: Router, line: &str) -> anyhow::Result<String> {
 
 /// The lines of a table without the blanks that pad its columns.
 fn squeezed(text: &str) -> Vec<String> {
-    text.lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect()
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 #[track_caller]
@@ -54,10 +52,7 @@ fn flags_of_run_become_settings() {
     };
 
     let flags = args.flags();
-    let flags: Vec<_> = flags
-        .iter()
-        .map(|flag| (flag.key, flag.value.as_str(), flag.flag))
-        .collect();
+    let flags: Vec<_> = flags.iter().map(|flag| (flag.key, flag.value.as_str(), flag.flag)).collect();
 
     assert_eq!(
         flags,
@@ -84,9 +79,7 @@ fn try_takes_a_profile_and_a_cluster_id_over_its_file() {
         "hookline try --plugin m.so --event - --hooks h.json --profile kazoo --cluster-id c1 --config {}",
         file.display()
     );
-    let Command::Try(args) = parse(&line).command else {
-        panic!("try")
-    };
+    let Command::Try(args) = parse(&line).command else { panic!("try") };
 
     let config = args.load_config().unwrap();
 
@@ -97,9 +90,7 @@ fn try_takes_a_profile_and_a_cluster_id_over_its_file() {
 
 #[test]
 fn list_is_what_modules_and_hooks_do_unless_told() {
-    let Command::Modules(modules) = parse("hookline modules --json").command else {
-        panic!("modules")
-    };
+    let Command::Modules(modules) = parse("hookline modules --json").command else { panic!("modules") };
     assert!(modules.action.is_none() && modules.json);
     let Command::Modules(modules) = parse("hookline modules show webhooks_sms --json").command else {
         panic!("modules")
@@ -108,9 +99,7 @@ fn list_is_what_modules_and_hooks_do_unless_told() {
         matches!(modules.action, Some(ModulesAction::Show { id }) if id == "webhooks_sms") && modules.json
     );
     for line in ["hookline hooks --account a1", "hookline hooks list --account a1"] {
-        let Command::Hooks(hooks) = parse(line).command else {
-            panic!("hooks")
-        };
+        let Command::Hooks(hooks) = parse(line).command else { panic!("hooks") };
         assert_eq!(hooks.account.as_deref(), Some("a1"), "{line}");
     }
 }
@@ -150,10 +139,7 @@ async fn an_account_without_hooks_is_said_to_have_none() {
     };
     let routes = Router::new().route("/hooks", get(answer));
 
-    assert_eq!(
-        against(routes, "hooks --account a&1").await.unwrap(),
-        "no webhooks configured\n"
-    );
+    assert_eq!(against(routes, "hooks --account a&1").await.unwrap(), "no webhooks configured\n");
 }
 
 #[tokio::test]
@@ -191,10 +177,7 @@ async fn several_events_go_out_as_one_request_of_lines() {
     };
     let routes = Router::new().route("/events", post(take));
 
-    let line = format!(
-        "publish {} --exchange call --routing-key call.X.#",
-        file.display()
-    );
+    let line = format!("publish {} --exchange call --routing-key call.X.#", file.display());
 
     assert_eq!(against(routes, &line).await.unwrap(), "published 2 events\n");
 }
@@ -202,25 +185,18 @@ async fn several_events_go_out_as_one_request_of_lines() {
 #[tokio::test]
 async fn an_error_of_the_api_is_one_line_with_its_cause() {
     let envelope = json!({"status": "error", "error": "404", "message": "bad identifier", "data": {"cause": "webhooks_x is not loaded"}});
-    let routes = Router::new().route(
-        "/modules/{id}",
-        get(async || (StatusCode::NOT_FOUND, axum::Json(envelope))),
-    );
+    let routes =
+        Router::new().route("/modules/{id}", get(async || (StatusCode::NOT_FOUND, axum::Json(envelope))));
 
     let line = error_line(against(routes, "modules show webhooks_x").await);
 
-    assert_eq!(
-        line,
-        "GET /modules/webhooks_x: 404 Not Found: bad identifier: webhooks_x is not loaded"
-    );
+    assert_eq!(line, "GET /modules/webhooks_x: 404 Not Found: bad identifier: webhooks_x is not loaded");
 }
 
 #[tokio::test]
 async fn a_refused_token_says_where_it_came_from() {
-    let routes = Router::new().route(
-        "/hooks",
-        get(async || (StatusCode::UNAUTHORIZED, "who are you\nstack")),
-    );
+    let routes =
+        Router::new().route("/hooks", get(async || (StatusCode::UNAUTHORIZED, "who are you\nstack")));
 
     let line = error_line(against(routes, "hooks").await);
 
@@ -233,37 +209,25 @@ async fn a_refused_token_says_where_it_came_from() {
 #[tokio::test]
 async fn an_answer_that_is_not_json_is_not_a_host() {
     let line = error_line(against(Router::new().route("/hooks", get(async || "<html>")), "hooks").await);
-    assert!(
-        line.contains("the answer is not JSON; is http://127.0.0.1:"),
-        "{line}"
-    );
+    assert!(line.contains("the answer is not JSON; is http://127.0.0.1:"), "{line}");
 }
 
 #[tokio::test]
 async fn a_host_that_does_not_run_is_said_not_to() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let cli = parse(&format!("hookline hooks --token t --url http://{free}"));
 
     let line = format!("{:#}", dispatch(cli.command, &mut Vec::new()).await.unwrap_err());
 
-    assert!(
-        line.starts_with(&format!("cannot reach the host at http://{free}/: ")),
-        "{line}"
-    );
+    assert!(line.starts_with(&format!("cannot reach the host at http://{free}/: ")), "{line}");
     assert!(line.ends_with("is `hookline run` running there?"), "{line}");
 }
 
 #[test]
 fn a_missing_token_file_says_what_to_give() {
     let folder = tempfile::tempdir().unwrap();
-    let args = ClientArgs {
-        url: "http://127.0.0.1:8000".to_owned(),
-        token: None,
-        data: folder.path().to_owned(),
-    };
+    let args =
+        ClientArgs { url: "http://127.0.0.1:8000".to_owned(), token: None, data: folder.path().to_owned() };
 
     let line = format!("{:#}", client::Client::new(&args).unwrap_err());
     assert!(
@@ -278,24 +242,15 @@ fn a_missing_token_file_says_what_to_give() {
 #[test]
 fn events_are_one_object_an_array_or_one_a_line() {
     assert_eq!(events("f", "{\n  \"a\": 1\n}\n").unwrap(), ["{   \"a\": 1 }"]);
-    assert_eq!(
-        events("f", "[{\"a\":1},\n{\"b\":2}]").unwrap(),
-        ["{\"a\":1}", "{\"b\":2}"]
-    );
-    assert_eq!(
-        events("f", "{\"a\":1}\r\n{\"b\":2}").unwrap(),
-        ["{\"a\":1}", "{\"b\":2}"]
-    );
+    assert_eq!(events("f", "[{\"a\":1},\n{\"b\":2}]").unwrap(), ["{\"a\":1}", "{\"b\":2}"]);
+    assert_eq!(events("f", "{\"a\":1}\r\n{\"b\":2}").unwrap(), ["{\"a\":1}", "{\"b\":2}"]);
 }
 
 #[test]
 fn a_malformed_event_is_named_by_its_line() {
     let wrong = |text| format!("{:#}", events("f", text).unwrap_err());
 
-    assert_eq!(
-        wrong(" \n"),
-        "f holds no event; write a JSON object, or one a line"
-    );
+    assert_eq!(wrong(" \n"), "f holds no event; write a JSON object, or one a line");
     assert_eq!(wrong("7"), "f: not a JSON object");
     assert_eq!(wrong("[{}, 7]"), "f: item 2: not a JSON object");
     assert!(wrong("{\"a\":1}\n{\"b\":\n").starts_with("f: line 2: not JSON: EOF"));
@@ -317,31 +272,14 @@ fn config_prints_every_setting_with_its_origin_and_checks_a_file() {
     };
 
     let printed = run("--config").unwrap();
-    assert!(
-        printed.contains(&format!("bus.prefetch = 5  # from {}\n", file.display())),
-        "{printed}"
-    );
-    assert!(
-        printed.contains("bus.queue = \"hookline\"  # from default\n"),
-        "{printed}"
-    );
-    assert!(
-        printed.lines().all(|line| line.contains("  # from ")),
-        "{printed}"
-    );
+    assert!(printed.contains(&format!("bus.prefetch = 5  # from {}\n", file.display())), "{printed}");
+    assert!(printed.contains("bus.queue = \"hookline\"  # from default\n"), "{printed}");
+    assert!(printed.lines().all(|line| line.contains("  # from ")), "{printed}");
     let json: serde_json::Value = serde_json::from_str(&run("--json --config").unwrap()).unwrap();
     assert_eq!(json["bus.queue"], json!({"value": "hookline", "from": "default"}));
     assert_eq!(json["delivery.retry_schedule_ms"]["value"][0], 5000);
-    assert_eq!(
-        run("--check").unwrap(),
-        format!("{}: every setting is right\n", file.display())
-    );
+    assert_eq!(run("--check").unwrap(), format!("{}: every setting is right\n", file.display()));
 
     std::fs::write(&file, "[bus]\nprefetch = 0\nqueue = 1\nkin = 2\n").unwrap();
-    assert!(
-        run("--check")
-            .unwrap_err()
-            .to_string()
-            .starts_with("3 settings are wrong:\n")
-    );
+    assert!(run("--check").unwrap_err().to_string().starts_with("3 settings are wrong:\n"));
 }

@@ -38,7 +38,8 @@ pub async fn try_event(args: &TryArgs, out: &mut dyn Write) -> anyhow::Result<()
     let event = read_event(&args.event)?;
 
     let copies = tempfile::tempdir().context("making a folder for a copy of the module")?;
-    let lendable = Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::clone(&accounts) };
+    let lendable =
+        Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::clone(&accounts) };
     let loading = Loading::new(copies.path().to_owned(), lendable, Vec::new());
     let loaded = loading.load(&args.plugin, 1).await;
     let (generation, _) = loaded.map_err(|refusal| anyhow!("{} {refusal}", args.plugin.display()))?;
@@ -123,7 +124,9 @@ fn read_hooks(file: &Path, table: &Table) -> anyhow::Result<()> {
         // The host passes over a hook that it cannot use and serves the others; so does this.
         match Hook::from_document(document) {
             Ok(hook) => drop(table.put(hook)),
-            Err(error) => writeln!(std::io::stderr(), "{}: hook {n} is passed over: {error}", file.display())?,
+            Err(error) => {
+                writeln!(std::io::stderr(), "{}: hook {n} is passed over: {error}", file.display())?
+            }
         }
     }
     Ok(())
@@ -131,7 +134,8 @@ fn read_hooks(file: &Path, table: &Table) -> anyhow::Result<()> {
 
 fn read_documents(file: &Path) -> anyhow::Result<Vec<Document>> {
     let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    let value: Value = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+    let value: Value =
+        serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", file.display()))?;
     let Value::Array(documents) = value else {
         bail!("{} should be a JSON array of documents", file.display());
     };

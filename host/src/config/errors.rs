@@ -16,10 +16,7 @@ impl Problem {
     /// `key: value (from ORIGIN) why`, where `why` also says what would be right.
     pub(super) fn wrong(key: &str, value: &ValueKind, origin: &impl fmt::Display, why: &str) -> Self {
         let value = shown(key, value);
-        Self {
-            what: key.to_owned(),
-            line: format!("{key}: {value} (from {origin}) {why}"),
-        }
+        Self { what: key.to_owned(), line: format!("{key}: {value} (from {origin}) {why}") }
     }
 
     /// A name that no setting has.
@@ -28,18 +25,12 @@ impl Problem {
             Some(closest) => format!("; did you mean {closest}?"),
             None => "; `hookline config` lists every setting".to_owned(),
         };
-        Self {
-            what: key.to_owned(),
-            line: format!("{key}: (from {origin}) is not a setting{hint}"),
-        }
+        Self { what: key.to_owned(), line: format!("{key}: (from {origin}) is not a setting{hint}") }
     }
 
     /// A layer that could not be read.
     pub(super) fn unreadable(name: &str, why: &str) -> Self {
-        Self {
-            what: name.to_owned(),
-            line: format!("{name}: {why}"),
-        }
+        Self { what: name.to_owned(), line: format!("{name}: {why}") }
     }
 }
 
@@ -72,9 +63,7 @@ impl fmt::Display for ConfigErrors {
             return only.fmt(f);
         }
         write!(f, "{} settings are wrong:", self.problems.len())?;
-        self.problems
-            .iter()
-            .try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -108,11 +97,7 @@ fn masked(address: &str) -> String {
     };
     match user.split_once(':') {
         Some((name, password)) if password != "guest" => {
-            format!(
-                "{}{name}:***@{host}{}",
-                &address[..start],
-                &rest[authority.len()..]
-            )
+            format!("{}{name}:***@{host}{}", &address[..start], &rest[authority.len()..])
         }
         _ => address.to_owned(),
     }

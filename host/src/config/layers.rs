@@ -37,12 +37,7 @@ impl LoadOptions {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self {
-            file,
-            text: None,
-            env,
-            flags,
-        }
+        Self { file, text: None, env, flags }
     }
 }
 
@@ -102,10 +97,9 @@ fn as_json(kind: &ValueKind, shown: &str) -> serde_json::Value {
     match kind {
         ValueKind::Boolean(truth) => (*truth).into(),
         ValueKind::I64(number) => (*number).into(),
-        ValueKind::Array(items) => items
-            .iter()
-            .map(|item| as_json(&item.kind, &super::errors::shown("", &item.kind)))
-            .collect(),
+        ValueKind::Array(items) => {
+            items.iter().map(|item| as_json(&item.kind, &super::errors::shown("", &item.kind))).collect()
+        }
         // What is shown of a text is its quoted form, which is JSON too.
         _ => serde_json::from_str(shown).unwrap_or_else(|_| shown.into()),
     }
@@ -150,10 +144,7 @@ pub(super) fn merge(options: &LoadOptions) -> (Origins, Vec<Problem>) {
             (Origins { settings }, problems)
         }
         Err(error) => {
-            problems.push(Problem::unreadable(
-                "configuration",
-                &one_line(&error.to_string()),
-            ));
+            problems.push(Problem::unreadable("configuration", &one_line(&error.to_string())));
             (Origins::default(), problems)
         }
     }
@@ -215,10 +206,7 @@ impl Layer {
             }
             let key = rest.to_lowercase().replace("__", ".");
             let kind = defaults.typed(&key, text);
-            values.insert(
-                key,
-                Value::new(Some(&Origin::Env(name.clone()).to_string()), kind),
-            );
+            values.insert(key, Value::new(Some(&Origin::Env(name.clone()).to_string()), kind));
         }
         Self { values }
     }
@@ -228,12 +216,7 @@ impl Layer {
             let origin = Origin::Flag(flag.flag.to_owned()).to_string();
             Value::new(Some(&origin), defaults.typed(flag.key, &flag.value))
         };
-        Self {
-            values: flags
-                .iter()
-                .map(|flag| (flag.key.to_owned(), value(flag)))
-                .collect(),
-        }
+        Self { values: flags.iter().map(|flag| (flag.key.to_owned(), value(flag))).collect() }
     }
 
     /// A text as the type that the setting's default has. What does not fit stays text, and the setting's
@@ -252,18 +235,12 @@ impl Layer {
     }
 
     fn drop_unknown(&mut self, defaults: &Self, problems: &mut Vec<Problem>) {
-        let mut unknown: Vec<(String, Value)> = self
-            .values
-            .extract_if(|key, _| !defaults.values.contains_key(key))
-            .collect();
+        let mut unknown: Vec<(String, Value)> =
+            self.values.extract_if(|key, _| !defaults.values.contains_key(key)).collect();
         unknown.sort_by(|a, b| a.0.cmp(&b.0));
         for (key, value) in unknown {
             let origin = value.origin().unwrap_or_default().to_owned();
-            let problem = if defaults
-                .values
-                .keys()
-                .any(|known| known.starts_with(&format!("{key}.")))
-            {
+            let problem = if defaults.values.keys().any(|known| known.starts_with(&format!("{key}."))) {
                 let why = format!("is the name of a section; write [{key}] and its settings below it");
                 Problem::wrong(&key, &value.kind, &origin, &why)
             } else {
@@ -295,11 +272,7 @@ fn list(text: &str, numbers: bool) -> ValueKind {
 /// Tables into dotted names. A table that stands where a value belongs shows up as unknown names.
 fn flatten(prefix: &str, table: Map<String, Value>, origin: &str, into: &mut Map<String, Value>) {
     for (name, value) in table {
-        let key = if prefix.is_empty() {
-            name
-        } else {
-            format!("{prefix}.{name}")
-        };
+        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value.kind {
             ValueKind::Table(inner) => flatten(&key, inner, origin, into),
             kind => {
@@ -312,11 +285,7 @@ fn flatten(prefix: &str, table: Map<String, Value>, origin: &str, into: &mut Map
 fn collect(prefix: &str, value: &Value, into: &mut BTreeMap<String, Setting>) {
     if let ValueKind::Table(table) = &value.kind {
         for (name, inner) in table {
-            let key = if prefix.is_empty() {
-                name.clone()
-            } else {
-                format!("{prefix}.{name}")
-            };
+            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
             collect(&key, inner, into);
         }
         return;
@@ -331,10 +300,7 @@ fn collect(prefix: &str, value: &Value, into: &mut BTreeMap<String, Setting>) {
 
 /// The parser's message without the excerpt that it draws.
 fn one_line(message: &str) -> String {
-    let lines = message
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.contains('|'));
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|'));
     lines.collect::<Vec<_>>().join(": ")
 }
 
@@ -343,11 +309,7 @@ fn closest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a st
     let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
     let distance = |name: &'a str| {
         let apart = edits(key, name);
-        let apart = if last(key) == last(name) {
-            apart.min(1)
-        } else {
-            apart
-        };
+        let apart = if last(key) == last(name) { apart.min(1) } else { apart };
         (apart, name)
     };
     let (apart, name) = known.map(distance).min()?;

@@ -25,10 +25,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(origins: &'a Origins) -> Self {
-        Self {
-            origins,
-            problems: Vec::new(),
-        }
+        Self { origins, problems: Vec::new() }
     }
 
     /// The setting's value; `None` after noting why there is none.
@@ -44,8 +41,7 @@ impl<'a> Reader<'a> {
         match rule(&setting.kind) {
             Ok(value) => Some(value),
             Err(why) => {
-                self.problems
-                    .push(Problem::wrong(key, &setting.kind, &setting.origin, &why));
+                self.problems.push(Problem::wrong(key, &setting.kind, &setting.origin, &why));
                 None
             }
         }
@@ -114,9 +110,7 @@ pub(super) fn truth(kind: &ValueKind) -> Result<bool, Wrong> {
 
 /// One of a few words.
 pub(super) fn one_of<T: Copy>(kind: &ValueKind, words: &[(&str, T)]) -> Result<T, Wrong> {
-    let found = string(kind)
-        .ok()
-        .and_then(|text| words.iter().find(|(word, _)| *word == text));
+    let found = string(kind).ok().and_then(|text| words.iter().find(|(word, _)| *word == text));
     found.map(|(_, value)| *value).ok_or_else(|| {
         let words: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
         format!("is not one of the choices; write {}", words.join(" or "))
@@ -147,10 +141,7 @@ pub(super) fn optional_text(kind: &ValueKind) -> Result<Option<String>, Wrong> {
 
 /// A list of texts.
 pub(super) fn texts(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
-    array(kind)?
-        .iter()
-        .map(|item| each(item, |kind| string(kind).map(str::to_owned)))
-        .collect()
+    array(kind)?.iter().map(|item| each(item, |kind| string(kind).map(str::to_owned))).collect()
 }
 
 /// The path of a folder.
@@ -164,9 +155,7 @@ pub(super) fn folder(kind: &ValueKind) -> Result<PathBuf, Wrong> {
 /// An address and a port.
 pub(super) fn socket(kind: &ValueKind) -> Result<SocketAddr, Wrong> {
     let right = "write one such as 127.0.0.1:8000 or [::]:8000";
-    string(kind)?
-        .parse()
-        .map_err(|_| format!("is not an IP address with a port; {right}"))
+    string(kind)?.parse().map_err(|_| format!("is not an IP address with a port; {right}"))
 }
 
 /// The address of an AMQP broker.
@@ -226,9 +215,7 @@ pub(super) fn log_level(kind: &ValueKind) -> Result<String, Wrong> {
     let text = string(kind)?;
     let level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     let right = "write error, warn, info, debug, trace or off, or directives such as \"info,hookline=debug\"";
-    let known = text
-        .split(',')
-        .all(|part| part.contains('=') || level(part.trim()));
+    let known = text.split(',').all(|part| part.contains('=') || level(part.trim()));
     if !known || EnvFilter::try_new(text).is_err() {
         return Err(format!("is not a level; {right}"));
     }

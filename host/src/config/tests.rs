@@ -3,10 +3,7 @@
 use super::*;
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn wrong(options: LoadOptions) -> Vec<String> {
@@ -15,10 +12,7 @@ fn wrong(options: LoadOptions) -> Vec<String> {
 }
 
 fn text(toml: &str) -> LoadOptions {
-    LoadOptions {
-        text: Some(("hookline.toml".to_owned(), toml.to_owned())),
-        ..LoadOptions::default()
-    }
+    LoadOptions { text: Some(("hookline.toml".to_owned(), toml.to_owned())), ..LoadOptions::default() }
 }
 
 /// Exactly one problem, which is this line.
@@ -47,17 +41,9 @@ fn the_defaults_are_right_and_are_those_of_the_documentation() {
 
 #[test]
 fn a_flag_wins_over_the_environment_over_the_file_over_the_defaults() {
-    let flag = Flag {
-        key: "bus.queue",
-        value: "by-flag".to_owned(),
-        flag: "--queue",
-    };
+    let flag = Flag { key: "bus.queue", value: "by-flag".to_owned(), flag: "--queue" };
     let options = LoadOptions {
-        env: env(&[
-            ("HOOKLINE_BUS__QUEUE", "by-env"),
-            ("HOOKLINE_BUS__PREFETCH", "7"),
-            ("PATH", "/bin"),
-        ]),
+        env: env(&[("HOOKLINE_BUS__QUEUE", "by-env"), ("HOOKLINE_BUS__PREFETCH", "7"), ("PATH", "/bin")]),
         flags: vec![flag],
         ..text("[bus]\nqueue = \"by-file\"\nprefetch = 9\nqueue_type = \"classic\"\n")
     };
@@ -102,10 +88,7 @@ fn several_problems_display_as_a_count_and_one_line_each() {
     let errors = Config::from_toml("[log]\nlevel = \"loud\"\nformat = \"xml\"\n", "a.toml").unwrap_err();
     let shown = errors.to_string();
 
-    assert!(
-        shown.starts_with("2 settings are wrong:\n  log.format: \"xml\" (from a.toml)"),
-        "{shown}"
-    );
+    assert!(shown.starts_with("2 settings are wrong:\n  log.format: \"xml\" (from a.toml)"), "{shown}");
     assert_eq!(shown.lines().count(), 3);
 }
 
@@ -123,10 +106,7 @@ fn a_value_of_the_wrong_type_says_what_to_write() {
         "[kazoo]\nobject_types = \"user\"\n",
         "kazoo.object_types: \"user\" (from hookline.toml) is not a list; write it in brackets, [..]",
     );
-    check(
-        "plugins_dir = 3\n",
-        "plugins_dir: 3 (from hookline.toml) is not text; write it in quotes",
-    );
+    check("plugins_dir = 3\n", "plugins_dir: 3 (from hookline.toml) is not text; write it in quotes");
     check(
         "bus = \"amqp\"\n",
         "bus: \"amqp\" (from hookline.toml) is the name of a section; write [bus] and its settings below it",
@@ -160,18 +140,12 @@ fn a_store_that_is_not_in_this_version_is_refused_clearly() {
 
 #[test]
 fn an_unknown_name_suggests_the_nearest_one_or_the_list() {
-    check(
-        "prefetch = 3\n",
-        "prefetch: (from hookline.toml) is not a setting; did you mean bus.prefetch?",
-    );
+    check("prefetch = 3\n", "prefetch: (from hookline.toml) is not a setting; did you mean bus.prefetch?");
     check(
         "[weather]\nforecast = true\n",
         "weather.forecast: (from hookline.toml) is not a setting; `hookline config` lists every setting",
     );
-    let options = LoadOptions {
-        env: env(&[("HOOKLINE_BUS_URI", "x")]),
-        ..LoadOptions::default()
-    };
+    let options = LoadOptions { env: env(&[("HOOKLINE_BUS_URI", "x")]), ..LoadOptions::default() };
     assert_eq!(
         wrong(options),
         ["bus_uri: (from env HOOKLINE_BUS_URI) is not a setting; did you mean bus.uri?"]
@@ -205,12 +179,7 @@ fn lists_in_the_environment_are_written_with_commas_or_as_toml() {
 
     let (config, _) = Config::load(options).unwrap();
 
-    let targets: Vec<String> = config
-        .delivery
-        .allow_targets
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let targets: Vec<String> = config.delivery.allow_targets.iter().map(ToString::to_string).collect();
     assert_eq!(targets, ["127.0.0.0/8", "::1/128"]);
     assert_eq!(config.delivery.retry_schedule_ms, [10, 20]);
     assert_eq!(config.kazoo.object_types, ["user", "a,b"]);
@@ -219,32 +188,21 @@ fn lists_in_the_environment_are_written_with_commas_or_as_toml() {
 
 #[test]
 fn a_file_that_cannot_be_read_or_is_not_toml_is_named() {
-    let options = LoadOptions {
-        file: Some(PathBuf::from("/nowhere/hookline.toml")),
-        ..LoadOptions::default()
-    };
+    let options =
+        LoadOptions { file: Some(PathBuf::from("/nowhere/hookline.toml")), ..LoadOptions::default() };
     let lines = wrong(options);
-    assert!(
-        lines[0].starts_with("/nowhere/hookline.toml: cannot be read: No such file"),
-        "{lines:?}"
-    );
+    assert!(lines[0].starts_with("/nowhere/hookline.toml: cannot be read: No such file"), "{lines:?}");
 
     let lines = wrong(text("[bus\nkind = 1"));
     assert_eq!(lines.len(), 1);
-    assert!(
-        lines[0].starts_with("hookline.toml: is not TOML: TOML parse error at line 1"),
-        "{lines:?}"
-    );
+    assert!(lines[0].starts_with("hookline.toml: is not TOML: TOML parse error at line 1"), "{lines:?}");
     assert!(!lines[0].contains('\n'));
 }
 
 #[test]
 fn passwords_of_addresses_are_never_shown() {
     let (_, origins) = Config::load(text("[bus]\nuri = \"amqp://kazoo:s3c:r@t@broker:5672/%2f\"\n")).unwrap();
-    assert_eq!(
-        origins.get("bus.uri").unwrap().value,
-        "\"amqp://kazoo:***@broker:5672/%2f\""
-    );
+    assert_eq!(origins.get("bus.uri").unwrap().value, "\"amqp://kazoo:***@broker:5672/%2f\"");
 
     let lines = wrong(text("[bus]\nuri = \"http://kazoo:s3cret@broker\"\n"));
     assert!(!lines[0].contains("s3cret"), "{lines:?}");

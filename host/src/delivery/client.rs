@@ -68,9 +68,7 @@ impl Client {
     pub async fn send(&self, request: Outgoing, url: Option<Url>) -> Sent {
         match tokio::time::timeout(self.request_timeout, self.exchange(request, url)).await {
             Ok(sent) => sent,
-            Err(_) => {
-                failed(format!("no complete answer within {} ms", self.request_timeout.as_millis()))
-            }
+            Err(_) => failed(format!("no complete answer within {} ms", self.request_timeout.as_millis())),
         }
     }
 

@@ -23,6 +23,9 @@ use crate::store::{DeliveryStore, Outcome};
 /// Outcomes written in one go.
 const OUTCOMES: usize = 500;
 
+/// How long outcomes gather before they are written together. A crash meanwhile repeats these deliveries.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Wait before outcomes that could not be written are tried again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -202,7 +205,9 @@ impl Dispatch {
 fn tell(delivery: &Delivery, hook: &Hook, sent: &Sent, next: &Next) {
     let (id, attempt, told) = (delivery.id, delivery.tries + 1, sent.told.as_str());
     match next {
-        Next::Delivered => debug!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, "delivered"),
+        Next::Delivered => {
+            debug!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, "delivered")
+        }
         Next::Retry(wait) => {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             info!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
@@ -227,6 +232,18 @@ impl Outcomes {
         (outcomes, Outcomes { arriving, in_hand: Vec::with_capacity(OUTCOMES) })
     }
 
+    /// Waits for more, as nobody waits for an outcome to be written.
+    async fn gather(&mut self, stop: &CancellationToken) {
+        if self.in_hand.len() < OUTCOMES {
+            stop.run_until_cancelled(tokio::time::sleep(GATHER)).await;
+            while self.in_hand.len() < OUTCOMES
+                && let Ok(next) = self.arriving.try_recv()
+            {
+                self.in_hand.push(next);
+            }
+        }
+    }
+
     /// Writes them in groups until `stop` has come and nothing waits.
     ///
     /// # Errors
@@ -248,6 +265,7 @@ impl Outcomes {
                     }
                     () = stop.cancelled() => return Ok(()),
                 }
+                self.gather(&stop).await;
             }
             while let Err(error) = store.finish(self.in_hand.clone()).await {
                 error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");

@@ -31,11 +31,7 @@ pub fn write_form<'a>(
     out: &mut Vec<u8>,
 ) {
     let members: Vec<_> = members.into_iter().collect();
-    let mut form = Form {
-        profile,
-        first: true,
-        out,
-    };
+    let mut form = Form { profile, first: true, out };
     form.object(&members, &mut Vec::new());
 }
 
@@ -49,15 +45,10 @@ struct Form<'o> {
 impl Form<'_> {
     /// `path` is the key so far, as it will be written; empty at the top.
     fn object(&mut self, members: &[(&str, &str)], path: &mut Vec<u8>) {
-        let firsts = (self.profile == Profile::Kazoo)
-            .then(|| repeated(members))
-            .flatten();
+        let firsts = (self.profile == Profile::Kazoo).then(|| repeated(members)).flatten();
         let mut silent = true;
         for &(key, raw) in members {
-            let raw = firsts
-                .as_ref()
-                .and_then(|firsts| firsts.get(key).copied())
-                .unwrap_or(raw);
+            let raw = firsts.as_ref().and_then(|firsts| firsts.get(key).copied()).unwrap_or(raw);
             if raw == "null" && self.profile == Profile::Kazoo {
                 continue;
             }
@@ -126,11 +117,7 @@ impl Form<'_> {
     }
 
     fn json(&self, raw: &str) -> Vec<u8> {
-        let style = if self.profile == Profile::Kazoo {
-            Style::KazooCompact
-        } else {
-            Style::Compact
-        };
+        let style = if self.profile == Profile::Kazoo { Style::KazooCompact } else { Style::Compact };
         let mut text = Vec::new();
         json::write_value(raw, 0, style, &mut text);
         text
@@ -265,11 +252,7 @@ mod tests {
     #[test]
     fn what_the_original_cannot_join_is_put_in_as_json() {
         check(r#"{"a":[[1000]]}"#, Profile::Kazoo, "a[]=1000");
-        check(
-            r#"{"a":[[true,"x",[200],{"k" : 1}]]}"#,
-            Profile::Kazoo,
-            "a[]=truex%C8%7B%22k%22%3A1%7D",
-        );
+        check(r#"{"a":[[true,"x",[200],{"k" : 1}]]}"#, Profile::Kazoo, "a[]=truex%C8%7B%22k%22%3A1%7D");
     }
 
     #[test]

@@ -137,10 +137,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
 
 /// The text of a JSON string; borrowed when it has no escapes. Half a surrogate pair becomes U+FFFD.
 pub(crate) fn unquote(raw: &str) -> Cow<'_, str> {
-    let inner = raw
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .unwrap_or(raw);
+    let inner = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
     if !inner.contains('\\') {
         return Cow::Borrowed(inner);
     }
@@ -158,10 +155,8 @@ pub(crate) fn unquote(raw: &str) -> Cow<'_, str> {
 
 /// The character of an escape, and how many bytes after the backslash spell it.
 fn unescape(escape: &str) -> (char, usize) {
-    let hex = |text: &str, at: usize| {
-        text.get(at..at + 4)
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-    };
+    let hex =
+        |text: &str, at: usize| text.get(at..at + 4).and_then(|digits| u32::from_str_radix(digits, 16).ok());
     match escape.as_bytes().first() {
         Some(b'n') => ('\n', 1),
         Some(b'r') => ('\r', 1),
@@ -188,10 +183,7 @@ fn unescape(escape: &str) -> (char, usize) {
 pub(crate) fn float(raw: &str) -> Option<f64> {
     let marked = raw.contains(['.', 'e', 'E'])
         && raw.starts_with(['-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
-    marked
-        .then(|| raw.parse::<f64>().ok())
-        .flatten()
-        .filter(|number| number.is_finite())
+    marked.then(|| raw.parse::<f64>().ok()).flatten().filter(|number| number.is_finite())
 }
 
 /// The shortest digits that mean this double, and the power of ten of the point before them:
@@ -247,15 +239,9 @@ fn string_end(bytes: &[u8], start: usize) -> usize {
 
 fn scalar_end(bytes: &[u8], start: usize) -> usize {
     let ends = |byte: &u8| {
-        matches!(
-            byte,
-            b',' | b'}' | b']' | b':' | b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'{' | b'['
-        )
+        matches!(byte, b',' | b'}' | b']' | b':' | b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'{' | b'[')
     };
-    bytes[start..]
-        .iter()
-        .position(ends)
-        .map_or(bytes.len(), |length| start + length.max(1))
+    bytes[start..].iter().position(ends).map_or(bytes.len(), |length| start + length.max(1))
 }
 
 #[cfg(test)]

@@ -58,15 +58,9 @@ impl Payload {
                 Cow::Borrowed(key) => Key::Plain(place(text, key)),
                 Cow::Owned(key) => Key::Unescaped(key.into()),
             };
-            fields.push(Field {
-                key,
-                value: place(text, value),
-            });
+            fields.push(Field { key, value: place(text, value) });
         }
-        Ok(Self {
-            fields: fields.into(),
-            json,
-        })
+        Ok(Self { fields: fields.into(), json })
     }
 
     /// The payload as it came.
@@ -87,9 +81,7 @@ impl Payload {
 
     /// The raw JSON text of a field; of a repeated one the first.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.fields()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value)
+        self.fields().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// How many fields there are.
@@ -104,10 +96,7 @@ impl Payload {
 
     fn text(&self, place: &Range<usize>) -> &str {
         // The ranges were cut out of this very text at character boundaries.
-        self.json
-            .get(place.clone())
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .unwrap_or_default()
+        self.json.get(place.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 }
 
@@ -178,9 +167,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 
 /// The members of a nested object, from JSON text that was checked before; nothing when it is none.
 pub(crate) fn members(raw: &str) -> Vec<(Cow<'_, str>, &str)> {
-    serde_json::from_str::<Pairs<'_>>(raw)
-        .map(|pairs| pairs.0)
-        .unwrap_or_default()
+    serde_json::from_str::<Pairs<'_>>(raw).map(|pairs| pairs.0).unwrap_or_default()
 }
 
 /// The elements of a nested array, likewise.

@@ -49,7 +49,10 @@ impl Queue {
     ) -> (Self, mpsc::UnboundedReceiver<Delivery>) {
         // The channel is not bounded, as the places are.
         let (ready, dispatch) = mpsc::unbounded_channel();
-        (Queue { store, places: Arc::new(Semaphore::new(MAX_IN_MEMORY)), ready, profile, cluster_id }, dispatch)
+        (
+            Queue { store, places: Arc::new(Semaphore::new(MAX_IN_MEMORY)), ready, profile, cluster_id },
+            dispatch,
+        )
     }
 
     /// A payload with the bodies that its deliveries share.

@@ -82,13 +82,7 @@ impl SharedBodies {
     /// Nothing is encoded yet.
     pub fn new(profile: Profile, cluster_id: impl Into<String>, payload: Payload) -> Self {
         let cluster_id = cluster_id.into();
-        Self {
-            profile,
-            cluster_id,
-            payload,
-            json: OnceLock::new(),
-            form: OnceLock::new(),
-        }
+        Self { profile, cluster_id, payload, json: OnceLock::new(), form: OnceLock::new() }
     }
 
     /// The payload.
@@ -99,13 +93,7 @@ impl SharedBodies {
     /// The request for one hook, the same as [`build`] makes.
     pub fn request(&self, hook: &Hook, stamp: Option<Stamp<'_>>) -> Result<Outgoing, Unsendable> {
         let encoded = |additions, encoding| {
-            Bytes::from(encode(
-                self.profile,
-                &self.cluster_id,
-                &self.payload,
-                additions,
-                encoding,
-            ))
+            Bytes::from(encode(self.profile, &self.cluster_id, &self.payload, additions, encoding))
         };
         assemble(self.profile, hook, stamp, |encoding| {
             if let Some(additions) = additions(hook) {
@@ -140,10 +128,7 @@ fn assemble(
     let mut headers = Vec::with_capacity(6);
     let mut say = |header: &'static str, value: &str| {
         if value.is_empty() || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Err(Unsendable::Header {
-                header,
-                value: value.to_owned(),
-            });
+            return Err(Unsendable::Header { header, value: value.to_owned() });
         }
         headers.push((header.to_owned(), value.to_owned()));
         Ok(())
@@ -163,18 +148,10 @@ fn assemble(
     }
     let bytes = encoded(encoding);
     let (url, body) = match hook.verb {
-        Verb::Get => (
-            with_query(profile, &hook.uri, &String::from_utf8_lossy(&bytes)),
-            Bytes::new(),
-        ),
+        Verb::Get => (with_query(profile, &hook.uri, &String::from_utf8_lossy(&bytes)), Bytes::new()),
         Verb::Post | Verb::Put => (hook.uri.clone(), bytes),
     };
-    Ok(Outgoing {
-        method: hook.verb,
-        url,
-        headers,
-        body,
-    })
+    Ok(Outgoing { method: hook.verb, url, headers, body })
 }
 
 /// The original always appends `?query`, to whatever ends the address; we join properly.
@@ -195,10 +172,7 @@ fn with_query(profile: Profile, uri: &str, query: &str) -> String {
 /// What a hook adds to the payload; `None` when that is nothing.
 fn additions(hook: &Hook) -> Option<&Document> {
     let custom_data = hook.custom_data.as_ref()?;
-    custom_data
-        .keys()
-        .any(|key| !FILTERS.contains(&key.as_str()))
-        .then_some(custom_data)
+    custom_data.keys().any(|key| !FILTERS.contains(&key.as_str())).then_some(custom_data)
 }
 
 fn encode(
@@ -230,10 +204,7 @@ fn merge<'a>(
     additions: Option<&'a Document>,
     cluster: &'a str,
 ) -> Vec<(&'a str, Cow<'a, str>)> {
-    let mut fields: Vec<_> = payload
-        .fields()
-        .map(|(key, raw)| (key, Cow::Borrowed(raw)))
-        .collect();
+    let mut fields: Vec<_> = payload.fields().map(|(key, raw)| (key, Cow::Borrowed(raw))).collect();
     for (key, value) in additions.into_iter().flatten().rev() {
         if FILTERS.contains(&key.as_str()) {
             continue;
@@ -261,10 +232,7 @@ mod tests {
 
     fn hook(more: Value) -> Hook {
         let mut document = json!({"_id": "h1", "pvt_account_id": "a1", "hook": "all", "uri": "http://x/p"});
-        document
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().cloned().unwrap());
+        document.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         Hook::from_document(document.as_object().unwrap()).unwrap()
     }
 
@@ -289,28 +257,13 @@ mod tests {
 
     #[test]
     fn a_standard_request_is_stamped_and_compact() {
-        let stamp = Some(Stamp {
-            webhook_id: "msg_1",
-            timestamp: 1_700_000_000,
-        });
+        let stamp = Some(Stamp { webhook_id: "msg_1", timestamp: 1_700_000_000 });
         let hook = hook(json!({"format": "json", "custom_data": {"type": "t", "k": "v"}}));
-        let request = build(
-            Profile::Standard,
-            "c",
-            &hook,
-            &payload(r#"{ "n" : 18446744073709551616 }"#),
-            stamp,
-        );
+        let request =
+            build(Profile::Standard, "c", &hook, &payload(r#"{ "n" : 18446744073709551616 }"#), stamp);
         let request = request.unwrap();
-        assert_eq!(
-            request.body,
-            r#"{"n":18446744073709551616,"k":"v","cluster_id":"c"}"#
-        );
-        let headers: Vec<_> = request
-            .headers
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .collect();
+        assert_eq!(request.body, r#"{"n":18446744073709551616,"k":"v","cluster_id":"c"}"#);
+        let headers: Vec<_> = request.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let expected = [
             ("content-type", "application/json"),
             ("x-hook-id", "h1"),
@@ -326,16 +279,7 @@ mod tests {
     fn an_id_with_a_line_break_is_unsendable() {
         let hook = hook(json!({"_id": "h\r\nx: y"}));
         let error = build(Profile::Kazoo, "c", &hook, &payload("{}"), None).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Unsendable::Header {
-                    header: "x-hook-id",
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, Unsendable::Header { header: "x-hook-id", .. }), "{error}");
     }
 
     #[test]
@@ -349,10 +293,7 @@ mod tests {
         assert_eq!(first.body.as_ptr(), second.body.as_ptr());
         assert_ne!(first.body, third.body);
         for (hook, request) in [(&plain, first), (&filtering, second), (&adding, third)] {
-            assert_eq!(
-                Ok(request),
-                build(Profile::Kazoo, "c", hook, bodies.payload(), None)
-            );
+            assert_eq!(Ok(request), build(Profile::Kazoo, "c", hook, bodies.payload(), None));
         }
     }
 }

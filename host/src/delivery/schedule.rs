@@ -27,10 +27,8 @@ pub fn delay(
         return KAZOO_DELAY;
     }
     let step = failed.saturating_sub(1) as usize;
-    let planned = schedule_ms
-        .get(step)
-        .or(schedule_ms.last())
-        .map_or(KAZOO_DELAY, |ms| Duration::from_millis(*ms));
+    let planned =
+        schedule_ms.get(step).or(schedule_ms.last()).map_or(KAZOO_DELAY, |ms| Duration::from_millis(*ms));
     // A year is as good as never, and far from what a double or a date cannot hold.
     let planned = planned.min(Duration::from_secs(365 * 24 * 60 * 60));
     let planned = planned.mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0));
@@ -43,13 +41,8 @@ mod tests {
 
     #[track_caller]
     fn check(failed: u32, retry_after: Option<u64>, random: f64, expected_ms: u128) {
-        let delay = delay(
-            Profile::Standard,
-            &[1000, 5000],
-            failed,
-            retry_after.map(Duration::from_secs),
-            random,
-        );
+        let delay =
+            delay(Profile::Standard, &[1000, 5000], failed, retry_after.map(Duration::from_secs), random);
         assert_eq!(delay.as_millis(), expected_ms);
     }
 
@@ -72,9 +65,6 @@ mod tests {
 
     #[test]
     fn the_original_always_waits_two_seconds() {
-        assert_eq!(
-            delay(Profile::Kazoo, &[1], 3, Some(Duration::from_secs(9)), 0.1),
-            KAZOO_DELAY
-        );
+        assert_eq!(delay(Profile::Kazoo, &[1], 3, Some(Duration::from_secs(9)), 0.1), KAZOO_DELAY);
     }
 }

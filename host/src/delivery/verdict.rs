@@ -121,10 +121,7 @@ mod tests {
             (599, again, Final, Final),
             (600, Final, Final, Final),
         ] {
-            let answer = Answer::Status {
-                code,
-                retry_after: WAIT,
-            };
+            let answer = Answer::Status { code, retry_after: WAIT };
             assert_eq!(judge(Profile::Standard, Verb::Post, &answer), standard, "{code}");
             assert_eq!(judge(Profile::Kazoo, Verb::Put, &answer), kazoo_put, "{code}");
             assert_eq!(judge(Profile::Kazoo, Verb::Post, &answer), kazoo_post, "{code}");
@@ -148,11 +145,7 @@ mod tests {
             ("soon", None),
             ("", None),
         ] {
-            assert_eq!(
-                retry_after(value, now),
-                expected.map(Duration::from_secs),
-                "{value:?}"
-            );
+            assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value:?}");
         }
     }
 }

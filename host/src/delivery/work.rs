@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Profile;
+use super::client::Sent;
 use super::request::SharedBodies;
 use super::schedule;
 use super::verdict::{Verdict, judge};
-use super::client::Sent;
 use crate::hooks::{AccountId, Hook, HookId, Verb};
 use crate::store::Outcome;
 
@@ -66,9 +66,13 @@ impl Rules {
             Verdict::Retry { .. } if tries_made >= hook.total_tries(self.profile) => {
                 Next::Dead(format!("{} at the last of {tries_made} tries", sent.told))
             }
-            Verdict::Retry { retry_after } => {
-                Next::Retry(schedule::delay(self.profile, &self.retry_schedule_ms, tries_made, retry_after, random))
-            }
+            Verdict::Retry { retry_after } => Next::Retry(schedule::delay(
+                self.profile,
+                &self.retry_schedule_ms,
+                tries_made,
+                retry_after,
+                random,
+            )),
         }
     }
 }
@@ -95,7 +99,8 @@ mod tests {
     use serde_json::json;
 
     fn hook(retries: u8) -> Hook {
-        let document = json!({"_id": "h", "pvt_account_id": "a", "uri": "http://x/", "hook": "all", "retries": retries});
+        let document =
+            json!({"_id": "h", "pvt_account_id": "a", "uri": "http://x/", "hook": "all", "retries": retries});
         Hook::from_document(document.as_object().unwrap()).unwrap()
     }
 
@@ -123,7 +128,13 @@ mod tests {
     #[test]
     fn the_original_counts_all_tries_and_repeats_only_a_missing_answer() {
         check(Profile::Kazoo, 2, 0, Answer::ClientError, &Next::Retry(Duration::from_millis(2000)));
-        check(Profile::Kazoo, 2, 1, Answer::ClientError, &Next::Dead("told at the last of 2 tries".to_owned()));
+        check(
+            Profile::Kazoo,
+            2,
+            1,
+            Answer::ClientError,
+            &Next::Dead("told at the last of 2 tries".to_owned()),
+        );
         check(Profile::Kazoo, 2, 0, status(500), &Next::Dead("told".to_owned()));
     }
 }

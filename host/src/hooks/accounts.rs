@@ -30,22 +30,12 @@ pub struct Account {
 impl Account {
     /// Reads an account document; `None` when it has no id.
     pub fn from_document(document: &Document) -> Option<Self> {
-        let named = |field: &str| {
-            document
-                .get(field)
-                .and_then(Value::as_str)
-                .filter(|text| !text.is_empty())
-        };
+        let named = |field: &str| document.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
         let on = |field: &str| boolean(document.get(field)).unwrap_or(true);
         let tree = document.get("pvt_tree").and_then(Value::as_array);
         Some(Self {
             id: AccountId::from(named("_id")?),
-            tree: tree
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(AccountId::from)
-                .collect(),
+            tree: tree.into_iter().flatten().filter_map(Value::as_str).map(AccountId::from).collect(),
             reseller: named("pvt_reseller_id").map(AccountId::from),
             name: named("name").map(str::to_owned),
             enabled: on("enabled") && on("pvt_enabled"),
@@ -59,11 +49,7 @@ impl Account {
     /// damaged tree fires a hook twice, as in the original.
     pub fn ancestors(&self) -> impl Iterator<Item = &AccountId> {
         let own = self.tree.iter().position(|id| *id == self.id);
-        self.tree
-            .iter()
-            .enumerate()
-            .filter(move |(place, _)| Some(*place) != own)
-            .map(|(_, id)| id)
+        self.tree.iter().enumerate().filter(move |(place, _)| Some(*place) != own).map(|(_, id)| id)
     }
 
     fn parent(&self) -> Option<&AccountId> {
@@ -94,11 +80,7 @@ impl Accounts {
         let mut inner = self.inner.write();
         inner.remove(&account.id);
         for ancestor in &account.tree {
-            inner
-                .below
-                .entry(ancestor.clone())
-                .or_default()
-                .insert(account.id.clone());
+            inner.below.entry(ancestor.clone()).or_default().insert(account.id.clone());
         }
         inner.accounts.insert(account.id.clone(), Arc::new(account));
     }
@@ -123,12 +105,7 @@ impl Accounts {
     /// All accounts below, at any depth, without deleted ones, sorted by id.
     pub fn descendants(&self, id: &AccountId) -> Vec<Arc<Account>> {
         let inner = self.inner.read();
-        let below = inner
-            .below
-            .get(id)
-            .into_iter()
-            .flatten()
-            .filter(|other| *other != id);
+        let below = inner.below.get(id).into_iter().flatten().filter(|other| *other != id);
         below
             .filter_map(|other| inner.accounts.get(other))
             .filter(|account| !account.deleted)
@@ -204,9 +181,7 @@ mod tests {
     #[test]
     fn a_deleted_account_is_known_but_not_listed() {
         let accounts = Accounts::new();
-        accounts.put(account(
-            json!({"_id": "gone", "pvt_tree": ["top"], "pvt_deleted": true}),
-        ));
+        accounts.put(account(json!({"_id": "gone", "pvt_tree": ["top"], "pvt_deleted": true})));
         assert!(accounts.descendants(&AccountId::from("top")).is_empty());
         assert!(accounts.get(&AccountId::from("gone")).unwrap().deleted);
     }

@@ -9,12 +9,8 @@ use super::{AccountId, Document, Format, Hook, HookEvent, HookId, Verb};
 pub use super::validation::{Events, UriRules, ValidationError, ValidationErrors, validate};
 
 /// The events that the original keeps in upper case inside and knows without any metadata document.
-pub const CHANNEL_EVENTS: [&str; 4] = [
-    "channel_create",
-    "channel_answer",
-    "channel_destroy",
-    "channel_bridge",
-];
+pub const CHANNEL_EVENTS: [&str; 4] =
+    ["channel_create", "channel_answer", "channel_destroy", "channel_bridge"];
 
 /// `retries` of a document that has none.
 pub const DEFAULT_RETRIES: u8 = 2;
@@ -54,10 +50,7 @@ impl Hook {
     pub fn from_document(document: &Document) -> Result<Self, BadHook> {
         let id = identity(document, ["_id", "ID"]);
         let label = id.unwrap_or("?").to_owned();
-        let missing = |field| BadHook::Missing {
-            id: label.clone(),
-            field,
-        };
+        let missing = |field| BadHook::Missing { id: label.clone(), field };
         let invalid = |field, value: &Value, expected| BadHook::Invalid {
             id: label.clone(),
             field,
@@ -97,9 +90,7 @@ impl Hook {
             include_subaccounts: boolean(document.get("include_subaccounts")).unwrap_or(false),
             include_internal_legs: boolean(document.get("include_internal_legs")).unwrap_or(true),
             custom_data: object(document.get("custom_data")).cloned(),
-            modifiers: object(document.get("modifiers"))
-                .filter(|modifiers| !modifiers.is_empty())
-                .cloned(),
+            modifiers: object(document.get("modifiers")).filter(|modifiers| !modifiers.is_empty()).cloned(),
             enabled: boolean(document.get("enabled")).unwrap_or(true),
         })
     }
@@ -124,10 +115,7 @@ pub fn migrate(document: &Document, mut new_id: impl FnMut() -> String) -> Vec<D
             original.insert("other_id".into(), extra_id.clone().into());
             let mut extra = notification(document, &format!("{fax}_error"));
             extra.shift_remove("_rev");
-            extra.insert(
-                "other_id".into(),
-                document.get("_id").cloned().unwrap_or(Value::Null),
-            );
+            extra.insert("other_id".into(), document.get("_id").cloned().unwrap_or(Value::Null));
             extra.insert("_id".into(), extra_id.into());
             vec![original, extra]
         }
@@ -195,20 +183,14 @@ fn identity<'a>(document: &'a Document, fields: [&str; 2]) -> Option<&'a str> {
 }
 
 fn format(value: Option<&Value>) -> Format {
-    let json = value
-        .and_then(Value::as_str)
-        .is_some_and(|name| name.eq_ignore_ascii_case("json"));
+    let json = value.and_then(Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case("json"));
     if json { Format::Json } else { Format::FormData }
 }
 
 fn retries(value: Option<&Value>) -> u8 {
     let number = match value {
         Some(Value::Number(number)) => number.as_f64(),
-        Some(Value::String(digits)) => digits
-            .trim()
-            .parse::<f64>()
-            .ok()
-            .filter(|number| number.is_finite()),
+        Some(Value::String(digits)) => digits.trim().parse::<f64>().ok().filter(|number| number.is_finite()),
         _ => None,
     };
     // Half away from zero, as Erlang rounds; the cast saturates, and the clamp keeps it in 0..=5.
@@ -237,10 +219,7 @@ mod tests {
     #[test]
     fn a_minimal_document_posts_forms_and_retries_twice() {
         let hook = Hook::from_document(&with("name", json!("n"))).unwrap();
-        assert_eq!(
-            (hook.verb, hook.format, hook.retries),
-            (Verb::Post, Format::FormData, 2)
-        );
+        assert_eq!((hook.verb, hook.format, hook.retries), (Verb::Post, Format::FormData, 2));
         assert!(hook.enabled && hook.include_internal_legs && !hook.include_subaccounts);
         assert_eq!(hook.url.map(String::from), Some("http://x/".to_owned()));
         assert_eq!(hook.event.internal_name(), "CHANNEL_CREATE");
@@ -251,10 +230,7 @@ mod tests {
         for (stored, kazoo, standard) in [(0, 1, 1), (1, 1, 2), (2, 2, 3), (4, 4, 5), (9, 5, 6), (-3, 1, 1)] {
             let hook = Hook::from_document(&with("retries", json!(stored))).unwrap();
             assert_eq!(
-                (
-                    hook.total_tries(Profile::Kazoo),
-                    hook.total_tries(Profile::Standard)
-                ),
+                (hook.total_tries(Profile::Kazoo), hook.total_tries(Profile::Standard)),
                 (kazoo, standard),
                 "retries {stored}"
             );
@@ -272,31 +248,17 @@ mod tests {
 
     #[test]
     fn the_word_false_disables_a_hook() {
-        assert!(
-            !Hook::from_document(&with("enabled", json!("false")))
-                .unwrap()
-                .enabled
-        );
-        assert!(
-            Hook::from_document(&with("enabled", json!("no")))
-                .unwrap()
-                .enabled
-        );
+        assert!(!Hook::from_document(&with("enabled", json!("false"))).unwrap().enabled);
+        assert!(Hook::from_document(&with("enabled", json!("no"))).unwrap().enabled);
     }
 
     #[test]
     fn a_fax_hook_without_custom_data_splits_into_two_that_match_their_type_only() {
         let hook = with("hook", json!("outbound_fax"));
         let migrated = migrate(&hook, || "new".to_owned());
-        let types: Vec<_> = migrated
-            .iter()
-            .map(|doc| doc["custom_data"]["type"].clone())
-            .collect();
+        let types: Vec<_> = migrated.iter().map(|doc| doc["custom_data"]["type"].clone()).collect();
         assert_eq!(types, [json!("outbound_fax"), json!("outbound_fax_error")]);
-        assert_eq!(
-            (&migrated[0]["other_id"], &migrated[1]["_id"]),
-            (&json!("new"), &json!("new"))
-        );
+        assert_eq!((&migrated[0]["other_id"], &migrated[1]["_id"]), (&json!("new"), &json!("new")));
         assert_eq!(migrated[1]["other_id"], json!("h1"));
         assert!(migrate(&migrated[0], || "again".to_owned()).is_empty());
     }

@@ -113,16 +113,8 @@ struct Desk {
 impl Editor {
     /// An editor of these tables; it loads nothing by itself.
     pub fn new(store: Arc<dyn Store>, tables: Arc<dyn Tables>, validator: Arc<dyn Validator>) -> Self {
-        let desk = Desk {
-            store,
-            tables,
-            validator,
-            shown: Mutex::default(),
-        };
-        Self {
-            desk: Arc::new(desk),
-            changes: TaskTracker::new(),
-        }
+        let desk = Desk { store, tables, validator, shown: Mutex::default() };
+        Self { desk: Arc::new(desk), changes: TaskTracker::new() }
     }
 
     /// Puts everything that is stored into the tables, accounts first.
@@ -167,10 +159,7 @@ impl Editor {
 
 impl Desk {
     async fn account(&self, id: &str) -> Result<Document, EditError> {
-        self.store
-            .account(id)
-            .await?
-            .ok_or_else(|| EditError::NotFound { id: id.to_owned() })
+        self.store.account(id).await?.ok_or_else(|| EditError::NotFound { id: id.to_owned() })
     }
 
     fn show_account(&self, doc: &Document) {
@@ -186,10 +175,7 @@ impl Desk {
             true => self.tables.remove_hook(fields::id(doc)),
             false => put = self.tables.put_hook(doc),
         });
-        put.map_err(|reason| EditError::NotLoaded {
-            id: fields::id(doc).to_owned(),
-            reason,
-        })
+        put.map_err(|reason| EditError::NotLoaded { id: fields::id(doc).to_owned(), reason })
     }
 
     fn show(&self, doc: &Document, change: impl FnOnce(bool)) {

@@ -73,10 +73,7 @@ fn passes_filters(hook: &Hook, filters: &[Filter]) -> bool {
     };
     hook.event == HookEvent::All
         || filters.iter().all(|filter| {
-            let wanted = custom_data
-                .get(&filter.key)
-                .and_then(text)
-                .filter(|text| !text.is_empty());
+            let wanted = custom_data.get(&filter.key).and_then(text).filter(|text| !text.is_empty());
             match (wanted, &filter.value) {
                 (Some(wanted), Some(value)) => wanted == "all" || wanted == value.as_str(),
                 (Some(wanted), None) => wanted == "all",
@@ -138,18 +135,14 @@ mod tests {
 
     #[track_caller]
     fn check(event: &str, custom_data: Value, said: [Option<&str>; 2], expected: bool) {
-        let filters = ["action", "type"].iter().zip(said).map(|(key, value)| Filter {
-            key: (*key).to_owned(),
-            value: value.map(str::to_owned),
-        });
+        let filters = ["action", "type"]
+            .iter()
+            .zip(said)
+            .map(|(key, value)| Filter { key: (*key).to_owned(), value: value.map(str::to_owned) });
         let filters: Vec<_> = filters.collect();
         let account = AccountId::from("a");
-        let candidate = Candidate {
-            hook_event: "object",
-            account: &account,
-            internal_leg: false,
-            filters: &filters,
-        };
+        let candidate =
+            Candidate { hook_event: "object", account: &account, internal_leg: false, filters: &filters };
         let payload = Payload::parse(Bytes::from_static(b"{}")).unwrap();
         assert_eq!(wants(&hook(event, custom_data), &candidate, &payload), expected);
     }
@@ -161,32 +154,12 @@ mod tests {
         check("object", json!({}), edited, false);
         check("object", json!({"foo": "bar"}), edited, false);
         check("object", json!({"action": "all", "type": "user"}), edited, true);
-        check(
-            "object",
-            json!({"action": "all", "type": "device"}),
-            edited,
-            false,
-        );
+        check("object", json!({"action": "all", "type": "device"}), edited, false);
         check("object", json!({"action": "doc_edited"}), edited, false);
-        check(
-            "object",
-            json!({"action": "DOC_EDITED", "type": "user"}),
-            edited,
-            false,
-        );
+        check("object", json!({"action": "DOC_EDITED", "type": "user"}), edited, false);
         check("object", json!({"action": "", "type": ""}), edited, false);
-        check(
-            "object",
-            json!({"action": "all", "type": ["us", "er"]}),
-            edited,
-            true,
-        );
-        check(
-            "object",
-            json!({"action": "all", "type": 5}),
-            [Some("x"), Some("5")],
-            true,
-        );
+        check("object", json!({"action": "all", "type": ["us", "er"]}), edited, true);
+        check("object", json!({"action": "all", "type": 5}), [Some("x"), Some("5")], true);
         check("all", json!({"action": "x", "type": "y"}), edited, true);
     }
 
@@ -194,18 +167,8 @@ mod tests {
     fn an_event_without_a_type_passes_hooks_that_ask_for_none_or_all() {
         let untyped = [Some("doc_edited"), None];
         check("object", json!({"action": "doc_edited"}), untyped, true);
-        check(
-            "object",
-            json!({"action": "doc_edited", "type": "all"}),
-            untyped,
-            true,
-        );
-        check(
-            "object",
-            json!({"action": "doc_edited", "type": "user"}),
-            untyped,
-            false,
-        );
+        check("object", json!({"action": "doc_edited", "type": "all"}), untyped, true);
+        check("object", json!({"action": "doc_edited", "type": "user"}), untyped, false);
         check("object", json!({}), [None, None], true);
     }
 
@@ -215,18 +178,11 @@ mod tests {
         let known = json!({"_id": "a"});
         accounts.put(Account::from_document(known.as_object().unwrap()).unwrap());
         let payload = Payload::parse(Bytes::from_static(b"{}")).unwrap();
-        let candidate = Candidate {
-            hook_event: "object",
-            account: &account,
-            internal_leg: false,
-            filters: &[],
-        };
+        let candidate =
+            Candidate { hook_event: "object", account: &account, internal_leg: false, filters: &[] };
         table.put(hook("object", json!(null)));
         assert_eq!(matching(&table, &accounts, &candidate, &payload).len(), 1);
-        table.put(Hook {
-            enabled: false,
-            ..hook("object", json!(null))
-        });
+        table.put(Hook { enabled: false, ..hook("object", json!(null)) });
         assert!(matching(&table, &accounts, &candidate, &payload).is_empty());
     }
 }

@@ -56,11 +56,7 @@ impl Table {
                 if let Some(old) = &before {
                     self.unlink(old);
                 }
-                self.shard(&hook.account)
-                    .write()
-                    .entry(hook.account.clone())
-                    .or_default()
-                    .add(hook);
+                self.shard(&hook.account).write().entry(hook.account.clone()).or_default().add(hook);
             }
         }
         before
@@ -80,10 +76,7 @@ impl Table {
         let Some(owned) = self.shard(account).write().remove(account) else {
             return 0;
         };
-        owned
-            .iter()
-            .filter(|hook| hooks.remove(&hook.id).is_some())
-            .count()
+        owned.iter().filter(|hook| hooks.remove(&hook.id).is_some()).count()
     }
 
     /// The hook with this id.
@@ -109,10 +102,8 @@ impl Table {
     /// All hooks of an account, sorted by id.
     pub fn of_account(&self, account: &AccountId) -> Vec<Arc<Hook>> {
         let shard = self.shard(account).read();
-        let mut owned: Vec<_> = shard
-            .get(account)
-            .map(|by_event| by_event.iter().cloned().collect())
-            .unwrap_or_default();
+        let mut owned: Vec<_> =
+            shard.get(account).map(|by_event| by_event.iter().cloned().collect()).unwrap_or_default();
         owned.sort_by(|a, b| a.id.cmp(&b.id));
         owned
     }

@@ -24,11 +24,7 @@ impl Events {
 
     /// What a hook may name: `all` and every announced event, sorted, without the retired ones.
     pub fn names(&self) -> Vec<&str> {
-        let announced = self
-            .0
-            .keys()
-            .map(String::as_str)
-            .filter(|name| !RETIRED.contains(name));
+        let announced = self.0.keys().map(String::as_str).filter(|name| !RETIRED.contains(name));
         let mut names: Vec<_> = announced.chain(["all"]).collect();
         names.sort_unstable();
         names.dedup();
@@ -81,9 +77,7 @@ impl UriRules {
             Some(url::Host::Ipv4(address)) => !refused(address.into()),
             Some(url::Host::Ipv6(address)) => {
                 !refused(address.into())
-                    && !address
-                        .to_ipv4_mapped()
-                        .is_some_and(|inner| refused(inner.into()))
+                    && !address.to_ipv4_mapped().is_some_and(|inner| refused(inner.into()))
             }
         }
     }
@@ -123,21 +117,12 @@ impl ValidationErrors {
     }
 
     fn paths(&self) -> String {
-        self.0
-            .iter()
-            .map(|error| error.path.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.0.iter().map(|error| error.path.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     fn say(&mut self, path: &str, code: &'static str, message: impl Into<String>, extras: Value) {
         let extras = extras.as_object().cloned().unwrap_or_default();
-        self.0.push(ValidationError {
-            path: path.to_owned(),
-            code,
-            message: message.into(),
-            extras,
-        });
+        self.0.push(ValidationError { path: path.to_owned(), code, message: message.into(), extras });
     }
 }
 
@@ -177,11 +162,7 @@ pub fn validate(document: &mut Document, events: &Events, uris: &UriRules) -> Re
             wrong_type(field, "boolean", value, &mut errors);
         }
     }
-    custom_data(
-        document.get("custom_data"),
-        event.and_then(|event| events.modifiers(event)),
-        &mut errors,
-    );
+    custom_data(document.get("custom_data"), event.and_then(|event| events.modifiers(event)), &mut errors);
     if errors.0.is_empty() { Ok(()) } else { Err(errors) }
 }
 
@@ -210,12 +191,7 @@ fn wrong_type(path: &str, wanted: &str, value: &Value, errors: &mut ValidationEr
 fn one_of(path: &str, value: &str, allowed: &[&str], errors: &mut ValidationErrors) {
     if !allowed.contains(&value) {
         let extras = json!({ "cause": value, "target": allowed });
-        errors.say(
-            path,
-            "enum",
-            "value not found in enumerated list of values",
-            extras,
-        );
+        errors.say(path, "enum", "value not found in enumerated list of values", extras);
     }
 }
 
@@ -233,12 +209,7 @@ fn retries(value: Option<&Value>, errors: &mut ValidationErrors) {
             );
         }
         Some(number) if number > 4.0 => {
-            errors.say(
-                "retries",
-                "maximum",
-                "value must be at most 4",
-                json!({"target": 4, "cause": value}),
-            );
+            errors.say("retries", "maximum", "value must be at most 4", json!({"target": 4, "cause": value}));
         }
         Some(_) => {}
     }
@@ -358,19 +329,14 @@ mod tests {
                 "custom_data.action": {"required": {"message": "missing required modifier"}},
             }),
         );
-        let mut fine = hook(json!({"type": "all", "action": "doc_created"}))
-            .as_object()
-            .cloned()
-            .unwrap();
+        let mut fine = hook(json!({"type": "all", "action": "doc_created"})).as_object().cloned().unwrap();
         assert_eq!(validate(&mut fine, &events(), &uris), Ok(()));
     }
 
     #[test]
     fn refused_hosts_are_found_behind_credentials_and_in_mapped_addresses() {
-        let rules = UriRules {
-            hosts: vec!["localhost".into()],
-            cidrs: vec!["127.0.0.1/32".parse().unwrap()],
-        };
+        let rules =
+            UriRules { hosts: vec!["localhost".into()], cidrs: vec!["127.0.0.1/32".parse().unwrap()] };
         for (uri, allowed) in [
             ("https://localhost:345/", false),
             ("http://LocalHost./", false),

@@ -22,29 +22,21 @@ fn empty() -> Payload {
 
 #[test]
 fn internal_legs_fire_only_hooks_that_include_them() {
-    let skipped = [(
-        "name list spelling loopback/",
-        "joining the event's list is the module's work",
-    )];
-    each(
-        include_str!("../../../tests/fixtures/vectors/b_is_fireable_hook.jsonl"),
-        &skipped,
-        |case| {
-            let event = case.input("event");
-            let named = event["Channel-Name"]
-                .as_str()
-                .is_some_and(|name| name.starts_with("loopback/"));
-            let flagged = matches!(&event["Channel-Is-Loopback"], flag if *flag == json!(true) || *flag == json!("true"));
-            let candidate = Candidate {
-                hook_event: "channel_create",
-                account: &AccountId::from("a"),
-                internal_leg: named || flagged,
-                filters: &[],
-            };
-            let fires = wants(&hook(&case.input("hook")).unwrap(), &candidate, &empty());
-            assert_eq!(Value::Bool(fires), case.expected["value"], "{}", case.case);
-        },
-    );
+    let skipped = [("name list spelling loopback/", "joining the event's list is the module's work")];
+    each(include_str!("../../../tests/fixtures/vectors/b_is_fireable_hook.jsonl"), &skipped, |case| {
+        let event = case.input("event");
+        let named = event["Channel-Name"].as_str().is_some_and(|name| name.starts_with("loopback/"));
+        let flagged =
+            matches!(&event["Channel-Is-Loopback"], flag if *flag == json!(true) || *flag == json!("true"));
+        let candidate = Candidate {
+            hook_event: "channel_create",
+            account: &AccountId::from("a"),
+            internal_leg: named || flagged,
+            filters: &[],
+        };
+        let fires = wants(&hook(&case.input("hook")).unwrap(), &candidate, &empty());
+        assert_eq!(Value::Bool(fires), case.expected["value"], "{}", case.case);
+    });
 }
 
 /// What `webhooks_init` would have registered while recording.
@@ -61,12 +53,7 @@ fn events(context: &Value) -> Events {
         "sms"
     ]);
     let mut events = Events::default();
-    for name in context
-        .get("available_events")
-        .unwrap_or(&usual)
-        .as_array()
-        .unwrap()
-    {
+    for name in context.get("available_events").unwrap_or(&usual).as_array().unwrap() {
         events.insert(name.as_str().unwrap(), None);
     }
     events
@@ -106,10 +93,7 @@ fn check_record(case: &Case<'_>) {
         // The original knows the id here and forgets the account.
         "Account-ID and ID fallbacks only feed the key" => {
             let hook = read.unwrap();
-            assert_eq!(
-                (hook.id.as_str(), hook.account.as_str()),
-                ("i1", "4f5a0c1d2e3b4a596877861524334251")
-            );
+            assert_eq!((hook.id.as_str(), hook.account.as_str()), ("i1", "4f5a0c1d2e3b4a596877861524334251"));
         }
         // Crashes: an unknown event, or an id that is none.
         _ if case.expected.get("error").is_some() => {
@@ -142,9 +126,7 @@ fn check_migration(case: &Case<'_>) {
         .map(Value::Object)
         .collect();
     let saved = case.expected["saved"].as_array().unwrap().iter();
-    let mut theirs: Vec<Value> = saved
-        .flat_map(|call| call["docs"].as_array().unwrap().clone())
-        .collect();
+    let mut theirs: Vec<Value> = saved.flat_map(|call| call["docs"].as_array().unwrap().clone()).collect();
     for document in &mut theirs {
         // The departures: the type where matching looks, and no revision for a document that is new.
         document["custom_data"]["type"] = document["type"].clone();
@@ -157,29 +139,20 @@ fn check_migration(case: &Case<'_>) {
 
 #[test]
 fn documents_are_read_and_migrated_as_in_the_original() {
-    each(
-        include_str!("../../../tests/fixtures/vectors/j_hook_docs.jsonl"),
-        &[],
-        |case| {
-            match case.function.as_str() {
-                "jobj_to_rec" => check_record(case),
-                "load_hooks" => check_migration(case),
-                "load_hook" => {
-                    let loaded = Hook::from_document(&object(&case.input("doc")))
-                        .is_ok_and(|hook| events(&case.context).knows(&hook.event));
-                    assert_eq!(
-                        loaded,
-                        !case.expected["casts"].as_array().unwrap().is_empty(),
-                        "{}",
-                        case.case
-                    );
-                }
-                // Debugging output, getters of single fields and a view: other rooms, or none.
-                "to_json" | "kzd_webhooks accessors" | "available_events" | "hook_event" | "hook_id" => {}
-                other => assert!(other.starts_with("kzd_webhooks"), "nobody runs {other}"),
+    each(include_str!("../../../tests/fixtures/vectors/j_hook_docs.jsonl"), &[], |case| {
+        match case.function.as_str() {
+            "jobj_to_rec" => check_record(case),
+            "load_hooks" => check_migration(case),
+            "load_hook" => {
+                let loaded = Hook::from_document(&object(&case.input("doc")))
+                    .is_ok_and(|hook| events(&case.context).knows(&hook.event));
+                assert_eq!(loaded, !case.expected["casts"].as_array().unwrap().is_empty(), "{}", case.case);
             }
-        },
-    );
+            // Debugging output, getters of single fields and a view: other rooms, or none.
+            "to_json" | "kzd_webhooks accessors" | "available_events" | "hook_event" | "hook_id" => {}
+            other => assert!(other.starts_with("kzd_webhooks"), "nobody runs {other}"),
+        }
+    });
 }
 
 fn world(case: &Case<'_>) -> (Table, Accounts, Vec<Hook>) {
@@ -189,12 +162,7 @@ fn world(case: &Case<'_>) -> (Table, Accounts, Vec<Hook>) {
         document.insert("_id".into(), json!(id));
         accounts.put(Account::from_document(&document).unwrap());
     }
-    let records = case
-        .context
-        .get("hooks")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
+    let records = case.context.get("hooks").and_then(Value::as_array).into_iter().flatten();
     // A hook without an account is refused when its document is read.
     let owned = records.filter(|record| !record["account_id"].is_null());
     let hooks: Vec<_> = owned.map(|record| hook(record).unwrap()).collect();
@@ -204,53 +172,37 @@ fn world(case: &Case<'_>) -> (Table, Accounts, Vec<Hook>) {
 
 #[test]
 fn an_event_finds_the_hooks_that_it_finds_in_the_original() {
-    each(
-        include_str!("../../../tests/fixtures/vectors/k_find_webhooks.jsonl"),
-        &[],
-        |case| {
-            let (table, accounts, hooks) = world(case);
-            let account = case.input("account_id");
-            if case.function == "delete_account_webhooks" {
-                let deleted = table.remove_account(&AccountId::from(account.as_str().unwrap()));
-                let mut left: Vec<_> = table.all().iter().map(|hook| hook.id.to_string()).collect();
-                left.sort();
-                assert_eq!(
-                    json!({"deleted": deleted, "left": left}),
-                    case.expected,
-                    "{}",
-                    case.case
-                );
-                return;
-            }
-            // No account: the module answers no firing, so nobody asks.
-            let Some(account) = account.as_str().map(AccountId::from) else {
-                return;
-            };
-            let event = case.input("event");
-            let candidate = Candidate {
-                hook_event: event.as_str().unwrap(),
-                account: &account,
-                internal_leg: false,
-                filters: &[],
-            };
-            let found = matching(&table, &accounts, &candidate, &empty());
-            let mut ids: Vec<_> = found.iter().map(|hook| hook.id.to_string()).collect();
-            // Accounts come in the order of the tree; within one the original's order is that of a hash table.
-            let owners: Vec<_> = found.iter().map(|hook| hook.account.clone()).collect();
-            let recorded = case.expected["ids"].as_array().unwrap().iter();
-            let their_owners: Vec<_> = recorded
-                .map(|id| {
-                    hooks
-                        .iter()
-                        .find(|hook| hook.id.as_str() == id)
-                        .unwrap()
-                        .account
-                        .clone()
-                })
-                .collect();
-            assert_eq!(owners, their_owners, "{}", case.case);
-            ids.sort();
-            assert_eq!(json!(ids), case.expected["ids_sorted"], "{}", case.case);
-        },
-    );
+    each(include_str!("../../../tests/fixtures/vectors/k_find_webhooks.jsonl"), &[], |case| {
+        let (table, accounts, hooks) = world(case);
+        let account = case.input("account_id");
+        if case.function == "delete_account_webhooks" {
+            let deleted = table.remove_account(&AccountId::from(account.as_str().unwrap()));
+            let mut left: Vec<_> = table.all().iter().map(|hook| hook.id.to_string()).collect();
+            left.sort();
+            assert_eq!(json!({"deleted": deleted, "left": left}), case.expected, "{}", case.case);
+            return;
+        }
+        // No account: the module answers no firing, so nobody asks.
+        let Some(account) = account.as_str().map(AccountId::from) else {
+            return;
+        };
+        let event = case.input("event");
+        let candidate = Candidate {
+            hook_event: event.as_str().unwrap(),
+            account: &account,
+            internal_leg: false,
+            filters: &[],
+        };
+        let found = matching(&table, &accounts, &candidate, &empty());
+        let mut ids: Vec<_> = found.iter().map(|hook| hook.id.to_string()).collect();
+        // Accounts come in the order of the tree; within one the original's order is that of a hash table.
+        let owners: Vec<_> = found.iter().map(|hook| hook.account.clone()).collect();
+        let recorded = case.expected["ids"].as_array().unwrap().iter();
+        let their_owners: Vec<_> = recorded
+            .map(|id| hooks.iter().find(|hook| hook.id.as_str() == id).unwrap().account.clone())
+            .collect();
+        assert_eq!(owners, their_owners, "{}", case.case);
+        ids.sort();
+        assert_eq!(json!(ids), case.expected["ids_sorted"], "{}", case.case);
+    });
 }

@@ -133,8 +133,12 @@ impl Shared {
             let place = format!("{}/{nth}", module.id);
             match target {
                 Target::Hooks { event: hook_event, account, internal_leg, filters } => {
-                    let candidate =
-                        Candidate { hook_event: &hook_event, account: &account, internal_leg, filters: &filters };
+                    let candidate = Candidate {
+                        hook_event: &hook_event,
+                        account: &account,
+                        internal_leg,
+                        filters: &filters,
+                    };
                     let hooks = matching(&self.table, &self.accounts, &candidate, &payload);
                     if hooks.is_empty() {
                         continue;
@@ -154,7 +158,9 @@ impl Shared {
                         carried: Some(document),
                         bodies: self.queue.bodies(payload),
                     }),
-                    None => warn!(module = %module.id, event = event.name(), "the hook that the event carries is not one"),
+                    None => {
+                        warn!(module = %module.id, event = event.name(), "the hook that the event carries is not one")
+                    }
                 },
             }
         }
@@ -187,8 +193,12 @@ mod tests {
         let id = webhook_id(Some("call_event/X/1"), "webhooks_x/0", "hook");
         assert_eq!(id, webhook_id(Some("call_event/X/1"), "webhooks_x/0", "hook"));
         assert_eq!(id.len(), "msg_".len() + 32);
-        let others = [("call_event/X/2", "webhooks_x/0", "hook"), ("call_event/X/1", "webhooks_x/1", "hook"),
-            ("call_event/X/1", "webhooks_x/0", "hooks"), ("call_event/X/1w", "ebhooks_x/0", "hook")];
+        let others = [
+            ("call_event/X/2", "webhooks_x/0", "hook"),
+            ("call_event/X/1", "webhooks_x/1", "hook"),
+            ("call_event/X/1", "webhooks_x/0", "hooks"),
+            ("call_event/X/1w", "ebhooks_x/0", "hook"),
+        ];
         for (identity, place, hook) in others {
             assert_ne!(id, webhook_id(Some(identity), place, hook));
         }

@@ -79,7 +79,8 @@ impl Loading {
 
     /// Reads a file and looks at its bytes; nothing of it runs.
     async fn inspect(&self, file: &Path) -> Result<Read, Refusal> {
-        let bytes = tokio::fs::read(file).await.map_err(|error| Refusal::Io { doing: "cannot be read", error })?;
+        let bytes =
+            tokio::fs::read(file).await.map_err(|error| Refusal::Io { doing: "cannot be read", error })?;
         let inspected = inspect(&bytes)?;
         let allowed = |digest: &String| digest.eq_ignore_ascii_case(&inspected.sha256);
         if !self.allow_sha256.is_empty() && !self.allow_sha256.iter().any(allowed) {

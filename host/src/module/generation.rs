@@ -140,7 +140,10 @@ impl Generation {
             // The receiver is gone only after a time-out.
             _ = done.send(load_here(module, number, &copy, lendable));
         };
-        std::thread::Builder::new().name(name).spawn(load).map_err(|error| LoadError::Thread(error.to_string()))?;
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(load)
+            .map_err(|error| LoadError::Thread(error.to_string()))?;
         match tokio::time::timeout(within, loaded).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(LoadError::Thread("it ended without an answer".to_owned())),
@@ -163,7 +166,12 @@ impl Generation {
     }
 }
 
-fn load_here(module: ModuleId, number: u64, copy: &Path, lendable: Lendable) -> Result<Generation, LoadError> {
+fn load_here(
+    module: ModuleId,
+    number: u64,
+    copy: &Path,
+    lendable: Lendable,
+) -> Result<Generation, LoadError> {
     let exports = open(copy)?;
     let mut instance = None;
     let described = call("init", &lendable, &module, number, |host| {
@@ -198,7 +206,8 @@ fn call(
 }
 
 fn read<T: serde::de::DeserializeOwned>(function: &'static str, document: &str) -> Result<T, LoadError> {
-    serde_json::from_str(document).map_err(|error| LoadError::Document { function, reason: error.to_string() })
+    serde_json::from_str(document)
+        .map_err(|error| LoadError::Document { function, reason: error.to_string() })
 }
 
 fn open(copy: &Path) -> Result<ExportsRef, LoadError> {
@@ -239,7 +248,8 @@ fn check_layout(header: &'static LibHeader) -> Result<(), LoadError> {
 /// The lines of abi_stable's report that say what differs; the whole has more than a hundred.
 fn differences(report: &str) -> String {
     let telling = ["Error:", "Expected:", "Found:"];
-    let lines = report.lines().map(str::trim).filter(|line| telling.iter().any(|word| line.starts_with(word)));
+    let lines =
+        report.lines().map(str::trim).filter(|line| telling.iter().any(|word| line.starts_with(word)));
     let told: Vec<&str> = lines.take(9).collect();
     if told.is_empty() { first_lines(report) } else { told.join(" ") }
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _, SectionHeader as _};
 use object::{Architecture, LittleEndian, Object as _, ObjectSegment as _, ObjectSymbol as _};
 use plugin_api::abi;
-use plugin_api::manifest::{ReadManifest, ROOT_SYMBOL, SIZE, SYMBOL};
+use plugin_api::manifest::{ROOT_SYMBOL, ReadManifest, SIZE, SYMBOL};
 use sha2::{Digest as _, Sha256};
 
 /// What a file says about itself.
@@ -44,7 +44,9 @@ pub enum Unfit {
         found: String,
     },
     /// A library, not a module.
-    #[error("is a library but not a module: it does not export {0}; a module has one `plugin_api::export_module!` line and crate-type \"cdylib\"")]
+    #[error(
+        "is a library but not a module: it does not export {0}; a module has one `plugin_api::export_module!` line and crate-type \"cdylib\""
+    )]
     NotAModule(&'static str),
     /// The manifest is damaged.
     #[error("is not a module: {0}")]
@@ -100,10 +102,12 @@ fn whole_elf(bytes: &[u8]) -> Result<(), Unfit> {
     }
     let header = object::elf::FileHeader64::<LittleEndian>::parse(bytes).map_err(bad)?;
     let endian = header.endian().map_err(bad)?;
-    let segments_end = header.e_phoff(endian)
-        .saturating_add(u64::from(header.e_phentsize(endian)).saturating_mul(u64::from(header.e_phnum(endian))));
-    let sections_end = header.e_shoff(endian)
-        .saturating_add(u64::from(header.e_shentsize(endian)).saturating_mul(u64::from(header.e_shnum(endian))));
+    let segments_end = header.e_phoff(endian).saturating_add(
+        u64::from(header.e_phentsize(endian)).saturating_mul(u64::from(header.e_phnum(endian))),
+    );
+    let sections_end = header.e_shoff(endian).saturating_add(
+        u64::from(header.e_shentsize(endian)).saturating_mul(u64::from(header.e_shnum(endian))),
+    );
     let mut need = segments_end.max(sections_end);
     if need > bytes.len() as u64 {
         return Err(cut_short(need));
@@ -183,7 +187,10 @@ mod tests {
     /// A library that every Linux has mapped: the C library of the test itself.
     fn some_library() -> Vec<u8> {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let path = maps.lines().filter_map(|line| line.split_whitespace().nth(5)).find(|path| path.contains("libc.so"));
+        let path = maps
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(5))
+            .find(|path| path.contains("libc.so"));
         std::fs::read(path.unwrap()).unwrap()
     }
 

@@ -27,7 +27,12 @@ pub fn public_fields(metadata: &Metadata) -> Document {
 /// (`webhooks_util:init_metadata`) a key that was once written is never removed; here the keys inside
 /// `modifiers` are the module's alone, so that an event type that is gone is gone for the validation too.
 #[must_use]
-pub fn update(module: &ModuleId, stored: Option<&Document>, metadata: &Metadata, now: i64) -> Option<Document> {
+pub fn update(
+    module: &ModuleId,
+    stored: Option<&Document>,
+    metadata: &Metadata,
+    now: i64,
+) -> Option<Document> {
     let wanted = public_fields(metadata);
     let same = |stored: &Document| wanted.iter().all(|(key, value)| stored.get(key) == Some(value));
     let mut document = match stored {

@@ -191,7 +191,8 @@ impl Snapshot {
     /// Everything loaded, with its routes.
     #[must_use]
     pub fn new(modules: Vec<Module>, refused: Vec<Refused>) -> Self {
-        let modules: BTreeMap<_, _> = modules.into_iter().map(|module| (module.id.clone(), Arc::new(module))).collect();
+        let modules: BTreeMap<_, _> =
+            modules.into_iter().map(|module| (module.id.clone(), Arc::new(module))).collect();
         let mut routes: FxHashMap<String, FxHashMap<String, Vec<Arc<Module>>>> = FxHashMap::default();
         for module in modules.values() {
             for responder in &module.wants().responders {

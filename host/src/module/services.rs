@@ -104,7 +104,9 @@ fn checked(fired: Fired<'_>) -> Result<Firing, String> {
         .map_err(|error| format!("fired what is not a JSON object: {:#}", anyhow::Error::from(error)))?;
     let target = match fired.hook {
         Some(hook) => Target::Carried(Bytes::copy_from_slice(hook)),
-        None if fired.hook_event.is_empty() => return Err("fired without the name of a hook event".to_owned()),
+        None if fired.hook_event.is_empty() => {
+            return Err("fired without the name of a hook event".to_owned());
+        }
         None => Target::Hooks {
             event: fired.hook_event.into_owned(),
             account: AccountId::from(fired.account.as_ref()),

@@ -68,10 +68,7 @@ pub(super) fn owed(hook: &str, payload: &Bytes) -> NewDelivery {
 }
 
 pub(super) fn event(identity: Option<&str>, deliveries: Vec<NewDelivery>) -> AcceptedEvent {
-    AcceptedEvent {
-        identity: identity.map(str::to_owned),
-        deliveries,
-    }
+    AcceptedEvent { identity: identity.map(str::to_owned), deliveries }
 }
 
 pub(super) fn payload(text: &'static str) -> Bytes {
@@ -86,13 +83,7 @@ async fn accepted(store: &dyn Store, event: AcceptedEvent) -> Vec<i64> {
 }
 
 async fn pending_ids(store: &dyn Store) -> Vec<i64> {
-    store
-        .pending(0, 10_000)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|delivery| delivery.id)
-        .collect()
+    store.pending(0, 10_000).await.unwrap().into_iter().map(|delivery| delivery.id).collect()
 }
 
 pub(super) async fn a_saved_document_comes_back_with_its_keys_in_order(make: Make) {
@@ -106,10 +97,7 @@ pub(super) async fn a_saved_document_comes_back_with_its_keys_in_order(make: Mak
     let found = store.hook("h1").await.unwrap().unwrap();
     assert_eq!(found, saved);
     assert!(saved["_rev"].as_str().unwrap().starts_with("1-"));
-    assert_eq!(
-        found.keys().collect::<Vec<_>>(),
-        ["_id", "zebra", "apple", "pvt_type", "_rev"]
-    );
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["_id", "zebra", "apple", "pvt_type", "_rev"]);
     assert_eq!(store.hooks().await.unwrap(), [saved]);
     assert_eq!(store.account("h1").await.unwrap(), None);
 }
@@ -118,10 +106,7 @@ pub(super) async fn a_document_without_an_id_gets_one(make: Make) {
     let dir = TempDir::new().unwrap();
     let store = make(dir.path());
 
-    let saved = store
-        .save_account(document(json!({"name": "acme"})))
-        .await
-        .unwrap();
+    let saved = store.save_account(document(json!({"name": "acme"}))).await.unwrap();
 
     let id = saved["_id"].as_str().unwrap();
     assert_eq!(id.len(), 32);
@@ -131,22 +116,14 @@ pub(super) async fn a_document_without_an_id_gets_one(make: Make) {
 pub(super) async fn a_save_over_a_stale_revision_is_a_conflict(make: Make) {
     let dir = TempDir::new().unwrap();
     let store = make(dir.path());
-    let first = store
-        .save_metadata(document(json!({"_id": "webhooks_sms", "name": "one"})))
-        .await
-        .unwrap();
+    let first = store.save_metadata(document(json!({"_id": "webhooks_sms", "name": "one"}))).await.unwrap();
     let mut second = first.clone();
     second.insert("name".into(), "two".into());
     let second = store.save_metadata(second).await.unwrap();
 
     let stale = store.save_metadata(first).await;
 
-    assert_eq!(
-        stale,
-        Err(StoreError::Conflict {
-            id: "webhooks_sms".into()
-        })
-    );
+    assert_eq!(stale, Err(StoreError::Conflict { id: "webhooks_sms".into() }));
     assert!(second["_rev"].as_str().unwrap().starts_with("2-"));
     assert_eq!(store.metadata().await.unwrap(), [second]);
 }
@@ -182,21 +159,12 @@ pub(super) async fn hooks_are_found_by_their_account(make: Make) {
     let dir = TempDir::new().unwrap();
     let store = make(dir.path());
     for (id, account) in [("h1", "a1"), ("h2", "a2"), ("h3", "a1")] {
-        store
-            .save_hook(document(json!({"_id": id, "pvt_account_id": account})))
-            .await
-            .unwrap();
+        store.save_hook(document(json!({"_id": id, "pvt_account_id": account}))).await.unwrap();
     }
 
     let hooks = store.hooks_of("a1").await.unwrap();
 
-    assert_eq!(
-        hooks
-            .iter()
-            .map(|hook| hook["_id"].as_str().unwrap())
-            .collect::<Vec<_>>(),
-        ["h1", "h3"]
-    );
+    assert_eq!(hooks.iter().map(|hook| hook["_id"].as_str().unwrap()).collect::<Vec<_>>(), ["h1", "h3"]);
 }
 
 pub(super) async fn a_setting_is_kept_until_it_is_replaced(make: Make) {
@@ -215,11 +183,7 @@ pub(super) async fn accepted_deliveries_survive_a_reopen(make: Make) {
     let store = make(dir.path());
     let mut direct = owed("h2", &payload(r#"{"call":2}"#));
     direct.direct_hook = Some(payload(r#"{"uri":"http://example.com"}"#));
-    let ids = accepted(
-        &*store,
-        event(Some("e1"), vec![owed("h1", &payload(r#"{"call":1}"#)), direct]),
-    )
-    .await;
+    let ids = accepted(&*store, event(Some("e1"), vec![owed("h1", &payload(r#"{"call":1}"#)), direct])).await;
     store.close().await.unwrap();
 
     let found = make(dir.path()).pending(0, 10).await.unwrap();
@@ -229,14 +193,8 @@ pub(super) async fn accepted_deliveries_survive_a_reopen(make: Make) {
     assert_eq!([first.id, second.id], *ids);
     assert_eq!((first.hook.as_ref(), first.account.as_ref()), ("h1", "acct"));
     assert_eq!((first.webhook_id.as_str(), first.tries), ("msg_h1", 0));
-    assert_eq!(
-        (&*first.payload, &first.direct_hook),
-        (br#"{"call":1}"#.as_slice(), &None)
-    );
-    assert_eq!(
-        second.direct_hook,
-        Some(payload(r#"{"uri":"http://example.com"}"#))
-    );
+    assert_eq!((&*first.payload, &first.direct_hook), (br#"{"call":1}"#.as_slice(), &None));
+    assert_eq!(second.direct_hook, Some(payload(r#"{"uri":"http://example.com"}"#)));
 }
 
 pub(super) async fn a_known_identity_adds_nothing(make: Make) {
@@ -246,10 +204,7 @@ pub(super) async fn a_known_identity_adds_nothing(make: Make) {
     let ids = accepted(&*store, again()).await;
 
     assert_eq!(store.accept(again()).await, Ok(Accepted::AlreadyKnown));
-    store
-        .finish(vec![Outcome::Delivered { id: ids[0] }])
-        .await
-        .unwrap();
+    store.finish(vec![Outcome::Delivered { id: ids[0] }]).await.unwrap();
     store.close().await.unwrap();
     let store = make(dir.path());
 
@@ -271,10 +226,7 @@ pub(super) async fn an_event_without_deliveries_is_not_remembered(make: Make) {
     let dir = TempDir::new().unwrap();
     let store = make(dir.path());
 
-    assert_eq!(
-        store.accept(event(Some("e1"), vec![])).await,
-        Ok(Accepted::New(vec![]))
-    );
+    assert_eq!(store.accept(event(Some("e1"), vec![])).await, Ok(Accepted::New(vec![])));
     let ids = accepted(&*store, event(Some("e1"), vec![owed("h1", &payload("{}"))])).await;
 
     assert_eq!(pending_ids(&*store).await, ids);
@@ -285,10 +237,7 @@ pub(super) async fn a_delivered_delivery_is_forgotten(make: Make) {
     let store = make(dir.path());
     let ids = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
 
-    store
-        .finish(vec![Outcome::Delivered { id: ids[0] }])
-        .await
-        .unwrap();
+    store.finish(vec![Outcome::Delivered { id: ids[0] }]).await.unwrap();
 
     assert!(store.load(&ids).await.unwrap().is_empty());
     assert_eq!(store.counts().await.unwrap().pending, 0);
@@ -297,20 +246,10 @@ pub(super) async fn a_delivered_delivery_is_forgotten(make: Make) {
 pub(super) async fn a_retry_is_pending_with_its_tries_and_due_time(make: Make) {
     let dir = TempDir::new().unwrap();
     let store = make(dir.path());
-    let ids = accepted(
-        &*store,
-        event(None, vec![owed("h1", &payload("{}")), owed("h2", &payload("{}"))]),
-    )
-    .await;
+    let ids =
+        accepted(&*store, event(None, vec![owed("h1", &payload("{}")), owed("h2", &payload("{}"))])).await;
 
-    store
-        .finish(vec![Outcome::Retry {
-            id: ids[1],
-            tries: 1,
-            due_ms: 5_000,
-        }])
-        .await
-        .unwrap();
+    store.finish(vec![Outcome::Retry { id: ids[1], tries: 1, due_ms: 5_000 }]).await.unwrap();
 
     let loaded = store.load(&[ids[1], ids[0]]).await.unwrap();
     let (retry, first): (&StoredDelivery, &StoredDelivery) = (&loaded[0], &loaded[1]);
@@ -324,20 +263,9 @@ pub(super) async fn a_dead_delivery_is_kept_but_not_pending(make: Make) {
     let store = make(dir.path());
     let ids = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
 
-    let dead = Outcome::Dead {
-        id: ids[0],
-        tries: 3,
-        reason: "410 Gone".into(),
-    };
+    let dead = Outcome::Dead { id: ids[0], tries: 3, reason: "410 Gone".into() };
     store.finish(vec![dead]).await.unwrap();
-    store
-        .finish(vec![Outcome::Retry {
-            id: ids[0],
-            tries: 4,
-            due_ms: 1,
-        }])
-        .await
-        .unwrap();
+    store.finish(vec![Outcome::Retry { id: ids[0], tries: 4, due_ms: 1 }]).await.unwrap();
 
     assert!(pending_ids(&*store).await.is_empty());
     assert!(store.load(&ids).await.unwrap().is_empty());
@@ -354,16 +282,8 @@ pub(super) async fn outcomes_of_unknown_deliveries_are_passed_over(make: Make) {
     store
         .finish(vec![
             Outcome::Delivered { id: strange },
-            Outcome::Retry {
-                id: strange,
-                tries: 1,
-                due_ms: 1,
-            },
-            Outcome::Dead {
-                id: strange,
-                tries: 1,
-                reason: String::new(),
-            },
+            Outcome::Retry { id: strange, tries: 1, due_ms: 1 },
+            Outcome::Dead { id: strange, tries: 1, reason: String::new() },
         ])
         .await
         .unwrap();
@@ -379,10 +299,7 @@ pub(super) async fn ids_of_deliveries_are_never_used_again(make: Make) {
         let ids = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
         assert!(ids[0] > highest);
         highest = ids[0];
-        store
-            .finish(vec![Outcome::Delivered { id: highest }])
-            .await
-            .unwrap();
+        store.finish(vec![Outcome::Delivered { id: highest }]).await.unwrap();
         store.close().await.unwrap();
     }
 }
@@ -391,24 +308,15 @@ pub(super) async fn a_shared_payload_lives_as_long_as_its_last_delivery(make: Ma
     let dir = TempDir::new().unwrap();
     let store = make(dir.path());
     let (one, other) = (payload(r#"{"for":"many"}"#), payload(r#"{"for":"two"}"#));
-    let deliveries = vec![
-        owed("h1", &one),
-        owed("h2", &other),
-        owed("h3", &one),
-        owed("h4", &other),
-        owed("h5", &one),
-    ];
+    let deliveries =
+        vec![owed("h1", &one), owed("h2", &other), owed("h3", &one), owed("h4", &other), owed("h5", &one)];
     let ids = accepted(&*store, event(None, deliveries)).await;
 
     for (position, &id) in ids.iter().enumerate() {
         let left = store.load(&ids).await.unwrap();
         assert_eq!(left.len(), ids.len() - position);
         for delivery in &left {
-            let expected = if matches!(delivery.hook.as_ref(), "h2" | "h4") {
-                &other
-            } else {
-                &one
-            };
+            let expected = if matches!(delivery.hook.as_ref(), "h2" | "h4") { &other } else { &one };
             assert_eq!(delivery.payload, expected, "of {}", delivery.hook);
         }
         store.finish(vec![Outcome::Delivered { id }]).await.unwrap();
@@ -443,11 +351,7 @@ pub(super) async fn concurrent_accepts_share_commits(make: Make) {
         (0..1_000).map(|n| store.accept(event(Some(&format!("e{n}")), vec![owed("h1", &payload("{}"))])));
     let answers = join_all(accepts).await;
 
-    assert!(
-        answers
-            .iter()
-            .all(|answer| matches!(answer, Ok(Accepted::New(ids)) if ids.len() == 1))
-    );
+    assert!(answers.iter().all(|answer| matches!(answer, Ok(Accepted::New(ids)) if ids.len() == 1)));
     assert_eq!(pending_ids(&*store).await.len(), 1_000);
     let commits = store.commits() - before;
     assert!(commits <= 500, "{commits} commits for 1000 accepts");
@@ -461,10 +365,7 @@ pub(super) async fn a_closed_store_says_so(make: Make) {
     store.close().await.unwrap();
 
     assert!(matches!(store.hooks().await, Err(StoreError::Unavailable(_))));
-    assert!(matches!(
-        store.set_setting("a", "b").await,
-        Err(StoreError::Unavailable(_))
-    ));
+    assert!(matches!(store.set_setting("a", "b").await, Err(StoreError::Unavailable(_))));
 }
 
 /// A copy of the folder, taken while the store is open, is what a crash would leave.

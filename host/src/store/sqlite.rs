@@ -56,11 +56,7 @@ impl SqliteStore {
         let opened = open::open(dir, options)?;
         let file = Arc::new(opened.file.clone());
         let reader = open::reader(&opened.file)?;
-        Ok(Self {
-            writer: Writer::start(opened)?,
-            reader: Arc::new(Mutex::new(Some(reader))),
-            file,
-        })
+        Ok(Self { writer: Writer::start(opened)?, reader: Arc::new(Mutex::new(Some(reader))), file })
     }
 
     /// Runs one query off the async threads, on the reading connection.
@@ -74,26 +70,19 @@ impl SqliteStore {
             Some(connection) => query(connection).map_err(|error| explain(&file, &error)),
             None => Err(closed()),
         });
-        answer
-            .await
-            .map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?
+        answer.await.map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?
     }
 
     async fn save(&self, kind: Kind, doc: Document) -> Result<Document> {
         let mut doc = doc;
         documents::give_id(&mut doc);
-        self.writer
-            .write(1, move |writing| documents::save(writing.connection, kind, &doc))
-            .await?
+        self.writer.write(1, move |writing| documents::save(writing.connection, kind, &doc)).await?
     }
 }
 
 /// What an error of SQLite means to the host.
 fn explain(file: &Path, error: &rusqlite::Error) -> StoreError {
-    let corrupt = |reason: String| StoreError::Corrupt {
-        path: file.to_owned(),
-        reason,
-    };
+    let corrupt = |reason: String| StoreError::Corrupt { path: file.to_owned(), reason };
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::InvalidColumnType(..)
@@ -113,14 +102,12 @@ fn closed() -> StoreError {
 #[async_trait]
 impl AccountStore for SqliteStore {
     async fn accounts(&self) -> Result<Vec<Document>> {
-        self.read(|connection| documents::all(connection, Kind::Account))
-            .await
+        self.read(|connection| documents::all(connection, Kind::Account)).await
     }
 
     async fn account(&self, id: &str) -> Result<Option<Document>> {
         let id = id.to_owned();
-        self.read(move |connection| documents::one(connection, Kind::Account, &id))
-            .await
+        self.read(move |connection| documents::one(connection, Kind::Account, &id)).await
     }
 
     async fn save_account(&self, doc: Document) -> Result<Document> {
@@ -131,20 +118,17 @@ impl AccountStore for SqliteStore {
 #[async_trait]
 impl HookStore for SqliteStore {
     async fn hooks(&self) -> Result<Vec<Document>> {
-        self.read(|connection| documents::all(connection, Kind::Hook))
-            .await
+        self.read(|connection| documents::all(connection, Kind::Hook)).await
     }
 
     async fn hooks_of(&self, account: &str) -> Result<Vec<Document>> {
         let account = account.to_owned();
-        self.read(move |connection| documents::of_account(connection, Kind::Hook, &account))
-            .await
+        self.read(move |connection| documents::of_account(connection, Kind::Hook, &account)).await
     }
 
     async fn hook(&self, id: &str) -> Result<Option<Document>> {
         let id = id.to_owned();
-        self.read(move |connection| documents::one(connection, Kind::Hook, &id))
-            .await
+        self.read(move |connection| documents::one(connection, Kind::Hook, &id)).await
     }
 
     async fn save_hook(&self, doc: Document) -> Result<Document> {
@@ -155,8 +139,7 @@ impl HookStore for SqliteStore {
 #[async_trait]
 impl MetadataStore for SqliteStore {
     async fn metadata(&self) -> Result<Vec<Document>> {
-        self.read(|connection| documents::all(connection, Kind::Metadata))
-            .await
+        self.read(|connection| documents::all(connection, Kind::Metadata)).await
     }
 
     async fn save_metadata(&self, doc: Document) -> Result<Document> {
@@ -168,17 +151,12 @@ impl MetadataStore for SqliteStore {
 impl SettingStore for SqliteStore {
     async fn setting(&self, name: &str) -> Result<Option<String>> {
         let name = name.to_owned();
-        self.read(move |connection| documents::setting(connection, &name))
-            .await
+        self.read(move |connection| documents::setting(connection, &name)).await
     }
 
     async fn set_setting(&self, name: &str, value: &str) -> Result<()> {
         let (name, value) = (name.to_owned(), value.to_owned());
-        self.writer
-            .write(1, move |writing| {
-                documents::set_setting(writing.connection, &name, &value)
-            })
-            .await
+        self.writer.write(1, move |writing| documents::set_setting(writing.connection, &name, &value)).await
     }
 }
 
@@ -188,33 +166,23 @@ impl DeliveryStore for SqliteStore {
         if event.deliveries.is_empty() {
             return Ok(Accepted::New(Vec::new()));
         }
-        self.writer
-            .write(event.deliveries.len(), move |writing| {
-                deliveries::accept(writing, &event)
-            })
-            .await
+        self.writer.write(event.deliveries.len(), move |writing| deliveries::accept(writing, &event)).await
     }
 
     async fn finish(&self, outcomes: Vec<Outcome>) -> Result<()> {
         if outcomes.is_empty() {
             return Ok(());
         }
-        self.writer
-            .write(outcomes.len(), move |writing| {
-                deliveries::finish(writing, &outcomes)
-            })
-            .await
+        self.writer.write(outcomes.len(), move |writing| deliveries::finish(writing, &outcomes)).await
     }
 
     async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>> {
-        self.read(move |connection| deliveries::pending(connection, after_id, limit))
-            .await
+        self.read(move |connection| deliveries::pending(connection, after_id, limit)).await
     }
 
     async fn load(&self, ids: &[i64]) -> Result<Vec<StoredDelivery>> {
         let ids = ids.to_vec();
-        self.read(move |connection| deliveries::load(connection, &ids))
-            .await
+        self.read(move |connection| deliveries::load(connection, &ids)).await
     }
 
     async fn counts(&self) -> Result<DeliveryCounts> {

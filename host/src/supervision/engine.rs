@@ -123,11 +123,7 @@ impl Running {
                 Some(ended) = self.next_end() => ended,
             };
             if let Consequence::TooManyRestarts { child, last_error } = self.after_end(ended.0, &ended.1) {
-                error!(
-                    child,
-                    error = last_error,
-                    "child was restarted too often, stopping everything"
-                );
+                error!(child, error = last_error, "child was restarted too often, stopping everything");
                 self.stop_all().await;
                 return SupervisorExit::TooManyRestarts { child, last_error };
             }
@@ -146,10 +142,7 @@ impl Running {
             };
             if who == at && ready.try_recv().is_err() {
                 self.shared.ended(at, &end.describe());
-                return Err(StartError::Child {
-                    child: self.name(at),
-                    source: end.into_error(),
-                });
+                return Err(StartError::Child { child: self.name(at), source: end.into_error() });
             }
             if let Consequence::TooManyRestarts { child, last_error } = self.after_end(who, &end) {
                 return Err(StartError::TooManyRestarts { child, last_error });
@@ -180,10 +173,7 @@ impl Running {
         // The child's function is called inside the task, so that its panic is the task's too.
         let abort = self.tasks.spawn(async move {
             let (ready, readiness) = oneshot::channel();
-            let work = start(ChildContext {
-                ready: Ready(ready),
-                stop: child_stop,
-            });
+            let work = start(ChildContext { ready: Ready(ready), stop: child_stop });
             task.run(work, readiness).await
         });
         self.at_of.insert(abort.id(), at);
@@ -224,10 +214,7 @@ impl Running {
             return Consequence::GoOn;
         }
         if self.exceeds_intensity() {
-            return Consequence::TooManyRestarts {
-                child,
-                last_error: why,
-            };
+            return Consequence::TooManyRestarts { child, last_error: why };
         }
         warn!(child, error = why, "child ended, starting it anew");
         // Counted after it was spawned: whoever sees the count finds the child starting, not stopped.
@@ -241,11 +228,7 @@ impl Running {
     fn exceeds_intensity(&mut self) -> bool {
         let now = Instant::now();
         self.restarts.push_back(now);
-        while self
-            .restarts
-            .front()
-            .is_some_and(|first| now - *first > self.intensity.within)
-        {
+        while self.restarts.front().is_some_and(|first| now - *first > self.intensity.within) {
             self.restarts.pop_front();
         }
         self.restarts.len() > self.intensity.restarts
@@ -271,17 +254,10 @@ impl Running {
         if self.wait_for_end(at, Instant::now() + limit).await {
             return;
         }
-        warn!(
-            child = self.name(at),
-            limit_ms = limit.as_millis(),
-            "child did not stop in time, aborting it"
-        );
+        warn!(child = self.name(at), limit_ms = limit.as_millis(), "child did not stop in time, aborting it");
         abort.abort();
         if !self.wait_for_end(at, Instant::now() + ABORT_WITHIN).await {
-            error!(
-                child = self.name(at),
-                "child cannot be aborted, leaving it behind"
-            );
+            error!(child = self.name(at), "child cannot be aborted, leaving it behind");
             self.shared.ended(at, "left behind");
         }
     }
@@ -293,11 +269,7 @@ impl Running {
             let why = end.describe();
             match end {
                 End::Returned | End::Aborted => debug!(child = self.name(who), "child stopped"),
-                _ => warn!(
-                    child = self.name(who),
-                    error = why,
-                    "child ended badly while stopping"
-                ),
+                _ => warn!(child = self.name(who), error = why, "child ended badly while stopping"),
             }
             self.shared.ended(who, &why);
             if who == at {
@@ -308,10 +280,7 @@ impl Running {
     }
 
     fn name(&self, at: usize) -> String {
-        self.children
-            .get(at)
-            .map(|child| child.spec.name.clone())
-            .unwrap_or_default()
+        self.children.get(at).map(|child| child.spec.name.clone()).unwrap_or_default()
     }
 }
 
@@ -355,10 +324,7 @@ impl Watched {
     }
 }
 
-#[expect(
-    clippy::panic,
-    reason = "to panic is what the drill is for; the supervisor catches it"
-)]
+#[expect(clippy::panic, reason = "to panic is what the drill is for; the supervisor catches it")]
 fn drill(child: &str) -> ! {
     panic!("injected into {child}")
 }

@@ -59,12 +59,7 @@ impl SupervisorHandle {
     /// Makes a child panic at its next step, as a bug in it would: for tests and for drills on a running
     /// host. A child that is just being restarted panics as soon as it runs again. False: no such child.
     pub fn inject_panic(&self, name: &str) -> bool {
-        let at = self
-            .shared
-            .children
-            .lock()
-            .iter()
-            .position(|child| child.name == name);
+        let at = self.shared.children.lock().iter().position(|child| child.name == name);
         let trigger = at.and_then(|at| self.shared.triggers.get(at));
         trigger.inspect(|trigger| trigger.notify_one()).is_some()
     }
@@ -88,11 +83,7 @@ impl Shared {
         };
         let children: Vec<ChildState> = names.map(state).collect();
         let triggers = children.iter().map(|_| Arc::new(Notify::new())).collect();
-        Arc::new(Self {
-            children: Mutex::new(children),
-            triggers,
-            restarts: watch::Sender::new(0),
-        })
+        Arc::new(Self { children: Mutex::new(children), triggers, restarts: watch::Sender::new(0) })
     }
 
     pub(super) fn trigger(&self, at: usize) -> Arc<Notify> {

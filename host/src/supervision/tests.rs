@@ -51,20 +51,14 @@ async fn eventually_restarts(handle: &SupervisorHandle, count: u64) {
 }
 
 fn state_of(handle: &SupervisorHandle, name: &str) -> ChildState {
-    handle
-        .children()
-        .into_iter()
-        .find(|child| child.name == name)
-        .expect("a child of that name")
+    handle.children().into_iter().find(|child| child.name == name).expect("a child of that name")
 }
 
 #[tokio::test(start_paused = true)]
 async fn children_start_in_order_and_stop_in_reverse_one_at_a_time() {
     let diary = diary();
     let stop = CancellationToken::new();
-    let children = supervisor()
-        .child(steady("first", &diary))
-        .child(steady("second", &diary));
+    let children = supervisor().child(steady("first", &diary)).child(steady("second", &diary));
 
     let running = children.start(&stop).await.unwrap();
     stop.cancel();
@@ -73,14 +67,7 @@ async fn children_start_in_order_and_stop_in_reverse_one_at_a_time() {
     assert_eq!(exit, SupervisorExit::Stopped);
     assert_eq!(
         *diary.lock(),
-        [
-            "first starts",
-            "first ready",
-            "second starts",
-            "second ready",
-            "second stopped",
-            "first stopped"
-        ]
+        ["first starts", "first ready", "second starts", "second ready", "second stopped", "first stopped"]
     );
 }
 
@@ -92,26 +79,17 @@ async fn a_child_that_ends_before_it_is_ready_fails_the_start_and_stops_the_othe
         Err(anyhow::anyhow!("port 80: permission denied").context("listening"))
     });
 
-    let failed = supervisor()
-        .child(steady("first", &diary))
-        .child(broken)
-        .start(&stop)
-        .await;
+    let failed = supervisor().child(steady("first", &diary)).child(broken).start(&stop).await;
 
     let error = anyhow::Error::from(failed.unwrap_err());
-    assert_eq!(
-        format!("{error:#}"),
-        "starting broken: listening: port 80: permission denied"
-    );
+    assert_eq!(format!("{error:#}"), "starting broken: listening: port 80: permission denied");
     assert_eq!(diary.lock().last().unwrap(), "first stopped");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_before_readiness_fails_the_start_with_its_message() {
     let stop = CancellationToken::new();
-    let broken = ChildSpec::new("broken", Restart::Temporary, |_| async {
-        panic!("no {}", "luck")
-    });
+    let broken = ChildSpec::new("broken", Restart::Temporary, |_| async { panic!("no {}", "luck") });
 
     let failed = supervisor().child(broken).start(&stop).await;
 
@@ -139,11 +117,8 @@ async fn five_restarts_in_ten_seconds_are_borne_and_the_sixth_is_not() {
     let diary = diary();
     let started = Instant::now();
     let children = supervisor().child(steady("other", &diary));
-    let running = children
-        .child(mortal(Restart::Permanent, Duration::from_millis(1900)))
-        .start(&stop)
-        .await
-        .unwrap();
+    let running =
+        children.child(mortal(Restart::Permanent, Duration::from_millis(1900))).start(&stop).await.unwrap();
     let handle = running.handle();
 
     let exit = running.run(&stop).await;
@@ -183,9 +158,7 @@ async fn slow_crashes_never_trip_the_intensity() {
 async fn an_injected_panic_restarts_its_child_and_disturbs_no_other() {
     let diary = diary();
     let stop = CancellationToken::new();
-    let children = supervisor()
-        .child(steady("first", &diary))
-        .child(steady("second", &diary));
+    let children = supervisor().child(steady("first", &diary)).child(steady("second", &diary));
     let running = children.start(&stop).await.unwrap();
     let handle = running.handle();
 
@@ -203,10 +176,7 @@ async fn an_injected_panic_restarts_its_child_and_disturbs_no_other() {
     assert_eq!(first.restarts, 1);
     assert_eq!(first.state, Phase::Running);
     assert_eq!(first.last_exit.as_deref(), Some("panicked: injected into first"));
-    assert_eq!(
-        (second.restarts, second.state, second.last_exit),
-        (0, Phase::Running, None)
-    );
+    assert_eq!((second.restarts, second.state, second.last_exit), (0, Phase::Running, None));
 }
 
 /// Runs one child that ends once with `result` and tells how often it was restarted.
@@ -255,12 +225,7 @@ async fn a_child_that_does_not_stop_in_time_is_aborted() {
         std::future::pending().await
     });
     let deaf = deaf.stop_within(Duration::from_secs(3));
-    let running = supervisor()
-        .child(steady("first", &diary))
-        .child(deaf)
-        .start(&stop)
-        .await
-        .unwrap();
+    let running = supervisor().child(steady("first", &diary)).child(deaf).start(&stop).await.unwrap();
     let handle = running.handle();
     let started = Instant::now();
     stop.cancel();

@@ -73,11 +73,7 @@ impl Channel {
         };
         let sends_vars = profile == Profile::Standard || !names.is_empty();
         let reserved = names.iter().filter_map(Json::as_str).map(Box::from).collect();
-        Ok(Channel {
-            profile,
-            reserved,
-            sends_vars,
-        })
+        Ok(Channel { profile, reserved, sends_vars })
     }
 
     /// Fires at the hooks of the event's account.
@@ -85,19 +81,11 @@ impl Channel {
     /// # Errors
     /// The event is of no known stage, or its channel variables are not an object.
     pub fn handle_event(&self, event: &Event<'_>, host: &Host<'_>) -> Result<(), Error> {
-        let unknown = || {
-            Error::msg(format!(
-                "Event-Name {:?} is not that of a channel event",
-                event.name()
-            ))
-        };
+        let unknown = || Error::msg(format!("Event-Name {:?} is not that of a channel event", event.name()));
         let stage = Stage::of(event.name()).ok_or_else(unknown)?;
         let vars = Vars::of(event, self.profile)?;
         let Some(account) = vars.account() else {
-            host.log(
-                Level::Debug,
-                "the event names no account in Custom-Channel-Vars, so nothing fires",
-            );
+            host.log(Level::Debug, "the event names no account in Custom-Channel-Vars, so nothing fires");
             return Ok(());
         };
         let payload = self.payload(stage, event, &vars, Some(&account), host.reseller_of(&account));
@@ -133,23 +121,15 @@ impl Channel {
         let json = text(json, "caller_id_name", "Caller-ID-Name");
         let json = text(json, "caller_id_number", "Caller-ID-Number");
         let json = self.channel_vars(json, vars);
-        let application_vars = event
-            .get("Custom-Application-Vars")
-            .filter(|vars| vars.kind() == Kind::Object);
+        let application_vars =
+            event.get("Custom-Application-Vars").filter(|vars| vars.kind() == Kind::Object);
         let json = json.copy("custom_application_vars", application_vars);
         let json = json.bool("emergency_resource_used", vars.is_true("Emergency-Resource"));
         let json = self.address(json, "from", event.get("From"));
         let json = self.inception(json, event, vars);
-        let json = if global {
-            json
-        } else {
-            var(json, "local_resource_id", "Resource-ID")
-        };
+        let json = if global { json } else { var(json, "local_resource_id", "Resource-ID") };
         let json = json.bool("local_resource_used", !global && self.counts_as_used(vars));
-        let json = json.bool(
-            "is_internal_leg",
-            coerce::is_true(event.get("Channel-Is-Loopback")),
-        );
+        let json = json.bool("is_internal_leg", coerce::is_true(event.get("Channel-Is-Loopback")));
         let json = text(json, "other_leg_call_id", "Other-Leg-Call-ID");
         let json = var(json, "owner_id", "Owner-ID");
         let json = self.request(json, event);
@@ -167,11 +147,7 @@ impl Channel {
             Stage::Bridge => {
                 let number = vars.get("Original-Number");
                 let json = coerce::text_field(json, "original_number", number, self.profile);
-                text(
-                    json,
-                    "other_leg_destination_number",
-                    "Other-Leg-Destination-Number",
-                )
+                text(json, "other_leg_destination_number", "Other-Leg-Destination-Number")
             }
             Stage::Destroy => {
                 let json = text(json, "hangup_cause", "Hangup-Cause");
@@ -186,10 +162,7 @@ impl Channel {
     /// `webhooks_channel_util:non_reserved_ccvs/1` sends nothing without configured names and an empty object when
     /// all are reserved; the documentation shows the field with what there is to show.
     fn channel_vars(&self, json: JsonWriter, vars: &Vars<'_>) -> JsonWriter {
-        let mut shown = vars
-            .entries()
-            .filter(|(name, _)| !self.reserved.contains(*name))
-            .peekable();
+        let mut shown = vars.entries().filter(|(name, _)| !self.reserved.contains(*name)).peekable();
         if !self.sends_vars || (self.profile == Profile::Standard && shown.peek().is_none()) {
             return json;
         }
@@ -231,10 +204,7 @@ impl Channel {
     fn request(&self, json: JsonWriter, event: &Event<'_>) -> JsonWriter {
         let request = event.get("Request");
         match self.profile {
-            Profile::Kazoo => json.copy(
-                "request",
-                request.filter(|request| request.kind() == Kind::Object),
-            ),
+            Profile::Kazoo => json.copy("request", request.filter(|request| request.kind() == Kind::Object)),
             Profile::Standard => coerce::text_field(json, "request", request, self.profile),
         }
     }
@@ -249,9 +219,7 @@ fn integer(json: JsonWriter, key: &str, value: Option<Value<'_>>) -> JsonWriter 
 
 /// Whether hooks may ask not to be told: `webhooks_channel_util`'s loopback filter.
 fn is_internal_leg(event: &Event<'_>) -> bool {
-    event
-        .str("Channel-Name")
-        .is_some_and(|name| name.starts_with("loopback/"))
+    event.str("Channel-Name").is_some_and(|name| name.starts_with("loopback/"))
         || coerce::is_true(event.get("Channel-Is-Loopback"))
 }
 

@@ -30,10 +30,7 @@ impl Module for Subject {
         // The original's tests hand over an account that is not the event's: the reseller is that one's.
         let reseller = asked.as_deref().and_then(|account| host.reseller_of(account));
         let account = vars.account().or(asked.as_deref().map(Cow::Borrowed));
-        host.fire(
-            &Firing::new("", ""),
-            &self.0.payload(stage, event, &vars, account.as_deref(), reseller),
-        );
+        host.fire(&Firing::new("", ""), &self.0.payload(stage, event, &vars, account.as_deref(), reseller));
         Ok(())
     }
 }
@@ -56,25 +53,14 @@ fn format(case: &Case) -> Result<Json, String> {
         .setting("test.stage", case.input["hook_event"].clone())
         .setting("test.account", case.input["account_id"].clone());
     let module = host.load::<Subject>().map_err(|error| error.text().to_owned())?;
-    let mut fired = module
-        .handle(&case.input["event"])
-        .map_err(|error| error.to_string())?;
+    let mut fired = module.handle(&case.input["event"]).map_err(|error| error.to_string())?;
     Ok(fired.remove(0).payload)
 }
 
 const OTHERWISE: &[(&str, &str)] = &[
-    (
-        "format_event does not know 'CHANNEL_DISCONNECTED'",
-        "the original renames it before; here it is known",
-    ),
-    (
-        "format_event does not know 'CHANNEL_HOLD'",
-        "the original crashes",
-    ),
-    (
-        "format_event does not know 'channel_create'",
-        "the original crashes",
-    ),
+    ("format_event does not know 'CHANNEL_DISCONNECTED'", "the original renames it before; here it is known"),
+    ("format_event does not know 'CHANNEL_HOLD'", "the original crashes"),
+    ("format_event does not know 'channel_create'", "the original crashes"),
     ("format_event does not know ''", "the original crashes"),
     ("ccvs a string", "the original crashes"),
     ("ccvs null", "the original crashes"),
@@ -83,44 +69,29 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("reserved keys a number", "the original crashes"),
     ("latin1 bytes in name", "the event is not JSON"),
     ("broken utf8 in name", "the event is not JSON"),
-    (
-        "Caller-ID-Name is bigint",
-        "the test host cannot hand it over; a test of the coercion has it",
-    ),
-    (
-        "reserved keys node specific",
-        "settings are the same for all nodes here",
-    ),
-    (
-        "reserved keys zone specific",
-        "settings are the same for all nodes here",
-    ),
+    ("Caller-ID-Name is bigint", "the test host cannot hand it over; a test of the coercion has it"),
+    ("reserved keys node specific", "settings are the same for all nodes here"),
+    ("reserved keys zone specific", "settings are the same for all nodes here"),
 ];
 
 #[test]
 fn payloads_of_profile_kazoo_are_those_of_the_original() {
-    vectors::check(
-        "a_channel_events.jsonl",
-        "format_event",
-        OTHERWISE,
-        format,
-        |case, answer| {
-            let error = |expected: &str| assert_eq!(answer.as_ref().unwrap_err(), expected, "{}", case.name);
-            match case.name.as_str() {
-                "format_event does not know 'CHANNEL_DISCONNECTED'" => {
-                    assert_eq!(answer.unwrap()["hook_event"], "channel_destroy");
-                }
-                name if name.starts_with("format_event does not know") => error("Event-Name is not known"),
-                "ccvs a string" => error("Custom-Channel-Vars should be an object and is \"x\""),
-                "ccvs null" => error("Custom-Channel-Vars should be an object and is null"),
-                "ccvs a number" => error("Custom-Channel-Vars should be an object and is 5"),
-                name if name.starts_with("reserved keys a") => {
-                    error("kazoo.reserved_ccv_keys should be a list of names");
-                }
-                _ => assert!(answer.is_ok()),
+    vectors::check("a_channel_events.jsonl", "format_event", OTHERWISE, format, |case, answer| {
+        let error = |expected: &str| assert_eq!(answer.as_ref().unwrap_err(), expected, "{}", case.name);
+        match case.name.as_str() {
+            "format_event does not know 'CHANNEL_DISCONNECTED'" => {
+                assert_eq!(answer.unwrap()["hook_event"], "channel_destroy");
             }
-        },
-    );
+            name if name.starts_with("format_event does not know") => error("Event-Name is not known"),
+            "ccvs a string" => error("Custom-Channel-Vars should be an object and is \"x\""),
+            "ccvs null" => error("Custom-Channel-Vars should be an object and is null"),
+            "ccvs a number" => error("Custom-Channel-Vars should be an object and is 5"),
+            name if name.starts_with("reserved keys a") => {
+                error("kazoo.reserved_ccv_keys should be a list of names");
+            }
+            _ => assert!(answer.is_ok()),
+        }
+    });
 }
 
 #[test]
@@ -129,15 +100,8 @@ fn event_names_mean_the_stages_of_the_original() {
         let ours = Stage::of(case.input["name"].as_str().unwrap()).map(Stage::hook_event);
         let original = case.expected["value"].as_str().unwrap().to_lowercase();
         // The original hands names that it does not know through and crashes on them later.
-        let known = [
-            "CHANNEL_DISCONNECTED",
-            "CHANNEL_CREATE",
-            "CHANNEL_DESTROY",
-            "CHANNEL_BRIDGE",
-        ];
-        let expected = known
-            .contains(&case.input["name"].as_str().unwrap())
-            .then_some(original.as_str());
+        let known = ["CHANNEL_DISCONNECTED", "CHANNEL_CREATE", "CHANNEL_DESTROY", "CHANNEL_BRIDGE"];
+        let expected = known.contains(&case.input["name"].as_str().unwrap()).then_some(original.as_str());
         assert_eq!(ours, expected, "{}", case.name);
     }
 }
@@ -145,14 +109,8 @@ fn event_names_mean_the_stages_of_the_original() {
 #[test]
 fn the_handler_fires_what_the_original_posted() {
     let otherwise = [
-        (
-            "handle: unknown event with a matching all hook crashes",
-            "Event-Name \"CHANNEL_HOLD\" is not that",
-        ),
-        (
-            "handle: unknown event without hooks",
-            "Event-Name \"CHANNEL_HOLD\" is not that",
-        ),
+        ("handle: unknown event with a matching all hook crashes", "Event-Name \"CHANNEL_HOLD\" is not that"),
+        ("handle: unknown event without hooks", "Event-Name \"CHANNEL_HOLD\" is not that"),
         ("handle: no Event-Name", "Event-Name \"\" is not that"),
         ("handle: no Event-Name, all hook", "Event-Name \"\" is not that"),
         // Numbers are not looked up: nothing fires.
@@ -164,28 +122,16 @@ fn the_handler_fires_what_the_original_posted() {
         // The null stays; what a form makes of it is for the host to say.
         ("handle: form-data with a null in the ccvs crashes", "\"X\":null"),
     ];
-    vectors::check_handler(
-        "a_channel_events.jsonl",
-        "channel_handle_event",
-        &otherwise,
-        |case| {
-            let module = host(case)
-                .load::<Subject>()
-                .map_err(|error| error.text().to_owned())?;
-            let fired = module
-                .handle(&case.input["event"])
-                .map_err(|error| error.to_string())?;
-            Ok(fired.into_iter().map(|fired| fired.payload).collect())
-        },
-    );
+    vectors::check_handler("a_channel_events.jsonl", "channel_handle_event", &otherwise, |case| {
+        let module = host(case).load::<Subject>().map_err(|error| error.text().to_owned())?;
+        let fired = module.handle(&case.input["event"]).map_err(|error| error.to_string())?;
+        Ok(fired.into_iter().map(|fired| fired.payload).collect())
+    });
 }
 
 fn standard(event: Json) -> Fired {
     let host = TestHost::new()
-        .setting(
-            "kazoo.reserved_ccv_keys",
-            json!(["Account-ID", "Owner-ID", "Inception"]),
-        )
+        .setting("kazoo.reserved_ccv_keys", json!(["Account-ID", "Owner-ID", "Inception"]))
         .reseller("acct1", "reseller1");
     host.load::<Subject>().unwrap().handle(&event).unwrap().remove(0)
 }
@@ -221,18 +167,13 @@ fn profile_standard_sends_what_is_documented() {
 fn profile_standard_names_no_resource_that_was_not_used() {
     let used = |vars: Json| {
         let mut all = json!({"Account-ID": "acct1"});
-        all.as_object_mut()
-            .unwrap()
-            .extend(vars.as_object().unwrap().clone());
+        all.as_object_mut().unwrap().extend(vars.as_object().unwrap().clone());
         standard(json!({"Event-Name": "CHANNEL_CREATE", "Custom-Channel-Vars": all})).payload["local_resource_used"]
             .clone()
     };
     assert_eq!(used(json!({})), false);
     assert_eq!(used(json!({"Resource-ID": "r1"})), true);
-    assert_eq!(
-        used(json!({"Resource-ID": "r1", "Global-Resource": "true"})),
-        false
-    );
+    assert_eq!(used(json!({"Resource-ID": "r1", "Global-Resource": "true"})), false);
 }
 
 #[test]
@@ -260,18 +201,9 @@ fn loopback_channels_are_internal_legs() {
 #[test]
 fn an_event_without_an_account_fires_nothing_and_says_so() {
     let module = TestHost::new().load::<Subject>().unwrap();
-    for vars in [
-        json!({}),
-        json!({"Account-ID": ""}),
-        json!({"Account-ID": null}),
-        json!([]),
-    ] {
+    for vars in [json!({}), json!({"Account-ID": ""}), json!({"Account-ID": null}), json!([])] {
         let event = json!({"Event-Name": "CHANNEL_CREATE", "Custom-Channel-Vars": vars});
         assert_eq!(module.handle(&event), Ok(Vec::new()));
     }
-    assert!(
-        module.log()[0].starts_with("Debug the event names no account"),
-        "{:?}",
-        module.log()
-    );
+    assert!(module.log()[0].starts_with("Debug the event names no account"), "{:?}", module.log());
 }

@@ -14,10 +14,9 @@ pub fn text_field(json: JsonWriter, key: &str, value: Option<Value<'_>>, profile
     match value.map(|value| (value.str(), value)) {
         None | Some((Some(""), _)) => json,
         Some((Some(_), value)) => json.copy(key, Some(value)),
-        Some((None, value)) => json.opt_str(
-            key,
-            text(value, profile).as_deref().filter(|text| !text.is_empty()),
-        ),
+        Some((None, value)) => {
+            json.opt_str(key, text(value, profile).as_deref().filter(|text| !text.is_empty()))
+        }
     }
 }
 
@@ -43,11 +42,9 @@ pub fn integer(value: Value<'_>) -> Option<Cow<'_, str>> {
     match value.kind() {
         Kind::Number => whole(value.raw()),
         Kind::String => value.str().and_then(written_number).and_then(rounded),
-        Kind::Array => characters(value.raw())
-            .as_deref()
-            .and_then(written_number)
-            .and_then(rounded)
-            .map(owned),
+        Kind::Array => {
+            characters(value.raw()).as_deref().and_then(written_number).and_then(rounded).map(owned)
+        }
         _ => None,
     }
 }
@@ -58,11 +55,9 @@ pub fn number(value: Value<'_>) -> Option<Cow<'_, str>> {
     match value.kind() {
         Kind::Number => Some(Cow::Borrowed(value.raw())),
         Kind::String => value.str().and_then(written_number).map(Written::json),
-        Kind::Array => characters(value.raw())
-            .as_deref()
-            .and_then(written_number)
-            .map(Written::json)
-            .map(owned),
+        Kind::Array => {
+            characters(value.raw()).as_deref().and_then(written_number).map(Written::json).map(owned)
+        }
         _ => None,
     }
 }
@@ -107,8 +102,7 @@ fn number_text(raw: &str) -> Cow<'_, str> {
     if is_whole(raw) {
         return Cow::Borrowed(plain_zero(raw));
     }
-    raw.parse()
-        .map_or(Cow::Borrowed(raw), |float| Cow::Owned(float_text(float)))
+    raw.parse().map_or(Cow::Borrowed(raw), |float| Cow::Owned(float_text(float)))
 }
 
 fn whole(raw: &str) -> Option<Cow<'_, str>> {
@@ -162,17 +156,12 @@ fn written_number(text: &str) -> Option<Written<'_>> {
         }));
     }
     let (before, after) = unsigned.split_once('.')?;
-    let (fraction, exponent) = after
-        .split_once(['e', 'E'])
-        .map_or((after, None), |(f, e)| (f, Some(e)));
+    let (fraction, exponent) = after.split_once(['e', 'E']).map_or((after, None), |(f, e)| (f, Some(e)));
     let exponent_fits = exponent.is_none_or(|e| is_digits(e.strip_prefix(['+', '-']).unwrap_or(e)));
     if !is_digits(before) || !is_digits(fraction) || !exponent_fits {
         return None;
     }
-    text.parse()
-        .ok()
-        .filter(|float: &f64| float.is_finite())
-        .map(Written::Float)
+    text.parse().ok().filter(|float: &f64| float.is_finite()).map(Written::Float)
 }
 
 fn is_digits(text: &str) -> bool {
@@ -214,9 +203,7 @@ fn float_text(float: f64) -> String {
 fn joined(raw: &str) -> Option<String> {
     let mut bytes = Vec::new();
     join(raw, &mut bytes, 0)?;
-    String::from_utf8(bytes)
-        .or_else(|error| latin1(error.as_bytes()).ok_or(()))
-        .ok()
+    String::from_utf8(bytes).or_else(|error| latin1(error.as_bytes()).ok_or(())).ok()
 }
 
 /// Deeper lists are not text.
@@ -311,10 +298,7 @@ mod tests {
             ("+7", Some("7")),
             ("-007", Some("-7")),
             ("-0", Some("0")),
-            (
-                "123456789012345678901234567890",
-                Some("123456789012345678901234567890"),
-            ),
+            ("123456789012345678901234567890", Some("123456789012345678901234567890")),
             ("37.5", Some("38")),
             ("-0.5", Some("-1")),
             ("-0.4", Some("0")),
@@ -331,11 +315,7 @@ mod tests {
             ("NaN", None),
             ("1.0e999", None),
         ] {
-            assert_eq!(
-                written_number(text).and_then(rounded).as_deref(),
-                expected,
-                "{text:?}"
-            );
+            assert_eq!(written_number(text).and_then(rounded).as_deref(), expected, "{text:?}");
         }
     }
 
@@ -345,10 +325,7 @@ mod tests {
             whole("123456789012345678901234567890").as_deref(),
             Some("123456789012345678901234567890")
         );
-        assert_eq!(
-            number_text("123456789012345678901234567890"),
-            "123456789012345678901234567890"
-        );
+        assert_eq!(number_text("123456789012345678901234567890"), "123456789012345678901234567890");
         assert_eq!(whole("63867219200.6").as_deref(), Some("63867219201"));
         assert_eq!(whole("-0").as_deref(), Some("0"));
         assert_eq!(whole("1e999").as_deref(), None);

@@ -36,10 +36,7 @@ impl InboundMessage {
     /// Reads the settings; `hook_event` is `sms` or `mms`.
     #[must_use]
     pub fn new(hook_event: &'static str, host: &Host<'_>) -> Self {
-        InboundMessage {
-            hook_event,
-            profile: host.profile(),
-        }
+        InboundMessage { hook_event, profile: host.profile() }
     }
 
     /// Fires at the hooks of the event's account.
@@ -48,29 +45,19 @@ impl InboundMessage {
     /// The event is not a valid inbound message.
     pub fn handle_event(&self, event: &Event<'_>, host: &Host<'_>) -> Result<(), Error> {
         RULES.check(event)?;
-        let account = event
-            .get("Account-ID")
-            .and_then(|account| coerce::text(account, self.profile));
+        let account = event.get("Account-ID").and_then(|account| coerce::text(account, self.profile));
         let Some(account) = account.filter(|account| !account.is_empty()) else {
-            host.log(
-                Level::Debug,
-                "the message names no account in Account-ID, so nothing fires",
-            );
+            host.log(Level::Debug, "the message names no account in Account-ID, so nothing fires");
             return Ok(());
         };
-        host.fire(
-            &Firing::new(self.hook_event, &account),
-            &self.payload(event, Some(&account)),
-        );
+        host.fire(&Firing::new(self.hook_event, &account), &self.payload(event, Some(&account)));
         Ok(())
     }
 
     /// The field order is that of the original's `format_event/2`.
     #[must_use]
     pub fn payload(&self, event: &Event<'_>, account: Option<&str>) -> Payload {
-        let json = JsonWriter::object()
-            .copy("id", event.get("Message-ID"))
-            .opt_str("account_id", account);
+        let json = JsonWriter::object().copy("id", event.get("Message-ID")).opt_str("account_id", account);
         let json = json.copy("type", event.get("Event-Category"));
         let json = self.address(json, "from", event.get("From"));
         let json = self.address(json, "to", event.get("To"));
@@ -90,11 +77,6 @@ impl InboundMessage {
 
     /// Unlike the body an address stays when it is empty.
     fn address(&self, json: JsonWriter, key: &str, value: Option<Value<'_>>) -> JsonWriter {
-        json.opt_str(
-            key,
-            value
-                .and_then(|value| coerce::text(value, self.profile))
-                .as_deref(),
-        )
+        json.opt_str(key, value.and_then(|value| coerce::text(value, self.profile)).as_deref())
     }
 }

@@ -23,9 +23,7 @@ pub const MAX_DEPTH: u32 = 64;
 /// A name as the customer's side spells it: ASCII lower case, `_` for `-`.
 #[must_use]
 pub fn key(key: &str) -> String {
-    key.chars()
-        .map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() })
-        .collect()
+    key.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
 }
 
 /// The fields of a normalised object, in order.
@@ -81,8 +79,7 @@ impl Fields {
     #[must_use]
     pub fn payload(&self) -> Payload {
         let all = self.fields.iter();
-        all.fold(JsonWriter::object(), |json, (name, value)| json.raw(name, value))
-            .finish()
+        all.fold(JsonWriter::object(), |json, (name, value)| json.raw(name, value)).finish()
     }
 
     fn set(&mut self, name: &str, json: String) {
@@ -109,9 +106,7 @@ pub fn object(name: &str, value: Value<'_>) -> Result<Fields, Error> {
     }
     let members = Members::of(value.raw())?;
     let mut fields = Fields::new();
-    members
-        .add_to(&mut fields, 1)
-        .map_err(|error| Error::msg(format!("{name} {error}")))?;
+    members.add_to(&mut fields, 1).map_err(|error| Error::msg(format!("{name} {error}")))?;
     Ok(fields)
 }
 
@@ -128,10 +123,8 @@ fn json(raw: &str, depth: u32) -> Result<String, Error> {
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(raw)?;
-            let items: Vec<String> = items
-                .into_iter()
-                .map(|item| json(item.get(), depth + 1))
-                .collect::<Result<_, _>>()?;
+            let items: Vec<String> =
+                items.into_iter().map(|item| json(item.get(), depth + 1)).collect::<Result<_, _>>()?;
             Ok(format!("[{}]", items.join(",")))
         }
         _ => Ok(raw.to_owned()),

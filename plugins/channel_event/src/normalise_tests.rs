@@ -19,10 +19,7 @@ fn ours(case: &Case) -> Result<Json, String> {
             Json::String(name) => input.as_object_mut().unwrap().shift_remove(name),
             path => {
                 let name = path[1].as_str().unwrap();
-                input[path[0].as_str().unwrap()]
-                    .as_object_mut()
-                    .unwrap()
-                    .shift_remove(name)
+                input[path[0].as_str().unwrap()].as_object_mut().unwrap().shift_remove(name)
             }
         };
     }
@@ -51,14 +48,8 @@ const OTHERWISE: &[(&str, &str)] = &[
     ("value mixed latin1 and utf8", NO_JSON),
     ("key not binary: atom key", NO_JSON),
     ("duplicate keys", "written with a marker; a test below has it"),
-    (
-        "not an object: list",
-        "the original crashes; events and Data are checked to be objects before",
-    ),
-    (
-        "not an object: string",
-        "the original crashes; events and Data are checked to be objects before",
-    ),
+    ("not an object: list", "the original crashes; events and Data are checked to be objects before"),
+    ("not an object: string", "the original crashes; events and Data are checked to be objects before"),
 ];
 
 #[test]
@@ -78,20 +69,14 @@ fn objects_are_normalised_as_by_the_original() {
 fn names_are_normalised_as_by_the_original() {
     let otherwise = [("normalize_key 'ÀÉ'", BROKEN_NAME)];
     let ours = |case: &Case| Ok(Json::from(key(case.input["key"].as_str().unwrap())));
-    vectors::check(FILE, "normalize_key", &otherwise, ours, |_, answer| {
-        assert_eq!(answer.unwrap(), "ÀÉ")
-    });
+    vectors::check(FILE, "normalize_key", &otherwise, ours, |_, answer| assert_eq!(answer.unwrap(), "ÀÉ"));
 }
 
 #[test]
 fn a_shifted_byte_never_makes_text() {
     // Why the original's names beyond ASCII are not reproduced: of all letters none survives the shift.
     let shifted = |byte: u8| {
-        if (0xc0..=0xde).contains(&byte) && byte != 0xd7 {
-            byte + 32
-        } else {
-            byte
-        }
+        if (0xc0..=0xde).contains(&byte) && byte != 0xd7 { byte + 32 } else { byte }
     };
     for letter in ('\u{80}'..=char::MAX).filter(|c| c.len_utf8() == 2) {
         let bytes: Vec<u8> = format!("a{letter}b{letter}").bytes().map(shifted).collect();
@@ -110,14 +95,8 @@ fn values_keep_their_json_text() {
 
 #[test]
 fn a_repeated_name_has_its_last_value_in_its_first_place() {
-    assert_eq!(
-        normalised(r#"{"A":1,"B":2,"A":3}"#).as_deref(),
-        Ok(r#"{"a":3,"b":2}"#)
-    );
-    assert_eq!(
-        normalised(r#"{"A":1,"b":2,"a":null}"#).as_deref(),
-        Ok(r#"{"a":1,"b":2}"#)
-    );
+    assert_eq!(normalised(r#"{"A":1,"B":2,"A":3}"#).as_deref(), Ok(r#"{"a":3,"b":2}"#));
+    assert_eq!(normalised(r#"{"A":1,"b":2,"a":null}"#).as_deref(), Ok(r#"{"a":1,"b":2}"#));
 }
 
 #[test]
@@ -125,16 +104,10 @@ fn nesting_has_an_end() {
     let lists = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     let limit = MAX_DEPTH as usize;
     assert!(normalised(&lists(limit)).is_ok());
-    assert_eq!(
-        normalised(&lists(limit + 1)).unwrap_err(),
-        "is nested deeper than 64 levels"
-    );
+    assert_eq!(normalised(&lists(limit + 1)).unwrap_err(), "is nested deeper than 64 levels");
     assert!(normalised(&lists(100_000)).is_err());
     let objects = format!("{}1{}", "{\"A\":".repeat(100), "}".repeat(100));
-    assert_eq!(
-        normalised(&objects).unwrap_err(),
-        "is nested deeper than 64 levels"
-    );
+    assert_eq!(normalised(&objects).unwrap_err(), "is nested deeper than 64 levels");
 }
 
 #[test]

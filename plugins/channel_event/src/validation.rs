@@ -7,13 +7,7 @@ use plugin_api::{Error, Event, Kind, Value};
 use crate::coerce;
 
 /// What every event has: `?DEFAULT_HEADERS` of `kz_api`.
-const ENVELOPE: &[&str] = &[
-    "App-Name",
-    "App-Version",
-    "Event-Category",
-    "Event-Name",
-    "Msg-ID",
-];
+const ENVELOPE: &[&str] = &["App-Name", "App-Version", "Event-Category", "Event-Name", "Msg-ID"];
 
 /// What an API definition asks of an event, its envelope included.
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +43,7 @@ pub enum Type {
 
 impl Rules {
     /// Only the envelope.
-    pub const NONE: Rules = Rules {
-        required: &[],
-        one_of: &[],
-        values: &[],
-        types: &[],
-    };
+    pub const NONE: Rules = Rules { required: &[], one_of: &[], values: &[], types: &[] };
 
     /// Says whether the event keeps the rules.
     ///
@@ -190,16 +179,8 @@ mod tests {
                 event[name] = value.clone();
             }
         }
-        let answer = TestHost::new()
-            .load::<Checked>()
-            .unwrap()
-            .handle(&event)
-            .map(|_| ());
-        assert_eq!(
-            answer.map_err(|error| error.to_string()),
-            expected.map_err(str::to_owned),
-            "{fields}"
-        );
+        let answer = TestHost::new().load::<Checked>().unwrap().handle(&event).map(|_| ());
+        assert_eq!(answer.map_err(|error| error.to_string()), expected.map_err(str::to_owned), "{fields}");
     }
 
     #[test]
@@ -215,24 +196,15 @@ mod tests {
     #[test]
     fn values_outside_the_list_are_named() {
         check(json!({"Route": "offnet"}), Ok(()));
-        check(
-            json!({"Route": "x"}),
-            Err("Route should be onnet or offnet and is \"x\""),
-        );
-        check(
-            json!({"Route": null}),
-            Err("Route should be onnet or offnet and is null"),
-        );
+        check(json!({"Route": "x"}), Err("Route should be onnet or offnet and is \"x\""));
+        check(json!({"Route": null}), Err("Route should be onnet or offnet and is null"));
     }
 
     #[test]
     fn wrong_types_are_named() {
         check(json!({"Text": ""}), Ok(()));
         check(json!({"Text": 5}), Err("Text should be a string and is 5"));
-        check(
-            json!({"Name": ""}),
-            Err("Name should be a non-empty string and is \"\""),
-        );
+        check(json!({"Name": ""}), Err("Name should be a non-empty string and is \"\""));
         check(json!({"Count": 5}), Ok(()));
         for count in [json!(0), json!(-1), json!(1.5), json!("5")] {
             check(
@@ -243,24 +215,12 @@ mod tests {
         for flag in [json!(true), json!("false")] {
             check(json!({"Flag": flag}), Ok(()));
         }
-        check(
-            json!({"Flag": "maybe"}),
-            Err("Flag should be a boolean and is \"maybe\""),
-        );
+        check(json!({"Flag": "maybe"}), Err("Flag should be a boolean and is \"maybe\""));
         check(json!({"Map": []}), Err("Map should be an object and is []"));
         check(json!({"Maps": []}), Ok(()));
-        check(
-            json!({"Maps": [{}, 1]}),
-            Err("Maps should be a list of objects and is [{},1]"),
-        );
+        check(json!({"Maps": [{}, 1]}), Err("Maps should be a list of objects and is [{},1]"));
         check(json!({"List": [0]}), Ok(()));
-        check(
-            json!({"List": []}),
-            Err("List should be a non-empty list and is []"),
-        );
-        check(
-            json!({"List": "x"}),
-            Err("List should be a non-empty list and is \"x\""),
-        );
+        check(json!({"List": []}), Err("List should be a non-empty list and is []"));
+        check(json!({"List": "x"}), Err("List should be a non-empty list and is \"x\""));
     }
 }

@@ -36,9 +36,7 @@ pub(crate) fn cases(file: &str, function: &str) -> Vec<Case> {
 
 fn folder() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = crate_folder
-        .ancestors()
-        .map(|folder| folder.join("tests/fixtures/vectors"));
+    let folders = crate_folder.ancestors().map(|folder| folder.join("tests/fixtures/vectors"));
     folders.into_iter().find(|folder| folder.is_dir()).unwrap()
 }
 
@@ -55,10 +53,7 @@ pub(crate) fn check(
 ) {
     let cases = cases(file, function);
     for (name, reason) in otherwise {
-        assert!(
-            cases.iter().any(|case| case.name == *name),
-            "no case {name} (skipped: {reason})"
-        );
+        assert!(cases.iter().any(|case| case.name == *name), "no case {name} (skipped: {reason})");
     }
     let mut wrong = Vec::new();
     for case in &cases {
@@ -70,32 +65,16 @@ pub(crate) fn check(
         let expected = case.expected.get("value").unwrap_or(&case.expected).to_string();
         match ours(case).map(|value| value.to_string()) {
             Ok(value) if value == expected => {}
-            Ok(value) => wrong.push(format!(
-                "{}:\n  expected {expected}\n  got      {value}",
-                case.name
-            )),
-            Err(error) => wrong.push(format!(
-                "{}:\n  expected {expected}\n  failed   {error}",
-                case.name
-            )),
+            Ok(value) => wrong.push(format!("{}:\n  expected {expected}\n  got      {value}", case.name)),
+            Err(error) => wrong.push(format!("{}:\n  expected {expected}\n  failed   {error}", case.name)),
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} of {} cases differ\n{}",
-        wrong.len(),
-        cases.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {} cases differ\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
 /// The bodies that the original posted as JSON, without what the host adds to a payload.
 pub(crate) fn posted(case: &Case) -> Vec<Value> {
-    let bodies = case.expected["http"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|request| request["body"].as_str());
+    let bodies = case.expected["http"].as_array().unwrap().iter().map(|request| request["body"].as_str());
     let parsed = bodies.filter_map(|body| serde_json::from_str::<Value>(body.unwrap_or_default()).ok());
     parsed
         .map(|mut body| {
@@ -129,25 +108,12 @@ pub(crate) fn check_handler(
         let text = json!(answer.clone().unwrap_or_default()).to_string();
         if let Some((_, expected)) = otherwise.iter().find(|(name, _)| *name == case.name) {
             let said = answer.err().unwrap_or(text);
-            assert!(
-                said.contains(expected),
-                "{}: {said} instead of {expected}",
-                case.name
-            );
+            assert!(said.contains(expected), "{}: {said} instead of {expected}", case.name);
         } else {
             let fired = answer.unwrap_or_else(|error| panic!("{}: {error}", case.name));
-            assert!(
-                !crashed(case),
-                "{}: the original crashed, ours fired {text}",
-                case.name
-            );
+            assert!(!crashed(case), "{}: the original crashed, ours fired {text}", case.name);
             for body in posted(case) {
-                assert_eq!(
-                    fired.first().map(Value::to_string),
-                    Some(body.to_string()),
-                    "{}",
-                    case.name
-                );
+                assert_eq!(fired.first().map(Value::to_string), Some(body.to_string()), "{}", case.name);
             }
         }
     }

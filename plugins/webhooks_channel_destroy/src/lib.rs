@@ -68,10 +68,7 @@ mod tests {
     fn it_answers_the_events_that_it_binds() {
         let module = TestHost::new().load::<ChannelDestroy>().unwrap();
         let bound = module.bindings_and_responders();
-        assert_eq!(
-            bound.bindings,
-            [Binding::new("callevt", "call.CHANNEL_DESTROY.*")]
-        );
+        assert_eq!(bound.bindings, [Binding::new("callevt", "call.CHANNEL_DESTROY.*")]);
         assert_eq!(bound.responders[0].category, "call_event");
         assert_eq!(bound.responders[0].name, "CHANNEL_DESTROY");
         assert_eq!(module.metadata().name, "Channel Destroy");

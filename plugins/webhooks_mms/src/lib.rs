@@ -14,9 +14,7 @@ impl Module for Mms {
     }
 
     fn bindings_and_responders(&self) -> BindingsAndResponders {
-        BindingsAndResponders::new()
-            .binding(Binding::inbound_message("mms"))
-            .responder("mms", "inbound")
+        BindingsAndResponders::new().binding(Binding::inbound_message("mms")).responder("mms", "inbound")
     }
 
     fn handle_event(&self, event: &Event<'_>, host: &Host<'_>) -> Result<(), Error> {
@@ -25,20 +23,17 @@ impl Module for Mms {
 }
 
 fn metadata() -> Metadata {
-    Metadata::new(
-        "MMS",
-        "A multimedia message from outside arrived for a number of the account",
-    )
-    .sample(json!({
-        "id": "5d0c41a29b", "account_id": "91eb05e5c68d7ca05e7618b6821d2d16",
-        "type": "mms", "from": "+15550001111", "to": "+15552223333", "body": "A photo of the menu",
-        "origin": "offnet", "charges": 0.0075, "hook_event": "mms",
-    }))
-    .sample(json!({
-        "id": "e77f13b0c4", "account_id": "91eb05e5c68d7ca05e7618b6821d2d16",
-        "type": "mms", "from": "+15554445555", "to": "+15552223333",
-        "origin": "offnet", "hook_event": "mms",
-    }))
+    Metadata::new("MMS", "A multimedia message from outside arrived for a number of the account")
+        .sample(json!({
+            "id": "5d0c41a29b", "account_id": "91eb05e5c68d7ca05e7618b6821d2d16",
+            "type": "mms", "from": "+15550001111", "to": "+15552223333", "body": "A photo of the menu",
+            "origin": "offnet", "charges": 0.0075, "hook_event": "mms",
+        }))
+        .sample(json!({
+            "id": "e77f13b0c4", "account_id": "91eb05e5c68d7ca05e7618b6821d2d16",
+            "type": "mms", "from": "+15554445555", "to": "+15552223333",
+            "origin": "offnet", "hook_event": "mms",
+        }))
 }
 
 plugin_api::export_module!(Mms);

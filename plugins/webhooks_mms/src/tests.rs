@@ -36,25 +36,18 @@ impl Module for Part {
 }
 
 fn handle(event: &Value, part: &str) -> Result<Vec<Fired>, String> {
-    let host = TestHost::new()
-        .profile(Profile::Kazoo)
-        .setting("test.part", part.into());
+    let host = TestHost::new().profile(Profile::Kazoo).setting("test.part", part.into());
     run(host, event)
 }
 
 fn run(host: TestHost, event: &Value) -> Result<Vec<Fired>, String> {
-    host.load::<Part>()
-        .unwrap()
-        .handle(event)
-        .map_err(|error| error.to_string())
+    host.load::<Part>().unwrap().handle(event).map_err(|error| error.to_string())
 }
 
 #[test]
 fn payloads_of_profile_kazoo_are_those_of_the_original() {
     let format = |case: &vectors::Case| {
-        let host = TestHost::new()
-            .profile(Profile::Kazoo)
-            .setting("test.part", "format".into());
+        let host = TestHost::new().profile(Profile::Kazoo).setting("test.part", "format".into());
         let host = host.setting("test.account", case.input["account_id"].clone());
         Ok(run(host, &case.input["payload"])?.remove(0).payload)
     };
@@ -65,10 +58,7 @@ fn payloads_of_profile_kazoo_are_those_of_the_original() {
 fn the_handler_fires_what_the_original_posted() {
     let otherwise = [];
     vectors::check_handler(FILE, "mms_handle", &otherwise, |case| {
-        Ok(handle(&case.input["payload"], "")?
-            .into_iter()
-            .map(|fired| fired.payload)
-            .collect())
+        Ok(handle(&case.input["payload"], "")?.into_iter().map(|fired| fired.payload).collect())
     });
 }
 
@@ -101,10 +91,7 @@ fn a_message_without_an_account_fires_nothing_and_says_so() {
     event["Account-ID"] = "".into();
     let module = TestHost::new().load::<Mms>().unwrap();
     assert_eq!(module.handle(&event), Ok(Vec::new()));
-    assert_eq!(
-        module.log(),
-        ["Debug the message names no account in Account-ID, so nothing fires"]
-    );
+    assert_eq!(module.log(), ["Debug the message names no account in Account-ID, so nothing fires"]);
 }
 
 #[test]

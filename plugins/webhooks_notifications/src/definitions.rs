@@ -55,25 +55,10 @@ impl Definition {
     /// # Errors
     /// It is not; the message names the field.
     pub fn check(&self, event: &Event<'_>) -> Result<(), Error> {
-        let Definition {
-            required,
-            one_of,
-            values,
-            types,
-            ..
-        } = *self;
-        let category = Rules {
-            values: &[("Event-Category", &["notification"])],
-            ..Rules::NONE
-        };
+        let Definition { required, one_of, values, types, .. } = *self;
+        let category = Rules { values: &[("Event-Category", &["notification"])], ..Rules::NONE };
         category.check(event)?;
-        Rules {
-            required,
-            one_of,
-            values,
-            types,
-        }
-        .check(event)
+        Rules { required, one_of, values, types }.check(event)
     }
 }
 
@@ -97,10 +82,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "How the sending of another notification went",
         required: &["Status"],
         optional: &["Failure-Message", "Metadata"],
-        values: &[(
-            "Status",
-            &["completed", "disabled", "failed", "ignored", "pending"],
-        )],
+        values: &[("Status", &["completed", "disabled", "failed", "ignored", "pending"])],
         ..NONE
     },
     Definition {
@@ -202,14 +184,7 @@ pub const DEFINITIONS: &[Definition] = &[
         title: "Successful Fax Reception",
         about: "A fax was received",
         key: Some("fax.inbound"),
-        required: &[
-            "Account-ID",
-            "Fax-ID",
-            "From-Realm",
-            "From-User",
-            "To-Realm",
-            "To-User",
-        ],
+        required: &["Account-ID", "Fax-ID", "From-Realm", "From-User", "To-Realm", "To-User"],
         optional: &[
             "Call-ID",
             "Callee-ID-Name",
@@ -251,13 +226,7 @@ pub const DEFINITIONS: &[Definition] = &[
         title: "Successful Fax Transmission",
         about: "A fax was sent",
         key: Some("fax.outbound"),
-        required: &[
-            "Account-ID",
-            "Callee-ID-Number",
-            "Caller-ID-Number",
-            "Fax-ID",
-            "Fax-JobId",
-        ],
+        required: &["Account-ID", "Callee-ID-Number", "Caller-ID-Number", "Fax-ID", "Fax-JobId"],
         optional: &[
             "Call-ID",
             "Callee-ID-Name",
@@ -322,15 +291,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "A number was submitted for moving in from another carrier",
         key: Some("number.port_request"),
         required: &["Account-ID", "Port-Request-ID"],
-        optional: &[
-            "Authorized-By",
-            "Local-Number",
-            "Number",
-            "Number-State",
-            "Port",
-            "Reason",
-            "Version",
-        ],
+        optional: &["Authorized-By", "Local-Number", "Number", "Number-State", "Port", "Reason", "Version"],
         types: &[("Reason", Type::Object)],
         ..NONE
     },
@@ -340,15 +301,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "Moving a number in was called off",
         key: Some("number.port_cancel"),
         required: &["Account-ID", "Port-Request-ID"],
-        optional: &[
-            "Authorized-By",
-            "Local-Number",
-            "Number",
-            "Number-State",
-            "Port",
-            "Reason",
-            "Version",
-        ],
+        optional: &["Authorized-By", "Local-Number", "Number", "Number-State", "Port", "Reason", "Version"],
         types: &[("Reason", Type::Object)],
         ..NONE
     },
@@ -358,14 +311,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "Somebody commented on moving a number in",
         key: Some("number.port_comment"),
         required: &["Account-ID", "Comment", "Port-Request-ID"],
-        optional: &[
-            "Authorized-By",
-            "Local-Number",
-            "Number",
-            "Number-State",
-            "Port",
-            "Version",
-        ],
+        optional: &["Authorized-By", "Local-Number", "Number", "Number-State", "Port", "Version"],
         ..NONE
     },
     Definition {
@@ -374,15 +320,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "Moving a number in waits for the other carrier",
         key: Some("number.port_pending"),
         required: &["Account-ID", "Port-Request-ID"],
-        optional: &[
-            "Authorized-By",
-            "Local-Number",
-            "Number",
-            "Number-State",
-            "Port",
-            "Reason",
-            "Version",
-        ],
+        optional: &["Authorized-By", "Local-Number", "Number", "Number-State", "Port", "Reason", "Version"],
         types: &[("Reason", Type::Object)],
         ..NONE
     },
@@ -392,15 +330,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "The other carrier refused to let a number go",
         key: Some("number.port_rejected"),
         required: &["Account-ID", "Port-Request-ID"],
-        optional: &[
-            "Authorized-By",
-            "Local-Number",
-            "Number",
-            "Number-State",
-            "Port",
-            "Reason",
-            "Version",
-        ],
+        optional: &["Authorized-By", "Local-Number", "Number", "Number-State", "Port", "Reason", "Version"],
         types: &[("Reason", Type::Object)],
         ..NONE
     },
@@ -410,15 +340,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "Moving a number in has a date",
         key: Some("number.port_scheduled"),
         required: &["Account-ID", "Port-Request-ID"],
-        optional: &[
-            "Authorized-By",
-            "Local-Number",
-            "Number",
-            "Number-State",
-            "Port",
-            "Reason",
-            "Version",
-        ],
+        optional: &["Authorized-By", "Local-Number", "Number", "Number-State", "Port", "Reason", "Version"],
         types: &[("Reason", Type::Object)],
         ..NONE
     },
@@ -428,15 +350,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "Moving a number in was begun and is not yet submitted",
         key: Some("number.port_unconfirmed"),
         required: &["Account-ID", "Port-Request-ID"],
-        optional: &[
-            "Authorized-By",
-            "Local-Number",
-            "Number",
-            "Number-State",
-            "Port",
-            "Reason",
-            "Version",
-        ],
+        optional: &["Authorized-By", "Local-Number", "Number", "Number-State", "Port", "Reason", "Version"],
         types: &[("Reason", Type::Object)],
         ..NONE
     },
@@ -446,15 +360,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "A number has moved in",
         key: Some("number.ported"),
         required: &["Account-ID", "Port-Request-ID"],
-        optional: &[
-            "Authorized-By",
-            "Local-Number",
-            "Number",
-            "Number-State",
-            "Port",
-            "Reason",
-            "Version",
-        ],
+        optional: &["Authorized-By", "Local-Number", "Number", "Number-State", "Port", "Reason", "Version"],
         types: &[("Reason", Type::Object)],
         ..NONE
     },
@@ -588,15 +494,7 @@ pub const DEFINITIONS: &[Definition] = &[
         about: "Something of the system wants attention",
         key: Some("system.alert"),
         required: &["Message", "Subject"],
-        optional: &[
-            "Details",
-            "Line",
-            "Module",
-            "Node",
-            "Pid",
-            "Request-ID",
-            "Section",
-        ],
+        optional: &["Details", "Line", "Module", "Node", "Pid", "Request-ID", "Section"],
         ..NONE
     },
     Definition {
@@ -631,12 +529,7 @@ pub const DEFINITIONS: &[Definition] = &[
         title: "Voicemail Box Full",
         about: "A voicemail box has no room left",
         key: Some("voicemail.full"),
-        required: &[
-            "Account-ID",
-            "Max-Message-Count",
-            "Message-Count",
-            "Voicemail-Box",
-        ],
+        required: &["Account-ID", "Max-Message-Count", "Message-Count", "Voicemail-Box"],
         ..NONE
     },
     Definition {

@@ -23,12 +23,7 @@ pub struct Notifications {
 
 impl Module for Notifications {
     fn init(host: &Host<'_>) -> Result<(Self, Metadata), Error> {
-        Ok((
-            Notifications {
-                profile: host.profile(),
-            },
-            metadata(),
-        ))
+        Ok((Notifications { profile: host.profile() }, metadata()))
     }
 
     fn bindings_and_responders(&self) -> BindingsAndResponders {
@@ -41,11 +36,7 @@ impl Module for Notifications {
         let name = event.name();
         let unknown = || Error::msg(format!("Event-Name {name:?} is not that of a notification"));
         Definition::of(name).ok_or_else(unknown)?.check(event)?;
-        if name == "webhook" {
-            self.fire_carried(event, host)
-        } else {
-            self.fire(event, host)
-        }
+        if name == "webhook" { self.fire_carried(event, host) } else { self.fire(event, host) }
     }
 }
 
@@ -53,10 +44,7 @@ impl Notifications {
     fn fire(&self, event: &Event<'_>, host: &Host<'_>) -> Result<(), Error> {
         let account = account::account(event, self.profile).filter(|account| !account.is_empty());
         let Some(account) = account else {
-            host.log(
-                Level::Debug,
-                "the notification names no account, so nothing fires",
-            );
+            host.log(Level::Debug, "the notification names no account, so nothing fires");
             return Ok(());
         };
         let mut fields = Fields::normalised(event.entries())?;
@@ -68,11 +56,8 @@ impl Notifications {
 
     /// The callflow action `webhook` sends its hook along; `webhooks_notifications:handle_event/2` looks up none.
     fn fire_carried(&self, event: &Event<'_>, host: &Host<'_>) -> Result<(), Error> {
-        let required = |field| {
-            event
-                .get(field)
-                .ok_or_else(|| Error::msg(format!("the event has no {field}")))
-        };
+        let required =
+            |field| event.get(field).ok_or_else(|| Error::msg(format!("the event has no {field}")));
         let hook = required("Hook")?;
         check_hook(hook)?;
         let mut fields = normalise::object("Data", required("Data")?)?;
@@ -99,11 +84,7 @@ fn check_hook(hook: Value<'_>) -> Result<(), Error> {
     if hook.kind() != Kind::Object {
         return Err(should_be("Hook", "an object", hook));
     }
-    let says = |name| {
-        hook.get(name)
-            .and_then(|value| value.str())
-            .is_some_and(|text| !text.is_empty())
-    };
+    let says = |name| hook.get(name).and_then(|value| value.str()).is_some_and(|text| !text.is_empty());
     if !says("pvt_account_id") && !says("Account-ID") {
         return Err(Error::msg("Hook has no pvt_account_id"));
     }

@@ -27,15 +27,10 @@ impl Module for Part {
         match host.setting("test.part").unwrap_or_default().trim_matches('"') {
             "check" => {
                 let name = event.str("Event-Name").unwrap_or_default();
-                Definition::of(name)
-                    .ok_or_else(|| Error::msg("no such notification"))?
-                    .check(event)
+                Definition::of(name).ok_or_else(|| Error::msg("no such notification"))?.check(event)
             }
             "normalise" => {
-                host.fire(
-                    &Firing::new("", ""),
-                    &Fields::normalised(event.entries())?.payload(),
-                );
+                host.fire(&Firing::new("", ""), &Fields::normalised(event.entries())?.payload());
                 Ok(())
             }
             "account" => {
@@ -50,16 +45,11 @@ impl Module for Part {
 }
 
 fn host(part: &str) -> TestHost {
-    TestHost::new()
-        .profile(Profile::Kazoo)
-        .setting("test.part", part.into())
+    TestHost::new().profile(Profile::Kazoo).setting("test.part", part.into())
 }
 
 fn run(host: TestHost, event: &Json) -> Result<Vec<Fired>, String> {
-    host.load::<Part>()
-        .unwrap()
-        .handle(event)
-        .map_err(|error| error.to_string())
+    host.load::<Part>().unwrap().handle(event).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -67,10 +57,8 @@ fn the_table_is_that_of_the_original() {
     let recorded = vectors::cases(FILE, "notification_names").remove(0).expected;
     let names: Vec<&str> = DEFINITIONS.iter().map(|definition| definition.name).collect();
     assert_eq!(recorded["value"], json!(names));
-    let told = DEFINITIONS
-        .iter()
-        .filter(|definition| definition.key.is_some())
-        .map(|definition| definition.name);
+    let told =
+        DEFINITIONS.iter().filter(|definition| definition.key.is_some()).map(|definition| definition.name);
     let told: Vec<&str> = told.collect();
     assert_eq!(told.len(), 38);
     assert_eq!(recorded["webhooks"], json!(told));
@@ -92,34 +80,17 @@ fn the_definitions_are_those_of_the_original() {
         assert_eq!(expected["friendly_name"], ours.title);
         assert_eq!(expected["required_headers"], json!(ours.required), "{name}");
         let set = |value: &Json| -> BTreeSet<String> {
-            value
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|name| name.as_str().unwrap().to_owned())
-                .collect()
+            value.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
         };
-        let optional: Vec<&str> = ours
-            .optional
-            .iter()
-            .chain(definitions::OPTIONAL)
-            .copied()
-            .collect();
-        assert_eq!(
-            set(&expected["optional_headers"]),
-            set(&json!(optional)),
-            "{name}"
-        );
+        let optional: Vec<&str> = ours.optional.iter().chain(definitions::OPTIONAL).copied().collect();
+        assert_eq!(set(&expected["optional_headers"]), set(&json!(optional)), "{name}");
         let mut values = json!({"Event-Category": "notification", "Event-Name": name});
         for (field, allowed) in ours.values {
             values[*field] = json!(allowed);
         }
         assert_eq!(expected["values"], values, "{name}");
-        let types: Map<String, Json> = ours
-            .types
-            .iter()
-            .map(|(field, of)| ((*field).to_owned(), check_of(*of)))
-            .collect();
+        let types: Map<String, Json> =
+            ours.types.iter().map(|(field, of)| ((*field).to_owned(), check_of(*of))).collect();
         assert_eq!(expected["types"], Json::Object(types), "{name}");
     }
 }
@@ -148,10 +119,7 @@ fn payloads_of_profile_kazoo_are_those_of_the_original() {
         |case| Ok(run(host("normalise"), &case.input["payload"])?.remove(0).payload),
         |_, answer| {
             let info = answer.unwrap()["fax_info"].clone();
-            assert_eq!(
-                info.to_string(),
-                json!({"fax_result_text": "échec", "Ünïcode_key": "v"}).to_string()
-            );
+            assert_eq!(info.to_string(), json!({"fax_result_text": "échec", "Ünïcode_key": "v"}).to_string());
         },
     );
 }
@@ -169,12 +137,7 @@ fn accounts_are_found_where_the_original_finds_them() {
 fn what_the_original_refuses_is_refused() {
     for case in vectors::cases(FILE, "notification_validate") {
         let answer = run(host("check"), &case.input["payload"]);
-        assert_eq!(
-            answer.is_err(),
-            vectors::crashed(&case),
-            "{}: {answer:?}",
-            case.name
-        );
+        assert_eq!(answer.is_err(), vectors::crashed(&case), "{}: {answer:?}", case.name);
         if let (Err(error), Some((_, field))) = (answer, case.name.split_once(": without ")) {
             assert_eq!(error, format!("the event has no {field}"), "{}", case.name);
         }
@@ -195,9 +158,7 @@ fn the_filter_selects_the_hooks_that_the_original_selects() {
         }
         let filter = ("type", Some(name));
         let wants = !ours
-            || custom["type"]
-                .as_str()
-                .is_some_and(|wanted| wanted == "all" || Some(wanted) == filter.1);
+            || custom["type"].as_str().is_some_and(|wanted| wanted == "all" || Some(wanted) == filter.1);
         assert_eq!(case.expected["value"], wants, "{}", case.name);
     }
 }
@@ -206,10 +167,7 @@ fn the_filter_selects_the_hooks_that_the_original_selects() {
 fn the_handler_fires_what_the_original_posted() {
     let otherwise = [
         ("handle: invalid payload crashes", "the event has no Voicemail-ID"),
-        (
-            "handle: unknown notification crashes",
-            "Event-Name \"nope\" is not that of a notification",
-        ),
+        ("handle: unknown notification crashes", "Event-Name \"nope\" is not that of a notification"),
         ("handle: no account", "the event has no Account-ID"),
         // The original's request also has the hook's custom data, which the host adds.
         (
@@ -217,28 +175,16 @@ fn the_handler_fires_what_the_original_posted() {
             r#","account_db":"account%2F4f%2F5a%2F0c1d2e3b4a596877861524334251"}]"#,
         ),
         // These fire at the hook that came along; what is wrong with it or added by it is for the host to say.
-        (
-            "handle webhook: fires the carried hook",
-            r#"[{"call_id":"c1","custom_data":{"a_b":1}}]"#,
-        ),
+        ("handle webhook: fires the carried hook", r#"[{"call_id":"c1","custom_data":{"a_b":1}}]"#),
         (
             "handle webhook: hook without format crashes on post",
             r#"[{"call_id":"c1","custom_data":{"a_b":1}}]"#,
         ),
-        (
-            "handle webhook: unknown hook event crashes",
-            r#"[{"call_id":"c1","custom_data":{"a_b":1}}]"#,
-        ),
-        (
-            "handle webhook: hook without account crashes",
-            "Hook has no pvt_account_id",
-        ),
+        ("handle webhook: unknown hook event crashes", r#"[{"call_id":"c1","custom_data":{"a_b":1}}]"#),
+        ("handle webhook: hook without account crashes", "Hook has no pvt_account_id"),
     ];
     vectors::check_handler(FILE, "notification_handle_event", &otherwise, |case| {
-        Ok(run(host(""), &case.input["payload"])?
-            .into_iter()
-            .map(|fired| fired.payload)
-            .collect())
+        Ok(run(host(""), &case.input["payload"])?.into_iter().map(|fired| fired.payload).collect())
     });
 }
 
@@ -253,14 +199,8 @@ fn voicemail() -> Json {
 #[test]
 fn profile_standard_names_the_hook_event() {
     let fired = run(TestHost::new(), &voicemail()).unwrap().remove(0);
-    assert_eq!(
-        (fired.hook_event.as_str(), fired.account.as_str()),
-        ("notifications", "acct1")
-    );
-    assert_eq!(
-        fired.filters,
-        [("type".to_owned(), Some("voicemail_full".to_owned()))]
-    );
+    assert_eq!((fired.hook_event.as_str(), fired.account.as_str()), ("notifications", "acct1"));
+    assert_eq!(fired.filters, [("type".to_owned(), Some("voicemail_full".to_owned()))]);
     assert_eq!(
         fired.payload.to_string(),
         json!({
@@ -291,24 +231,15 @@ fn a_callflows_own_hook_is_fired_at_as_it_came() {
     });
     let fired = run(TestHost::new(), &event).unwrap().remove(0);
     assert_eq!(fired.hook, Some(hook));
-    assert_eq!(
-        fired.payload,
-        json!({"call_id": "c1", "hook_event": "notifications"})
-    );
+    assert_eq!(fired.payload, json!({"call_id": "c1", "hook_event": "notifications"}));
 
     event["Hook"]["uri"] = json!("");
     assert_eq!(run(TestHost::new(), &event).unwrap_err(), "Hook has no uri");
     event["Hook"] = json!("x");
-    assert_eq!(
-        run(TestHost::new(), &event).unwrap_err(),
-        "Hook should be an object and is \"x\""
-    );
+    assert_eq!(run(TestHost::new(), &event).unwrap_err(), "Hook should be an object and is \"x\"");
     event["Hook"] = json!({"pvt_account_id": "a", "uri": "u"});
     event["Data"] = json!([]);
-    assert_eq!(
-        run(TestHost::new(), &event).unwrap_err(),
-        "Data should be an object and is []"
-    );
+    assert_eq!(run(TestHost::new(), &event).unwrap_err(), "Data should be an object and is []");
 }
 
 #[test]
@@ -319,10 +250,7 @@ fn a_system_alert_for_no_account_fires_nothing_and_says_so() {
         "Msg-ID": "m1", "Message": "full disk", "Subject": "alert",
     });
     assert_eq!(module.handle(&event), Ok(Vec::new()));
-    assert_eq!(
-        module.log(),
-        ["Debug the notification names no account, so nothing fires"]
-    );
+    assert_eq!(module.log(), ["Debug the notification names no account, so nothing fires"]);
 }
 
 #[test]
@@ -330,11 +258,7 @@ fn it_binds_every_notification_and_describes_it() {
     let module = TestHost::new().load::<Notifications>().unwrap();
     let bound = module.bindings_and_responders();
     assert_eq!(bound.bindings.len(), 38);
-    assert!(
-        bound
-            .bindings
-            .contains(&Binding::new("notifications", "notifications.voicemail.new"))
-    );
+    assert!(bound.bindings.contains(&Binding::new("notifications", "notifications.voicemail.new")));
     let items = &module.metadata().modifiers["type"]["items"];
     assert_eq!(items.as_object().unwrap().len(), 39);
     assert_eq!(items["ported"]["friendly_name"], "Ported");

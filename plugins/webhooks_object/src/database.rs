@@ -31,21 +31,9 @@ pub(crate) enum Class {
     Unknown,
 }
 
-const AGGREGATES: &[&str] = &[
-    "accounts",
-    "webhooks",
-    "services",
-    "faxes",
-    "sip_auth",
-    "token_auth",
-    "port_requests",
-];
-const SYSTEM: &[&str] = &[
-    "system_config",
-    "system_data",
-    "system_schemas",
-    "pending_notifications",
-];
+const AGGREGATES: &[&str] =
+    &["accounts", "webhooks", "services", "faxes", "sip_auth", "token_auth", "port_requests"];
+const SYSTEM: &[&str] = &["system_config", "system_data", "system_schemas", "pending_notifications"];
 const EXTERNAL: &[&str] = &["_users", "_replicator", "_global_changes"];
 
 /// Bytes of an account id.
@@ -61,10 +49,7 @@ pub(crate) fn class(database: &str) -> Class {
         _ if SYSTEM.contains(&database) => Class::System,
         _ if EXTERNAL.contains(&database) => Class::External,
         _ if database == "ratedeck" => Class::RateDeck,
-        _ if ["numbers/", "numbers%2F", "numbers%2f"]
-            .iter()
-            .any(|start| database.starts_with(start)) =>
-        {
+        _ if ["numbers/", "numbers%2F", "numbers%2f"].iter().any(|start| database.starts_with(start)) => {
             Class::Numbers
         }
         _ => Class::Unknown,
@@ -91,9 +76,7 @@ pub(crate) fn account(database: &str, id: Option<&str>, profile: Profile) -> Opt
 /// Splits `account/ab/cd/…`, in one of its spellings, or an account id into the id and what comes after.
 fn of_account(database: &str) -> Option<(Cow<'_, str>, &str)> {
     for slash in ["%2F", "%2f", "/"] {
-        let parts = database
-            .strip_prefix("account")
-            .and_then(|rest| rest.strip_prefix(slash));
+        let parts = database.strip_prefix("account").and_then(|rest| rest.strip_prefix(slash));
         if let Some(parts) = parts {
             let (first, parts) = parts.split_at_checked(2)?;
             let (second, parts) = parts.strip_prefix(slash)?.split_at_checked(2)?;

@@ -28,11 +28,7 @@ const RULES: Rules = Rules {
             ],
         ),
     ],
-    types: &[
-        ("ID", Type::Text),
-        ("Rev", Type::Text),
-        ("Is-Soft-Deleted", Type::Boolean),
-    ],
+    types: &[("ID", Type::Text), ("Rev", Type::Text), ("Is-Soft-Deleted", Type::Boolean)],
     ..Rules::NONE
 };
 
@@ -60,18 +56,11 @@ impl Module for Object {
     fn init(host: &Host<'_>) -> Result<(Self, Metadata), Error> {
         let types = host.list_setting("kazoo.object_types");
         let types = types.unwrap_or_else(|| TYPES.map(str::to_owned).to_vec());
-        Ok((
-            Object {
-                profile: host.profile(),
-            },
-            metadata(types),
-        ))
+        Ok((Object { profile: host.profile() }, metadata(types)))
     }
 
     fn bindings_and_responders(&self) -> BindingsAndResponders {
-        BindingsAndResponders::new()
-            .binding(Binding::configuration())
-            .responder("configuration", "*")
+        BindingsAndResponders::new().binding(Binding::configuration()).responder("configuration", "*")
     }
 
     fn handle_event(&self, event: &Event<'_>, host: &Host<'_>) -> Result<(), Error> {
@@ -80,23 +69,15 @@ impl Module for Object {
             return Ok(());
         }
         RULES.check(event)?;
-        let database = event
-            .get("Database")
-            .and_then(|name| coerce::text(name, self.profile));
+        let database = event.get("Database").and_then(|name| coerce::text(name, self.profile));
         let account = database::account(&database.unwrap_or_default(), event.str("ID"), self.profile);
         let Some(account) = account.filter(|account| !account.is_empty()) else {
-            host.log(
-                Level::Debug,
-                "the change is in no account's database, so nothing fires",
-            );
+            host.log(Level::Debug, "the change is in no account's database, so nothing fires");
             return Ok(());
         };
         let firing = Firing::new("object", &account)
             .filter("action", Some(event.name()))
-            .filter(
-                "type",
-                event.get("Type").map(|kind| kind.str().unwrap_or(kind.raw())),
-            );
+            .filter("type", event.get("Type").map(|kind| kind.str().unwrap_or(kind.raw())));
         host.fire(&firing, &self.payload(event, Some(&account)));
         Ok(())
     }
@@ -114,8 +95,7 @@ impl Object {
             // The documentation shows a `hook_event`, and every type as text.
             Profile::Standard => {
                 let said = |kind: &Value<'_>| !kind.is_null();
-                json.copy("type", event.get("Type").filter(said))
-                    .str("hook_event", "object")
+                json.copy("type", event.get("Type").filter(said)).str("hook_event", "object")
             }
         }
         .finish()
@@ -129,10 +109,7 @@ fn metadata(types: Vec<String>) -> Metadata {
             "action": action, "type": kind, "hook_event": "object",
         })
     };
-    let types: Vec<Json> = std::iter::once("all".to_owned())
-        .chain(types)
-        .map(Json::from)
-        .collect();
+    let types: Vec<Json> = std::iter::once("all".to_owned()).chain(types).map(Json::from).collect();
     Metadata::new(
         "Object",
         "A document of the account, such as a user or a device, was made, changed or deleted",

@@ -38,16 +38,11 @@ impl Module for Part {
 }
 
 fn host(part: &str) -> TestHost {
-    TestHost::new()
-        .profile(Profile::Kazoo)
-        .setting("test.part", part.into())
+    TestHost::new().profile(Profile::Kazoo).setting("test.part", part.into())
 }
 
 fn run(host: TestHost, event: &Value) -> Result<Vec<Fired>, String> {
-    host.load::<Part>()
-        .unwrap()
-        .handle(event)
-        .map_err(|error| error.to_string())
+    host.load::<Part>().unwrap().handle(event).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -89,12 +84,7 @@ fn databases_are_classified_and_accounts_found_as_by_the_original() {
         };
         assert_eq!(case.expected["db_classification"], class, "{}", case.name);
         let account = database::account(database, change["ID"].as_str(), Profile::Kazoo);
-        assert_eq!(
-            case.expected["value"].as_str(),
-            account.as_deref(),
-            "{}",
-            case.name
-        );
+        assert_eq!(case.expected["value"].as_str(), account.as_deref(), "{}", case.name);
     }
 }
 
@@ -139,16 +129,10 @@ fn the_filters_select_the_hooks_that_the_original_selects() {
 fn the_handler_fires_what_the_original_posted() {
     let otherwise = [
         ("handle: invalid without Database", "the event has no Database"),
-        (
-            "handle: ID not a string is invalid",
-            "ID should be a string and is 5",
-        ),
+        ("handle: ID not a string is invalid", "ID should be a string and is 5"),
     ];
     vectors::check_handler(FILE, "object_handle_event", &otherwise, |case| {
-        Ok(run(host(""), &case.input["doc_change"])?
-            .into_iter()
-            .map(|fired| fired.payload)
-            .collect())
+        Ok(run(host(""), &case.input["doc_change"])?.into_iter().map(|fired| fired.payload).collect())
     });
 }
 
@@ -162,15 +146,9 @@ fn change() -> Value {
 #[test]
 fn profile_standard_names_the_hook_event() {
     let fired = run(TestHost::new(), &change()).unwrap().remove(0);
-    assert_eq!(
-        (fired.hook_event.as_str(), fired.account.as_str()),
-        ("object", ACCOUNT)
-    );
+    assert_eq!((fired.hook_event.as_str(), fired.account.as_str()), ("object", ACCOUNT));
     let filters = [("action", "doc_edited"), ("type", "user")];
-    assert_eq!(
-        fired.filters,
-        filters.map(|(key, value)| (key.to_owned(), Some(value.to_owned())))
-    );
+    assert_eq!(fired.filters, filters.map(|(key, value)| (key.to_owned(), Some(value.to_owned()))));
     assert_eq!(
         fired.payload.to_string(),
         json!({

@@ -22,14 +22,8 @@ const RULES: Rules = Rules {
 };
 
 /// What `webhooks_parking:format/1` takes away before it normalises the rest.
-const NOT_SENT: &[&str] = &[
-    "Node",
-    "Msg-ID",
-    "App-Version",
-    "App-Name",
-    "Event-Category",
-    "Custom-Channel-Vars",
-];
+const NOT_SENT: &[&str] =
+    &["Node", "Msg-ID", "App-Version", "App-Name", "Event-Category", "Custom-Channel-Vars"];
 
 const EVENTS: [&str; 3] = ["PARK_PARKED", "PARK_RETRIEVED", "PARK_ABANDONED"];
 
@@ -41,29 +35,19 @@ pub struct Parking {
 
 impl Module for Parking {
     fn init(host: &Host<'_>) -> Result<(Self, Metadata), Error> {
-        Ok((
-            Parking {
-                profile: host.profile(),
-            },
-            metadata(),
-        ))
+        Ok((Parking { profile: host.profile() }, metadata()))
     }
 
     fn bindings_and_responders(&self) -> BindingsAndResponders {
-        EVENTS
-            .into_iter()
-            .fold(BindingsAndResponders::new(), |all, event| {
-                all.binding(Binding::call(event)).responder("call_event", event)
-            })
+        EVENTS.into_iter().fold(BindingsAndResponders::new(), |all, event| {
+            all.binding(Binding::call(event)).responder("call_event", event)
+        })
     }
 
     fn handle_event(&self, event: &Event<'_>, host: &Host<'_>) -> Result<(), Error> {
         RULES.check(event)?;
         let Some(account) = self.account(event)? else {
-            host.log(
-                Level::Debug,
-                "the event names no account in Custom-Channel-Vars, so nothing fires",
-            );
+            host.log(Level::Debug, "the event names no account in Custom-Channel-Vars, so nothing fires");
             return Ok(());
         };
         host.fire(&Firing::new("parking", &account), &self.fields(event)?.payload());
@@ -80,12 +64,8 @@ impl Parking {
         if !matches!(vars.kind(), Kind::Object | Kind::Array) {
             return Err(should_be("Custom-Channel-Vars", "an object", vars));
         }
-        let account = vars
-            .get("Account-ID")
-            .and_then(|account| coerce::text(account, self.profile));
-        Ok(account
-            .filter(|account| !account.is_empty())
-            .map(|account| account.into_owned()))
+        let account = vars.get("Account-ID").and_then(|account| coerce::text(account, self.profile));
+        Ok(account.filter(|account| !account.is_empty()).map(|account| account.into_owned()))
     }
 
     fn fields(&self, event: &Event<'_>) -> Result<Fields, Error> {
@@ -96,9 +76,7 @@ impl Parking {
         }
         if self.profile == Profile::Standard {
             // A slot that came as a number would go out as one from `webhooks_parking:format/1`.
-            let slot = event
-                .get("Parking-Slot")
-                .and_then(|slot| coerce::text(slot, self.profile));
+            let slot = event.get("Parking-Slot").and_then(|slot| coerce::text(slot, self.profile));
             if let Some(slot) = slot {
                 fields.set_str("parking_slot", &slot);
             }

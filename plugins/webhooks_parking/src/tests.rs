@@ -34,21 +34,14 @@ impl Module for Part {
 }
 
 fn handle(event: &Value, part: &str) -> Result<Vec<Fired>, String> {
-    let host = TestHost::new()
-        .profile(Profile::Kazoo)
-        .setting("test.part", part.into());
-    host.load::<Part>()
-        .unwrap()
-        .handle(event)
-        .map_err(|error| error.to_string())
+    let host = TestHost::new().profile(Profile::Kazoo).setting("test.part", part.into());
+    host.load::<Part>().unwrap().handle(event).map_err(|error| error.to_string())
 }
 
 #[test]
 fn payloads_of_profile_kazoo_are_those_of_the_original() {
-    let otherwise = [
-        ("ccvs string crashes", "the original crashes"),
-        ("ccvs null crashes", "the original crashes"),
-    ];
+    let otherwise =
+        [("ccvs string crashes", "the original crashes"), ("ccvs null crashes", "the original crashes")];
     vectors::check(
         FILE,
         "parking_format",
@@ -56,11 +49,7 @@ fn payloads_of_profile_kazoo_are_those_of_the_original() {
         |case| Ok(handle(&case.input["event"], "format")?.remove(0).payload),
         |case, answer| {
             let error = answer.unwrap_err();
-            assert!(
-                error.starts_with("Custom-Channel-Vars should be an object"),
-                "{}: {error}",
-                case.name
-            );
+            assert!(error.starts_with("Custom-Channel-Vars should be an object"), "{}: {error}", case.name);
         },
     );
 }
@@ -81,16 +70,10 @@ fn the_handler_fires_what_the_original_posted() {
     let otherwise = [
         ("handle: missing Msg-ID is not valid", "the event has no Msg-ID"),
         ("handle: missing Call-ID", "the event has no Call-ID"),
-        (
-            "handle: wrong category",
-            "Event-Category should be call_event and is \"other\"",
-        ),
+        ("handle: wrong category", "Event-Category should be call_event and is \"other\""),
     ];
     vectors::check_handler(FILE, "parking_handle", &otherwise, |case| {
-        Ok(handle(&case.input["event"], "")?
-            .into_iter()
-            .map(|fired| fired.payload)
-            .collect())
+        Ok(handle(&case.input["event"], "")?.into_iter().map(|fired| fired.payload).collect())
     });
 }
 
@@ -104,12 +87,7 @@ fn parked() -> Value {
 
 #[test]
 fn profile_standard_names_the_hook_event_and_the_slot_as_text() {
-    let fired = TestHost::new()
-        .load::<Parking>()
-        .unwrap()
-        .handle(&parked())
-        .unwrap()
-        .remove(0);
+    let fired = TestHost::new().load::<Parking>().unwrap().handle(&parked()).unwrap().remove(0);
     assert_eq!(fired.hook_event, "parking");
     assert_eq!(fired.account, "acct1");
     assert_eq!(
@@ -134,22 +112,8 @@ fn an_event_without_an_account_fires_nothing_and_says_so() {
 
 #[test]
 fn it_answers_the_events_that_it_binds() {
-    let bound = TestHost::new()
-        .load::<Parking>()
-        .unwrap()
-        .bindings_and_responders();
-    let keys: Vec<String> = bound
-        .bindings
-        .iter()
-        .map(|binding| binding.routing_key.clone())
-        .collect();
-    assert_eq!(
-        keys,
-        [
-            "call.PARK_PARKED.*",
-            "call.PARK_RETRIEVED.*",
-            "call.PARK_ABANDONED.*"
-        ]
-    );
+    let bound = TestHost::new().load::<Parking>().unwrap().bindings_and_responders();
+    let keys: Vec<String> = bound.bindings.iter().map(|binding| binding.routing_key.clone()).collect();
+    assert_eq!(keys, ["call.PARK_PARKED.*", "call.PARK_RETRIEVED.*", "call.PARK_ABANDONED.*"]);
     assert_eq!(bound.responders.len(), 3);
 }

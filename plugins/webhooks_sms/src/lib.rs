@@ -14,9 +14,7 @@ impl Module for Sms {
     }
 
     fn bindings_and_responders(&self) -> BindingsAndResponders {
-        BindingsAndResponders::new()
-            .binding(Binding::inbound_message("sms"))
-            .responder("sms", "inbound")
+        BindingsAndResponders::new().binding(Binding::inbound_message("sms")).responder("sms", "inbound")
     }
 
     fn handle_event(&self, event: &Event<'_>, host: &Host<'_>) -> Result<(), Error> {

@@ -38,25 +38,18 @@ impl Module for Part {
 }
 
 fn handle(event: &Value, part: &str) -> Result<Vec<Fired>, String> {
-    let host = TestHost::new()
-        .profile(Profile::Kazoo)
-        .setting("test.part", part.into());
+    let host = TestHost::new().profile(Profile::Kazoo).setting("test.part", part.into());
     run(host, event)
 }
 
 fn run(host: TestHost, event: &Value) -> Result<Vec<Fired>, String> {
-    host.load::<Part>()
-        .unwrap()
-        .handle(event)
-        .map_err(|error| error.to_string())
+    host.load::<Part>().unwrap().handle(event).map_err(|error| error.to_string())
 }
 
 #[test]
 fn payloads_of_profile_kazoo_are_those_of_the_original() {
     let format = |case: &vectors::Case| {
-        let host = TestHost::new()
-            .profile(Profile::Kazoo)
-            .setting("test.part", "format".into());
+        let host = TestHost::new().profile(Profile::Kazoo).setting("test.part", "format".into());
         let host = host.setting("test.account", case.input["account_id"].clone());
         Ok(run(host, &case.input["payload"])?.remove(0).payload)
     };
@@ -78,24 +71,12 @@ fn what_the_original_refuses_is_refused() {
 fn the_handler_fires_what_the_original_posted() {
     let otherwise = [
         ("handle sms: invalid without Body", "the event has no Body"),
-        (
-            "handle sms: Body not a string",
-            "Body should be a string and is 5",
-        ),
-        (
-            "handle sms: unknown route type",
-            "Route-Type should be onnet or offnet and is \"other\"",
-        ),
-        (
-            "handle sms: outbound is invalid",
-            "Event-Name should be inbound and is \"outbound\"",
-        ),
+        ("handle sms: Body not a string", "Body should be a string and is 5"),
+        ("handle sms: unknown route type", "Route-Type should be onnet or offnet and is \"other\""),
+        ("handle sms: outbound is invalid", "Event-Name should be inbound and is \"outbound\""),
     ];
     vectors::check_handler(FILE, "sms_handle", &otherwise, |case| {
-        Ok(handle(&case.input["payload"], "")?
-            .into_iter()
-            .map(|fired| fired.payload)
-            .collect())
+        Ok(handle(&case.input["payload"], "")?.into_iter().map(|fired| fired.payload).collect())
     });
 }
 
@@ -128,10 +109,7 @@ fn a_message_without_an_account_fires_nothing_and_says_so() {
     event["Account-ID"] = "".into();
     let module = TestHost::new().load::<Sms>().unwrap();
     assert_eq!(module.handle(&event), Ok(Vec::new()));
-    assert_eq!(
-        module.log(),
-        ["Debug the message names no account in Account-ID, so nothing fires"]
-    );
+    assert_eq!(module.log(), ["Debug the message names no account in Account-ID, so nothing fires"]);
 }
 
 #[test]

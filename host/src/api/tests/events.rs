@@ -10,29 +10,18 @@ const CLOUD: &str = "application/cloudevents+json";
 
 impl Host {
     async fn post(&self, path: &str, content_type: &str, body: &str) -> Answer {
-        let headers = [
-            ("x-auth-token", self.token.reveal()),
-            ("content-type", content_type),
-        ];
+        let headers = [("x-auth-token", self.token.reveal()), ("content-type", content_type)];
         self.raw("POST", path, &headers, body.to_owned()).await
     }
 
     fn taken(&self) -> Vec<String> {
-        self.basket
-            .taken
-            .lock()
-            .iter()
-            .map(|(event, _)| event.clone())
-            .collect()
+        self.basket.taken.lock().iter().map(|(event, _)| event.clone()).collect()
     }
 }
 
 async fn check_taken(content_type: &str, body: &str, expected: &[&str]) {
     let host = host();
-    let answer = host
-        .post("/events", content_type, body)
-        .await
-        .expect(StatusCode::ACCEPTED);
+    let answer = host.post("/events", content_type, body).await.expect(StatusCode::ACCEPTED);
     assert_eq!(answer.body["data"], json!({"accepted": expected.len()}));
     assert_eq!(host.taken(), expected);
 }
@@ -69,69 +58,24 @@ async fn one_malformed_event_refuses_the_whole_request_by_its_place() {
     check_refused(JSON, "{oops", bad, ("line", 1), "the body is not JSON").await;
     check_refused(JSON, "", bad, ("line", 1), "the body is not JSON").await;
     check_refused(JSON, "7", bad, ("index", 0), "must be a JSON object").await;
-    check_refused(
-        JSON,
-        &format!("{CALL} {CALL}"),
-        bad,
-        ("line", 1),
-        "trailing characters",
-    )
-    .await;
+    check_refused(JSON, &format!("{CALL} {CALL}"), bad, ("line", 1), "trailing characters").await;
     check_refused(JSON, &format!("[{CALL},\n{{oops}}]"), bad, ("index", 1), "line 2").await;
-    check_refused(
-        JSON,
-        &format!("[{CALL}, null]"),
-        bad,
-        ("index", 1),
-        "must be a JSON object",
-    )
-    .await;
-    check_refused(
-        JSON,
-        &format!("[{CALL}, {{}}]"),
-        bad,
-        ("index", 1),
-        "Event-Category is missing",
-    )
-    .await;
+    check_refused(JSON, &format!("[{CALL}, null]"), bad, ("index", 1), "must be a JSON object").await;
+    check_refused(JSON, &format!("[{CALL}, {{}}]"), bad, ("index", 1), "Event-Category is missing").await;
     let no_name = r#"{"Event-Category":"call_event"}"#;
-    check_refused(
-        LINES,
-        &format!("{CALL}\n\n{no_name}"),
-        bad,
-        ("line", 3),
-        "Event-Name is missing",
-    )
-    .await;
+    check_refused(LINES, &format!("{CALL}\n\n{no_name}"), bad, ("line", 3), "Event-Name is missing").await;
     check_refused(LINES, &format!("{CALL}\n{{oops"), bad, ("line", 2), "is not JSON").await;
     let number = r#"{"Event-Category":1,"Event-Name":"x"}"#;
-    check_refused(
-        JSON,
-        number,
-        bad,
-        ("index", 0),
-        "Event-Category must be a string, not 1",
-    )
-    .await;
+    check_refused(JSON, number, bad, ("index", 0), "Event-Category must be a string, not 1").await;
     let empty = r#"{"Event-Category":"x","Event-Name":""}"#;
     check_refused(JSON, empty, bad, ("index", 0), "Event-Name is empty").await;
 }
 
 #[tokio::test]
 async fn an_event_or_a_request_that_is_too_large_is_refused() {
-    let large = format!(
-        r#"{{"Event-Category":"x","Event-Name":"y","pad":"{}"}}"#,
-        "x".repeat(1_000)
-    );
+    let large = format!(r#"{{"Event-Category":"x","Event-Name":"y","pad":"{}"}}"#, "x".repeat(1_000));
     let status = StatusCode::PAYLOAD_TOO_LARGE;
-    check_refused(
-        JSON,
-        &format!("[{CALL},{large}]"),
-        status,
-        ("index", 1),
-        "1000 are allowed",
-    )
-    .await;
+    check_refused(JSON, &format!("[{CALL},{large}]"), status, ("index", 1), "1000 are allowed").await;
     let many = format!("[{}{CALL}]", format!("{CALL},").repeat(60));
     check_refused(JSON, &many, status, ("limit_bytes", 3_000), "may have 3000 bytes").await;
 
@@ -140,24 +84,15 @@ async fn an_event_or_a_request_that_is_too_large_is_refused() {
         (0..60).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(CALL.as_bytes()))),
     );
     let headers = [("x-auth-token", host.token.reveal()), ("content-type", JSON)];
-    let answer = host
-        .raw("POST", "/events", &headers, Body::from_stream(stream))
-        .await;
+    let answer = host.raw("POST", "/events", &headers, Body::from_stream(stream)).await;
     answer.expect_error(status, "payload_too_large");
 }
 
 #[tokio::test]
 async fn another_content_type_is_refused_with_those_that_are_taken() {
-    let answer = host()
-        .post("/events", "application/x-www-form-urlencoded", CALL)
-        .await;
+    let answer = host().post("/events", "application/x-www-form-urlencoded", CALL).await;
     let answer = answer.expect_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");
-    assert!(
-        answer.body["data"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("application/x-ndjson")
-    );
+    assert!(answer.body["data"]["message"].as_str().unwrap().contains("application/x-ndjson"));
 }
 
 #[tokio::test]
@@ -165,19 +100,10 @@ async fn a_structured_cloud_event_gives_its_data_an_identity() {
     let event = format!(r#"{{"specversion":"1.0","id":"7","source":"/pbx","type":"call","data":{CALL}}}"#);
     let identified = format!(r#"{},"Msg-ID":"/pbx#7"}}"#, CALL.strip_suffix('}').unwrap());
     check_taken(CLOUD, &event, &[&identified]).await;
-    check_taken(
-        "application/cloudevents-batch+json",
-        &format!("[{event}]"),
-        &[&identified],
-    )
-    .await;
+    check_taken("application/cloudevents-batch+json", &format!("[{event}]"), &[&identified]).await;
     let own = r#"{"Msg-ID":"m1","Event-Category":"x","Event-Name":"y"}"#;
-    check_taken(
-        CLOUD,
-        &format!(r#"{{"specversion":"1.0","id":"7","source":"/pbx","data":{own}}}"#),
-        &[own],
-    )
-    .await;
+    check_taken(CLOUD, &format!(r#"{{"specversion":"1.0","id":"7","source":"/pbx","data":{own}}}"#), &[own])
+        .await;
 }
 
 #[tokio::test]
@@ -185,23 +111,11 @@ async fn a_cloud_event_without_what_it_needs_is_refused() {
     let bad = StatusCode::BAD_REQUEST;
     for (event, words) in [
         (r#"{"id":"7","source":"/pbx","data":{}}"#, "no specversion"),
-        (
-            r#"{"specversion":"0.3","id":"7","source":"/pbx","data":{}}"#,
-            "specversion 0.3",
-        ),
-        (
-            r#"{"specversion":"1.0","source":"/pbx","data":{}}"#,
-            "id is empty",
-        ),
+        (r#"{"specversion":"0.3","id":"7","source":"/pbx","data":{}}"#, "specversion 0.3"),
+        (r#"{"specversion":"1.0","source":"/pbx","data":{}}"#, "id is empty"),
         (r#"{"specversion":"1.0","id":"7","source":"/pbx"}"#, "no data"),
-        (
-            r#"{"specversion":"1.0","id":"7","source":"/pbx","data":"text"}"#,
-            "must be a JSON object",
-        ),
-        (
-            r#"{"specversion":"1.0","id":"7","source":"/pbx","data":{}}"#,
-            "Event-Category is missing",
-        ),
+        (r#"{"specversion":"1.0","id":"7","source":"/pbx","data":"text"}"#, "must be a JSON object"),
+        (r#"{"specversion":"1.0","id":"7","source":"/pbx","data":{}}"#, "Event-Category is missing"),
         ("[1]", "is not a CloudEvent"),
     ] {
         check_refused(CLOUD, event, bad, ("index", 0), words).await;
@@ -220,20 +134,13 @@ async fn a_binary_cloud_event_has_its_identity_in_headers() {
     ];
     let event = r#"{"Event-Category":"x","Event-Name":"y"}"#;
 
-    host.raw("POST", "/events", &headers, event)
-        .await
-        .expect(StatusCode::ACCEPTED);
-    let two = host
-        .raw("POST", "/events", &headers, format!("[{event},{event}]"))
-        .await;
+    host.raw("POST", "/events", &headers, event).await.expect(StatusCode::ACCEPTED);
+    let two = host.raw("POST", "/events", &headers, format!("[{event},{event}]")).await;
     let no_id = host.raw("POST", "/events", &headers[..4], event).await;
 
     two.expect_error(StatusCode::BAD_REQUEST, "malformed_event");
     no_id.expect_error(StatusCode::BAD_REQUEST, "malformed_event");
-    assert_eq!(
-        host.taken(),
-        [r#"{"Event-Category":"x","Event-Name":"y","Msg-ID":"/pbx#8"}"#]
-    );
+    assert_eq!(host.taken(), [r#"{"Event-Category":"x","Event-Name":"y","Msg-ID":"/pbx#8"}"#]);
 }
 
 #[tokio::test]
@@ -255,10 +162,7 @@ async fn a_route_is_an_exchange_and_a_routing_key() {
 #[tokio::test]
 async fn what_the_intake_refuses_is_told_apart() {
     let host = host();
-    let malformed = IntakeError::Malformed {
-        index: 1,
-        reason: "Event-Name is odd".into(),
-    };
+    let malformed = IntakeError::Malformed { index: 1, reason: "Event-Name is odd".into() };
     for (refusal, status, message) in [
         (malformed, StatusCode::BAD_REQUEST, "malformed_event"),
         (
@@ -267,14 +171,12 @@ async fn what_the_intake_refuses_is_told_apart() {
             "intake_unavailable",
         ),
         (
-            IntakeError::Unroutable,
+            IntakeError::Unroutable { exchange: "callevt".into(), routing_key: "nobody".into() },
             StatusCode::UNPROCESSABLE_ENTITY,
             "unroutable",
         ),
     ] {
         *host.basket.refuses.lock() = Some(refusal);
-        host.post("/events", JSON, CALL)
-            .await
-            .expect_error(status, message);
+        host.post("/events", JSON, CALL).await.expect_error(status, message);
     }
 }

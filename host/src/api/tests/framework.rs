@@ -14,10 +14,7 @@ async fn an_answer_to_the_administrator_is_a_whole_envelope() {
     assert_eq!(body["node"], "test@host");
     assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(body["auth_token"], host.token.reveal());
-    assert_eq!(
-        body["request_id"].as_str().unwrap(),
-        answer.headers["x-request-id"]
-    );
+    assert_eq!(body["request_id"].as_str().unwrap(), answer.headers["x-request-id"]);
     let timestamp = body["timestamp"].as_str().unwrap();
     assert!(timestamp.len() == 20 && timestamp.ends_with('Z'), "{timestamp}");
     assert!(body["revision"].is_string());
@@ -63,9 +60,7 @@ async fn guarded_routes_want_the_administrators_token() {
         let answer = host.anonymous(method, &path).await;
         let answer = answer.expect_error(StatusCode::UNAUTHORIZED, "invalid_credentials");
         assert_eq!(answer.headers["www-authenticate"], "Bearer", "{method} {path}");
-        let wrong = host
-            .raw(method, &path, &[("x-auth-token", "wrong")], Body::empty())
-            .await;
+        let wrong = host.raw(method, &path, &[("x-auth-token", "wrong")], Body::empty()).await;
         wrong.expect_error(StatusCode::UNAUTHORIZED, "invalid_credentials");
     }
     assert!(host.basket.taken.lock().is_empty());
@@ -78,14 +73,10 @@ async fn a_token_is_taken_from_either_header() {
     let bearer = format!("bearer {token}");
 
     for header in [("x-auth-token", token), ("authorization", bearer.as_str())] {
-        host.raw("GET", "/modules", &[header], Body::empty())
-            .await
-            .expect(StatusCode::OK);
+        host.raw("GET", "/modules", &[header], Body::empty()).await.expect(StatusCode::OK);
     }
     let basic = ("authorization", "Basic YTpi");
-    host.raw("GET", "/modules", &[basic], Body::empty())
-        .await
-        .expect(StatusCode::UNAUTHORIZED);
+    host.raw("GET", "/modules", &[basic], Body::empty()).await.expect(StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -104,14 +95,7 @@ async fn a_wrong_method_names_the_right_ones() {
         ("GET", "/v2/accounts", "PUT"),
         ("POST", "/v2/accounts/a/webhooks", "GET,HEAD,PUT"),
     ] {
-        let answer = host
-            .raw(
-                method,
-                path,
-                &[("x-auth-token", host.token.reveal())],
-                Body::empty(),
-            )
-            .await;
+        let answer = host.raw(method, path, &[("x-auth-token", host.token.reveal())], Body::empty()).await;
         let answer = answer.expect_error(StatusCode::METHOD_NOT_ALLOWED, "invalid_method");
         assert_eq!(answer.headers["allow"], allowed, "{method} {path}");
     }
@@ -131,9 +115,7 @@ async fn a_panic_says_nothing_of_the_inside() {
 #[tokio::test]
 async fn headers_beyond_the_limit_are_refused() {
     let long = "x".repeat(40_000);
-    let answer = host()
-        .raw("GET", "/healthz", &[("x-long", &long)], Body::empty())
-        .await;
+    let answer = host().raw("GET", "/healthz", &[("x-long", &long)], Body::empty()).await;
     answer.expect_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large");
 }
 
@@ -141,9 +123,7 @@ async fn headers_beyond_the_limit_are_refused() {
 async fn a_harmless_request_id_is_repeated_and_another_is_not() {
     let host = host();
     for (given, repeated) in [("call-42", true), ("with space", false)] {
-        let answer = host
-            .raw("GET", "/healthz", &[("x-request-id", given)], Body::empty())
-            .await;
+        let answer = host.raw("GET", "/healthz", &[("x-request-id", given)], Body::empty()).await;
         assert_eq!(answer.body["request_id"] == given, repeated, "{given}");
     }
 }
@@ -154,14 +134,7 @@ async fn a_body_that_never_comes_is_given_up() {
     let host = host();
     let silence = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
 
-    let answer = host
-        .raw(
-            "POST",
-            "/events",
-            &[("x-auth-token", host.token.reveal())],
-            silence,
-        )
-        .await;
+    let answer = host.raw("POST", "/events", &[("x-auth-token", host.token.reveal())], silence).await;
 
     answer.expect_error(StatusCode::REQUEST_TIMEOUT, "timeout");
 }
@@ -170,10 +143,7 @@ async fn a_body_that_never_comes_is_given_up() {
 async fn health_and_readiness_are_told_apart() {
     let host = host();
     host.anonymous("GET", "/healthz").await.expect(StatusCode::OK);
-    assert_eq!(
-        host.anonymous("GET", "/readyz").await.expect(StatusCode::OK).body["data"]["ready"],
-        true
-    );
+    assert_eq!(host.anonymous("GET", "/readyz").await.expect(StatusCode::OK).body["data"]["ready"], true);
 
     host.pulse.0.lock().push("bus: connecting".to_owned());
 
@@ -191,14 +161,9 @@ async fn modules_are_listed_with_the_files_that_were_refused() {
 
     assert_eq!(answer.body["data"][0]["id"], "webhooks_sms");
     assert_eq!(answer.body["refused"][0]["file"], "readme.so");
-    let missing = host
-        .get("/modules/webhooks_fax")
-        .await
-        .expect_error(StatusCode::NOT_FOUND, "bad_identifier");
-    assert_eq!(
-        missing.body["data"],
-        json!({"message": "bad identifier", "cause": "webhooks_fax"})
-    );
+    let missing =
+        host.get("/modules/webhooks_fax").await.expect_error(StatusCode::NOT_FOUND, "bad_identifier");
+    assert_eq!(missing.body["data"], json!({"message": "bad identifier", "cause": "webhooks_fax"}));
 }
 
 #[tokio::test]
@@ -226,10 +191,7 @@ fn the_first_token_is_private_and_stays() {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(dir.path().join("admin.token"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(dir.path().join("admin.token")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -24,14 +24,9 @@ async fn what_can_be_hooked_is_public() {
 async fn samples_are_public_and_can_be_filtered() {
     let host = host();
 
-    let ids = host
-        .anonymous("GET", "/v2/webhooks/samples")
-        .await
-        .expect(StatusCode::OK);
-    let all = host
-        .anonymous("GET", "/v2/webhooks/samples/webhooks_notifications")
-        .await
-        .expect(StatusCode::OK);
+    let ids = host.anonymous("GET", "/v2/webhooks/samples").await.expect(StatusCode::OK);
+    let all =
+        host.anonymous("GET", "/v2/webhooks/samples/webhooks_notifications").await.expect(StatusCode::OK);
     let path = "/v2/webhooks/samples/webhooks_notifications?filter_event_name=missed_call";
     let one = host.anonymous("GET", path).await.expect(StatusCode::OK);
 
@@ -46,10 +41,7 @@ async fn samples_are_public_and_can_be_filtered() {
 async fn a_hook_is_made_read_changed_and_deleted() {
     let host = host();
     let hooks = format!("/v2/accounts/{}/webhooks", host.account().await);
-    assert_eq!(
-        host.get(&hooks).await.expect(StatusCode::OK).body["data"],
-        json!([])
-    );
+    assert_eq!(host.get(&hooks).await.expect(StatusCode::OK).body["data"], json!([]));
 
     let sent = json!({"name": "calls", "hook": "all", "uri": "http://example.com", "group": "a", "pvt_x": 1});
     let made = host.data("PUT", &hooks, sent).await.expect(StatusCode::CREATED);
@@ -57,10 +49,7 @@ async fn a_hook_is_made_read_changed_and_deleted() {
     assert_eq!(made.headers["location"], id.as_str());
     assert_eq!(made.body["data"]["retries"], 2);
     assert!(made.body["data"].get("pvt_x").is_none());
-    assert_eq!(
-        host.get(&path).await.expect(StatusCode::OK).body["data"],
-        made.body["data"]
-    );
+    assert_eq!(host.get(&path).await.expect(StatusCode::OK).body["data"], made.body["data"]);
 
     let listed = host.get(&hooks).await.expect(StatusCode::OK);
     assert_eq!(
@@ -69,28 +58,17 @@ async fn a_hook_is_made_read_changed_and_deleted() {
     );
     assert_eq!(listed.body["page_size"], 1);
 
-    let patched = host
-        .data("PATCH", &path, json!({"enabled": false}))
-        .await
-        .expect(StatusCode::OK);
+    let patched = host.data("PATCH", &path, json!({"enabled": false})).await.expect(StatusCode::OK);
     assert_eq!(
         (&patched.body["data"]["enabled"], &patched.body["data"]["name"]),
         (&json!(false), &json!("calls"))
     );
-    let replaced = host
-        .data("POST", &path, json!({"name": "new"}))
-        .await
-        .expect(StatusCode::OK);
-    assert_eq!(
-        replaced.body["data"],
-        json!({"id": id, "name": "new", "retries": 2})
-    );
+    let replaced = host.data("POST", &path, json!({"name": "new"})).await.expect(StatusCode::OK);
+    assert_eq!(replaced.body["data"], json!({"id": id, "name": "new", "retries": 2}));
 
     let deleted = host.delete(&path).await.expect(StatusCode::OK);
     assert_eq!(deleted.body["data"]["_read_only"], json!({"deleted": true}));
-    host.get(&path)
-        .await
-        .expect_error(StatusCode::NOT_FOUND, "bad_identifier");
+    host.get(&path).await.expect_error(StatusCode::NOT_FOUND, "bad_identifier");
     assert_eq!(host.get(&hooks).await.body["data"], json!([]));
 }
 
@@ -100,23 +78,15 @@ async fn an_automatically_disabled_hook_says_why() {
     let account = host.account().await;
     let hooks = format!("/v2/accounts/{account}/webhooks");
     let id = host.data("PUT", &hooks, json!({"name": "calls"})).await.id();
-    let mut doc = crate::store::HookStore::hook(&*host.store, &id)
-        .await
-        .unwrap()
-        .unwrap();
+    let mut doc = crate::store::HookStore::hook(&*host.store, &id).await.unwrap().unwrap();
     doc.insert("enabled".into(), false.into());
     doc.insert("pvt_disabled_message".into(), "too many failed attempts".into());
-    crate::store::HookStore::save_hook(&*host.store, doc)
-        .await
-        .unwrap();
+    crate::store::HookStore::save_hook(&*host.store, doc).await.unwrap();
 
     let listed = host.get(&hooks).await;
     let shown = host.get(&format!("{hooks}/{id}")).await;
 
-    assert_eq!(
-        listed.body["data"][0]["disable_reason"],
-        "too many failed attempts"
-    );
+    assert_eq!(listed.body["data"][0]["disable_reason"], "too many failed attempts");
     assert_eq!(listed.body["data"][0]["enabled"], false);
     assert_eq!(shown.body["data"]["disable_reason"], "too many failed attempts");
 }
@@ -125,14 +95,8 @@ async fn an_automatically_disabled_hook_says_why() {
 async fn a_hook_is_only_found_under_its_own_account() {
     let host = host();
     let (mine, other) = (host.account().await, host.account().await);
-    let hook = host
-        .data(
-            "PUT",
-            &format!("/v2/accounts/{mine}/webhooks"),
-            json!({"name": "calls"}),
-        )
-        .await
-        .id();
+    let hook =
+        host.data("PUT", &format!("/v2/accounts/{mine}/webhooks"), json!({"name": "calls"})).await.id();
 
     let elsewhere = format!("/v2/accounts/{other}/webhooks/{hook}");
     for answer in [
@@ -141,8 +105,7 @@ async fn a_hook_is_only_found_under_its_own_account() {
         host.data("POST", &elsewhere, json!({"name": "stolen"})).await,
         host.data("PATCH", &elsewhere, json!({"name": "stolen"})).await,
         host.get("/v2/accounts/nobody/webhooks").await,
-        host.data("PUT", "/v2/accounts/nobody/webhooks", json!({"name": "calls"}))
-            .await,
+        host.data("PUT", "/v2/accounts/nobody/webhooks", json!({"name": "calls"})).await,
     ] {
         answer.expect_error(StatusCode::NOT_FOUND, "bad_identifier");
     }
@@ -153,15 +116,10 @@ async fn the_validators_words_reach_the_client() {
     let host = host();
     let hooks = format!("/v2/accounts/{}/webhooks", host.account().await);
 
-    let answer = host
-        .data("PUT", &hooks, json!({"uri": "http://example.com"}))
-        .await;
+    let answer = host.data("PUT", &hooks, json!({"uri": "http://example.com"})).await;
 
     let answer = answer.expect_error(StatusCode::BAD_REQUEST, "validation error");
-    assert_eq!(
-        answer.body["data"],
-        json!({"name": {"required": {"message": "a hook needs a name"}}})
-    );
+    assert_eq!(answer.body["data"], json!({"name": {"required": {"message": "a hook needs a name"}}}));
 }
 
 #[tokio::test]
@@ -169,19 +127,14 @@ async fn a_long_list_comes_in_pages() {
     let host = host();
     let hooks = format!("/v2/accounts/{}/webhooks", host.account().await);
     for n in 0..5 {
-        host.data("PUT", &hooks, json!({"name": format!("hook {n}")}))
-            .await
-            .expect(StatusCode::CREATED);
+        host.data("PUT", &hooks, json!({"name": format!("hook {n}")})).await.expect(StatusCode::CREATED);
     }
 
     let first = host.get(&format!("{hooks}?page_size=3")).await;
     let next = first.body["next_start_key"].as_str().unwrap();
     let second = host.get(&format!("{hooks}?page_size=3&start_key={next}")).await;
 
-    assert_eq!(
-        (&first.body["page_size"], &second.body["page_size"]),
-        (&json!(3), &json!(2))
-    );
+    assert_eq!((&first.body["page_size"], &second.body["page_size"]), (&json!(3), &json!(2)));
     assert!(second.body.get("next_start_key").is_none());
     let wrong = host.get(&format!("{hooks}?page_size=many")).await;
     wrong.expect_error(StatusCode::BAD_REQUEST, "validation error");

@@ -98,9 +98,7 @@ impl Acks {
     pub(super) fn take_stragglers(&mut self) -> Vec<u64> {
         self.stragglers = 0;
         let tags = self.first..;
-        let accepted = tags
-            .zip(&mut self.window)
-            .filter(|(_, state)| **state == State::Accepted);
+        let accepted = tags.zip(&mut self.window).filter(|(_, state)| **state == State::Accepted);
         accepted
             .map(|(tag, state)| {
                 *state = State::Settled;

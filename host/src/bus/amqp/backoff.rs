@@ -32,10 +32,7 @@ mod tests {
 
     #[track_caller]
     fn check(failures: u32, dice: f64, expected_ms: u64) {
-        assert_eq!(
-            Backoff { failures }.next(dice),
-            Duration::from_millis(expected_ms)
-        );
+        assert_eq!(Backoff { failures }.next(dice), Duration::from_millis(expected_ms));
     }
 
     #[test]

@@ -52,9 +52,7 @@ impl Consuming {
     pub(super) async fn begin(bus: &AmqpBus, connection: &Connection) -> lapin::Result<Self> {
         let options = &bus.options;
         let channel = connection.create_channel().await?;
-        channel
-            .basic_qos(options.prefetch, BasicQosOptions::default())
-            .await?;
+        channel.basic_qos(options.prefetch, BasicQosOptions::default()).await?;
         let tag = format!("{CONSUMER_TAG}-{:08x}", rand::random::<u32>());
         let consumer = channel
             .basic_consume(
@@ -142,22 +140,9 @@ impl Consuming {
         Tally::add(&bus.tally.received, 1);
         let tag = delivery.delivery_tag;
         self.acks.delivered(tag);
-        let kind = delivery
-            .properties
-            .content_type()
-            .as_ref()
-            .map(|text| text.as_str());
-        let encoding = delivery
-            .properties
-            .content_encoding()
-            .as_ref()
-            .map(|text| text.as_str());
-        match content::decode(
-            kind,
-            encoding,
-            Bytes::from(delivery.data),
-            bus.options.event_limit,
-        ) {
+        let kind = delivery.properties.content_type().as_ref().map(|text| text.as_str());
+        let encoding = delivery.properties.content_encoding().as_ref().map(|text| text.as_str());
+        match content::decode(kind, encoding, Bytes::from(delivery.data), bus.options.event_limit) {
             Ok(body) => {
                 let acker = Acker::of_session(tag, self.answering.clone());
                 self.held.push_back(Incoming { body, acker });
@@ -188,9 +173,7 @@ impl Consuming {
                 self.acks.settled(tag);
                 // Acceptances that waited behind this delivery may be covered now.
                 self.arm_flush();
-                self.channel
-                    .basic_reject(tag, BasicRejectOptions { requeue: false })
-                    .await
+                self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await
             }
             Answer::Postponed => {
                 let now = Instant::now();
@@ -207,9 +190,7 @@ impl Consuming {
     async fn flush(&mut self) -> lapin::Result<()> {
         self.flush_at = None;
         if let Some(tag) = self.acks.take_up_to() {
-            self.channel
-                .basic_ack(tag, BasicAckOptions { multiple: true })
-                .await?;
+            self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
         }
         if self.acks.stragglers() >= self.straggler_limit {
             self.flush_stragglers().await?;
@@ -219,9 +200,7 @@ impl Consuming {
 
     async fn flush_stragglers(&mut self) -> lapin::Result<()> {
         for tag in self.acks.take_stragglers() {
-            self.channel
-                .basic_ack(tag, BasicAckOptions { multiple: false })
-                .await?;
+            self.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
         }
         Ok(())
     }
@@ -232,9 +211,7 @@ impl Consuming {
         while let Some((_, tag)) = self.put_off.first().copied().filter(|(at, _)| *at <= now) {
             self.put_off.pop_first();
             self.acks.settled(tag);
-            self.channel
-                .basic_reject(tag, BasicRejectOptions { requeue: true })
-                .await?;
+            self.channel.basic_reject(tag, BasicRejectOptions { requeue: true }).await?;
         }
         self.arm_flush();
         Ok(())
@@ -266,8 +243,6 @@ impl Consuming {
         self.flush().await?;
         self.flush_stragglers().await?;
         // The answer to this says that the broker has heard every acknowledgement before it.
-        timeout(CLOSE_LIMIT, self.channel.close(200, name("done")))
-            .await
-            .unwrap_or(Ok(()))
+        timeout(CLOSE_LIMIT, self.channel.close(200, name("done"))).await.unwrap_or(Ok(()))
     }
 }

@@ -26,11 +26,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self {
-            connection,
-            channel: Mutex::default(),
-            declared: Mutex::default(),
-        }
+        Self { connection, channel: Mutex::default(), declared: Mutex::default() }
     }
 
     pub(super) async fn publish(
@@ -52,10 +48,7 @@ impl Link {
     async fn publish_now(&self, exchange: &str, routing_key: &str, body: &[u8]) -> Result<(), PublishError> {
         self.declare(exchange).await?;
         let channel = self.channel().await.map_err(unavailable)?;
-        let options = BasicPublishOptions {
-            mandatory: true,
-            ..BasicPublishOptions::default()
-        };
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let confirmation = channel
             .basic_publish(name(exchange), name(routing_key), options, body, properties())
             .await
@@ -72,9 +65,9 @@ impl Link {
                 exchange: exchange.to_owned(),
                 routing_key: routing_key.to_owned(),
             }),
-            Confirmation::Nack(None) => Err(PublishError::Refused(
-                "the broker did not take responsibility for it".to_owned(),
-            )),
+            Confirmation::Nack(None) => {
+                Err(PublishError::Refused("the broker did not take responsibility for it".to_owned()))
+            }
         }
     }
 
@@ -94,11 +87,7 @@ impl Link {
     }
 
     async fn channel(&self) -> lapin::Result<Channel> {
-        let open = self
-            .channel
-            .lock()
-            .clone()
-            .filter(|channel| channel.status().connected());
+        let open = self.channel.lock().clone().filter(|channel| channel.status().connected());
         if let Some(channel) = open {
             return Ok(channel);
         }

@@ -95,12 +95,7 @@ impl Drop for Attached<'_> {
 async fn connect(bus: &AmqpBus) -> Result<Connection, String> {
     let properties =
         ConnectionProperties::default().with_connection_name(bus.options.connection_name.clone().into());
-    match timeout(
-        CONNECT_LIMIT,
-        Connection::connect_uri(bus.uri.clone(), properties),
-    )
-    .await
-    {
+    match timeout(CONNECT_LIMIT, Connection::connect_uri(bus.uri.clone(), properties)).await {
         Ok(connected) => connected.map_err(|error| words_of(&error)),
         Err(_) => Err(format!("no answer within {} s", CONNECT_LIMIT.as_secs())),
     }
@@ -116,9 +111,7 @@ async fn open(
     declare_queues(connection, &options.queue, options.queue_type).await?;
     let refused = Setup::new(connection).bindings(&options.queue, wanted).await;
     bus.trouble(refused.map_err(|error| words_of(&error))?);
-    Consuming::begin(bus, connection)
-        .await
-        .map_err(|error| words_of(&error))
+    Consuming::begin(bus, connection).await.map_err(|error| words_of(&error))
 }
 
 /// Carries out changes of the bindings, one after the other, until the connection fails.

@@ -46,14 +46,9 @@ impl Stand {
         adjust(&mut options);
         let queue = options.queue.clone();
         let bus = Arc::new(AmqpBus::new(options).unwrap());
-        let connection = Connection::connect(uri, ConnectionProperties::default())
-            .await
-            .unwrap();
+        let connection = Connection::connect(uri, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let (intake, incoming) = mpsc::channel(64);
         let stop = CancellationToken::new();
         let (ready, is_ready) = oneshot::channel();
@@ -61,15 +56,7 @@ impl Stand {
         let (run, token) = (bus.clone(), stop.clone());
         running.spawn(async move { run.run(intake, ready, token).await });
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
-        Self {
-            bus,
-            queue,
-            incoming,
-            stop,
-            running,
-            connection,
-            channel,
-        }
+        Self { bus, queue, incoming, stop, running, connection, channel }
     }
 
     async fn start(uri: &str) -> Self {
@@ -81,19 +68,13 @@ impl Stand {
     /// Binds a routing key that only this test uses, and answers it.
     async fn bind_own(&self, exchange: &str) -> String {
         let key = format!("call.TEST.{}", self.queue);
-        self.bus
-            .bind(&[Binding::new(exchange, key.clone())])
-            .await
-            .unwrap();
+        self.bus.bind(&[Binding::new(exchange, key.clone())]).await.unwrap();
         key
     }
 
     async fn put(&self, exchange: &str, key: &str, properties: BasicProperties, body: &[u8]) {
         let options = BasicPublishOptions::default();
-        let sent = self
-            .channel
-            .basic_publish(name(exchange), name(key), options, body, properties)
-            .await;
+        let sent = self.channel.basic_publish(name(exchange), name(key), options, body, properties).await;
         sent.unwrap().await.unwrap();
     }
 
@@ -102,23 +83,14 @@ impl Stand {
     }
 
     async fn next(&mut self) -> Incoming {
-        timeout(PATIENCE, self.incoming.recv())
-            .await
-            .expect("no message came")
-            .expect("the bus ended")
+        timeout(PATIENCE, self.incoming.recv()).await.expect("no message came").expect("the bus ended")
     }
 
     /// How many messages a queue holds ready; the passive declare does not wait for statistics.
     async fn count(&self, queue: &str) -> u32 {
-        let options = QueueDeclareOptions {
-            passive: true,
-            durable: true,
-            ..Default::default()
-        };
+        let options = QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
         let channel = self.connection.create_channel().await.unwrap();
-        let found = channel
-            .queue_declare(name(queue), options, FieldTable::default())
-            .await;
+        let found = channel.queue_declare(name(queue), options, FieldTable::default()).await;
         found.unwrap().message_count()
     }
 
@@ -133,33 +105,22 @@ impl Stand {
     /// Ends the bus and answers what is left in its queue, unacknowledged messages included.
     async fn end(&mut self) -> u32 {
         self.stop.cancel();
-        let ended = timeout(PATIENCE, self.running.join_next())
-            .await
-            .expect("the bus does not stop");
+        let ended = timeout(PATIENCE, self.running.join_next()).await.expect("the bus does not stop");
         ended.unwrap().unwrap().unwrap();
         assert_eq!(self.bus.state(), BusState::Stopped);
         let left = self.count(&self.queue).await;
         for queue in [self.queue.clone(), topology::dead_letter_name(&self.queue)] {
-            self.channel
-                .queue_delete(name(&queue), Default::default())
-                .await
-                .unwrap();
+            self.channel.queue_delete(name(&queue), Default::default()).await.unwrap();
         }
         let dead = topology::dead_letter_name(&self.queue);
-        self.channel
-            .exchange_delete(name(&dead), Default::default())
-            .await
-            .unwrap();
+        self.channel.exchange_delete(name(&dead), Default::default()).await.unwrap();
         left
     }
 }
 
 fn kazoo_properties() -> BasicProperties {
     let mut headers = FieldTable::default();
-    headers.insert(
-        name("call-id"),
-        AMQPValue::ByteArray(b"NDlk@10.0.0.1".to_vec().into()),
-    );
+    headers.insert(name("call-id"), AMQPValue::ByteArray(b"NDlk@10.0.0.1".to_vec().into()));
     BasicProperties::default()
         .with_content_type(name("application/json"))
         .with_timestamp(63_871_286_400_000_000)
@@ -183,22 +144,13 @@ fn options_that_cannot_work_are_named() {
     check(AmqpOptions::new("http://user:secret@x", "q"), "bus.uri");
     check(AmqpOptions::new("amqp://x", ""), "bus.queue");
     check(AmqpOptions::new("amqp://x", "q".repeat(251)), "bus.queue");
-    check(
-        AmqpOptions {
-            prefetch: 0,
-            ..AmqpOptions::new("amqp://x", "q")
-        },
-        "bus.prefetch",
-    );
+    check(AmqpOptions { prefetch: 0, ..AmqpOptions::new("amqp://x", "q") }, "bus.prefetch");
 }
 
 #[test]
 fn the_password_is_not_shown() {
     let bus = AmqpBus::new(AmqpOptions::new("amqp://user:secret@broker:5673/%2f", "q")).unwrap();
-    assert_eq!(
-        format!("{bus:?}"),
-        r#"AmqpBus { broker: "broker:5673/", queue: "q" }"#
-    );
+    assert_eq!(format!("{bus:?}"), r#"AmqpBus { broker: "broker:5673/", queue: "q" }"#);
 }
 
 #[tokio::test]
@@ -215,16 +167,10 @@ async fn a_broker_that_is_not_there_is_a_state() {
     let (ended, ()) = tokio::join!(bus.run(intake, ready, stop.clone()), async {
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
         let state = bus.state();
-        assert!(
-            matches!(&state, BusState::Lost { reason, .. } if reason.contains("refused")),
-            "{state:?}"
-        );
+        assert!(matches!(&state, BusState::Lost { reason, .. } if reason.contains("refused")), "{state:?}");
         bus.bind(&[Binding::new("callevt", "#")]).await.unwrap();
         let published = bus.publish("callevt", "a", Bytes::from_static(b"{}")).await;
-        assert!(
-            matches!(published, Err(PublishError::Unavailable(_))),
-            "{published:?}"
-        );
+        assert!(matches!(published, Err(PublishError::Unavailable(_))), "{published:?}");
         stop.cancel();
     });
     ended.unwrap();
@@ -235,15 +181,9 @@ async fn a_broker_that_is_not_there_is_a_state() {
 async fn names_that_do_not_fit_are_errors() {
     let bus = AmqpBus::new(AmqpOptions::new("amqp://x", "q")).unwrap();
     let long = Binding::new("callevt", "k".repeat(256));
-    assert!(matches!(
-        bus.bind(&[long]).await,
-        Err(BusError::NameTooLong { .. })
-    ));
+    assert!(matches!(bus.bind(&[long]).await, Err(BusError::NameTooLong { .. })));
     let found = bus.publish(&"e".repeat(256), "k", Bytes::new()).await;
-    assert!(
-        matches!(found, Err(PublishError::Exchange(BusError::NameTooLong { .. }))),
-        "{found:?}"
-    );
+    assert!(matches!(found, Err(PublishError::Exchange(BusError::NameTooLong { .. }))), "{found:?}");
 }
 
 #[tokio::test]
@@ -254,16 +194,9 @@ async fn exchanges_stand_as_the_original_declares_them() {
         stand.bind_own(exchange).await;
         // What KAZOO would declare; another property would close the channel.
         let (kind, options) = (ExchangeKind::Topic, ExchangeDeclareOptions::default());
-        stand
-            .channel
-            .exchange_declare(name(exchange), kind, options, FieldTable::default())
-            .await
-            .unwrap();
+        stand.channel.exchange_declare(name(exchange), kind, options, FieldTable::default()).await.unwrap();
     }
-    let passive = ExchangeDeclareOptions {
-        passive: true,
-        ..Default::default()
-    };
+    let passive = ExchangeDeclareOptions { passive: true, ..Default::default() };
     let dead = topology::dead_letter_name(&stand.queue);
     stand
         .channel
@@ -285,9 +218,7 @@ async fn messages_of_the_original_come_as_json_and_leave_the_queue_once_accepted
         stand.put("callevt", &key, packed, &gzip(br#"{"n":2}"#)).await;
         let term = kazoo_properties().with_content_type(name("application/erlang"));
         stand.put("callevt", &key, term, &[131, 104, 1, 106]).await;
-        stand
-            .put("callevt", &key, BasicProperties::default(), br#"{"n":4}"#)
-            .await;
+        stand.put("callevt", &key, BasicProperties::default(), br#"{"n":4}"#).await;
 
         for expected in [r#"{"n":1}"#, r#"{"n":2}"#, "{}", r#"{"n":4}"#] {
             let message = stand.next().await;
@@ -296,11 +227,7 @@ async fn messages_of_the_original_come_as_json_and_leave_the_queue_once_accepted
         }
 
         assert_eq!(stand.end().await, 0, "{queue_type}");
-        let expected = BusCounters {
-            received: 4,
-            accepted: 4,
-            ..Default::default()
-        };
+        let expected = BusCounters { received: 4, accepted: 4, ..Default::default() };
         assert_eq!(stand.bus.counters(), expected);
     }
 }
@@ -345,27 +272,16 @@ async fn what_is_refused_or_unreadable_lands_in_the_dead_queue() {
         stand.next().await.acker.refuse(Refusal::event("it is no object"));
         stand.next().await.acker.accept();
 
-        stand
-            .eventually("two dead letters", async || stand.count(&dead).await == 2)
-            .await;
+        stand.eventually("two dead letters", async || stand.count(&dead).await == 2).await;
         let mut bodies = Vec::new();
         for _ in 0..2 {
-            let got = stand
-                .channel
-                .basic_get(name(&dead), BasicGetOptions { no_ack: true })
-                .await
-                .unwrap();
+            let got = stand.channel.basic_get(name(&dead), BasicGetOptions { no_ack: true }).await.unwrap();
             bodies.push(String::from_utf8(got.unwrap().delivery.data.clone()).unwrap());
         }
         bodies.sort();
         assert_eq!(bodies, ["malformed", "unreadable"]);
         assert_eq!(stand.end().await, 0);
-        let expected = BusCounters {
-            received: 3,
-            accepted: 1,
-            refused: 2,
-            ..Default::default()
-        };
+        let expected = BusCounters { received: 3, accepted: 1, refused: 2, ..Default::default() };
         assert_eq!(stand.bus.counters(), expected, "{queue_type}");
     }
 }
@@ -384,19 +300,10 @@ async fn what_is_postponed_comes_again_but_not_at_once() {
     let again = stand.next().await;
 
     assert_eq!(again.body, "1");
-    assert!(
-        begun.elapsed() >= Duration::from_millis(200),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
     again.acker.accept();
     assert_eq!(stand.end().await, 0);
-    let expected = BusCounters {
-        received: 3,
-        accepted: 2,
-        postponed: 1,
-        ..Default::default()
-    };
+    let expected = BusCounters { received: 3, accepted: 2, postponed: 1, ..Default::default() };
     assert_eq!(stand.bus.counters(), expected);
 }
 
@@ -406,22 +313,10 @@ async fn an_unbound_key_brings_nothing() {
     let mut stand = Stand::start(&uri).await;
     let key = stand.bind_own("callevt").await;
     let other = format!("{key}-other");
-    stand
-        .bus
-        .bind(&[Binding::new("callevt", other.clone())])
-        .await
-        .unwrap();
+    stand.bus.bind(&[Binding::new("callevt", other.clone())]).await.unwrap();
 
-    stand
-        .bus
-        .unbind(&[Binding::new("callevt", key.clone())])
-        .await
-        .unwrap();
-    stand
-        .bus
-        .unbind(&[Binding::new(unique("exchange"), "a")])
-        .await
-        .unwrap();
+    stand.bus.unbind(&[Binding::new("callevt", key.clone())]).await.unwrap();
+    stand.bus.unbind(&[Binding::new(unique("exchange"), "a")]).await.unwrap();
     stand.put_json("callevt", &key, "unwanted").await;
     stand.put_json("callevt", &other, "wanted").await;
 
@@ -445,15 +340,10 @@ async fn a_stop_waits_for_what_is_in_flight_and_returns_the_rest() {
     stand.stop.cancel();
     stand
         .eventually("no consumer", async || {
-            let options = QueueDeclareOptions {
-                passive: true,
-                ..Default::default()
-            };
+            let options = QueueDeclareOptions { passive: true, ..Default::default() };
             let channel = stand.connection.create_channel().await.unwrap();
-            let found = channel
-                .queue_declare(name(&stand.queue), options, FieldTable::default())
-                .await
-                .unwrap();
+            let found =
+                channel.queue_declare(name(&stand.queue), options, FieldTable::default()).await.unwrap();
             found.consumer_count() == 0
         })
         .await;
@@ -470,10 +360,7 @@ async fn an_exchange_that_differs_is_named_and_disturbs_nothing_else() {
     let mut stand = Stand::start(&uri).await;
     let key = stand.bind_own("callevt").await;
     // A broker of its own would be needed to spoil one of KAZOO's; `targeted` is nobody's in these tests.
-    let durable = ExchangeDeclareOptions {
-        durable: true,
-        ..Default::default()
-    };
+    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
     let declared = stand.channel.exchange_declare(
         name("targeted"),
         ExchangeKind::Direct,
@@ -482,37 +369,18 @@ async fn an_exchange_that_differs_is_named_and_disturbs_nothing_else() {
     );
     declared.await.unwrap();
 
-    let refused = stand
-        .bus
-        .bind(&[Binding::new("targeted", "a"), Binding::new("im", "b")])
-        .await;
+    let refused = stand.bus.bind(&[Binding::new("targeted", "a"), Binding::new("im", "b")]).await;
 
     let words = refused.unwrap_err().to_string();
-    assert!(
-        words.contains("\"targeted\"") && words.contains("not durable"),
-        "{words}"
-    );
+    assert!(words.contains("\"targeted\"") && words.contains("not durable"), "{words}");
     assert!(words.contains("inequivalent arg 'durable'"), "{words}");
-    assert_eq!(
-        stand.bus.wanted(),
-        BTreeSet::from([Binding::new("callevt", key.clone())])
-    );
-    let published = stand
-        .bus
-        .publish("targeted", "a", Bytes::from_static(b"{}"))
-        .await;
-    assert!(
-        matches!(published, Err(PublishError::Exchange(BusError::Exchange { .. }))),
-        "{published:?}"
-    );
+    assert_eq!(stand.bus.wanted(), BTreeSet::from([Binding::new("callevt", key.clone())]));
+    let published = stand.bus.publish("targeted", "a", Bytes::from_static(b"{}")).await;
+    assert!(matches!(published, Err(PublishError::Exchange(BusError::Exchange { .. }))), "{published:?}");
 
     stand.put_json("callevt", &key, "1").await;
     stand.next().await.acker.accept();
-    stand
-        .channel
-        .exchange_delete(name("targeted"), Default::default())
-        .await
-        .unwrap();
+    stand.channel.exchange_delete(name("targeted"), Default::default()).await.unwrap();
     assert_eq!(stand.end().await, 0);
     assert_eq!(stand.bus.counters().reconnects, 0);
 }
@@ -523,28 +391,14 @@ async fn a_wish_that_cannot_be_restored_is_a_problem_and_not_an_end() {
     let mut stand = Stand::start(&uri).await;
     let key = stand.bind_own("callevt").await;
     // Names of this kind are the broker's own; it lets nobody declare one.
-    stand
-        .bus
-        .wishes
-        .lock()
-        .bindings
-        .insert(Binding::new("amq.nobody", "a"));
+    stand.bus.wishes.lock().bindings.insert(Binding::new("amq.nobody", "a"));
 
-    stand
-        .channel
-        .queue_delete(name(&stand.queue), Default::default())
-        .await
-        .unwrap();
-    stand
-        .eventually("a reconnect", async || stand.bus.counters().reconnects == 1)
-        .await;
+    stand.channel.queue_delete(name(&stand.queue), Default::default()).await.unwrap();
+    stand.eventually("a reconnect", async || stand.bus.counters().reconnects == 1).await;
 
     assert_eq!(stand.bus.state(), BusState::Connected);
     let problems = stand.bus.problems();
-    assert!(
-        problems.len() == 1 && problems[0].contains("\"amq.nobody\""),
-        "{problems:?}"
-    );
+    assert!(problems.len() == 1 && problems[0].contains("\"amq.nobody\""), "{problems:?}");
     stand.put_json("callevt", &key, "1").await;
     stand.next().await.acker.accept();
     assert_eq!(stand.end().await, 0);
@@ -558,14 +412,8 @@ async fn a_deleted_queue_is_declared_and_bound_again() {
     stand.put_json("callevt", &key, "1").await;
     let old = stand.next().await;
 
-    stand
-        .channel
-        .queue_delete(name(&stand.queue), Default::default())
-        .await
-        .unwrap();
-    stand
-        .eventually("a reconnect", async || stand.bus.counters().reconnects == 1)
-        .await;
+    stand.channel.queue_delete(name(&stand.queue), Default::default()).await.unwrap();
+    stand.eventually("a reconnect", async || stand.bus.counters().reconnects == 1).await;
     old.acker.accept();
     stand.put_json("callevt", &key, "2").await;
 
@@ -573,11 +421,7 @@ async fn a_deleted_queue_is_declared_and_bound_again() {
     assert_eq!(message.body, "2");
     message.acker.accept();
     assert_eq!(stand.end().await, 0);
-    assert_eq!(
-        stand.bus.counters().accepted,
-        1,
-        "an answer to a connection that has gone does not count"
-    );
+    assert_eq!(stand.bus.counters().accepted, 1, "an answer to a connection that has gone does not count");
 }
 
 #[tokio::test]
@@ -594,9 +438,7 @@ async fn a_queue_of_another_type_is_reported_with_what_would_be_right() {
     let stop = CancellationToken::new();
     let (ended, ()) = tokio::join!(bus.run(intake, ready, stop.clone()), async {
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
-        let BusState::Lost { reason, .. } = bus.state() else {
-            panic!("{:?}", bus.state())
-        };
+        let BusState::Lost { reason, .. } = bus.state() else { panic!("{:?}", bus.state()) };
         assert!(reason.contains(&queue) && reason.contains("quorum"), "{reason}");
         assert!(reason.contains("x-queue-type"), "{reason}");
         stop.cancel();
@@ -611,24 +453,15 @@ async fn publishing_is_confirmed_or_says_that_nobody_wants_it() {
     let mut stand = Stand::start(&uri).await;
     let key = stand.bind_own("im").await;
     let publish = async |exchange: &str, key: &str| {
-        stand
-            .bus
-            .publish(exchange, key, Bytes::from_static(br#"{"a":1}"#))
-            .await
+        stand.bus.publish(exchange, key, Bytes::from_static(br#"{"a":1}"#)).await
     };
 
     assert_eq!(publish("im", &key).await, Ok(()));
     let nowhere = publish("im", &unique("key")).await;
-    assert!(
-        matches!(nowhere, Err(PublishError::Unroutable { .. })),
-        "{nowhere:?}"
-    );
+    assert!(matches!(nowhere, Err(PublishError::Unroutable { .. })), "{nowhere:?}");
     let new = unique("exchange");
     let unbound = publish(&new, "a").await;
-    assert!(
-        matches!(unbound, Err(PublishError::Unroutable { .. })),
-        "{unbound:?}"
-    );
+    assert!(matches!(unbound, Err(PublishError::Unroutable { .. })), "{unbound:?}");
     assert_eq!(publish("", &stand.queue).await, Ok(()));
 
     for _ in 0..2 {
@@ -636,11 +469,7 @@ async fn publishing_is_confirmed_or_says_that_nobody_wants_it() {
         assert_eq!(message.body, r#"{"a":1}"#);
         message.acker.accept();
     }
-    stand
-        .channel
-        .exchange_delete(name(&new), Default::default())
-        .await
-        .unwrap();
+    stand.channel.exchange_delete(name(&new), Default::default()).await.unwrap();
     assert_eq!(stand.end().await, 0);
 }
 
@@ -654,29 +483,18 @@ async fn a_deleted_exchange_costs_the_publisher_one_message_at_most() {
     let publish = async || stand.bus.publish(&exchange, "a", Bytes::from_static(b"{}")).await;
     assert_eq!(publish().await, Ok(()));
 
-    stand
-        .channel
-        .exchange_delete(name(&exchange), Default::default())
-        .await
-        .unwrap();
+    stand.channel.exchange_delete(name(&exchange), Default::default()).await.unwrap();
     let first = publish().await;
     assert!(matches!(first, Err(PublishError::Unavailable(_))), "{first:?}");
     let second = publish().await;
-    assert!(
-        matches!(second, Err(PublishError::Unroutable { .. })),
-        "{second:?}"
-    );
+    assert!(matches!(second, Err(PublishError::Unroutable { .. })), "{second:?}");
     stand.bus.bind(&[binding]).await.unwrap();
     assert_eq!(publish().await, Ok(()));
 
     for _ in 0..2 {
         stand.next().await.acker.accept();
     }
-    stand
-        .channel
-        .exchange_delete(name(&exchange), Default::default())
-        .await
-        .unwrap();
+    stand.channel.exchange_delete(name(&exchange), Default::default()).await.unwrap();
     assert_eq!(stand.end().await, 0);
 }
 
@@ -701,10 +519,6 @@ async fn the_broker_matches_keys_as_we_do() {
         }
         stand.bus.unbind(&[binding]).await.unwrap();
     }
-    stand
-        .channel
-        .exchange_delete(name(&exchange), Default::default())
-        .await
-        .unwrap();
+    stand.channel.exchange_delete(name(&exchange), Default::default()).await.unwrap();
     assert_eq!(stand.end().await, 0);
 }

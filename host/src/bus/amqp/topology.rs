@@ -73,18 +73,11 @@ pub(super) struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     pub(super) fn new(connection: &'a Connection) -> Self {
-        Self {
-            connection,
-            channel: None,
-        }
+        Self { connection, channel: None }
     }
 
     async fn channel(&mut self) -> lapin::Result<Channel> {
-        if let Some(open) = self
-            .channel
-            .as_ref()
-            .filter(|channel| channel.status().connected())
-        {
+        if let Some(open) = self.channel.as_ref().filter(|channel| channel.status().connected()) {
             return Ok(open.clone());
         }
         let fresh = self.connection.create_channel().await?;
@@ -101,20 +94,13 @@ impl<'a> Setup<'a> {
                 found => return found.map_err(|error| refused_exchange(exchange, error)),
             }
         }
-        self.declare(exchange, declared, false)
-            .await
-            .map_err(|error| refused_exchange(exchange, error))
+        self.declare(exchange, declared, false).await.map_err(|error| refused_exchange(exchange, error))
     }
 
     async fn declare(&mut self, exchange: &str, declared: Declared, passive: bool) -> lapin::Result<()> {
-        let options = ExchangeDeclareOptions {
-            passive,
-            ..ExchangeDeclareOptions::default()
-        };
+        let options = ExchangeDeclareOptions { passive, ..ExchangeDeclareOptions::default() };
         let channel = self.channel().await?;
-        channel
-            .exchange_declare(name(exchange), declared.kind(), options, FieldTable::default())
-            .await
+        channel.exchange_declare(name(exchange), declared.kind(), options, FieldTable::default()).await
     }
 
     /// Binds or unbinds one key. An exchange that is not there needs no unbinding.
@@ -127,13 +113,9 @@ impl<'a> Setup<'a> {
         let channel = self.channel().await?;
         let (queue, exchange, key) = (name(queue), name(&binding.exchange), name(&binding.routing_key));
         let done = if wanted {
-            channel
-                .queue_bind(queue, exchange, key, Default::default(), FieldTable::default())
-                .await
+            channel.queue_bind(queue, exchange, key, Default::default(), FieldTable::default()).await
         } else {
-            channel
-                .queue_unbind(queue, exchange, key, FieldTable::default())
-                .await
+            channel.queue_unbind(queue, exchange, key, FieldTable::default()).await
         };
         done.or_else(|error| match soft_error(&error) {
             Some(AMQPSoftError::NOTFOUND) if !wanted => Ok(()),
@@ -163,10 +145,7 @@ impl<'a> Setup<'a> {
                 Err(SetupError::Lost(error)) => return Err(error),
             }
         }
-        for binding in bindings
-            .iter()
-            .filter(|binding| !unusable.contains(&binding.exchange))
-        {
+        for binding in bindings.iter().filter(|binding| !unusable.contains(&binding.exchange)) {
             match self.binding(queue, binding, true).await {
                 Ok(()) => {}
                 Err(SetupError::Refused(error)) => refused.push(error),
@@ -196,20 +175,11 @@ pub(super) async fn declare_queues(
 ) -> Result<(), String> {
     let dead = dead_letter_name(queue);
     let what = |thing: &str, right: &str, error: lapin::Error| match soft_error(&error) {
-        Some(_) => format!(
-            "{thing} cannot be used: {}; right would be: {right}",
-            words_of(&error)
-        ),
+        Some(_) => format!("{thing} cannot be used: {}; right would be: {right}", words_of(&error)),
         None => error.to_string(),
     };
-    let channel = connection
-        .create_channel()
-        .await
-        .map_err(|error| error.to_string())?;
-    let durable = ExchangeDeclareOptions {
-        durable: true,
-        ..ExchangeDeclareOptions::default()
-    };
+    let channel = connection.create_channel().await.map_err(|error| error.to_string())?;
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     channel
         .exchange_declare(name(&dead), ExchangeKind::Fanout, durable, FieldTable::default())
         .await
@@ -219,13 +189,7 @@ pub(super) async fn declare_queues(
         .await
         .map_err(|error| what(&format!("queue {dead:?}"), &right, error))?;
     channel
-        .queue_bind(
-            name(&dead),
-            name(&dead),
-            name(""),
-            Default::default(),
-            FieldTable::default(),
-        )
+        .queue_bind(name(&dead), name(&dead), name(""), Default::default(), FieldTable::default())
         .await
         .map_err(|error| what(&format!("queue {dead:?}"), "one that may be bound", error))?;
     let right = format!(
@@ -247,20 +211,11 @@ async fn declare_queue(
     dead_letter_exchange: Option<&str>,
 ) -> lapin::Result<()> {
     let mut arguments = FieldTable::default();
-    arguments.insert(
-        name("x-queue-type"),
-        AMQPValue::LongString(queue_type.to_string().into()),
-    );
+    arguments.insert(name("x-queue-type"), AMQPValue::LongString(queue_type.to_string().into()));
     if let Some(exchange) = dead_letter_exchange {
-        arguments.insert(
-            name("x-dead-letter-exchange"),
-            AMQPValue::LongString(exchange.into()),
-        );
+        arguments.insert(name("x-dead-letter-exchange"), AMQPValue::LongString(exchange.into()));
     }
-    channel
-        .queue_declare(name(queue), QueueDeclareOptions::durable(), arguments)
-        .await
-        .map(drop)
+    channel.queue_declare(name(queue), QueueDeclareOptions::durable(), arguments).await.map(drop)
 }
 
 /// Name of the exchange and of the queue that refused messages of `queue` go to.
@@ -314,9 +269,6 @@ mod tests {
     #[test]
     fn each_exchange_is_needed_once() {
         let bindings = ["a.*", "b.*"].map(|key| Binding::new("callevt", key));
-        assert_eq!(
-            exchanges(&bindings.into()),
-            BTreeSet::from(["callevt".to_owned()])
-        );
+        assert_eq!(exchanges(&bindings.into()), BTreeSet::from(["callevt".to_owned()]));
     }
 }

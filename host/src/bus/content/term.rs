@@ -31,16 +31,10 @@ const SMALL_ATOM_UTF8: u8 = 119;
 
 /// The JSON text that a term in the external format stands for, at most `limit` bytes of it.
 pub(super) fn to_json(term: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
-    let mut reader = Reader {
-        rest: term,
-        out: Vec::with_capacity(term.len().min(limit)),
-        limit,
-    };
+    let mut reader = Reader { rest: term, out: Vec::with_capacity(term.len().min(limit)), limit };
     let version = reader.byte()?;
     if version != VERSION {
-        return Err(wrong(format_args!(
-            "it starts with byte {version}, not with {VERSION}"
-        )));
+        return Err(wrong(format_args!("it starts with byte {version}, not with {VERSION}")));
     }
     reader.value(0)?;
     match reader.rest.len() {
@@ -98,9 +92,7 @@ impl<'a> Reader<'a> {
                 "true" => self.write(b"true"),
                 "false" => self.write(b"false"),
                 "null" | "undefined" => self.write(b"null"),
-                other => Err(wrong(format_args!(
-                    "the atom {other:?} stands for nothing in json"
-                ))),
+                other => Err(wrong(format_args!("the atom {other:?} stands for nothing in json"))),
             },
         }
     }
@@ -112,9 +104,7 @@ impl<'a> Reader<'a> {
             SMALL_ATOM | SMALL_ATOM_UTF8 => usize::from(self.byte()?),
             COMPRESSED => return Err(wrong("compressed terms are not taken; gzip the body instead")),
             tag => {
-                return Err(wrong(format_args!(
-                    "a term of tag {tag} stands for nothing in json"
-                )));
+                return Err(wrong(format_args!("a term of tag {tag} stands for nothing in json")));
             }
         };
         let name = self.take(length)?;
@@ -124,17 +114,13 @@ impl<'a> Reader<'a> {
     fn object(&mut self, depth: usize) -> Result<(), Refusal> {
         let arity = self.byte()?;
         if arity != 1 {
-            return Err(wrong(format_args!(
-                "a tuple of {arity} stands for nothing; an object is one of 1"
-            )));
+            return Err(wrong(format_args!("a tuple of {arity} stands for nothing; an object is one of 1")));
         }
         let members = match self.byte()? {
             NIL => return self.write(b"{}"),
             LIST => self.length()?,
             tag => {
-                return Err(wrong(format_args!(
-                    "an object holds a term of tag {tag}, not a list of pairs"
-                )));
+                return Err(wrong(format_args!("an object holds a term of tag {tag}, not a list of pairs")));
             }
         };
         self.write(b"{")?;
@@ -207,9 +193,7 @@ impl<'a> Reader<'a> {
 
     fn big(&mut self, length: usize) -> Result<(), Refusal> {
         if length > MAX_BIG {
-            return Err(wrong(format_args!(
-                "a number has {length} bytes; at most {MAX_BIG} are taken"
-            )));
+            return Err(wrong(format_args!("a number has {length} bytes; at most {MAX_BIG} are taken")));
         }
         let sign = self.byte()?;
         let digits = decimal(self.take(length)?);
@@ -222,9 +206,7 @@ impl<'a> Reader<'a> {
     fn old_float(&mut self) -> Result<(), Refusal> {
         let text = self.take(31)?;
         let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-        let number = std::str::from_utf8(text)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        let number = std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
         self.float(number.ok_or_else(|| wrong("a float is not a number"))?)
     }
 
@@ -267,34 +249,21 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Refusal> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or_else(|| wrong("it ends too early"))?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or_else(|| wrong("it ends too early"))?;
         self.rest = rest;
         Ok(*head)
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Refusal> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or_else(|| wrong("it ends too early"))?;
+        let (head, rest) = self.rest.split_at_checked(length).ok_or_else(|| wrong("it ends too early"))?;
         self.rest = rest;
         Ok(head)
     }
 }
 
 fn is_undefined(term: &[u8]) -> bool {
-    let mut reader = Reader {
-        rest: term,
-        out: Vec::new(),
-        limit: 0,
-    };
-    reader
-        .byte()
-        .and_then(|tag| reader.atom(tag))
-        .is_ok_and(|name| name == "undefined")
+    let mut reader = Reader { rest: term, out: Vec::new(), limit: 0 };
+    reader.byte().and_then(|tag| reader.atom(tag)).is_ok_and(|name| name == "undefined")
 }
 
 /// Decimal digits of a number that is written in base 256, lowest first.

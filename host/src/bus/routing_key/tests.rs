@@ -90,9 +90,7 @@ fn naive(pattern: &[&str], key: &[&str]) -> bool {
 #[track_caller]
 fn check_event(event: Value, expected: Option<(&str, &str)>) {
     let binding = routing_key_of_value(&event);
-    let found = binding
-        .as_ref()
-        .map(|b| (b.exchange.as_str(), b.routing_key.as_str()));
+    let found = binding.as_ref().map(|b| (b.exchange.as_str(), b.routing_key.as_str()));
     assert_eq!(found, expected, "{event}");
 }
 
@@ -100,10 +98,7 @@ fn check_event(event: Value, expected: Option<(&str, &str)>) {
 fn a_call_event_goes_by_its_call() {
     let event = |extra: Value| {
         let mut event = json!({"Event-Category": "call_event", "Event-Name": "CHANNEL_CREATE"});
-        event
-            .as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
+        event.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         event
     };
     check_event(
@@ -118,10 +113,7 @@ fn a_call_event_goes_by_its_call() {
         event(json!({"Call-ID": "a", "Origination-Call-ID": "o", "Channel-Is-Loopback": true})),
         Some(("callevt", "call.CHANNEL_CREATE.a")),
     );
-    check_event(
-        event(json!({"Unique-ID": "u"})),
-        Some(("callevt", "call.CHANNEL_CREATE.u")),
-    );
+    check_event(event(json!({"Unique-ID": "u"})), Some(("callevt", "call.CHANNEL_CREATE.u")));
     check_event(event(json!({})), None);
 }
 
@@ -156,33 +148,22 @@ fn notifications_and_messages_go_by_their_kind() {
         json!({"Event-Category": "notification", "Event-Name": "voicemail_new"}),
         Some(("notifications", "notifications.voicemail.new")),
     );
-    check_event(
-        json!({"Event-Category": "notification", "Event-Name": "nope"}),
-        None,
-    );
+    check_event(json!({"Event-Category": "notification", "Event-Name": "nope"}), None);
     check_event(
         json!({"Event-Category": "sms", "Event-Name": "inbound", "Route-Type": "OffNet", "Message-ID": "3f9a.12"}),
         Some(("im", "sms.inbound.offnet.3f9a%2E12")),
     );
     check_event(json!({"Event-Category": "sms", "Event-Name": "inbound"}), None);
-    check_event(
-        json!({"Event-Category": "directory", "Event-Name": "authn_req"}),
-        None,
-    );
+    check_event(json!({"Event-Category": "directory", "Event-Name": "authn_req"}), None);
     check_event(json!([1, 2]), None);
 }
 
 // From here on: what the original's code answered, recorded.
 
 fn vectors(function: &str) -> Vec<Value> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/fixtures/vectors/i_routing_keys.jsonl"
-    );
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/vectors/i_routing_keys.jsonl");
     let lines = std::fs::read_to_string(path).unwrap();
-    let all = lines
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let all = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let found: Vec<Value> = all.filter(|vector| vector["fn"] == function).collect();
     assert!(!found.is_empty(), "no vectors of {function}");
     found
@@ -192,18 +173,9 @@ fn vectors(function: &str) -> Vec<Value> {
 fn bytes(value: &Value) -> Vec<u8> {
     if let Some(hex) = value.get("$hex").and_then(Value::as_str) {
         let digits: Vec<u32> = hex.chars().map(|c| c.to_digit(16).unwrap()).collect();
-        return digits
-            .chunks(2)
-            .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap())
-            .collect();
+        return digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect();
     }
-    value
-        .get("$atom")
-        .unwrap_or(value)
-        .as_str()
-        .unwrap()
-        .as_bytes()
-        .to_vec()
+    value.get("$atom").unwrap_or(value).as_str().unwrap().as_bytes().to_vec()
 }
 
 fn text(value: &Value) -> String {
@@ -212,12 +184,7 @@ fn text(value: &Value) -> String {
 
 #[track_caller]
 fn check_vector(vector: &Value, found: &str) {
-    assert_eq!(
-        Some(found),
-        vector["expected"]["value"].as_str(),
-        "{}",
-        vector["case"]
-    );
+    assert_eq!(Some(found), vector["expected"]["value"].as_str(), "{}", vector["case"]);
 }
 
 #[test]
@@ -231,10 +198,7 @@ fn recorded_encodings() {
 fn recorded_call_event_keys() {
     for vector in vectors("event_routing_key") {
         let input = &vector["input"];
-        check_vector(
-            &vector,
-            &call(&text(&input["event_name"]), &text(&input["call_id"])).routing_key,
-        );
+        check_vector(&vector, &call(&text(&input["event_name"]), &text(&input["call_id"])).routing_key);
     }
 }
 
@@ -244,12 +208,7 @@ fn documents(given: &BTreeMap<&str, String>) -> (String, Binding) {
         given.get("doc_id").map_or(get("id"), String::as_str),
         given.get("doc_type").map_or(get("type"), String::as_str),
     );
-    let documents = Documents {
-        action: get("action"),
-        db: get("db"),
-        doc_type,
-        id,
-    };
+    let documents = Documents { action: get("action"), db: get("db"), doc_type, id };
     (documents.key(), documents.binding())
 }
 
@@ -257,44 +216,29 @@ fn documents(given: &BTreeMap<&str, String>) -> (String, Binding) {
 fn recorded_document_keys() {
     for vector in vectors("document_routing_key") {
         let args = vector["input"]["args"].as_array().unwrap();
-        let given = ["action", "db", "type", "id"]
-            .into_iter()
-            .zip(args.iter().map(text))
-            .collect();
+        let given = ["action", "db", "type", "id"].into_iter().zip(args.iter().map(text)).collect();
         check_vector(&vector, &documents(&given).0);
     }
     for vector in vectors("conf_get_routing_key") {
         let props = vector["input"]["props"].as_object().unwrap();
-        let given = props
-            .iter()
-            .map(|(key, value)| (key.as_str(), text(value)))
-            .collect();
+        let given = props.iter().map(|(key, value)| (key.as_str(), text(value))).collect();
         let (key, binding) = documents(&given);
         let publishing = vector["input"]["is_amqp_binding"] == false;
         check_vector(&vector, if publishing { &key } else { &binding.routing_key });
     }
     for vector in vectors("doc_type_update_routing_key") {
-        check_vector(
-            &vector,
-            &document_type_update(&text(&vector["input"]["type"])).routing_key,
-        );
+        check_vector(&vector, &document_type_update(&text(&vector["input"]["type"])).routing_key);
     }
 }
 
 fn expected_binds(vector: &Value) -> Vec<Binding> {
     let binds = vector["expected"]["binds"].as_array().unwrap().iter();
-    binds
-        .map(|bind| Binding::new(text(&bind["exchange"]), text(&bind["routing_key"])))
-        .collect()
+    binds.map(|bind| Binding::new(text(&bind["exchange"]), text(&bind["routing_key"]))).collect()
 }
 
 /// The original's bindings of one API, for the options that our builders have a word for.
 fn binds_of(kapi: &str, props: &Value) -> Option<Vec<Binding>> {
-    let list = |key: &str| {
-        props[key]
-            .as_array()
-            .map(|all| all.iter().map(text).collect::<Vec<_>>())
-    };
+    let list = |key: &str| props[key].as_array().map(|all| all.iter().map(text).collect::<Vec<_>>());
     let get = |key: &str| props.get(key).map(text);
     match kapi {
         "kapi_call" => {
@@ -349,12 +293,7 @@ fn recorded_publishing() {
         let found = match vector["input"]["function"].as_str().unwrap() {
             "publish_doc_update" => {
                 let [action, db, doc_type, id] = [0, 1, 2, 3].map(|i| text(&args[i]));
-                let documents = Documents {
-                    action: &action,
-                    db: &db,
-                    doc_type: &doc_type,
-                    id: &id,
-                };
+                let documents = Documents { action: &action, db: &db, doc_type: &doc_type, id: &id };
                 Binding::new(CONFIGURATION, documents.key())
             }
             function => {
@@ -369,11 +308,6 @@ fn recorded_publishing() {
         };
         let expected = &vector["expected"]["publishes"][0];
         assert_eq!(found.exchange, text(&expected["exchange"]), "{}", vector["case"]);
-        assert_eq!(
-            found.routing_key,
-            text(&expected["routing_key"]),
-            "{}",
-            vector["case"]
-        );
+        assert_eq!(found.routing_key, text(&expected["routing_key"]), "{}", vector["case"]);
     }
 }

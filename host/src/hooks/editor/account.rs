@@ -21,8 +21,7 @@ impl Editor {
         public: Document,
     ) -> Result<Document, EditError> {
         let (desk, parent) = (self.desk.clone(), parent.map(str::to_owned));
-        self.whole(async move { desk.create_account(parent.as_deref(), public).await })
-            .await
+        self.whole(async move { desk.create_account(parent.as_deref(), public).await }).await
     }
 
     /// One account.
@@ -111,9 +110,7 @@ impl Desk {
             && self.store.account(parent).await?.is_none()
         {
             self.mark_account_deleted(saved).await?;
-            return Err(EditError::NotFound {
-                id: parent.to_owned(),
-            });
+            return Err(EditError::NotFound { id: parent.to_owned() });
         }
         Ok(saved)
     }
@@ -134,10 +131,7 @@ impl Desk {
         let doc = self.account(id).await?;
         let count = self.tables.descendants(id).len();
         if count > 0 {
-            return Err(EditError::HasDescendants {
-                id: id.to_owned(),
-                count,
-            });
+            return Err(EditError::HasDescendants { id: id.to_owned(), count });
         }
         self.delete_hooks_of(id).await?;
         let deleted = self.mark_account_deleted(doc).await?;
@@ -170,11 +164,7 @@ impl Desk {
 
 /// The ancestors of a child: those of the parent, root first, then the parent.
 fn tree_below(parent: &Document) -> Vec<Value> {
-    let mut tree = parent
-        .get("pvt_tree")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
+    let mut tree = parent.get("pvt_tree").and_then(Value::as_array).cloned().unwrap_or_default();
     tree.push(Value::String(fields::id(parent).to_owned()));
     tree
 }

@@ -34,10 +34,7 @@ pub fn client_fields(doc: Document) -> impl Iterator<Item = (String, Value)> {
 /// The stored document's private fields with other public ones.
 pub fn replaced(stored: &Document, public: Document) -> Document {
     let private = stored.iter().filter(|(key, _)| is_private(key));
-    private
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .chain(client_fields(public))
-        .collect()
+    private.map(|(key, value)| (key.clone(), value.clone())).chain(client_fields(public)).collect()
 }
 
 /// The stored document with the given top-level fields set; `null` takes a field away.
@@ -74,11 +71,7 @@ pub fn is_deleted(doc: &Document) -> bool {
 
 /// How often the document was saved, as its `_rev` says.
 pub fn saves(doc: &Document) -> u64 {
-    text(doc, "_rev")
-        .split('-')
-        .next()
-        .and_then(|saves| saves.parse().ok())
-        .unwrap_or(0)
+    text(doc, "_rev").split('-').next().and_then(|saves| saves.parse().ok()).unwrap_or(0)
 }
 
 /// Now, in Gregorian seconds.

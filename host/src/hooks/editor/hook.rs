@@ -16,8 +16,7 @@ impl Editor {
     /// [`EditError::NotFound`] without the account, [`EditError::Invalid`] when a field breaks a rule.
     pub async fn create_hook(&self, account: &str, public: Document) -> Result<Document, EditError> {
         let (desk, account) = (self.desk.clone(), account.to_owned());
-        self.whole(async move { desk.create_hook(&account, public).await })
-            .await
+        self.whole(async move { desk.create_hook(&account, public).await }).await
     }
 
     /// One hook of an account.
@@ -113,11 +112,7 @@ pub fn is_enabled(doc: &Document) -> bool {
 impl Desk {
     async fn hook(&self, account: &str, hook: &str) -> Result<Document, EditError> {
         self.account(account).await?;
-        let found = self
-            .store
-            .hook(hook)
-            .await?
-            .filter(|doc| fields::owner(doc) == account);
+        let found = self.store.hook(hook).await?.filter(|doc| fields::owner(doc) == account);
         found.ok_or_else(|| EditError::NotFound { id: hook.to_owned() })
     }
 
@@ -137,18 +132,14 @@ impl Desk {
         // that it sees; this one it may have missed.
         if self.store.account(account).await?.is_none() {
             self.delete_hook(saved).await?;
-            return Err(EditError::NotFound {
-                id: account.to_owned(),
-            });
+            return Err(EditError::NotFound { id: account.to_owned() });
         }
         Ok(saved)
     }
 
     async fn change_hook(&self, mut doc: Document) -> Result<Document, EditError> {
         doc.shift_remove(DISABLE_REASON);
-        self.validator
-            .validate_hook(&mut doc)
-            .map_err(EditError::Invalid)?;
+        self.validator.validate_hook(&mut doc).map_err(EditError::Invalid)?;
         if is_enabled(&doc) {
             doc.shift_remove(DISABLED_MESSAGE);
         }

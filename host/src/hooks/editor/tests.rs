@@ -28,21 +28,12 @@ impl Shelf {
     }
 
     fn tree(doc: &Document) -> Vec<&str> {
-        doc["pvt_tree"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_str)
-            .collect()
+        doc["pvt_tree"].as_array().unwrap().iter().filter_map(Value::as_str).collect()
     }
 
     fn accounts_where(&self, below: impl Fn(&[&str]) -> bool) -> Vec<AccountId> {
         let accounts = self.accounts.lock();
-        accounts
-            .values()
-            .filter(|doc| below(&Self::tree(doc)))
-            .map(|doc| fields::id(doc).into())
-            .collect()
+        accounts.values().filter(|doc| below(&Self::tree(doc))).map(|doc| fields::id(doc).into()).collect()
     }
 }
 
@@ -101,12 +92,7 @@ fn room() -> Room {
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
     let shelf = Arc::new(Shelf::default());
     let editor = Editor::new(store.clone(), shelf.clone(), Arc::new(NamesOnly));
-    Room {
-        editor,
-        shelf,
-        store,
-        _dir: dir,
-    }
+    Room { editor, shelf, store, _dir: dir }
 }
 
 fn fields_of(value: Value) -> Document {
@@ -118,20 +104,12 @@ fn fields_of(value: Value) -> Document {
 
 impl Room {
     async fn account(&self, parent: Option<&str>) -> String {
-        let doc = self
-            .editor
-            .create_account(parent, fields_of(json!({"name": "acme"})))
-            .await
-            .unwrap();
+        let doc = self.editor.create_account(parent, fields_of(json!({"name": "acme"}))).await.unwrap();
         fields::id(&doc).to_owned()
     }
 
     async fn hook(&self, account: &str) -> String {
-        let doc = self
-            .editor
-            .create_hook(account, fields_of(json!({"name": "calls"})))
-            .await
-            .unwrap();
+        let doc = self.editor.create_hook(account, fields_of(json!({"name": "calls"}))).await.unwrap();
         fields::id(&doc).to_owned()
     }
 
@@ -168,11 +146,7 @@ async fn an_invalid_hook_changes_nothing() {
     let room = room();
     let account = room.account(None).await;
 
-    let error = room
-        .editor
-        .create_hook(&account, Document::new())
-        .await
-        .unwrap_err();
+    let error = room.editor.create_hook(&account, Document::new()).await.unwrap_err();
 
     assert!(matches!(error, EditError::Invalid(data) if data["name"]["required"].is_object()));
     assert!(room.editor.hooks(&account).await.unwrap().is_empty());
@@ -186,15 +160,9 @@ async fn a_hook_of_another_account_is_not_found() {
     let hook = room.hook(&other).await;
 
     assert!(matches!(room.editor.hook(&mine, &hook).await, Err(EditError::NotFound { id }) if id == hook));
-    assert!(matches!(
-        room.editor.delete_hook(&mine, &hook).await,
-        Err(EditError::NotFound { .. })
-    ));
+    assert!(matches!(room.editor.delete_hook(&mine, &hook).await, Err(EditError::NotFound { .. })));
     let patch = fields_of(json!({"name": "stolen"}));
-    assert!(matches!(
-        room.editor.patch_hook(&mine, &hook, patch).await,
-        Err(EditError::NotFound { .. })
-    ));
+    assert!(matches!(room.editor.patch_hook(&mine, &hook, patch).await, Err(EditError::NotFound { .. })));
 }
 
 #[tokio::test]
@@ -205,17 +173,10 @@ async fn a_replaced_hook_loses_fields_that_are_not_given_and_keeps_private_ones(
     let patch = fields_of(json!({"group": "a"}));
     let before = room.editor.patch_hook(&account, &hook, patch).await.unwrap();
 
-    let after = room
-        .editor
-        .replace_hook(&account, &hook, fields_of(json!({"name": "new"})))
-        .await
-        .unwrap();
+    let after = room.editor.replace_hook(&account, &hook, fields_of(json!({"name": "new"}))).await.unwrap();
 
     assert_eq!(before["group"], "a");
-    assert_eq!(
-        fields::public(&after),
-        fields_of(json!({"id": hook, "name": "new", "retries": 2}))
-    );
+    assert_eq!(fields::public(&after), fields_of(json!({"id": hook, "name": "new", "retries": 2})));
     assert_eq!(after["pvt_created"], before["pvt_created"]);
     assert_eq!(fields::saves(&after), 3);
     assert_eq!(room.shelf.hook(&hook), Some(after));
@@ -229,11 +190,7 @@ async fn a_patch_replaces_top_level_fields_whole_and_null_takes_one_away() {
     let hook = room.editor.create_hook(&account, fields_of(sent)).await.unwrap();
 
     let patch = fields_of(json!({"custom_data": {"y": "2"}, "group": null, "pvt_created": 1}));
-    let after = room
-        .editor
-        .patch_hook(&account, fields::id(&hook), patch)
-        .await
-        .unwrap();
+    let after = room.editor.patch_hook(&account, fields::id(&hook), patch).await.unwrap();
 
     assert_eq!(after["custom_data"], json!({"y": "2"}));
     assert!(!after.contains_key("group"));
@@ -247,10 +204,7 @@ async fn an_automatic_disable_shows_its_reason_until_the_hook_is_enabled() {
     let hook = room.hook(&account).await;
     room.disable_automatically(&hook).await;
     let disabled = room.editor.hook(&account, &hook).await.unwrap();
-    assert_eq!(
-        shown_hook(&disabled)["disable_reason"],
-        "too many failed attempts"
-    );
+    assert_eq!(shown_hook(&disabled)["disable_reason"], "too many failed attempts");
 
     let renamed = fields_of(json!({"name": "renamed", "disable_reason": "leaked"}));
     let renamed = room.editor.patch_hook(&account, &hook, renamed).await.unwrap();
@@ -258,11 +212,8 @@ async fn an_automatic_disable_shows_its_reason_until_the_hook_is_enabled() {
     assert!(!renamed.contains_key("disable_reason"));
     assert_eq!(shown_hook(&renamed)["disable_reason"], "too many failed attempts");
 
-    let enabled = room
-        .editor
-        .replace_hook(&account, &hook, fields_of(json!({"name": "again"})))
-        .await
-        .unwrap();
+    let enabled =
+        room.editor.replace_hook(&account, &hook, fields_of(json!({"name": "again"}))).await.unwrap();
     assert!(is_enabled(&enabled));
     assert!(!enabled.contains_key("pvt_disabled_message"));
 }
@@ -275,15 +226,9 @@ async fn a_deleted_hook_leaves_store_and_tables() {
 
     let deleted = room.editor.delete_hook(&account, &hook).await.unwrap();
 
-    assert_eq!(
-        fields::public_deleted(&deleted)["_read_only"],
-        json!({"deleted": true})
-    );
+    assert_eq!(fields::public_deleted(&deleted)["_read_only"], json!({"deleted": true}));
     assert!(room.shelf.hook_ids().is_empty());
-    assert!(matches!(
-        room.editor.hook(&account, &hook).await,
-        Err(EditError::NotFound { .. })
-    ));
+    assert!(matches!(room.editor.hook(&account, &hook).await, Err(EditError::NotFound { .. })));
 }
 
 #[tokio::test]
@@ -297,14 +242,8 @@ async fn a_sub_account_knows_its_ancestors_and_its_reseller() {
 
     assert_eq!(doc["pvt_tree"], json!([root, child]));
     assert_eq!(doc["pvt_reseller_id"], json!(root));
-    assert_eq!(
-        room.editor.account(&root).await.unwrap()["pvt_reseller_id"],
-        json!(root)
-    );
-    assert_eq!(
-        room.editor.children(&root).await.unwrap(),
-        [child.as_str().into()]
-    );
+    assert_eq!(room.editor.account(&root).await.unwrap()["pvt_reseller_id"], json!(root));
+    assert_eq!(room.editor.children(&root).await.unwrap(), [child.as_str().into()]);
     assert_eq!(room.editor.descendants(&root).await.unwrap().len(), 2);
 }
 
@@ -320,10 +259,7 @@ async fn a_deleted_account_takes_its_hooks_with_it() {
     room.editor.delete_account(&gone).await.unwrap();
 
     assert_eq!(room.shelf.hook_ids(), [other]);
-    assert!(matches!(
-        room.editor.hooks(&gone).await,
-        Err(EditError::NotFound { .. })
-    ));
+    assert!(matches!(room.editor.hooks(&gone).await, Err(EditError::NotFound { .. })));
 }
 
 #[tokio::test]
@@ -343,10 +279,7 @@ async fn a_change_ends_although_its_caller_went_away() {
     let room = room();
     let account = room.account(None).await;
     {
-        let mut change = Box::pin(
-            room.editor
-                .create_hook(&account, fields_of(json!({"name": "calls"}))),
-        );
+        let mut change = Box::pin(room.editor.create_hook(&account, fields_of(json!({"name": "calls"}))));
         // One poll hands the change over; then the caller is gone.
         assert!(futures_util::poll!(change.as_mut()).is_pending());
     }
@@ -368,13 +301,6 @@ async fn a_load_brings_everything_that_was_stored_and_counts_what_it_cannot_use(
 
     let loaded = editor.load().await.unwrap();
 
-    assert_eq!(
-        loaded,
-        Loaded {
-            accounts: 1,
-            hooks: 1,
-            refused: 1
-        }
-    );
+    assert_eq!(loaded, Loaded { accounts: 1, hooks: 1, refused: 1 });
     assert_eq!(shelf.hook_ids(), [hook]);
 }

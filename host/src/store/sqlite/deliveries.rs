@@ -27,9 +27,7 @@ pub(super) struct Ids {
 
 impl Ids {
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let reserved = documents::setting(connection, NEXT_ID)?
-            .and_then(|id| id.parse().ok())
-            .unwrap_or(1);
+        let reserved = documents::setting(connection, NEXT_ID)?.and_then(|id| id.parse().ok()).unwrap_or(1);
         let highest: Option<i64> =
             connection.query_row("SELECT max(id) FROM deliveries", [], |row| row.get(0))?;
         let next = reserved.max(highest.unwrap_or(0) + 1);
@@ -180,17 +178,12 @@ pub(super) fn pending(
 pub(super) fn load(connection: &Connection, ids: &[i64]) -> rusqlite::Result<Vec<StoredDelivery>> {
     let mut query =
         connection.prepare_cached(&format!("SELECT {COLUMNS} WHERE d.id = ?1 AND d.state = 0"))?;
-    ids.iter()
-        .filter_map(|id| query.query_row([id], stored).optional().transpose())
-        .collect()
+    ids.iter().filter_map(|id| query.query_row([id], stored).optional().transpose()).collect()
 }
 
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<DeliveryCounts> {
     let count = |sql: &str| -> rusqlite::Result<u64> {
-        connection
-            .prepare_cached(sql)?
-            .query_row([], |row| row.get(0))
-            .map(i64::unsigned_abs)
+        connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).map(i64::unsigned_abs)
     };
     Ok(DeliveryCounts {
         pending: count("SELECT count(*) FROM deliveries WHERE state = 0")?,
@@ -217,11 +210,7 @@ fn shared_payloads<'a>(ids: &[i64], deliveries: &'a [NewDelivery]) -> FxHashMap<
         found
             .entry(place(&delivery.payload))
             .and_modify(|payload: &mut Shared<'_>| payload.last = id)
-            .or_insert(Shared {
-                first: id,
-                last: id,
-                body: &delivery.payload,
-            });
+            .or_insert(Shared { first: id, last: id, body: &delivery.payload });
     }
     found.retain(|_, payload| payload.last > payload.first);
     found

@@ -110,9 +110,7 @@ pub(super) fn set_setting(connection: &Connection, name: &str, value: &str) -> r
 
 /// The count of saves, then a digest of the content, as CouchDB spells it.
 fn next_revision(stored: Option<&str>, doc: &Document) -> String {
-    let saves: u64 = stored
-        .and_then(|rev| rev.split('-').next()?.parse().ok())
-        .unwrap_or(0);
+    let saves: u64 = stored.and_then(|rev| rev.split('-').next()?.parse().ok()).unwrap_or(0);
     let digest = Sha256::digest(as_text(doc));
     let digest: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("{}-{digest}", saves + 1)

@@ -46,11 +46,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     }
     mark(&connection, true).map_err(sqlite)?;
     write_holder(&lock).map_err(|error| failed("writing", &dir.join(LOCK), error))?;
-    Ok(Opened {
-        file,
-        connection,
-        lock,
-    })
+    Ok(Opened { file, connection, lock })
 }
 
 /// A second connection that only reads, and so never waits for the writer.
@@ -78,13 +74,8 @@ fn in_use(connection: &Connection) -> rusqlite::Result<bool> {
 fn lock(path: &Path) -> Result<(File, String)> {
     let failed =
         |error: std::io::Error| StoreError::Unavailable(format!("locking {}: {error}", path.display()));
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(failed)?;
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
     let taken = file.try_lock();
     let mut holder = String::new();
     file.read_to_string(&mut holder).map_err(failed)?;
@@ -149,22 +140,14 @@ fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
 fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
     let sqlite = |error: rusqlite::Error| explain(file, &error);
     let known = MIGRATIONS.len() as u32;
-    let found: u32 = connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(sqlite)?;
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
     if found > known {
-        return Err(StoreError::TooNew {
-            path: file.to_owned(),
-            found,
-            known,
-        });
+        return Err(StoreError::TooNew { path: file.to_owned(), found, known });
     }
     for (version, sql) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
         let transaction = connection.transaction().map_err(sqlite)?;
         transaction.execute_batch(sql).map_err(sqlite)?;
-        transaction
-            .pragma_update(None, "user_version", version)
-            .map_err(sqlite)?;
+        transaction.pragma_update(None, "user_version", version).map_err(sqlite)?;
         transaction.commit().map_err(sqlite)?;
     }
     Ok(())

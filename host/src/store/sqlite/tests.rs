@@ -32,10 +32,7 @@ async fn a_second_host_is_refused_while_the_first_one_runs() {
     let error = refusal(dir.path()).to_string();
 
     assert!(error.contains("hookline.lock is locked"), "{error}");
-    assert!(
-        error.contains(&format!("process {}", std::process::id())),
-        "{error}"
-    );
+    assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     store.close().await.unwrap();
     open(dir.path());
 }
@@ -50,17 +47,7 @@ async fn a_file_of_a_newer_program_is_refused() {
 
     let error = refusal(dir.path());
 
-    assert!(
-        matches!(
-            error,
-            StoreError::TooNew {
-                found: 99,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::TooNew { found: 99, known: 1, .. }), "{error}");
 }
 
 #[track_caller]
@@ -100,9 +87,7 @@ async fn damage_inside_is_found_after_an_unclean_stop() {
     let store = open(dir.path());
     for n in 0..200 {
         store
-            .save_hook(document(
-                serde_json::json!({"_id": format!("h{n}"), "filler": "x".repeat(500)}),
-            ))
+            .save_hook(document(serde_json::json!({"_id": format!("h{n}"), "filler": "x".repeat(500)})))
             .await
             .unwrap();
     }
@@ -111,10 +96,7 @@ async fn damage_inside_is_found_after_an_unclean_stop() {
     std::fs::copy(dir.path().join("hookline.db"), &file).unwrap();
     Connection::open(&file)
         .unwrap()
-        .execute(
-            "UPDATE settings SET value = 'yes' WHERE name = 'store.in_use'",
-            [],
-        )
+        .execute("UPDATE settings SET value = 'yes' WHERE name = 'store.in_use'", [])
         .unwrap();
     let mut bytes = std::fs::read(&file).unwrap();
     let middle = bytes.len() / 2 / 4096 * 4096;
@@ -133,10 +115,7 @@ fn the_file_is_readable_by_its_owner_only() {
     let dir = TempDir::new().unwrap();
     drop(open(dir.path()));
 
-    let mode = std::fs::metadata(dir.path().join("hookline.db"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(dir.path().join("hookline.db")).unwrap().permissions().mode();
 
     assert_eq!(mode & 0o777, 0o600);
 }
@@ -147,22 +126,14 @@ async fn a_payload_of_many_deliveries_is_stored_once_and_removed_with_the_last()
     let store = open(dir.path());
     let body = payload(r#"{"call":1}"#);
     let deliveries = (0..10).map(|n| owed(&format!("h{n}"), &body)).collect();
-    let Accepted::New(ids) = store.accept(event(None, deliveries)).await.unwrap() else {
-        panic!("known")
-    };
+    let Accepted::New(ids) = store.accept(event(None, deliveries)).await.unwrap() else { panic!("known") };
     assert_eq!(query(dir.path(), "SELECT count(*) FROM payloads"), 1);
     assert_eq!(query(dir.path(), "SELECT count(payload) FROM deliveries"), 0);
 
     let (last, others) = ids.split_last().unwrap();
-    store
-        .finish(others.iter().map(|&id| Outcome::Delivered { id }).collect())
-        .await
-        .unwrap();
+    store.finish(others.iter().map(|&id| Outcome::Delivered { id }).collect()).await.unwrap();
     assert_eq!(query(dir.path(), "SELECT count(*) FROM payloads"), 1);
-    store
-        .finish(vec![Outcome::Delivered { id: *last }])
-        .await
-        .unwrap();
+    store.finish(vec![Outcome::Delivered { id: *last }]).await.unwrap();
 
     assert_eq!(query(dir.path(), "SELECT count(*) FROM payloads"), 0);
 }
@@ -197,9 +168,8 @@ async fn one_bad_write_does_not_spoil_the_others_of_its_commit() {
     let dir = TempDir::new().unwrap();
     let store = SqliteStore::open(dir.path(), Options::default()).unwrap();
     let good = |n: usize| store.set_setting(["a", "b", "c", "d"][n], "kept");
-    let bad = store.writer.write(1, |writing| {
-        writing.connection.execute("INSERT INTO nowhere VALUES (1)", [])
-    });
+    let bad =
+        store.writer.write(1, |writing| writing.connection.execute("INSERT INTO nowhere VALUES (1)", []));
 
     let (first, second, failed, third, fourth) = tokio::join!(good(0), good(1), bad, good(2), good(3));
 
@@ -207,8 +177,5 @@ async fn one_bad_write_does_not_spoil_the_others_of_its_commit() {
         kept.unwrap();
     }
     assert!(failed.unwrap_err().to_string().contains("no such table"));
-    assert_eq!(
-        query(dir.path(), "SELECT count(*) FROM settings WHERE value = 'kept'"),
-        4
-    );
+    assert_eq!(query(dir.path(), "SELECT count(*) FROM settings WHERE value = 'kept'"), 4);
 }

@@ -20,6 +20,13 @@ const QUEUE: usize = 1_024;
 /// Rows in one commit. More gains nothing and lets the first caller wait longer.
 const GROUP: usize = 500;
 
+/// Jobs in a group from which on there is load, and the next group is given time to grow. Below it a job is
+/// committed at once, as waiting would only be latency.
+const BUSY: usize = 4;
+
+/// That time: a commit costs a flush of the disk and a wake-up of everybody, however few jobs it has.
+const LINGER: std::time::Duration = std::time::Duration::from_millis(2);
+
 /// The handle of the writer thread.
 pub(super) struct Writer {
     jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
@@ -43,11 +50,7 @@ impl Writer {
     pub(super) fn start(opened: Opened) -> Result<Self> {
         let commits = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let Opened {
-            file,
-            connection,
-            lock,
-        } = opened;
+        let Opened { file, connection, lock } = opened;
         let ids = Ids::load(&connection).map_err(|error| explain(&file, &error))?;
         let state = State {
             connection,
@@ -61,11 +64,7 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || state.run(queue))
             .map_err(|error| StoreError::Unavailable(format!("starting the writer thread: {error}")))?;
-        Ok(Self {
-            jobs: Mutex::new(Some(jobs)),
-            thread: Mutex::new(Some(thread)),
-            commits,
-        })
+        Ok(Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)), commits })
     }
 
     pub(super) fn commits(&self) -> u64 {
@@ -81,16 +80,9 @@ impl Writer {
     {
         let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
         let (answer, answered) = oneshot::channel();
-        let job = Box::new(Task {
-            rows,
-            work,
-            result: None,
-            answer,
-        });
+        let job = Box::new(Task { rows, work, result: None, answer });
         jobs.send(job).await.map_err(|_| closed())?;
-        answered
-            .await
-            .map_err(|_| StoreError::Unavailable("its writer ended".to_owned()))?
+        answered.await.map_err(|_| StoreError::Unavailable("its writer ended".to_owned()))?
     }
 
     /// Lets the thread finish what is queued, and waits for its end.
@@ -152,6 +144,31 @@ impl<T: Send, F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send> Job for 
     }
 }
 
+/// Jobs that are committed together.
+struct Group {
+    jobs: Vec<Box<dyn Job>>,
+    rows: usize,
+}
+
+impl Group {
+    fn of(first: Box<dyn Job>) -> Self {
+        Self { rows: first.rows(), jobs: vec![first] }
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= GROUP
+    }
+
+    fn gather(&mut self, queue: &mut mpsc::Receiver<Box<dyn Job>>) {
+        while !self.is_full()
+            && let Ok(next) = queue.try_recv()
+        {
+            self.rows += next.rows();
+            self.jobs.push(next);
+        }
+    }
+}
+
 /// Why a group was rolled back.
 enum Spoilt {
     /// By one of its jobs: the others may succeed alone.
@@ -171,16 +188,16 @@ struct State {
 
 impl State {
     fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+        let mut busy = false;
         while let Some(first) = queue.blocking_recv() {
-            let mut rows = first.rows();
-            let mut group = vec![first];
-            while rows < GROUP
-                && let Ok(next) = queue.try_recv()
-            {
-                rows += next.rows();
-                group.push(next);
+            let mut group = Group::of(first);
+            group.gather(&mut queue);
+            if busy && !group.is_full() {
+                std::thread::park_timeout(LINGER);
+                group.gather(&mut queue);
             }
-            self.commit(group);
+            busy = group.jobs.len() >= BUSY;
+            self.commit(group.jobs);
         }
         if let Err(error) = open::mark(&self.connection, false) {
             tracing::warn!(%error, "the store was not marked as closed");
@@ -210,13 +227,8 @@ impl State {
         let reserved = self.ids.reserved();
         let outcome = self.apply(group);
         let outcome = outcome.and_then(|()| {
-            let commit = self
-                .connection
-                .prepare_cached("COMMIT")
-                .and_then(|mut commit| commit.execute([]));
-            commit
-                .map(drop)
-                .map_err(|error| Spoilt::ByFile(explain(&self.file, &error)))
+            let commit = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+            commit.map(drop).map_err(|error| Spoilt::ByFile(explain(&self.file, &error)))
         });
         match outcome {
             Ok(()) => {
@@ -240,13 +252,10 @@ impl State {
             identities: 0,
         };
         for job in group {
-            job.apply(&mut writing)
-                .map_err(|error| Spoilt::ByJob(explain(&self.file, &error)))?;
+            job.apply(&mut writing).map_err(|error| Spoilt::ByJob(explain(&self.file, &error)))?;
         }
-        let tidy = deliveries::forget_payloads(&mut writing).and_then(|()| {
-            self.pruned
-                .step(&self.connection, writing.now_ms, writing.identities)
-        });
+        let tidy = deliveries::forget_payloads(&mut writing)
+            .and_then(|()| self.pruned.step(&self.connection, writing.now_ms, writing.identities));
         tidy.map_err(|error| Spoilt::ByFile(explain(&self.file, &error)))
     }
 

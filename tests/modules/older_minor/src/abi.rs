@@ -151,15 +151,7 @@ impl Manifest {
     pub const fn new(id: &str, version: &str) -> Self {
         let (api_major, api_minor) = VERSION;
         let (id, version, rustc) = (padded(id), padded(version), padded("rustc of the fixture"));
-        Manifest {
-            magic: *b"HOOKLINE",
-            api_major,
-            api_minor,
-            flags: 1,
-            id,
-            version,
-            rustc,
-        }
+        Manifest { magic: *b"HOOKLINE", api_major, api_minor, flags: 1, id, version, rustc }
     }
 }
 

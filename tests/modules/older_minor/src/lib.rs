@@ -36,12 +36,7 @@ impl Glue {
 extern "C" fn init(host: HostRef<'_>) -> Initialised {
     let metadata = r#"{"name":"Older minor","description":"Built against plugin-api 1.0"}"#;
     (host.vt.put_document())(host.ctx, metadata.into());
-    Initialised {
-        status: Status::Ok,
-        instance: Instance {
-            pointer: std::ptr::null_mut(),
-        },
-    }
+    Initialised { status: Status::Ok, instance: Instance { pointer: std::ptr::null_mut() } }
 }
 
 extern "C" fn bindings_and_responders(_: Instance, host: HostRef<'_>) -> Status {

@@ -37,9 +37,7 @@ fn put(out: &mut Vec<u8>, value: &Value) {
             }
             None => {
                 let negative = number.as_i64().is_some_and(|n| n < 0);
-                let size = number
-                    .as_u64()
-                    .unwrap_or_else(|| number.as_i64().unwrap().unsigned_abs());
+                let size = number.as_u64().unwrap_or_else(|| number.as_i64().unwrap().unsigned_abs());
                 out.extend([SMALL_BIG, 8, u8::from(negative)]);
                 out.extend(size.to_le_bytes());
             }
@@ -77,9 +75,7 @@ fn term_of(value: &Value) -> Vec<u8> {
 #[track_caller]
 fn check(term: &[u8], expected: Result<&str, &str>) {
     let found = to_json(&[&[VERSION], term].concat(), 1000);
-    let found = found
-        .map(|json| String::from_utf8(json).unwrap())
-        .map_err(|reason| reason.to_string());
+    let found = found.map(|json| String::from_utf8(json).unwrap()).map_err(|reason| reason.to_string());
     match (&found, expected) {
         (Ok(json), Ok(expected)) => assert_eq!(json, expected),
         (Err(reason), Err(part)) => assert!(reason.contains(part), "{reason:?} lacks {part:?}"),
@@ -93,10 +89,7 @@ fn simple_terms() {
     check(&[INTEGER, 255, 255, 255, 255], Ok("-1"));
     check(&[SMALL_BIG, 1, 1, 5], Ok("-5"));
     check(&[SMALL_BIG, 0, 1], Ok("0"));
-    check(
-        &[SMALL_BIG, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-        Ok("18446744073709551616"),
-    );
+    check(&[SMALL_BIG, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], Ok("18446744073709551616"));
     check(&[LARGE_BIG, 0, 0, 0, 2, 0, 0, 1], Ok("256"));
     check(&[STRING, 0, 2, 1, 255], Ok("[1,255]"));
     check(&[NIL], Ok("[]"));
@@ -169,9 +162,7 @@ fn json_values() -> impl Strategy<Value = Value> {
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        any::<f64>()
-            .prop_filter("finite", |n| n.is_finite())
-            .prop_map(Value::from),
+        any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(Value::from),
         ".{0,12}".prop_map(Value::from),
     ];
     leaf.prop_recursive(5, 60, 6, |inner| {
