@@ -90,11 +90,8 @@ fn library(name: &str) -> Option<PathBuf> {
 fn load(file: PathBuf) -> Generation {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let copies = tempfile::tempdir().expect("a folder");
-    let loading = Loading {
-        copies: copies.path().to_owned(),
-        lendable: Lendable { settings: Arc::default(), accounts: Arc::new(Accounts::new()) },
-        allow_sha256: Vec::new(),
-    };
+    let lendable = Lendable { settings: Arc::default(), accounts: Arc::new(Accounts::new()) };
+    let loading = Loading::new(copies.path().to_owned(), lendable, Vec::new());
     // The copy may go, the library stays mapped.
     runtime.block_on(loading.load(&file, 1)).expect("a module").0
 }
