@@ -105,7 +105,7 @@ async fn run() -> anyhow::Result<()> {
         } else {
             Broker::own().await
         };
-        bench.from_rabbitmq(&broker).await?;
+        bench.rabbitmq(&broker).await?;
     }
     println!("{}", table(&bench.lines));
     bench.balance().await
@@ -236,7 +236,7 @@ impl Bench {
     }
 
     /// Events from a quorum queue, published with confirms.
-    async fn from_rabbitmq(&mut self, broker: &Broker) -> anyhow::Result<()> {
+    async fn rabbitmq(&mut self, broker: &Broker) -> anyhow::Result<()> {
         let queue = format!("hookline-load-{}", std::process::id());
         let settings = format!(
             "[bus]\nkind = 'amqp'\nuri = '{}'\nqueue = '{queue}'\nqueue_type = 'quorum'\n",
