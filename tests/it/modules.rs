@@ -1,7 +1,7 @@
 //! Modules as operators meet them: files in the plugins folder, good and bad.
 
 use serde_json::{Value, json};
-use tests::{Receiver, TestHost, cdylib, corrupted_copy, with_manifest_bytes};
+use tests::{Answer, Receiver, TestHost, cdylib, corrupted_copy, with_manifest_bytes};
 
 const FAST: &str = "[modules]\ncall_timeout_ms = 50\n";
 
@@ -103,6 +103,28 @@ async fn a_hanging_call_is_given_up_and_the_module_goes_on() {
     assert_eq!(receiver.next_request().await.json()["said"], "hello");
     let module = host.module("webhooks_misbehaving").await;
     assert_eq!((&module["hung"], &module["failures"]), (&json!(1), &json!(1)));
+}
+
+#[tokio::test]
+async fn of_events_that_come_together_only_those_that_hang_are_lost() {
+    let mut receiver = Receiver::answering(200).await;
+    let host = TestHost::configured(FAST, &["webhooks_misbehaving"]).await;
+    let account = host.account("acme").await;
+    host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
+
+    let misdeeds = ["fire", "hang", "fire", "fail", "hang", "fire"];
+    let lines = misdeeds.map(|misdeed| misbehave(&account, misdeed).to_string()).join("\n");
+    let post = host.request("POST", "/events").header("x-auth-token", host.token());
+    let post = post.header("content-type", "application/x-ndjson").body(lines);
+    assert_eq!(Answer::of(post).await.status, 202);
+
+    for _ in 0..3 {
+        receiver.next_request().await;
+    }
+    host.settled().await;
+    assert!(receiver.waiting().is_empty());
+    let module = host.module("webhooks_misbehaving").await;
+    assert_eq!((&module["hung"], &module["failures"]), (&json!(2), &json!(3)));
 }
 
 #[tokio::test]

@@ -115,8 +115,8 @@ impl Shared {
             debug!(category = event.category(), event = event.name(), "no module answers this event");
         }
         let mut wanted = Vec::new();
-        let answers = join_all(modules.iter().map(|module| module.call(Arc::clone(event)))).await;
-        for (module, answer) in modules.iter().zip(answers) {
+        let answers = join_all(modules.iter().map(|module| module.call_many(vec![Arc::clone(event)]))).await;
+        for (module, answer) in modules.iter().zip(answers.into_iter().flatten()) {
             match answer {
                 Ok(firings) => self.want(event, module, firings, &mut wanted),
                 Err(failure) => {

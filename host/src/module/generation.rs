@@ -78,12 +78,41 @@ pub enum CallFailure {
     Stopped,
 }
 
-/// An event for a module, and where its answer goes.
+/// What a module answers to one event.
+pub type Answer = Result<Vec<Firing>, CallFailure>;
+
+/// Events for a module, the answers so far, and where they go: one job wakes the module's thread once, and the
+/// one who waits once, however many events it has.
 pub struct Job {
-    /// The event.
-    pub event: Arc<Event>,
-    /// The answer; dropped where nobody waits any more.
-    pub answer: oneshot::Sender<Result<Vec<Firing>, CallFailure>>,
+    events: Vec<Arc<Event>>,
+    answers: Vec<Answer>,
+    /// Closed where nobody waits any more.
+    told: oneshot::Sender<Vec<Answer>>,
+}
+
+impl Job {
+    /// A job with where its answers arrive, one for each event in their order.
+    #[must_use]
+    pub fn new(events: Vec<Arc<Event>>) -> (Self, oneshot::Receiver<Vec<Answer>>) {
+        let (told, answered) = oneshot::channel();
+        (Job { answers: Vec::with_capacity(events.len()), events, told }, answered)
+    }
+
+    /// The event that comes next.
+    fn next(&self) -> Option<Arc<Event>> {
+        self.events.get(self.answers.len()).cloned()
+    }
+
+    /// Fails what has no answer yet, and tells.
+    pub fn fail(mut self, failure: &CallFailure) {
+        self.answers.resize_with(self.events.len(), || Err(failure.clone()));
+        self.tell();
+    }
+
+    fn tell(self) {
+        // Nobody waits any more only when the host stops.
+        _ = self.told.send(self.answers);
+    }
 }
 
 /// A module's library, opened and initialised.
@@ -258,7 +287,7 @@ fn first_lines(report: &str) -> String {
     report.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// A thread that answers a module's jobs with one generation, one after another.
+/// A thread that answers a module's jobs with one generation, one event after another.
 ///
 /// The job in hand lies where [`Worker::overdue`] can take it away, so that a hanging call does not keep the
 /// one who waits.
@@ -267,24 +296,28 @@ pub struct Worker {
 }
 
 struct InHand {
-    answer: oneshot::Sender<Result<Vec<Firing>, CallFailure>>,
+    job: Job,
+    /// When the call for its next event began.
     since: Instant,
 }
 
 impl Worker {
-    /// Starts a worker; its thread ends when the queue is closed or after a call that was given up.
+    /// Starts a worker, which goes on with `first`, a job that another one has left, before it looks at the
+    /// queue. Its thread ends when the queue is closed or after a call that was given up.
     ///
     /// # Errors
     /// The system gives no more threads.
     pub fn start(
         generation: Arc<Generation>,
+        first: Option<Job>,
         queue: async_channel::Receiver<Job>,
     ) -> std::io::Result<Arc<Self>> {
         let worker = Arc::new(Worker { in_hand: Mutex::new(None) });
         let name = format!("{}.g{}", generation.module.hook_name(), generation.number);
         let own = Arc::clone(&worker);
         let run = move || {
-            while let Ok(job) = queue.recv_blocking() {
+            let mut next = first;
+            while let Some(job) = next.take().or_else(|| queue.recv_blocking().ok()) {
                 if !own.answer(&generation, job) {
                     return;
                 }
@@ -294,34 +327,36 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Says false when the call was given up meanwhile: another thread has taken over.
+    /// Says false when a call was given up meanwhile: another thread has taken over.
     fn answer(&self, generation: &Generation, job: Job) -> bool {
-        if job.answer.is_closed() {
+        if job.told.is_closed() {
             return true;
         }
-        let since = Instant::now();
-        *self.in_hand.lock() = Some(InHand { answer: job.answer, since });
-        let result = generation.handle(&job.event).map_err(CallFailure::Failed);
-        let spent = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        generation.busy_ns.fetch_add(spent, Ordering::Relaxed);
-        let Some(in_hand) = self.in_hand.lock().take() else { return false };
-        // Nobody waits any more only when the host stops.
-        _ = in_hand.answer.send(result);
+        let mut next = job.next();
+        let mut since = Instant::now();
+        *self.in_hand.lock() = Some(InHand { job, since });
+        while let Some(event) = next {
+            let result = generation.handle(&event).map_err(CallFailure::Failed);
+            let now = Instant::now();
+            let spent = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
+            generation.busy_ns.fetch_add(spent, Ordering::Relaxed);
+            let mut in_hand = self.in_hand.lock();
+            let Some(InHand { job, since: of_next }) = in_hand.as_mut() else { return false };
+            job.answers.push(result);
+            next = job.next();
+            (since, *of_next) = (now, now);
+        }
+        let Some(InHand { job, .. }) = self.in_hand.lock().take() else { return false };
+        job.tell();
         true
     }
 
-    /// Gives up a call that has taken longer than `limit`; says whether there was one.
-    pub fn overdue(&self, limit: Duration) -> bool {
+    /// Gives up a call that has taken longer than `limit`, with what is left of its job: the event in hand has
+    /// failed, those before it keep their answers.
+    pub fn overdue(&self, limit: Duration) -> Option<Job> {
         let mut in_hand = self.in_hand.lock();
-        match in_hand.take() {
-            Some(job) if job.since.elapsed() >= limit => {
-                _ = job.answer.send(Err(CallFailure::TimedOut(limit)));
-                true
-            }
-            job => {
-                *in_hand = job;
-                false
-            }
-        }
+        let InHand { mut job, .. } = in_hand.take_if(|in_hand| in_hand.since.elapsed() >= limit)?;
+        job.answers.push(Err(CallFailure::TimedOut(limit)));
+        Some(job)
     }
 }

@@ -11,13 +11,12 @@ use parking_lot::Mutex;
 use plugin_api::{Binding, BindingsAndResponders, Metadata};
 use rustc_hash::FxHashMap;
 use time::OffsetDateTime;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::generation::{CallFailure, Generation, Job, Worker};
+use super::ModuleId;
+use super::generation::{Answer, CallFailure, Generation, Job, Worker};
 use super::inspect::Inspected;
-use super::{Firing, ModuleId};
 use crate::event::Event;
 
 /// Calls that never ended after which a module is called no more: each has cost a thread.
@@ -53,7 +52,7 @@ impl Module {
     pub fn serve(generation: Generation, inspected: Inspected, file: PathBuf) -> std::io::Result<Self> {
         let generation = Arc::new(generation);
         let (queue, jobs) = async_channel::bounded(QUEUE);
-        let worker = Worker::start(Arc::clone(&generation), jobs.clone())?;
+        let worker = Worker::start(Arc::clone(&generation), None, jobs.clone())?;
         Ok(Module {
             id: generation.module.clone(),
             inspected,
@@ -69,23 +68,18 @@ impl Module {
         })
     }
 
-    /// Hands it an event and waits for what it fires.
-    ///
-    /// # Errors
-    /// [`CallFailure`]; it costs this one event.
-    pub async fn call(&self, event: Arc<Event>) -> Result<Vec<Firing>, CallFailure> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let result = self.ask(event).await;
-        if result.is_err() {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
-        result
-    }
-
-    async fn ask(&self, event: Arc<Event>) -> Result<Vec<Firing>, CallFailure> {
-        let (answer, answered) = oneshot::channel();
-        self.queue.send(Job { event, answer }).await.map_err(|_| self.why_closed())?;
-        answered.await.unwrap_or_else(|_| Err(self.why_closed()))
+    /// Hands it events together and waits for what each of them fires, in their order. A failure costs its one
+    /// event.
+    pub async fn call_many(&self, events: Vec<Arc<Event>>) -> Vec<Answer> {
+        let count = events.len();
+        self.calls.fetch_add(count as u64, Ordering::Relaxed);
+        let (job, answered) = Job::new(events);
+        // A job that is dropped, by a queue that is closed, tells it through its answers.
+        _ = self.queue.send(job).await;
+        let answers = answered.await.unwrap_or_else(|_| vec![Err(self.why_closed()); count]);
+        let failures = answers.iter().filter(|answer| answer.is_err()).count();
+        self.failures.fetch_add(failures as u64, Ordering::Relaxed);
+        answers
     }
 
     fn why_closed(&self) -> CallFailure {
@@ -95,27 +89,31 @@ impl Module {
         }
     }
 
-    /// Gives up calls that take longer than `limit`, and lets another thread go on with the queue.
+    /// Gives up calls that take longer than `limit`, and lets another thread go on with what is left.
     fn give_up_hanging(&self, limit: Duration) {
         let mut workers = self.workers.lock();
-        let before = workers.len();
-        workers.retain(|worker| !worker.overdue(limit));
-        let hung_now = before - workers.len();
-        if hung_now == 0 {
-            return;
-        }
-        let hung = self.hung.fetch_add(hung_now, Ordering::Relaxed) + hung_now;
-        error!(module = %self.id, generation = self.generation.number, hung, "a call does not end, its answer is given up");
-        if hung >= MAX_HANGS {
-            // Jobs that wait drop their answers with the queue, which tells those who wait for them.
-            self.queue.close();
-            while self.jobs.try_recv().is_ok() {}
-            error!(module = %self.id, hung, "the module is quarantined");
-            return;
-        }
-        match Worker::start(Arc::clone(&self.generation), self.jobs.clone()) {
-            Ok(worker) => workers.push(worker),
-            Err(error) => error!(module = %self.id, %error, "no thread for the module"),
+        let mut left = Vec::new();
+        workers.retain(|worker| {
+            let job = worker.overdue(limit);
+            let goes_on = job.is_none();
+            left.extend(job);
+            goes_on
+        });
+        for job in left {
+            let hung = self.hung.fetch_add(1, Ordering::Relaxed) + 1;
+            error!(module = %self.id, generation = self.generation.number, hung, "a call does not end, its answer is given up");
+            if hung >= MAX_HANGS {
+                // Jobs that wait drop their answers with the queue, which tells those who wait for them.
+                self.queue.close();
+                while self.jobs.try_recv().is_ok() {}
+                error!(module = %self.id, hung, "the module is quarantined");
+                job.fail(&CallFailure::Quarantined(hung));
+                continue;
+            }
+            match Worker::start(Arc::clone(&self.generation), Some(job), self.jobs.clone()) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => error!(module = %self.id, %error, "no thread for the module"),
+            }
         }
     }
 
