@@ -48,14 +48,15 @@ impl Program {
         &self.path
     }
 
-    /// A command that makes it a module's process: in a process group of its own, so that Ctrl-C in the host's
+    /// A command that makes it a module's process, shown by `ps` with this label: in a process group of its own, so that Ctrl-C in the host's
     /// terminal is the host's business, and with next to nothing of the host's environment.
-    pub(super) fn command(&self) -> Command {
+    pub(super) fn command(&self, label: &str) -> Command {
         let mut command = Command::new(&self.path);
         let kept = |name: &OsStr| KEPT.iter().any(|kept| name == *kept);
         command
             .arg0("hookline")
             .arg(WORD)
+            .arg(label)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| kept(name)))
             .process_group(0);
