@@ -55,6 +55,12 @@ pub enum Command {
     Hooks(HooksArgs),
     /// Print every setting with its value and where that came from
     Config(ConfigArgs),
+    /// Be the process of one module; the host starts these itself
+    #[command(name = crate::module::program::WORD, hide = true)]
+    ModuleChild {
+        /// What the process is shown as
+        label: Option<String>,
+    },
 }
 
 /// `hookline run`
@@ -276,6 +282,10 @@ const LINGER: Duration = Duration::from_secs(1);
 /// # Errors
 /// What the caller reports as one line.
 pub fn execute(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    if matches!(cli.command, Command::ModuleChild { .. }) {
+        // A process of few threads: its module has the main one, and there is no runtime.
+        return Ok(crate::module::isolated::child::run());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting up")?;
     let outcome = runtime.block_on(dispatch(cli.command, out));
     runtime.shutdown_timeout(LINGER);
@@ -293,6 +303,7 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Modules(args) => modules::modules(&args, out).await?,
         Command::Hooks(args) => hooks::hooks(&args, out).await?,
         Command::Config(args) => config::config(&args, out)?,
+        Command::ModuleChild { .. } => anyhow::bail!("a module's process has no runtime"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,9 @@ pub use errors::{ConfigErrors, Problem};
 pub use layers::{Flag, LoadOptions, Origin, Origins, Setting};
 use rules::Reader;
 
+use crate::module::ModuleId;
+use crate::module::program::Program;
+
 /// The defaults and the documentation of every setting.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -197,9 +200,33 @@ pub struct Modules {
     pub allow_sha256: Vec<String>,
     /// Milliseconds after which a call is given up.
     pub call_timeout_ms: u64,
+    /// Which modules run in processes of their own.
+    pub isolation: Isolation,
+    /// What such a process runs. No setting: whoever lends the host to another program names it.
+    pub program: Program,
+}
+
+/// Which modules run in processes of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Isolation {
+    /// None: all run in the host's process.
+    None,
+    /// Every one.
+    Process,
+    /// Those with these ids.
+    Only(Vec<String>),
 }
 
 impl Modules {
+    /// Whether a module runs in a process of its own.
+    pub fn isolated(&self, module: &ModuleId) -> bool {
+        match &self.isolation {
+            Isolation::None => false,
+            Isolation::Process => true,
+            Isolation::Only(ids) => ids.iter().any(|id| id == module.as_str()),
+        }
+    }
+
     /// The limit for one call of a module.
     pub fn call_timeout(&self) -> Duration {
         Duration::from_millis(self.call_timeout_ms)
@@ -366,7 +393,14 @@ fn read_modules(reader: &mut Reader<'_>) -> Option<Modules> {
     let hot_reload = reader.read("modules.hot_reload", rules::truth);
     let allow_sha256 = reader.read("modules.allow_sha256", rules::digests);
     let call_timeout_ms = reader.read("modules.call_timeout_ms", rules::milliseconds);
-    Some(Modules { hot_reload: hot_reload?, allow_sha256: allow_sha256?, call_timeout_ms: call_timeout_ms? })
+    let isolation = reader.read("modules.isolation", rules::isolation);
+    Some(Modules {
+        hot_reload: hot_reload?,
+        allow_sha256: allow_sha256?,
+        call_timeout_ms: call_timeout_ms?,
+        isolation: isolation?,
+        program: Program::own(),
+    })
 }
 
 fn read_kazoo(reader: &mut Reader<'_>) -> Option<Kazoo> {

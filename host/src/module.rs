@@ -9,7 +9,10 @@ use crate::hooks::AccountId;
 use crate::hooks::matching::Filter;
 
 pub mod inspect;
+pub mod program;
+pub mod probe;
 pub mod generation;
+pub mod isolated;
 pub mod services;
 pub mod settings;
 pub mod registry;

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use hookline::app::{self, RunningHost};
 use hookline::config::Config;
+use hookline::module::program::Program;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{cdylib, eventually};
+use super::{cdylib, eventually, hookline};
 
 /// A host with folders of its own. Dropping it drops its tasks with the test's runtime; [`stop`](Self::stop)
 /// ends it as SIGTERM would.
@@ -98,6 +99,8 @@ impl TestHost {
         let settings = format!("{own}{}", folders.settings);
         let mut config = Config::from_toml(&settings, "the test's settings")?;
         config.api.listen = "127.0.0.1:0".parse()?;
+        // The test's own program knows no modules.
+        config.modules.program = Program::at(hookline());
         let running = app::start(config).await?;
         let token = std::fs::read_to_string(folders.root.path().join("data/admin.token"))?;
         let token = token.trim().to_owned();

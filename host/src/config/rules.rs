@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::StoreKind;
 use super::errors::Problem;
 use super::layers::Origins;
+use super::{Isolation, StoreKind};
 
 /// Why a value is wrong; what would be right.
 type Wrong = String;
@@ -206,6 +206,32 @@ pub(super) fn digests(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
         }
     };
     array(kind)?.iter().map(|item| each(item, digest)).collect()
+}
+
+/// Which modules run in processes of their own: a word, or ids as a list or as text with commas, which is all
+/// that an environment variable can be.
+pub(super) fn isolation(kind: &ValueKind) -> Result<Isolation, Wrong> {
+    let right = "write \"none\", \"process\" or a list of module ids such as [\"webhooks_x\"]";
+    let id = |text: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        match text.strip_prefix("webhooks_") {
+            Some(hook) if !hook.is_empty() && hook.chars().all(plain) => Ok(text.to_owned()),
+            _ => Err("is not a module's id; write one such as \"webhooks_x\"".to_owned()),
+        }
+    };
+    match kind {
+        ValueKind::String(word) if word == "none" => Ok(Isolation::None),
+        ValueKind::String(word) if word == "process" => Ok(Isolation::Process),
+        ValueKind::String(ids) => {
+            let ids: Result<Vec<String>, Wrong> = ids.split(',').map(|text| id(text.trim())).collect();
+            ids.map(Isolation::Only).map_err(|_| format!("is not one of the choices; {right}"))
+        }
+        ValueKind::Array(ids) => {
+            let ids = ids.iter().map(|item| each(item, |kind| id(string(kind)?)));
+            ids.collect::<Result<_, _>>().map(Isolation::Only)
+        }
+        _ => Err(format!("is not one of the choices; {right}")),
+    }
 }
 
 /// A level or directives. A single unknown word would be taken for the name of a target that logs

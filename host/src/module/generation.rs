@@ -15,12 +15,13 @@ use abi_stable::type_layout::TypeLayout;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use parking_lot::Mutex;
 use plugin_api::abi::{ExportsRef, HostRef, Instance, Status};
-use plugin_api::lend::{Call, CallError};
+use plugin_api::lend::{Call, CallError, HostServices};
 use plugin_api::manifest::ROOT_SYMBOL;
 use plugin_api::{BindingsAndResponders, Metadata};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::isolated::Death;
 use super::services::{CallServices, Lendable};
 use super::{Firing, ModuleId};
 use crate::event::Event;
@@ -70,6 +71,14 @@ pub enum CallFailure {
     /// It did not answer in time; the answer is given up, the thread is lost.
     #[error("did not answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
+    /// It ended its own process each time, and the event is given up.
+    #[error("ended its process {times} times over this event, at last by {how}")]
+    Killed {
+        /// How many processes it cost.
+        times: u32,
+        /// How the last one ended.
+        how: Death,
+    },
     /// It hung too often and is called no more.
     #[error("is quarantined after {0} calls that never ended")]
     Quarantined(usize),
@@ -135,7 +144,7 @@ pub struct Generation {
 
 /// The exports of an opened library with the instance that they made.
 #[derive(Clone, Copy)]
-struct Entry {
+pub(super) struct Entry {
     exports: ExportsRef,
     instance: Instance,
 }
@@ -186,13 +195,45 @@ impl Generation {
     /// How the call failed.
     pub fn handle(&self, event: &Event) -> Result<Vec<Firing>, CallError> {
         let services = CallServices::new(&self.lendable, &self.module, self.number);
-        let call = Call::new(&services);
-        let lent = event.lend();
-        let Entry { exports, instance } = self.entry;
-        let status = (exports.handle_event())(instance, lent.event(), call.host());
-        call.end(status)?;
+        self.entry.handle(event, &services)?;
         Ok(services.into_fired())
     }
+}
+
+impl Entry {
+    /// Runs one event through the module, on the calling thread.
+    pub(super) fn handle(&self, event: &Event, services: &dyn HostServices) -> Result<(), CallError> {
+        let call = Call::new(services);
+        let lent = event.lend();
+        let Entry { exports, instance } = *self;
+        let status = (exports.handle_event())(instance, lent.event(), call.host());
+        call.end(status).map(|_| ())
+    }
+
+    /// Tells the instance to end and drops it.
+    pub(super) fn shutdown(self, services: &dyn HostServices) -> Result<(), CallError> {
+        let call = Call::new(services);
+        let status = (self.exports.shutdown())(self.instance, call.host());
+        call.end(status).map(|_| ())
+    }
+}
+
+/// What loading has come to; whoever dies on the way can be told where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The library is opened, its constructors run.
+    Open,
+    /// `init`
+    Init,
+    /// `bindings_and_responders`
+    Wants,
+}
+
+/// A library that was opened and initialised, and what it said.
+pub(super) struct Entered {
+    pub(super) entry: Entry,
+    pub(super) metadata: Metadata,
+    pub(super) wants: BindingsAndResponders,
 }
 
 fn load_here(
@@ -201,34 +242,43 @@ fn load_here(
     copy: &Path,
     lendable: Lendable,
 ) -> Result<Generation, LoadError> {
+    let services = CallServices::new(&lendable, &module, number);
+    let Entered { entry, metadata, wants } = enter(copy, &services, &|_| {})?;
+    drop(services);
+    let copy = copy.to_owned();
+    Ok(Generation { module, number, copy, metadata, wants, busy_ns: AtomicU64::new(0), lendable, entry })
+}
+
+/// Opens, checks and initialises a library on the calling thread; `now` is told each step before it begins.
+pub(super) fn enter(
+    copy: &Path,
+    services: &dyn HostServices,
+    now: &dyn Fn(Step),
+) -> Result<Entered, LoadError> {
+    now(Step::Open);
     let exports = open(copy)?;
+    now(Step::Init);
     let mut instance = None;
-    let described = call("init", &lendable, &module, number, |host| {
+    let described = call("init", services, |host| {
         let initialised = (exports.init())(host);
         instance = Some(initialised.instance);
         initialised.status
     })?;
     let metadata = read("init", &described)?;
     let instance = instance.ok_or_else(|| LoadError::Thread("init was not called".to_owned()))?;
+    now(Step::Wants);
     let function = "bindings_and_responders";
-    let wanted = call(function, &lendable, &module, number, |host| {
-        (exports.bindings_and_responders())(instance, host)
-    })?;
+    let wanted = call(function, services, |host| (exports.bindings_and_responders())(instance, host))?;
     let wants = read(function, &wanted)?;
-    let copy = copy.to_owned();
-    let entry = Entry { exports, instance };
-    Ok(Generation { module, number, copy, metadata, wants, busy_ns: AtomicU64::new(0), lendable, entry })
+    Ok(Entered { entry: Entry { exports, instance }, metadata, wants })
 }
 
 fn call(
     function: &'static str,
-    lendable: &Lendable,
-    module: &ModuleId,
-    number: u64,
+    services: &dyn HostServices,
     run: impl FnOnce(HostRef<'_>) -> Status,
 ) -> Result<String, LoadError> {
-    let services = CallServices::new(lendable, module, number);
-    let call = Call::new(&services);
+    let call = Call::new(services);
     let status = run(call.host());
     let document = call.end(status).map_err(|error| LoadError::Call { function, error })?;
     document.ok_or(LoadError::Document { function, reason: "nothing".to_owned() })

@@ -1,7 +1,7 @@
 //! What a module may ask of the host during a call, and what it may answer.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,6 +24,51 @@ pub const MAX_PAYLOAD: usize = 8 * 1024 * 1024;
 /// Firings of one call beyond which the call is refused.
 pub const MAX_FIRINGS: usize = 1000;
 
+/// Bytes of all payloads of one call beyond which the call is refused.
+pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Bytes of a firing beside its payload: names, conditions, the hook that the event carries.
+pub const MAX_BESIDE: usize = 1024 * 1024;
+
+/// How much one call has answered so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answered {
+    firings: usize,
+    bytes: usize,
+}
+
+impl Answered {
+    /// Counts a firing.
+    ///
+    /// # Errors
+    /// It is too large, or one too many.
+    pub(super) fn count(&mut self, fired: &Fired<'_>) -> Result<(), String> {
+        let size = fired.payload.len();
+        if size > MAX_PAYLOAD {
+            return Err(format!("fired a payload of {size} bytes; the limit is {MAX_PAYLOAD}"));
+        }
+        // A condition takes some bytes even where its texts are empty.
+        let filter =
+            |(key, value): &(String, Option<String>)| 16 + key.len() + value.as_deref().map_or(0, str::len);
+        let beside = fired.hook_event.len()
+            + fired.account.len()
+            + fired.hook.map_or(0, <[u8]>::len)
+            + fired.filters.iter().map(filter).sum::<usize>();
+        if beside > MAX_BESIDE {
+            return Err(format!("fired {beside} bytes beside a payload; the limit is {MAX_BESIDE}"));
+        }
+        if self.firings == MAX_FIRINGS {
+            return Err(format!("fired more than {MAX_FIRINGS} times for one event"));
+        }
+        if self.bytes + size > MAX_ANSWER {
+            return Err(format!("fired more than {MAX_ANSWER} bytes for one event"));
+        }
+        self.firings += 1;
+        self.bytes += size;
+        Ok(())
+    }
+}
+
 /// Settings that modules may read, by their name in the configuration, as JSON text.
 pub type Settings = BTreeMap<String, String>;
 
@@ -41,6 +86,7 @@ pub struct CallServices<'c> {
     lendable: &'c Lendable,
     module: &'c ModuleId,
     generation: u64,
+    answered: Cell<Answered>,
     fired: RefCell<Vec<Firing>>,
 }
 
@@ -48,7 +94,7 @@ impl<'c> CallServices<'c> {
     /// Services that have seen no firing yet.
     #[must_use]
     pub fn new(lendable: &'c Lendable, module: &'c ModuleId, generation: u64) -> Self {
-        CallServices { lendable, module, generation, fired: RefCell::default() }
+        CallServices { lendable, module, generation, answered: Cell::default(), fired: RefCell::default() }
     }
 
     /// What the call fired.
@@ -85,21 +131,15 @@ impl HostServices for CallServices<'_> {
     }
 
     fn fire(&self, fired: Fired<'_>) -> Result<(), String> {
-        let firing = checked(fired)?;
-        let mut all = self.fired.borrow_mut();
-        if all.len() == MAX_FIRINGS {
-            return Err(format!("fired more than {MAX_FIRINGS} times for one event"));
-        }
-        all.push(firing);
+        let mut answered = self.answered.get();
+        answered.count(&fired)?;
+        self.answered.set(answered);
+        self.fired.borrow_mut().push(checked(fired)?);
         Ok(())
     }
 }
 
 fn checked(fired: Fired<'_>) -> Result<Firing, String> {
-    let size = fired.payload.len();
-    if size > MAX_PAYLOAD {
-        return Err(format!("fired a payload of {size} bytes; the limit is {MAX_PAYLOAD}"));
-    }
     let payload = Payload::parse(Bytes::copy_from_slice(fired.payload))
         .map_err(|error| format!("fired what is not a JSON object: {:#}", anyhow::Error::from(error)))?;
     let target = match fired.hook {

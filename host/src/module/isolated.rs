@@ -1,0 +1,357 @@
+//! A module in a process of its own: what its death costs, and what becomes of the events meanwhile.
+//!
+//! A process that ended by itself is started anew, after a pause that grows while this keeps happening, and the
+//! event in hand is handed over again: nothing of it has left the host. An event that ended three processes in a
+//! row is given up. A call that takes too long is given up at once and the process killed.
+
+pub mod child;
+mod process;
+mod protocol;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use plugin_api::lend::CallError;
+use plugin_api::{BindingsAndResponders, Metadata};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+pub use process::Death;
+use process::Process;
+use session::Lost;
+pub(super) use session::{Said, Session, Whose};
+
+use super::generation::CallFailure;
+use super::probe::ProbeRefusal;
+use super::program::Program;
+use super::services::Lendable;
+use super::{Firing, ModuleId};
+use crate::event::Event;
+
+/// Processes in a row that one event may cost.
+pub const MAX_DEATHS: u32 = 3;
+
+/// The pause before a process is started anew: after the first death, and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How long a module's process may take.
+#[derive(Clone, Copy, Debug)]
+pub struct IsolationLimits {
+    /// For loading: opening, `init` and `bindings_and_responders` together.
+    pub load_within: Duration,
+    /// For one call of `handle_event`; the process is killed afterwards.
+    pub call_timeout: Duration,
+}
+
+/// What a module's processes have been through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IsolatedFigures {
+    /// The process that serves; nothing while there is none.
+    pub pid: Option<u32>,
+    /// Processes started after the first.
+    pub restarts: u64,
+    /// Processes that ended by themselves, or did not start again.
+    pub deaths: u64,
+    /// Processes killed because of a call that took too long.
+    pub timeouts: u64,
+}
+
+/// A module in a process of its own. Dropping it kills the process.
+pub struct Isolated {
+    program: Program,
+    module: ModuleId,
+    number: u64,
+    copy: PathBuf,
+    lendable: Lendable,
+    limits: IsolationLimits,
+    state: Mutex<State>,
+    /// The process that [`stop`](Isolated::stop) may kill while a call holds the state.
+    current: Mutex<Weak<Process>>,
+    stopping: Mutex<bool>,
+    told_to_stop: Condvar,
+    figures: Counters,
+}
+
+struct State {
+    session: Option<Session>,
+    pauses: Pauses,
+}
+
+#[derive(Default)]
+struct Counters {
+    /// 0 while there is none.
+    pid: AtomicU32,
+    restarts: AtomicU64,
+    deaths: AtomicU64,
+    timeouts: AtomicU64,
+}
+
+impl Isolated {
+    /// Starts a process, loads the copy in it, and returns what `init` and `bindings_and_responders` said.
+    /// Blocks: call it on a thread of the module's.
+    ///
+    /// # Errors
+    /// [`ProbeRefusal`].
+    pub fn start(
+        program: &Program,
+        module: ModuleId,
+        number: u64,
+        copy: &Path,
+        lendable: Lendable,
+        limits: IsolationLimits,
+    ) -> Result<(Self, Metadata, BindingsAndResponders), ProbeRefusal> {
+        let isolated = Isolated {
+            program: program.clone(),
+            module,
+            number,
+            copy: copy.to_owned(),
+            lendable,
+            limits,
+            state: Mutex::new(State { session: None, pauses: Pauses::default() }),
+            current: Mutex::new(Weak::new()),
+            stopping: Mutex::new(false),
+            told_to_stop: Condvar::new(),
+            figures: Counters::default(),
+        };
+        let (session, (metadata, wants)) = isolated.load()?;
+        isolated.state.lock().session = Some(session);
+        Ok((isolated, metadata, wants))
+    }
+
+    /// Runs events through the module, in order, and calls `answered` with each index and result, in order.
+    /// Blocks: call it on a thread of the module's.
+    pub fn handle(
+        &self,
+        events: &[Arc<Event>],
+        answered: &mut dyn FnMut(usize, Result<Vec<Firing>, CallFailure>),
+    ) {
+        let mut state = self.state.lock();
+        self.notice_death(&mut state);
+        let (mut done, mut deaths) = (0, 0);
+        while done < events.len() && !self.is_stopping() {
+            let before = done;
+            let end = self.run(&mut state, &events[done..], &mut |result| {
+                answered(done, result.map_err(CallFailure::Failed));
+                done += 1;
+            });
+            let Err(end) = end else { break };
+            deaths = if done > before { 1 } else { deaths + 1 };
+            if self.is_stopping() {
+                break;
+            }
+            if let Some(failure) = given_up(end, deaths, self.limits.call_timeout) {
+                answered(done, Err(failure));
+                (done, deaths) = (done + 1, 0);
+            }
+        }
+        for index in done..events.len() {
+            answered(index, Err(CallFailure::Stopped));
+        }
+        if self.is_stopping() {
+            state.session = None;
+        }
+    }
+
+    /// Tells the module to end, waits, and kills what is left. What is not answered by then, and whatever is
+    /// asked later, answers [`CallFailure::Stopped`]. Blocks for `within` and the moment that a kill takes.
+    pub fn stop(&self, within: Duration) {
+        let until = Instant::now() + within;
+        *self.stopping.lock() = true;
+        self.told_to_stop.notify_all();
+        match self.state.try_lock_for(within) {
+            Some(mut state) => {
+                if let Some(mut session) = state.session.take()
+                    && let Err(lost) = session.shut_down(&self.whose(), until)
+                {
+                    warn!(module = %self.module, generation = self.number, ?lost, "a module does not end in order");
+                }
+            }
+            // Whoever holds the state finds the process dead, and nothing to start again.
+            None => {
+                if let Some(process) = self.current.lock().upgrade() {
+                    process.kill();
+                }
+            }
+        }
+        self.figures.pid.store(0, Ordering::Relaxed);
+    }
+
+    /// Figures; never waits.
+    #[must_use]
+    pub fn figures(&self) -> IsolatedFigures {
+        let pid = self.figures.pid.load(Ordering::Relaxed);
+        IsolatedFigures {
+            pid: (pid != 0).then_some(pid),
+            restarts: self.figures.restarts.load(Ordering::Relaxed),
+            deaths: self.figures.deaths.load(Ordering::Relaxed),
+            timeouts: self.figures.timeouts.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Runs events until all are answered or the process is lost, and starts one where there is none.
+    fn run(
+        &self,
+        state: &mut State,
+        events: &[Arc<Event>],
+        told: &mut dyn FnMut(Result<Vec<Firing>, CallError>),
+    ) -> Result<(), End> {
+        if state.session.is_none() {
+            state.session = Some(self.restart(&mut state.pauses).map_err(End::Died)?);
+        }
+        let State { session: Some(session), pauses } = state else { return Ok(()) };
+        let lost = session.run(&self.whose(), events, self.limits.call_timeout, &mut |result| {
+            pauses.reset();
+            told(result);
+        });
+        lost.map_err(|lost| self.bury(state, lost))
+    }
+
+    /// Ends a process that was lost, and says how it was.
+    fn bury(&self, state: &mut State, lost: Lost) -> End {
+        let Some(session) = state.session.take() else { return End::Died(Death::Exit(0)) };
+        let how = session.process.reap();
+        self.figures.pid.store(0, Ordering::Relaxed);
+        if self.is_stopping() {
+            return End::Died(how);
+        }
+        let (module, generation, pid) = (self.module.as_str(), self.number, session.process.pid());
+        let last_words = session.process.last_words();
+        match lost {
+            Lost::Late => {
+                self.figures.timeouts.fetch_add(1, Ordering::Relaxed);
+                warn!(
+                    module,
+                    generation, pid, last_words, "a call does not end, the module's process is killed"
+                );
+                End::Late
+            }
+            Lost::Garbage(what) => {
+                self.died(&mut state.pauses);
+                warn!(
+                    module,
+                    generation, pid, what, last_words, "a module's process talks nonsense and is killed"
+                );
+                End::Garbage(what)
+            }
+            Lost::Gone => {
+                self.died(&mut state.pauses);
+                warn!(module, generation, pid, %how, last_words, "a module's process has died");
+                End::Died(how)
+            }
+        }
+    }
+
+    /// A process that died while there was nothing to do is no event's fault.
+    fn notice_death(&self, state: &mut State) {
+        if state.session.as_ref().is_some_and(|session| session.process.ended().is_some()) {
+            self.bury(state, Lost::Gone);
+        }
+    }
+
+    fn died(&self, pauses: &mut Pauses) {
+        self.figures.deaths.fetch_add(1, Ordering::Relaxed);
+        pauses.died(Instant::now());
+    }
+
+    /// Another process, after the pause that is due.
+    fn restart(&self, pauses: &mut Pauses) -> Result<Session, Death> {
+        let mut stopping = self.stopping.lock();
+        while !*stopping {
+            let left = pauses.left(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.told_to_stop.wait_for(&mut stopping, left);
+        }
+        if *stopping {
+            return Err(Death::NotStarted("the module is told to stop".to_owned()));
+        }
+        drop(stopping);
+        match self.load() {
+            Ok((session, _)) => {
+                self.figures.restarts.fetch_add(1, Ordering::Relaxed);
+                Ok(session)
+            }
+            Err(refusal) => {
+                self.died(pauses);
+                let (module, generation) = (self.module.as_str(), self.number);
+                warn!(module, generation, reason = %refusal, "a module's process does not start again");
+                Err(Death::NotStarted(refusal.to_string()))
+            }
+        }
+    }
+
+    fn load(&self) -> Result<(Session, Said), ProbeRefusal> {
+        let (module, generation) = (self.module.clone(), self.number);
+        let heard = move |line: &str| info!(%module, generation, said = line, "a module's process writes");
+        let (session, said) = Session::load(&self.whose(), self.limits.load_within, heard)?;
+        *self.current.lock() = Arc::downgrade(&session.process);
+        let pid = session.process.pid();
+        self.figures.pid.store(pid, Ordering::Relaxed);
+        info!(module = %self.module, generation, pid, "a module's process serves");
+        Ok((session, said))
+    }
+
+    fn whose(&self) -> Whose<'_> {
+        Whose {
+            program: &self.program,
+            module: &self.module,
+            number: self.number,
+            copy: &self.copy,
+            lendable: &self.lendable,
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.lock()
+    }
+}
+
+/// Why a run of events ended before the last was answered.
+enum End {
+    Died(Death),
+    Late,
+    Garbage(String),
+}
+
+/// What the event in hand answers when its process was lost, `deaths` processes in a row by now; nothing when it
+/// is handed over once more.
+fn given_up(end: End, deaths: u32, limit: Duration) -> Option<CallFailure> {
+    match end {
+        End::Late => Some(CallFailure::TimedOut(limit)),
+        End::Garbage(what) => Some(CallFailure::Failed(CallError::Protocol(what))),
+        End::Died(_) if deaths < MAX_DEATHS => None,
+        End::Died(how) => Some(CallFailure::Killed { times: deaths, how }),
+    }
+}
+
+/// The pauses before processes are started anew.
+#[derive(Default)]
+struct Pauses {
+    last: Option<Duration>,
+    until: Option<Instant>,
+}
+
+impl Pauses {
+    /// A process has died: twice the last pause.
+    fn died(&mut self, now: Instant) {
+        let pause = self.last.map_or(PAUSE.0, |last| (last * 2).min(PAUSE.1));
+        self.last = Some(pause);
+        self.until = Some(now + pause);
+    }
+
+    /// One has answered.
+    fn reset(&mut self) {
+        *self = Pauses::default();
+    }
+
+    fn left(&self, now: Instant) -> Duration {
+        self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    }
+}

@@ -1,0 +1,362 @@
+//! The host's side of the conversation with one process: what is sent, what is waited for and how long.
+
+use std::io::{ErrorKind, Write as _};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plugin_api::lend::{CallError, HostServices as _};
+use plugin_api::{BindingsAndResponders, Metadata};
+use tokio::time::Instant;
+
+use super::process::Process;
+use super::protocol::{FromChild, Garbage, Inbox, MAX_FRAME, ToChild, VERSION};
+use crate::event::Event;
+use crate::module::generation::Step;
+use crate::module::probe::ProbeRefusal;
+use crate::module::program::Program;
+use crate::module::services::{Answered, CallServices, Lendable};
+use crate::module::{Firing, ModuleId};
+
+/// Events that are sent before the first of them is answered.
+const AHEAD: usize = 32;
+
+/// Bytes of such events. While it answers, the process does not read: what is sent ahead has to fit into the
+/// socket's buffer (some 200 KiB), or both sides would wait for each other.
+const AHEAD_BYTES: usize = 96 * 1024;
+
+/// Why a conversation cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The process has closed its end: it is dead, or as good as.
+    Gone,
+    /// It did not answer in time.
+    Late,
+    /// It said what makes no sense.
+    Garbage(String),
+}
+
+impl From<Garbage> for Lost {
+    fn from(Garbage(what): Garbage) -> Self {
+        Lost::Garbage(what)
+    }
+}
+
+/// Whose process it is.
+#[derive(Clone, Debug)]
+pub(in crate::module) struct Whose<'w> {
+    pub(in crate::module) program: &'w Program,
+    pub(in crate::module) module: &'w ModuleId,
+    pub(in crate::module) number: u64,
+    pub(in crate::module) copy: &'w Path,
+    pub(in crate::module) lendable: &'w Lendable,
+}
+
+/// What a module said when it was loaded.
+pub(in crate::module) type Said = (Metadata, BindingsAndResponders);
+
+/// A process and the way to talk to it.
+pub(in crate::module) struct Session {
+    pub(super) process: Arc<Process>,
+    line: Line,
+}
+
+impl Session {
+    /// Starts a process and loads the module in it.
+    pub(in crate::module) fn load(
+        whose: &Whose<'_>,
+        within: Duration,
+        heard: impl Fn(&str) + Send + 'static,
+    ) -> Result<(Self, Said), ProbeRefusal> {
+        let until = Instant::now() + within;
+        let label = format!("{}.g{}", whose.module.hook_name(), whose.number);
+        let start = |error: std::io::Error| ProbeRefusal::Start {
+            program: whose.program.path().display().to_string(),
+            reason: error.to_string(),
+        };
+        let (process, socket) = Process::start(whose.program, &label, heard).map_err(start)?;
+        let mut session = Session { process: Arc::new(process), line: Line::new(socket) };
+        let mut step = None;
+        match session.line.load(whose, until, &mut step) {
+            Ok(Ok(said)) => Ok((session, said)),
+            Ok(Err(text)) => {
+                session.process.reap();
+                Err(ProbeRefusal::Refused { text, last_words: session.process.last_words() })
+            }
+            Err(lost) => Err(session.refusal(lost, step, within)),
+        }
+    }
+
+    fn refusal(&self, lost: Lost, step: Option<Step>, within: Duration) -> ProbeRefusal {
+        let how = self.process.reap();
+        let last_words = self.process.last_words();
+        match lost {
+            Lost::Gone => ProbeRefusal::Died { step, how, last_words },
+            Lost::Late => ProbeRefusal::TimedOut { step, within, last_words },
+            Lost::Garbage(what) => ProbeRefusal::Broken(what),
+        }
+    }
+
+    /// Runs events through the module and tells each result in their order. What was told before the
+    /// conversation broke was answered; the first event that was not is the one in hand.
+    pub(super) fn run(
+        &mut self,
+        whose: &Whose<'_>,
+        events: &[Arc<Event>],
+        limit: Duration,
+        told: &mut dyn FnMut(Result<Vec<Firing>, CallError>),
+    ) -> Result<(), Lost> {
+        let mut ahead = Ahead::default();
+        for done in 0..events.len() {
+            if ahead.low() {
+                while let Some(event) = events.get(ahead.sent).filter(|event| ahead.takes(event.json().len()))
+                {
+                    ToChild::Event(event.json()).write(&mut self.line.outbox);
+                    ahead.sent += 1;
+                    ahead.bytes += event.json().len();
+                }
+            }
+            // The process begins with it when it has answered the one before.
+            let until = Instant::now() + limit;
+            self.line.send(until)?;
+            let services = CallServices::new(whose.lendable, whose.module, whose.number);
+            let ended = self.line.answer(&services, until)?;
+            told(ended.map(|()| services.into_fired()));
+            ahead.done = done + 1;
+            ahead.bytes -= events[done].json().len();
+        }
+        Ok(())
+    }
+
+    /// Tells the module to end and waits until it has.
+    pub(super) fn shut_down(&mut self, whose: &Whose<'_>, until: Instant) -> Result<(), Lost> {
+        ToChild::Shutdown.write(&mut self.line.outbox);
+        self.line.send(until)?;
+        let services = CallServices::new(whose.lendable, whose.module, whose.number);
+        loop {
+            match self.line.hear(&services, until)? {
+                Heard::Bye => return Ok(()),
+                other => return Err(other.out_of_place()),
+            }
+        }
+    }
+}
+
+/// How many events were sent, and how many may be.
+#[derive(Default)]
+struct Ahead {
+    sent: usize,
+    done: usize,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// Few enough are under way that it is worth sending more, all at once.
+    fn low(&self) -> bool {
+        self.sent - self.done <= AHEAD / 2
+    }
+
+    /// Room for one more. A large one goes alone: then the process is reading.
+    fn takes(&self, bytes: usize) -> bool {
+        let under_way = self.sent - self.done;
+        under_way == 0 || under_way < AHEAD && self.bytes + bytes <= AHEAD_BYTES
+    }
+}
+
+/// What the process said that is not served on the spot.
+enum Heard {
+    Speaks(u32),
+    Now(Step),
+    Loaded(Result<Said, String>),
+    Refused(String),
+    /// How the call ended, as far as the process knows.
+    Ended(Result<(), CallError>),
+    Bye,
+}
+
+impl Heard {
+    fn out_of_place(&self) -> Lost {
+        let what = match self {
+            Heard::Speaks(_) => "its version",
+            Heard::Now(_) => "a step of loading",
+            Heard::Loaded(_) => "that it is loaded",
+            Heard::Refused(_) => "that it is refused",
+            Heard::Ended(_) => "the end of a call",
+            Heard::Bye => "good-bye",
+        };
+        Lost::Garbage(format!("{what}, out of place"))
+    }
+}
+
+/// The socket, with what has arrived and what is to be sent.
+struct Line {
+    socket: UnixStream,
+    inbox: Inbox,
+    outbox: Vec<u8>,
+    /// The limits that the socket has now, for reading and for writing.
+    patience: (Option<Duration>, Option<Duration>),
+    /// What was wrong with a firing of the call in hand.
+    refused: Option<String>,
+    answered: Answered,
+}
+
+impl Line {
+    fn new(socket: UnixStream) -> Self {
+        let inbox = Inbox::new(MAX_FRAME);
+        Line {
+            socket,
+            inbox,
+            outbox: Vec::new(),
+            patience: (None, None),
+            refused: None,
+            answered: Answered::default(),
+        }
+    }
+
+    fn load(
+        &mut self,
+        whose: &Whose<'_>,
+        until: Instant,
+        step: &mut Option<Step>,
+    ) -> Result<Result<Said, String>, Lost> {
+        let services = CallServices::new(whose.lendable, whose.module, whose.number);
+        match self.hear(&services, until)? {
+            Heard::Speaks(VERSION) => {}
+            Heard::Speaks(other) => {
+                let what =
+                    format!("the program speaks version {other} of the protocol and the host {VERSION}");
+                return Err(Lost::Garbage(what));
+            }
+            other => return Err(other.out_of_place()),
+        }
+        let hello = ToChild::Hello {
+            module: whose.module.as_str().into(),
+            generation: whose.number,
+            copy: whose.copy.as_os_str().as_bytes().into(),
+            settings: std::borrow::Cow::Borrowed(&whose.lendable.settings),
+        };
+        hello.write(&mut self.outbox);
+        self.send(until)?;
+        loop {
+            match self.hear(&services, until)? {
+                Heard::Now(now) => *step = Some(now),
+                Heard::Loaded(said) => return Ok(said),
+                Heard::Refused(text) => return Ok(Err(text)),
+                other => return Err(other.out_of_place()),
+            }
+        }
+    }
+
+    /// The answer to the event in hand.
+    fn answer(&mut self, services: &CallServices<'_>, until: Instant) -> Result<Result<(), CallError>, Lost> {
+        self.refused = None;
+        self.answered = Answered::default();
+        match self.hear(services, until)? {
+            // As where the module runs in the host's process: what was wrong with a firing fails the call, unless
+            // it has failed by itself.
+            Heard::Ended(Ok(())) => {
+                Ok(self.refused.take().map_or(Ok(()), |what| Err(CallError::Protocol(what))))
+            }
+            Heard::Ended(Err(error)) => Ok(Err(error)),
+            other => Err(other.out_of_place()),
+        }
+    }
+
+    /// What it says next; what it asks meanwhile is answered.
+    fn hear(&mut self, services: &CallServices<'_>, until: Instant) -> Result<Heard, Lost> {
+        loop {
+            let place = self.next(until)?;
+            let reseller = match FromChild::read(self.inbox.frame(place))? {
+                FromChild::Speaks(version) => return Ok(Heard::Speaks(version)),
+                FromChild::Now(step) => return Ok(Heard::Now(step)),
+                FromChild::Loaded { metadata, wants } => return Ok(Heard::Loaded(said(&metadata, &wants))),
+                FromChild::Refused(text) => return Ok(Heard::Refused(text.into_owned())),
+                FromChild::Ended(result) => return Ok(Heard::Ended(result)),
+                FromChild::Bye => return Ok(Heard::Bye),
+                FromChild::Log(level, text) => {
+                    services.log(level, &text);
+                    continue;
+                }
+                FromChild::Fired(fired) => {
+                    // The process counts too, and sends nothing beyond the limits.
+                    self.answered.count(&fired).map_err(Lost::Garbage)?;
+                    if let Err(what) = services.fire(fired) {
+                        self.refused.get_or_insert(what);
+                    }
+                    continue;
+                }
+                FromChild::ResellerOf(account) => services.reseller_of(&account),
+            };
+            ToChild::Reseller(reseller.as_deref()).write(&mut self.outbox);
+            self.send(until)?;
+        }
+    }
+
+    /// The next whole frame.
+    fn next(&mut self, until: Instant) -> Result<Range<usize>, Lost> {
+        loop {
+            if let Some(place) = self.inbox.next()? {
+                return Ok(place);
+            }
+            self.wait_until(until)?;
+            match self.inbox.fill(&mut self.socket) {
+                Ok(0) => return Err(Lost::Gone),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Looked at again: the clock may say that there is some time left.
+                Err(error) if is_late(&error) => {}
+                // It died with something of ours unread.
+                Err(_) => return Err(Lost::Gone),
+            }
+        }
+    }
+
+    /// Sets how long the next read may wait.
+    fn wait_until(&mut self, until: Instant) -> Result<(), Lost> {
+        if let Some(left) = needed(self.patience.0, until)? {
+            self.socket.set_read_timeout(Some(left)).map_err(|_| Lost::Gone)?;
+            self.patience.0 = Some(left);
+        }
+        Ok(())
+    }
+
+    /// Sends what is to be sent. Where the process has died the answers that it gave before are still to be
+    /// read, so that is left to the reader to find out.
+    fn send(&mut self, until: Instant) -> Result<(), Lost> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        if let Some(left) = needed(self.patience.1, until)? {
+            self.socket.set_write_timeout(Some(left)).map_err(|_| Lost::Gone)?;
+            self.patience.1 = Some(left);
+        }
+        let sent = self.socket.write_all(&self.outbox);
+        self.outbox.clear();
+        match sent {
+            Err(error) if is_late(&error) => Err(Lost::Late),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The limit to set. That is a call of the system's, so one that is about right stays.
+fn needed(set: Option<Duration>, until: Instant) -> Result<Option<Duration>, Lost> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Lost::Late);
+    }
+    let right = set.is_some_and(|set| set <= left + left / 8 && set >= left - left / 8);
+    Ok((!right).then_some(left))
+}
+
+fn is_late(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+fn said(metadata: &str, wants: &str) -> Result<Said, String> {
+    let read = |error: serde_json::Error| format!("answered what the host cannot read: {error}");
+    Ok((serde_json::from_str(metadata).map_err(read)?, serde_json::from_str(wants).map_err(read)?))
+}

@@ -1,0 +1,49 @@
+//! When an event is given up, and how long a module's process stays dead.
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_millis(100);
+
+fn segfault() -> End {
+    End::Died(Death::Signal(11))
+}
+
+#[test]
+fn an_event_is_handed_over_again_until_it_has_cost_three_processes() {
+    assert_eq!(given_up(segfault(), 1, LIMIT), None);
+    assert_eq!(given_up(segfault(), 2, LIMIT), None);
+    let failure = given_up(segfault(), 3, LIMIT).unwrap();
+    assert_eq!(failure, CallFailure::Killed { times: 3, how: Death::Signal(11) });
+    assert_eq!(
+        failure.to_string(),
+        "ended its process 3 times over this event, at last by SIGSEGV (segmentation fault)"
+    );
+}
+
+#[test]
+fn a_call_that_does_not_end_and_one_that_ends_in_nonsense_are_given_up_at_once() {
+    assert_eq!(given_up(End::Late, 1, LIMIT), Some(CallFailure::TimedOut(LIMIT)));
+    let nonsense = given_up(End::Garbage("an empty frame".to_owned()), 1, LIMIT).unwrap();
+    assert_eq!(nonsense.to_string(), "broke the module protocol: an empty frame");
+}
+
+#[test]
+fn the_pause_before_a_new_process_doubles_up_to_five_seconds_and_starts_anew_after_an_answer() {
+    let now = Instant::now();
+    let mut pauses = Pauses::default();
+    assert_eq!(pauses.left(now), Duration::ZERO);
+
+    let mut seen = Vec::new();
+    for _ in 0..9 {
+        pauses.died(now);
+        seen.push(pauses.left(now).as_millis());
+    }
+    assert_eq!(seen, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    assert_eq!(pauses.left(now + Duration::from_secs(2)), Duration::from_secs(3));
+    assert_eq!(pauses.left(now + Duration::from_secs(6)), Duration::ZERO);
+
+    pauses.reset();
+    assert_eq!(pauses.left(now), Duration::ZERO);
+    pauses.died(now);
+    assert_eq!(pauses.left(now), Duration::from_millis(50));
+}
