@@ -114,6 +114,38 @@ fn a_value_of_the_wrong_type_says_what_to_write() {
 }
 
 #[test]
+fn isolation_is_a_word_or_a_list_of_modules() {
+    let (door, bell) = (ModuleId::new("webhooks_door"), ModuleId::new("webhooks_bell"));
+    let isolated = |options: LoadOptions| {
+        let modules = Config::load(options).unwrap().0.modules;
+        (modules.isolated(&door), modules.isolated(&bell))
+    };
+    let by_env = |value: &str| LoadOptions {
+        env: env(&[("HOOKLINE_MODULES__ISOLATION", value)]),
+        ..LoadOptions::default()
+    };
+
+    assert_eq!(isolated(LoadOptions::default()), (false, false));
+    assert_eq!(isolated(text("[modules]\nisolation = \"none\"\n")), (false, false));
+    assert_eq!(isolated(text("[modules]\nisolation = \"process\"\n")), (true, true));
+    assert_eq!(isolated(text("[modules]\nisolation = [\"webhooks_door\"]\n")), (true, false));
+    assert_eq!(isolated(by_env("process")), (true, true));
+    assert_eq!(isolated(by_env("webhooks_door, webhooks_bell")), (true, true));
+
+    let right = "write \"none\", \"process\" or a list of module ids such as [\"webhooks_x\"]";
+    for wrong in ["\"proces\"", "true", "\"\""] {
+        let told =
+            format!("modules.isolation: {wrong} (from hookline.toml) is not one of the choices; {right}");
+        check(&format!("[modules]\nisolation = {wrong}\n"), &told);
+    }
+    check(
+        "[modules]\nisolation = [\"door\"]\n",
+        "modules.isolation: [\"door\"] (from hookline.toml) holds \"door\", which is not a module's id; \
+         write one such as \"webhooks_x\"",
+    );
+}
+
+#[test]
 fn a_value_out_of_range_says_the_range() {
     check(
         "[bus]\nprefetch = 0\n",

@@ -136,11 +136,9 @@ impl Session {
         ToChild::Shutdown.write(&mut self.line.outbox);
         self.line.send(until)?;
         let services = CallServices::new(whose.lendable, whose.module, whose.number);
-        loop {
-            match self.line.hear(&services, until)? {
-                Heard::Bye => return Ok(()),
-                other => return Err(other.out_of_place()),
-            }
+        match self.line.hear(&services, until)? {
+            Heard::Bye => Ok(()),
+            other => Err(other.out_of_place()),
         }
     }
 }
