@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
+use hookline::config::Config;
 use hookline::delivery::Profile;
 use hookline::delivery::payload::Payload;
 use hookline::delivery::request::{SharedBodies, Stamp, build};
@@ -21,6 +22,7 @@ use hookline::hooks::table::Table;
 use hookline::hooks::{AccountId, Hook};
 use hookline::module::folder::Loading;
 use hookline::module::generation::Generation;
+use hookline::module::program::Program;
 use hookline::module::services::Lendable;
 use serde_json::json;
 
@@ -42,8 +44,8 @@ fn main() {
     criterion.final_summary();
 }
 
-fn event() -> Event {
-    Event::parse(Bytes::from_static(EVENT.as_bytes())).expect("an event")
+fn event() -> Arc<Event> {
+    Arc::new(Event::parse(Bytes::from_static(EVENT.as_bytes())).expect("an event"))
 }
 
 fn parsing(criterion: &mut Criterion) {
@@ -91,7 +93,9 @@ fn load(file: PathBuf) -> Generation {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let copies = tempfile::tempdir().expect("a folder");
     let lendable = Lendable { settings: Arc::default(), accounts: Arc::new(Accounts::new()) };
-    let loading = Loading::new(copies.path().to_owned(), lendable, Vec::new());
+    let mut modules = Config::defaults().expect("the defaults").modules;
+    modules.program = Program::at(file.with_file_name("hookline"));
+    let loading = Loading::new(copies.path().to_owned(), lendable, &modules);
     // The copy may go, the library stays mapped.
     runtime.block_on(loading.load(&file, 1)).expect("a module").0
 }

@@ -126,13 +126,12 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 /// Settings that are part of the interface already and of nothing else yet.
-const WITHOUT_EFFECT: [&str; 6] = [
+const WITHOUT_EFFECT: [&str; 5] = [
     "delivery.allow_targets",
     "delivery.log_successful_attempts",
     "disabler.attempt_failure_count",
     "disabler.attempt_failure_expiry_ms",
     "disabler.disable_disabler",
-    "modules.hot_reload",
 ];
 
 /// Nobody should believe in a setting that does nothing.

@@ -11,13 +11,20 @@ use crate::hooks::matching::Filter;
 pub mod inspect;
 pub mod program;
 pub mod probe;
+pub mod library;
+pub mod janitor;
+pub mod jobs;
 pub mod generation;
 pub mod isolated;
 pub mod services;
 pub mod settings;
+pub mod line;
 pub mod registry;
 pub mod folder;
+pub mod reload;
+pub mod watcher;
 pub mod metadata;
+pub mod resident;
 
 /// What a module wants fired for one event.
 #[derive(Clone, Debug)]

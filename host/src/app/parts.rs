@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::views::{Schema, Shelves};
 use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
 use crate::bus::embedded::{EmbeddedBus, Inlet};
-use crate::bus::{Binding, Bus, Incoming};
+use crate::bus::{Bus, Incoming};
 use crate::config::{self, BusKind, Config, DeliveryProfile};
 use crate::delivery::Profile;
 use crate::delivery::client::{Client, Limits};
@@ -25,13 +25,13 @@ use crate::hooks::accounts::Accounts;
 use crate::hooks::editor::Editor;
 use crate::hooks::table::Table;
 use crate::listener::shared::{self, Shared};
-use crate::module::folder::{Loading, load_all};
-use crate::module::metadata;
+use crate::module::folder::Loading;
 use crate::module::registry::Registry;
+use crate::module::reload::{RELEASE_WITHIN, Reloader};
 use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
+use crate::store::Store;
 use crate::store::sqlite::{Options, SqliteStore};
-use crate::store::{Store, StoreError};
 
 /// Messages between a bus and the listener: the bus's own bounds are what holds it back.
 const INTAKE: usize = 64;
@@ -67,7 +67,8 @@ pub struct Parts {
     pub(super) ready: Arc<AsyncMutex<mpsc::UnboundedReceiver<Delivery>>>,
     pub(super) outcomes: Arc<AsyncMutex<Outcomes>>,
     pub(super) stop: CancellationToken,
-    lendable: Lendable,
+    /// Turns what is in the plugins folder into what is loaded.
+    pub reloader: Reloader,
     modules_loaded: AtomicBool,
 }
 
@@ -113,6 +114,15 @@ impl Parts {
         });
         let lendable =
             Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::clone(&accounts) };
+        let copies = fresh_folder(&config.data_dir.join("generations"))?;
+        let reloader = Reloader::new(
+            config.plugins_dir.clone(),
+            Loading::new(copies, lendable, &config.modules),
+            Arc::clone(&registry),
+            Arc::clone(&bus),
+            store.clone(),
+            config.modules.call_timeout(),
+        );
         Ok(Parts {
             config,
             store,
@@ -131,52 +141,21 @@ impl Parts {
             ready: Arc::new(AsyncMutex::new(ready)),
             outcomes: Arc::new(AsyncMutex::new(outcomes)),
             stop,
-            lendable,
+            reloader,
             modules_loaded: AtomicBool::new(false),
         })
     }
 
-    /// Loads the plugins folder once, stores what the modules say of themselves, and binds what they want.
+    /// Looks at the plugins folder for the first time; at a later start of the child, for what has changed.
     pub(super) async fn load_modules(&self) -> anyhow::Result<()> {
-        if self.modules_loaded.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let copies = fresh_folder(&self.config.data_dir.join("generations"))?;
-        let allowed = self.config.modules.allow_sha256.clone();
-        let loading = Loading::new(copies, self.lendable.clone(), allowed);
-        let snapshot = load_all(&self.config.plugins_dir, &loading).await?;
-        let bindings: Vec<Binding> = snapshot
-            .bindings()
-            .into_iter()
-            .map(|binding| Binding::new(binding.exchange, binding.routing_key))
-            .collect();
-        self.registry.set(snapshot);
-        self.store_metadata().await?;
-        for binding in bindings {
-            // One exchange that cannot be had must not keep the other modules from their events.
-            if let Err(error) = self.bus.bind(std::slice::from_ref(&binding)).await {
-                warn!(%binding, %error, "a module's binding cannot be had");
-            }
-        }
-        self.modules_loaded.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    async fn store_metadata(&self) -> anyhow::Result<()> {
-        let stored = self.store.metadata().await.context("reading the modules' metadata documents")?;
-        let now = gregorian_seconds();
-        for module in self.registry.current().modules() {
-            let id = module.id.as_str();
-            let known = stored.iter().find(|document| document.get("_id").is_some_and(|known| known == id));
-            let Some(document) = metadata::update(&module.id, known, module.metadata(), now) else {
-                continue;
-            };
-            match self.store.save_metadata(document).await {
-                Ok(_) => info!(module = id, "metadata document written"),
-                // Another host was faster with the same words.
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error).context("writing a module's metadata document"),
-            }
+        let first = !self.modules_loaded.load(Ordering::Acquire);
+        match self.reloader.scan().await {
+            Ok(_) => self.modules_loaded.store(true, Ordering::Release),
+            Err(error) if first => return Err(error),
+            Err(error) => warn!(
+                reason = format!("{error:#}"),
+                "the plugins folder cannot be used, what is loaded stays"
+            ),
         }
         Ok(())
     }
@@ -208,7 +187,7 @@ impl Parts {
     /// Ends what is no child: the modules' threads and the store's.
     pub(super) async fn close(&self) {
         self.editor.close().await;
-        self.registry.stop();
+        self.registry.stop(RELEASE_WITHIN).await;
         if let Err(error) = self.store.close().await {
             warn!(%error, "the store did not close well");
         }
@@ -286,10 +265,4 @@ fn fresh_folder(folder: &Path) -> anyhow::Result<PathBuf> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).with_context(doing)?;
     Ok(folder.to_owned())
-}
-
-/// Seconds since the year 0, as KAZOO's documents count.
-fn gregorian_seconds() -> i64 {
-    const UNIX_EPOCH: i64 = 62_167_219_200;
-    time::OffsetDateTime::now_utc().unix_timestamp() + UNIX_EPOCH
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Parts;
 use super::views;
+use crate::module::watcher::watch;
 use crate::supervision::{ChildContext, ChildSpec, Intensity, Restart, Strategy, Supervisor};
 
 /// The children in the order of their start; they stop in reverse.
@@ -40,7 +41,12 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         .child(child("modules", parts, |parts, context| async move {
             parts.load_modules().await?;
             context.ready.ready();
-            parts.registry.watch_hangs(parts.config.modules.call_timeout(), context.stop).await;
+            let hangs = parts.registry.watch_hangs(parts.config.modules.call_timeout(), context.stop.clone());
+            if parts.config.modules.hot_reload {
+                futures_util::join!(hangs, watch(&parts.reloader, &context.stop));
+            } else {
+                hangs.await;
+            }
             Ok(())
         }))
         .child(child("shared_listener", parts, |parts, context| async move {

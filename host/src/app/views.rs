@@ -19,8 +19,10 @@ use crate::hooks::document::{Events, UriRules, validate};
 use crate::hooks::editor::{Tables, Validator};
 use crate::hooks::table::Table;
 use crate::hooks::{AccountId, Document, Hook, HookId};
+use crate::module::isolated::IsolatedFigures;
 use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Refused, Registry, Snapshot};
+use crate::module::resident;
 use crate::supervision::ChildContext;
 
 /// Serves the API until it is told to stop, then lets requests in hand end.
@@ -101,13 +103,13 @@ impl Health for Parts {
 impl ModulesView for Registry {
     fn list(&self) -> Value {
         let current = self.current();
-        let modules: Vec<Value> = current.modules().map(|module| shown(module)).collect();
-        let refused: Vec<Value> = current.refused().iter().map(shown_refusal).collect();
+        let modules: Vec<Value> = current.modules().map(|module| shown(self, module)).collect();
+        let refused: Vec<Value> = self.refused().iter().map(shown_refusal).collect();
         json!({"data": modules, "refused": refused})
     }
 
     fn show(&self, id: &str) -> Option<Value> {
-        self.current().module(id).map(|module| shown(module))
+        self.current().module(id).map(|module| shown(self, module))
     }
 
     fn samples(&self) -> BTreeMap<String, Vec<Value>> {
@@ -117,15 +119,27 @@ impl ModulesView for Registry {
     }
 }
 
-fn shown(module: &Module) -> Value {
+fn shown(registry: &Registry, module: &Module) -> Value {
     let figures = module.figures();
-    json!({
+    let pinned: Vec<Value> = registry
+        .pinned()
+        .iter()
+        .filter(|pinned| pinned.module == module.id)
+        .map(
+            |pinned| json!({"generation": pinned.generation, "reason": pinned.reason, "bytes": pinned.bytes}),
+        )
+        .collect();
+    let process = module.process();
+    let mut shown = json!({
         "id": module.id.as_str(),
         "version": module.inspected.manifest.version,
+        "abi": format!("{}.{}", module.inspected.manifest.api.0, module.inspected.manifest.api.1),
+        "rustc": module.inspected.manifest.rustc,
         "file": module.file,
         "sha256": module.inspected.sha256,
         "generation": figures.generation,
         "state": if figures.quarantined { "quarantined" } else { "active" },
+        "isolation": if process.is_some() { "process" } else { "none" },
         "bindings": module.wants().bindings,
         "responders": module.wants().responders,
         "calls": figures.calls,
@@ -133,7 +147,25 @@ fn shown(module: &Module) -> Value {
         "hung": figures.hung,
         "time_spent_us": u64::try_from(figures.busy.as_micros()).unwrap_or(u64::MAX),
         "loaded_at": module.loaded_at.format(&Rfc3339).unwrap_or_default(),
-    })
+        "memory_bytes": memory(module.copy(), process.as_ref()),
+        "pinned": pinned,
+    });
+    let more = [
+        process.map(|process| ("process", json!({"pid": process.pid, "restarts": process.restarts, "deaths": process.deaths, "timeouts": process.timeouts}))),
+        registry.last_refusal(module).map(|refused| ("last_refusal", shown_refusal(&refused))),
+    ];
+    if let Some(fields) = shown.as_object_mut() {
+        fields.extend(more.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
+    }
+    shown
+}
+
+/// Resident bytes of a generation: what is mapped of its copy, or all of its process.
+fn memory(copy: &Path, process: Option<&IsolatedFigures>) -> Option<u64> {
+    match process {
+        None => resident::of_file(copy),
+        Some(process) => process.pid.and_then(resident::of_process),
+    }
 }
 
 fn shown_refusal(refused: &Refused) -> Value {

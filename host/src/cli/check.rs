@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::CheckArgs;
-use crate::config::Config;
+use crate::config::{Config, Isolation, Modules};
 use crate::hooks::accounts::Accounts;
 use crate::module::folder::Loading;
 use crate::module::generation::Generation;
@@ -26,7 +26,7 @@ pub async fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Exit
     let copies = tempfile::tempdir().context("making a folder for copies of the modules")?;
     let lendable =
         Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::new(Accounts::new()) };
-    let loading = Loading::new(copies.path().to_owned(), lendable, Vec::new());
+    let loading = Loading::new(copies.path().to_owned(), lendable, &alone(&config.modules));
     let mut code = ExitCode::SUCCESS;
     for (number, file) in (1..).zip(&args.files) {
         match loading.load(file, number).await {
@@ -45,6 +45,11 @@ pub async fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Exit
         }
     }
     Ok(code)
+}
+
+/// The settings for modules that nobody serves with: any file, in this process once it survived being tried.
+pub(super) fn alone(modules: &Modules) -> Modules {
+    Modules { allow_sha256: Vec::new(), isolation: Isolation::None, ..modules.clone() }
 }
 
 fn describe(file: &Path, generation: &Generation, inspected: &Inspected) -> Value {

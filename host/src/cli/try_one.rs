@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value, json};
 
 use super::TryArgs;
+use super::check::alone;
 use crate::config::{Config, DeliveryProfile};
 use crate::delivery::Profile;
 use crate::delivery::queue::carried_hook;
@@ -35,12 +36,12 @@ pub async fn try_event(args: &TryArgs, out: &mut dyn Write) -> anyhow::Result<()
     }
     let table = Table::new();
     read_hooks(&args.hooks, &table)?;
-    let event = read_event(&args.event)?;
+    let event = Arc::new(read_event(&args.event)?);
 
     let copies = tempfile::tempdir().context("making a folder for a copy of the module")?;
     let lendable =
         Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::clone(&accounts) };
-    let loading = Loading::new(copies.path().to_owned(), lendable, Vec::new());
+    let loading = Loading::new(copies.path().to_owned(), lendable, &alone(&config.modules));
     let loaded = loading.load(&args.plugin, 1).await;
     let (generation, _) = loaded.map_err(|refusal| anyhow!("{} {refusal}", args.plugin.display()))?;
     let module = generation.module.clone();

@@ -1,20 +1,25 @@
-//! The plugins folder: which files are in it, and what becomes of each.
+//! The plugins folder: which files are in it, whether they can be trusted and are whole, and how one becomes a
+//! generation.
 
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use time::OffsetDateTime;
 use tokio::io::AsyncWriteExt as _;
-use tracing::{info, warn};
 
 use super::ModuleId;
-use super::generation::{Generation, LoadError, Source};
+use super::generation::{Generation, How, Source, Unloaded};
 use super::inspect::{Inspected, Unfit, inspect};
-use super::registry::{Module, Refused, Snapshot};
+use super::isolated::IsolationLimits;
+use super::janitor;
+use super::probe::{ProbeRefusal, probe};
+use super::program::Program;
 use super::services::Lendable;
+use crate::config::Isolation;
 
 /// How long a module may take to load, `init` included.
 pub const LOAD_WITHIN: Duration = Duration::from_secs(10);
@@ -22,12 +27,19 @@ pub const LOAD_WITHIN: Duration = Duration::from_secs(10);
 /// Ending of a module's file on this system.
 pub const ENDING: &str = std::env::consts::DLL_EXTENSION;
 
+/// Bytes of a file beyond which it is no module: reading it would be the host's memory.
+const LARGEST: u64 = 512 * 1024 * 1024;
+
 /// How files become modules.
 #[derive(Clone, Debug)]
 pub struct Loading {
     copies: PathBuf,
     lendable: Lendable,
+    program: Program,
     allow_sha256: Vec<String>,
+    isolation: Isolation,
+    call_timeout: Duration,
+    within: Duration,
     opened: Arc<AtomicU64>,
 }
 
@@ -42,15 +54,24 @@ pub enum Refusal {
         /// What the system said.
         error: std::io::Error,
     },
+    /// It is too large.
+    #[error("has {0} bytes; a module has at most {LARGEST}")]
+    TooLarge(u64),
+    /// Others may write it.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// It is not a module.
     #[error(transparent)]
     Unfit(#[from] Unfit),
     /// The operator allows others only.
     #[error("has the SHA-256 {0}, which modules.allow_sha256 does not list")]
     NotAllowed(String),
+    /// It did not survive being tried.
+    #[error(transparent)]
+    Probe(#[from] ProbeRefusal),
     /// It could not be loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(#[from] Unloaded),
     /// Another file has its id.
     #[error("has the id {id} that {} has already; remove one of them", other.display())]
     Duplicate {
@@ -59,28 +80,187 @@ pub enum Refusal {
         /// The file that has it.
         other: PathBuf,
     },
+    /// The bus does not give it what it wants.
+    #[error("cannot be bound to its events: {0}")]
+    Unbound(String),
+    /// Too much of earlier generations could not be unmapped.
+    #[error("is not loaded, as {0}; restart the host to load it, or run the module with modules.isolation")]
+    Exhausted(String),
+}
+
+/// Who beside its owner may change a file, and so what this host runs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untrusted {
+    /// Group or others.
+    #[error(
+        "can be written by others than its owner (mode {mode:03o}), who could run their code in this host; run: chmod go-w {}",
+        path.display()
+    )]
+    Mode {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Somebody else.
+    #[error(
+        "belongs to the user {owner}, who is neither the one that this host runs as ({own}) nor root; run: chown {own} {}",
+        path.display()
+    )]
+    Owner {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// This process's user.
+        own: u32,
+    },
+}
+
+/// Whether what is at `path` can be changed by nobody but its owner, this process's user, and root.
+///
+/// # Errors
+/// [`Untrusted`]
+pub fn trusted(path: &Path, mode: u32, owner: u32, own: u32) -> Result<(), Untrusted> {
+    if owner != own && owner != 0 {
+        return Err(Untrusted::Owner { path: path.to_owned(), owner, own });
+    }
+    if mode & 0o022 != 0 {
+        return Err(Untrusted::Mode { path: path.to_owned(), mode: mode & 0o7777 });
+    }
+    Ok(())
+}
+
+fn trusted_metadata(path: &Path, metadata: &std::fs::Metadata) -> Result<(), Untrusted> {
+    trusted(path, metadata.permissions().mode(), metadata.uid(), nix::unistd::geteuid().as_raw())
+}
+
+/// Whether the plugins folder can be changed by nobody else.
+///
+/// # Errors
+/// It cannot be looked at, or [`Untrusted`]; the text names the folder and the setting.
+pub fn trusted_folder(folder: &Path) -> anyhow::Result<()> {
+    let naming = || format!("reading the plugins folder {} (plugins_dir, --plugins)", folder.display());
+    let metadata = std::fs::metadata(folder).with_context(naming)?;
+    trusted_metadata(folder, &metadata)
+        .with_context(|| format!("the plugins folder {} (plugins_dir, --plugins)", folder.display()))
+}
+
+/// What tells that a file was changed, or is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified_ns: i128,
+    changed_ns: i128,
+}
+
+impl Stamp {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// How long ago the file was changed; nothing for a time to come.
+    pub(super) fn age(&self) -> Duration {
+        let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+        let ns = (now - self.modified_ns.max(self.changed_ns)).max(0);
+        Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
+    }
+}
+
+/// A file that was read whole and looked at.
+pub struct Read {
+    pub(super) bytes: Vec<u8>,
+    /// What it says about itself.
+    pub inspected: Inspected,
+}
+
+/// What reading a file came to.
+pub(super) enum Reading {
+    /// Somebody still writes it.
+    Unfinished,
+    /// Its bytes at this stamp.
+    Whole(Stamp, Vec<u8>),
+}
+
+/// Reads a file that nobody is writing, and that nobody else could have written.
+pub(super) fn read(file: &Path) -> Result<Reading, Refusal> {
+    let io = |doing: &'static str| move |error| Refusal::Io { doing, error };
+    let mut opened = std::fs::File::open(file).map_err(io("cannot be opened"))?;
+    let metadata = opened.metadata().map_err(io("cannot be looked at"))?;
+    if !metadata.is_file() {
+        let error = std::io::Error::other("it is not a regular file");
+        return Err(Refusal::Io { doing: "cannot be read", error });
+    }
+    trusted_metadata(file, &metadata)?;
+    // Behind a link, its folder decides who may put another file there.
+    if let Ok(target) = file.canonicalize()
+        && let Some(folder) = target.parent()
+        && let Ok(metadata) = std::fs::metadata(folder)
+    {
+        trusted_metadata(folder, &metadata)?;
+    }
+    let stamp = Stamp::of(&metadata);
+    if stamp.size > LARGEST {
+        return Err(Refusal::TooLarge(stamp.size));
+    }
+    if janitor::is_being_written(&opened) == Some(true) {
+        return Ok(Reading::Unfinished);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or_default());
+    opened.read_to_end(&mut bytes).map_err(io("cannot be read"))?;
+    let after = std::fs::metadata(file).map_err(io("cannot be looked at"))?;
+    match Stamp::of(&after) == stamp && bytes.len() as u64 == stamp.size {
+        true => Ok(Reading::Whole(stamp, bytes)),
+        false => Ok(Reading::Unfinished),
+    }
 }
 
 impl Loading {
     /// How files become modules; copies go to `copies`, which nobody else writes to.
     #[must_use]
-    pub fn new(copies: PathBuf, lendable: Lendable, allow_sha256: Vec<String>) -> Self {
-        Loading { copies, lendable, allow_sha256, opened: Arc::default() }
+    pub fn new(copies: PathBuf, lendable: Lendable, modules: &crate::config::Modules) -> Self {
+        Loading {
+            copies,
+            lendable,
+            program: modules.program.clone(),
+            allow_sha256: modules.allow_sha256.clone(),
+            isolation: modules.isolation.clone(),
+            call_timeout: modules.call_timeout(),
+            within: LOAD_WITHIN,
+            opened: Arc::default(),
+        }
     }
 
-    /// Inspects a file, copies it and loads the copy.
+    /// The same with another limit for loading.
+    #[must_use]
+    pub fn within(self, within: Duration) -> Self {
+        Loading { within, ..self }
+    }
+
+    /// Reads a file, tries it in a process of its own, and loads it.
     ///
     /// # Errors
     /// [`Refusal`].
     pub async fn load(&self, file: &Path, number: u64) -> Result<(Generation, Inspected), Refusal> {
-        let read = self.inspect(file).await?;
-        self.open(read, number).await
-    }
-
-    /// Reads a file and looks at its bytes; nothing of it runs.
-    async fn inspect(&self, file: &Path) -> Result<Read, Refusal> {
         let bytes =
             tokio::fs::read(file).await.map_err(|error| Refusal::Io { doing: "cannot be read", error })?;
+        let read = self.inspect(bytes)?;
+        let copy = self.copy(&read, number).await?;
+        let loaded = self.open(&read, number, &copy).await;
+        loaded.map(|generation| (generation, read.inspected))
+    }
+
+    /// Looks at the bytes of a file; nothing of it runs.
+    pub(super) fn inspect(&self, bytes: Vec<u8>) -> Result<Read, Refusal> {
         let inspected = inspect(&bytes)?;
         let allowed = |digest: &String| digest.eq_ignore_ascii_case(&inspected.sha256);
         if !self.allow_sha256.is_empty() && !self.allow_sha256.iter().any(allowed) {
@@ -89,24 +269,46 @@ impl Loading {
         Ok(Read { bytes, inspected })
     }
 
-    async fn open(&self, read: Read, number: u64) -> Result<(Generation, Inspected), Refusal> {
-        let Read { bytes, inspected } = read;
-        let module = ModuleId::new(&inspected.manifest.id);
-        // A name that was never used before: what was opened once stays mapped, also after a refusal, and
-        // writing to a mapped file would end the process. It tells backtraces and maps which code runs.
+    /// Writes a private copy, whose name was never used before: the loader tells libraries apart by their names,
+    /// and backtraces and maps show by it which code runs.
+    pub(super) async fn copy(&self, read: &Read, number: u64) -> Result<PathBuf, Refusal> {
         let nth = self.opened.fetch_add(1, Ordering::Relaxed);
+        let module = &read.inspected.manifest.id;
         let copy = self.copies.join(format!("{module}.g{number}.{nth}.{ENDING}"));
-        write_new(&copy, &bytes).await.map_err(|error| Refusal::Io { doing: "cannot be copied", error })?;
-        let source = Source { module, number, copy: &copy };
-        let generation = Generation::load(source, self.lendable.clone(), LOAD_WITHIN).await?;
-        Ok((generation, inspected))
+        write_new(&copy, &read.bytes)
+            .await
+            .map_err(|error| Refusal::Io { doing: "cannot be copied", error })?;
+        Ok(copy)
     }
-}
 
-/// A file that was read and may be opened.
-struct Read {
-    bytes: Vec<u8>,
-    inspected: Inspected,
+    /// Tries the copy in a process that may die of it, then loads it. The copy of a file that was refused
+    /// before it was opened here is deleted.
+    pub(super) async fn open(&self, read: &Read, number: u64, copy: &Path) -> Result<Generation, Refusal> {
+        let module = ModuleId::new(&read.inspected.manifest.id);
+        let how = self.how(&module);
+        if let How::Here = how {
+            let tried = probe(&self.program, &module, number, copy, &self.lendable, self.within).await;
+            if let Err(refusal) = tried {
+                _ = tokio::fs::remove_file(copy).await;
+                return Err(refusal.into());
+            }
+        }
+        let source = Source { module, number, copy };
+        Ok(Generation::load(source, self.lendable.clone(), how, self.within).await?)
+    }
+
+    fn how(&self, module: &ModuleId) -> How {
+        let isolated = match &self.isolation {
+            Isolation::None => false,
+            Isolation::Process => true,
+            Isolation::Only(ids) => ids.iter().any(|id| id == module.as_str()),
+        };
+        if !isolated {
+            return How::Here;
+        }
+        let limits = IsolationLimits { load_within: self.within, call_timeout: self.call_timeout };
+        How::Apart(self.program.clone(), limits)
+    }
 }
 
 async fn write_new(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -115,55 +317,82 @@ async fn write_new(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     created.flush().await
 }
 
-/// Loads every module of the folder. A file that cannot be used is refused and disturbs nothing.
+/// The libraries directly in the folder, by name, with their stamps; hidden files are somebody's unfinished copy.
 ///
 /// # Errors
 /// The folder itself cannot be read.
-pub async fn load_all(folder: &Path, loading: &Loading) -> anyhow::Result<Snapshot> {
-    let mut modules: Vec<Module> = Vec::new();
-    let mut refused = Vec::new();
-    for file in module_files(folder).await? {
-        match load_one(&file, loading, &modules).await {
-            Ok(module) => {
-                let version = &module.inspected.manifest.version;
-                let sha256 = &module.inspected.sha256;
-                info!(module = %module.id, version, generation = 1, sha256, file = %file.display(), "module loaded");
-                modules.push(module);
-            }
-            Err(refusal) => {
-                let reason = refusal.to_string();
-                warn!(file = %file.display(), reason, "file refused");
-                refused.push(Refused { file, reason, at: OffsetDateTime::now_utc() });
-            }
-        }
-    }
-    Ok(Snapshot::new(modules, refused))
-}
-
-async fn load_one(file: &Path, loading: &Loading, loaded: &[Module]) -> Result<Module, Refusal> {
-    let read = loading.inspect(file).await?;
-    let id = &read.inspected.manifest.id;
-    if let Some(other) = loaded.iter().find(|module| module.id.as_str() == id) {
-        return Err(Refusal::Duplicate { id: other.id.clone(), other: other.file.clone() });
-    }
-    let (generation, inspected) = loading.open(read, 1).await?;
-    Module::serve(generation, inspected, file.to_owned())
-        .map_err(|error| Refusal::Io { doing: "gets no thread", error })
-}
-
-/// The libraries directly in the folder, by name; hidden files are somebody's unfinished copy.
-async fn module_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn module_files(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Stamp)>> {
     let naming = || format!("reading the plugins folder {} (plugins_dir, --plugins)", folder.display());
-    let mut entries = tokio::fs::read_dir(folder).await.with_context(naming)?;
     let mut files = Vec::new();
-    while let Some(entry) = entries.next_entry().await.with_context(naming)? {
+    for entry in std::fs::read_dir(folder).with_context(naming)? {
+        let entry = entry.with_context(naming)?;
         let path = entry.path();
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         let library = path.extension().is_some_and(|ending| ending == ENDING);
-        if library && !hidden {
-            files.push(path);
+        // A link that leads nowhere is a file that is gone.
+        if library
+            && !hidden
+            && let Ok(metadata) = std::fs::metadata(&path)
+        {
+            files.push((path, Stamp::of(&metadata)));
         }
     }
-    files.sort();
+    files.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(mode: u32, owner: u32, says: Option<&str>) {
+        let told =
+            trusted(Path::new("/plugins"), mode, owner, 1000).map_err(|untrusted| untrusted.to_string());
+        match says {
+            None => assert_eq!(told, Ok(())),
+            Some(says) => assert!(told.as_ref().is_err_and(|told| told.contains(says)), "{told:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_its_owner_alone_may_write_is_trusted() {
+        check(0o100_644, 1000, None);
+        check(0o040_755, 0, None);
+        check(0o100_600, 1000, None);
+        check(
+            0o100_664,
+            1000,
+            Some("(mode 664), who could run their code in this host; run: chmod go-w /plugins"),
+        );
+        check(0o040_777, 0, Some("chmod go-w /plugins"));
+        check(0o041_777, 0, Some("(mode 1777)"));
+        check(0o100_644, 1001, Some("run: chown 1000 /plugins"));
+    }
+
+    #[test]
+    fn only_libraries_that_are_not_hidden_are_modules_files() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [format!("b.{ENDING}"), format!("a.{ENDING}"), format!(".c.{ENDING}"), "d.txt".to_owned()]
+        {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", folder.path().join(format!("e.{ENDING}"))).unwrap();
+        let names: Vec<PathBuf> =
+            module_files(folder.path()).unwrap().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(names, ["a", "b"].map(|name| folder.path().join(format!("{name}.{ENDING}"))));
+    }
+
+    #[test]
+    fn a_file_that_is_open_for_writing_is_not_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("half");
+        let writer = std::fs::File::create(&path).unwrap();
+        let reader = std::fs::File::open(&path).unwrap();
+        if janitor::is_being_written(&reader).is_some() {
+            assert!(matches!(read(&path), Ok(Reading::Unfinished)));
+        }
+        drop(writer);
+        assert!(matches!(read(&path), Ok(Reading::Whole(_, bytes)) if bytes.is_empty()));
+    }
 }

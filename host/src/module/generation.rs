@@ -1,130 +1,34 @@
-//! One loaded library of a module: opened, checked, initialised and called, all on threads of its own.
+//! One generation of a module: loaded, served with, ended and released, its code always on threads of its own.
 //!
-//! The module's code never runs on a thread that belongs to anybody else, so that a hang costs a thread of
-//! the module and nothing of the host. The queue belongs to the module (`registry`), not to the generation.
+//! The module's code never runs on a thread that belongs to anybody else, so that a hang costs a thread of the
+//! module and nothing of the host, and so that the library can be unmapped once these threads have been joined.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use abi_stable::StableAbi;
-use abi_stable::abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals};
-use abi_stable::library::{AbiHeaderRef, IsLayoutChecked, LibHeader};
-use abi_stable::type_layout::TypeLayout;
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use parking_lot::Mutex;
-use plugin_api::abi::{ExportsRef, HostRef, Instance, Status};
-use plugin_api::lend::{Call, CallError, HostServices};
-use plugin_api::manifest::ROOT_SYMBOL;
+use parking_lot::{Mutex, RwLock};
 use plugin_api::{BindingsAndResponders, Metadata};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::isolated::Death;
+use super::isolated::{Isolated, IsolatedFigures, IsolationLimits};
+use super::jobs::Jobs;
+pub use super::jobs::{Answer, CallFailure, Job};
+use super::library::Mapped;
+pub(super) use super::library::{Entered, Entry, enter};
+pub use super::library::{LoadError, Step};
+use super::probe::ProbeRefusal;
+use super::program::Program;
 use super::services::{CallServices, Lendable};
 use super::{Firing, ModuleId};
 use crate::event::Event;
 
-/// Why a library could not be made into a generation.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The system's loader refused it.
-    #[error("cannot be opened: {0}")]
-    Open(#[source] libloading::Error),
-    /// It was built with another abi_stable.
-    #[error("speaks another module format: {0}")]
-    Format(String),
-    /// The types on both sides differ.
-    #[error("does not fit this host's plugin-api: {0}; build it against the plugin-api of this host")]
-    Layout(String),
-    /// `init` or `bindings_and_responders` failed.
-    #[error("{function} {error}")]
-    Call {
-        /// Which function.
-        function: &'static str,
-        /// How it failed.
-        error: CallError,
-    },
-    /// `init` or `bindings_and_responders` answered something else than its document.
-    #[error("{function} answered what the host cannot read: {reason}")]
-    Document {
-        /// Which function.
-        function: &'static str,
-        /// What about it.
-        reason: String,
-    },
-    /// It did not answer in time.
-    #[error("did not finish loading within {} ms", .0.as_millis())]
-    TimedOut(Duration),
-    /// No thread could be started, or it died.
-    #[error("its thread could not be started: {0}")]
-    Thread(String),
-}
-
-/// Why a call gave no firings.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallFailure {
-    /// It failed, panicked or answered nonsense.
-    #[error("{0}")]
-    Failed(CallError),
-    /// It did not answer in time; the answer is given up, the thread is lost.
-    #[error("did not answer within {} ms", .0.as_millis())]
-    TimedOut(Duration),
-    /// It ended its own process each time, and the event is given up.
-    #[error("ended its process {times} times over this event, at last by {how}")]
-    Killed {
-        /// How many processes it cost.
-        times: u32,
-        /// How the last one ended.
-        how: Death,
-    },
-    /// It hung too often and is called no more.
-    #[error("is quarantined after {0} calls that never ended")]
-    Quarantined(usize),
-    /// The host stops, or the module was taken away.
-    #[error("is not running")]
-    Stopped,
-}
-
-/// What a module answers to one event.
-pub type Answer = Result<Vec<Firing>, CallFailure>;
-
-/// Events for a module, the answers so far, and where they go: one job wakes the module's thread once, and the
-/// one who waits once, however many events it has.
-pub struct Job {
-    events: Vec<Arc<Event>>,
-    answers: Vec<Answer>,
-    /// Closed where nobody waits any more.
-    told: oneshot::Sender<Vec<Answer>>,
-}
-
-impl Job {
-    /// A job with where its answers arrive, one for each event in their order.
-    #[must_use]
-    pub fn new(events: Vec<Arc<Event>>) -> (Self, oneshot::Receiver<Vec<Answer>>) {
-        let (told, answered) = oneshot::channel();
-        (Job { answers: Vec::with_capacity(events.len()), events, told }, answered)
-    }
-
-    /// The event that comes next.
-    fn next(&self) -> Option<Arc<Event>> {
-        self.events.get(self.answers.len()).cloned()
-    }
-
-    /// Fails what has no answer yet, and tells.
-    pub fn fail(mut self, failure: &CallFailure) {
-        self.answers.resize_with(self.events.len(), || Err(failure.clone()));
-        self.tell();
-    }
-
-    fn tell(self) {
-        // Nobody waits any more only when the host stops.
-        _ = self.told.send(self.answers);
-    }
-}
-
-/// A module's library, opened and initialised.
+/// A module's library, opened and initialised, here or in a process of its own.
 pub struct Generation {
     /// Whose.
     pub module: ModuleId,
@@ -139,21 +43,34 @@ pub struct Generation {
     /// Nanoseconds spent in `handle_event`.
     pub busy_ns: AtomicU64,
     lendable: Lendable,
-    entry: Entry,
+    runs: Runs,
+    /// Held for reading while somebody calls from outside; false once it is released.
+    usable: RwLock<bool>,
+    /// A call was given up or a thread lost: its code may run for ever, so it stays mapped.
+    tainted: AtomicBool,
+    thread: Mutex<Option<Thread>>,
+    mapped: Mutex<Option<Mapped>>,
 }
 
-/// The exports of an opened library with the instance that they made.
-#[derive(Clone, Copy)]
-pub(super) struct Entry {
-    exports: ExportsRef,
-    instance: Instance,
+/// Where its code runs.
+enum Runs {
+    Here(Entry),
+    Apart(Isolated),
 }
 
-// SAFETY: `ExportsRef` points at constants of a library that stays mapped for the life of the process (this
-// host pins what it opened), and the instance behind the pointer is a `Module`, which is `Send + Sync`.
-unsafe impl Send for Entry {}
-// SAFETY: as above; calling the exports from several threads at once is allowed by `Module: Sync`.
-unsafe impl Sync for Entry {}
+/// The thread that loaded it, serves with it and ends it.
+struct Thread {
+    orders: mpsc::Sender<Order>,
+    ended: mpsc::Receiver<Result<(), String>>,
+    handle: JoinHandle<()>,
+}
+
+/// Serve with this generation until the worker is told to stop.
+struct Order {
+    generation: Arc<Generation>,
+    worker: Arc<Worker>,
+    jobs: Arc<Jobs>,
+}
 
 /// What loading needs to know.
 pub struct Source<'a> {
@@ -165,184 +82,256 @@ pub struct Source<'a> {
     pub copy: &'a Path,
 }
 
+/// Why a generation could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Unloaded {
+    /// In this process.
+    #[error(transparent)]
+    Here(#[from] LoadError),
+    /// In a process of its own.
+    #[error(transparent)]
+    Apart(#[from] ProbeRefusal),
+}
+
+/// What became of a generation's library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is unmapped and its copy deleted, or its process has ended.
+    Released,
+    /// It stays mapped until the host ends, for this reason.
+    Pinned(String),
+}
+
+type Loaded = Result<(Runs, Option<Mapped>, Metadata, BindingsAndResponders), Unloaded>;
+
+/// How the code is run.
+#[derive(Clone)]
+pub enum How {
+    /// In this process.
+    Here,
+    /// In a process of its own.
+    Apart(Program, IsolationLimits),
+}
+
 impl Generation {
-    /// Opens, checks and initialises a library on a thread of its own.
+    /// Opens, checks and initialises a library on a thread of its own, within this time.
     ///
     /// # Errors
-    /// [`LoadError`]; after [`LoadError::TimedOut`] the thread is left to itself.
-    pub async fn load(source: Source<'_>, lendable: Lendable, within: Duration) -> Result<Self, LoadError> {
-        let (done, loaded) = oneshot::channel();
+    /// [`Unloaded`]; after [`LoadError::TimedOut`] the thread is left to itself.
+    pub async fn load(
+        source: Source<'_>,
+        lendable: Lendable,
+        how: How,
+        within: Duration,
+    ) -> Result<Self, Unloaded> {
+        let (done, loaded) = oneshot::channel::<Loaded>();
+        let (orders, ordered) = mpsc::channel::<Order>();
+        let (ends, ended) = mpsc::channel();
         let name = format!("{}.g{}", source.module.hook_name(), source.number);
-        let (module, number, copy) = (source.module, source.number, source.copy.to_owned());
-        let load = move || {
-            // The receiver is gone only after a time-out.
-            _ = done.send(load_here(module, number, &copy, lendable));
+        let Source { module, number, copy } = source;
+        let copy = copy.to_owned();
+        let of_thread = (module.clone(), copy.clone(), lendable.clone());
+        let live = move || {
+            let (module, copy, lendable) = of_thread;
+            let loaded = load_here(&module, number, &copy, &lendable, how);
+            let entry = match &loaded {
+                Ok((Runs::Here(entry), ..)) => Some(*entry),
+                _ => None,
+            };
+            let failed = loaded.is_err();
+            // The receiver is gone only after a time-out; then nobody orders anything either.
+            if done.send(loaded).is_err() || failed {
+                return;
+            }
+            let mut tainted = false;
+            while let Ok(Order { generation, worker, jobs }) = ordered.recv() {
+                worker.serve(&generation, &jobs, None);
+                tainted = generation.tainted.load(Ordering::Acquire);
+            }
+            let ended = match entry {
+                Some(entry) if !tainted => {
+                    let services = CallServices::new(&lendable, &module, number);
+                    entry.shutdown(&services).map_err(|error| error.to_string())
+                }
+                _ => Ok(()),
+            };
+            _ = ends.send(ended);
         };
-        std::thread::Builder::new()
+        let handle = std::thread::Builder::new()
             .name(name)
-            .spawn(load)
+            .spawn(live)
             .map_err(|error| LoadError::Thread(error.to_string()))?;
-        match tokio::time::timeout(within, loaded).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(LoadError::Thread("it ended without an answer".to_owned())),
-            Err(_) => Err(LoadError::TimedOut(within)),
-        }
+        let (runs, mapped, metadata, wants) = match tokio::time::timeout(within, loaded).await {
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) => return Err(LoadError::Thread("it ended without an answer".to_owned()).into()),
+            Err(_) => return Err(LoadError::TimedOut(within).into()),
+        };
+        Ok(Generation {
+            module,
+            number,
+            copy,
+            metadata,
+            wants,
+            busy_ns: AtomicU64::new(0),
+            lendable,
+            runs,
+            usable: RwLock::new(true),
+            tainted: AtomicBool::new(false),
+            thread: Mutex::new(Some(Thread { orders, ended, handle })),
+            mapped: Mutex::new(mapped),
+        })
     }
 
-    /// Runs one event through the module, on the calling thread.
+    /// Runs one event through the module, on the calling thread. For programs that look at one module and end;
+    /// the library stays mapped afterwards, as threads of others have run its code.
     ///
     /// # Errors
     /// How the call failed.
-    pub fn handle(&self, event: &Event) -> Result<Vec<Firing>, CallError> {
-        let services = CallServices::new(&self.lendable, &self.module, self.number);
-        self.entry.handle(event, &services)?;
-        Ok(services.into_fired())
+    pub fn handle(&self, event: &Arc<Event>) -> Result<Vec<Firing>, CallFailure> {
+        let usable = self.usable.read();
+        if !*usable {
+            return Err(CallFailure::Stopped);
+        }
+        self.tainted.store(true, Ordering::Release);
+        self.run(event)
+    }
+
+    fn run(&self, event: &Arc<Event>) -> Answer {
+        match &self.runs {
+            Runs::Here(entry) => {
+                let services = CallServices::new(&self.lendable, &self.module, self.number);
+                entry.handle(event, &services).map_err(CallFailure::Failed)?;
+                Ok(services.into_fired())
+            }
+            Runs::Apart(isolated) => {
+                let mut answer = Err(CallFailure::Stopped);
+                isolated.handle(std::slice::from_ref(event), &mut |_, result| answer = result);
+                answer
+            }
+        }
+    }
+
+    /// Figures of its process, where it has one.
+    #[must_use]
+    pub fn process(&self) -> Option<IsolatedFigures> {
+        match &self.runs {
+            Runs::Here(_) => None,
+            Runs::Apart(isolated) => Some(isolated.figures()),
+        }
+    }
+
+    /// A call in it was given up: it is never unmapped.
+    pub(super) fn taint(&self) {
+        self.tainted.store(true, Ordering::Release);
+    }
+
+    /// Whether it answers events of this category and name.
+    pub(super) fn answers(&self, event: &Event) -> bool {
+        let matches = |pattern: &str, text: &str| pattern == "*" || pattern == text;
+        let mut responders = self.wants.responders.iter();
+        responders.any(|responder| {
+            matches(&responder.category, event.category()) && matches(&responder.name, event.name())
+        })
+    }
+
+    /// Orders its thread to answer the jobs until the worker is stopped.
+    pub(super) fn serve(self: &Arc<Self>, jobs: Arc<Jobs>) -> Arc<Worker> {
+        let worker = Arc::new(Worker::default());
+        let order = Order { generation: Arc::clone(self), worker: Arc::clone(&worker), jobs };
+        let sent = self.thread.lock().as_ref().is_some_and(|thread| thread.orders.send(order).is_ok());
+        if !sent {
+            worker.left.cancel();
+        }
+        worker
+    }
+
+    /// Another thread of its own goes on, as one was lost in a call that does not end.
+    ///
+    /// # Errors
+    /// The system gives no more threads.
+    pub(super) fn stand_in(self: &Arc<Self>, jobs: Arc<Jobs>, first: Job) -> std::io::Result<Arc<Worker>> {
+        let worker = Arc::new(Worker::default());
+        let (own, generation) = (Arc::clone(&worker), Arc::clone(self));
+        let name = format!("{}.g{}", self.module.hook_name(), self.number);
+        std::thread::Builder::new().name(name).spawn(move || own.serve(&generation, &jobs, Some(first)))?;
+        Ok(worker)
+    }
+
+    /// Ends its thread, calls the module's `shutdown`, and unmaps its library where that is safe. Its workers
+    /// have been stopped before.
+    pub async fn release(self: Arc<Self>, within: Duration) -> Fate {
+        let Some(Thread { orders, ended, handle }) = self.thread.lock().take() else {
+            return Fate::Pinned("it was released before".to_owned());
+        };
+        drop(orders);
+        let (told, fate) = oneshot::channel();
+        let generation = Arc::clone(&self);
+        // A thread that never ran the library's code, and does nothing else.
+        let reaper = move || told.send(generation.reap(&ended, handle, within));
+        if let Err(error) = std::thread::Builder::new().name("module-reaper".to_owned()).spawn(reaper) {
+            return Fate::Pinned(format!("there is no thread to unmap it: {error}"));
+        }
+        fate.await.unwrap_or_else(|_| Fate::Pinned("unmapping it crashed".to_owned()))
+    }
+
+    fn reap(
+        &self,
+        ended: &mpsc::Receiver<Result<(), String>>,
+        handle: JoinHandle<()>,
+        within: Duration,
+    ) -> Fate {
+        *self.usable.write() = false;
+        if let Runs::Apart(isolated) = &self.runs {
+            isolated.stop(within);
+        }
+        match ended.recv_timeout(within) {
+            Err(_) => {
+                return Fate::Pinned(format!("its thread did not end within {} ms", within.as_millis()));
+            }
+            Ok(Err(error)) => return Fate::Pinned(format!("its shutdown {error}")),
+            Ok(Ok(())) => {}
+        }
+        if handle.join().is_err() {
+            return Fate::Pinned("its thread crashed".to_owned());
+        }
+        if self.tainted.load(Ordering::Acquire) {
+            return Fate::Pinned("a call in it never ended".to_owned());
+        }
+        if let Some(mapped) = self.mapped.lock().take()
+            && let Err(reason) = mapped.unmap(&self.copy)
+        {
+            return Fate::Pinned(reason.to_owned());
+        }
+        // The folder is emptied at the next start in any case.
+        _ = std::fs::remove_file(&self.copy);
+        Fate::Released
     }
 }
 
-impl Entry {
-    /// Runs one event through the module, on the calling thread.
-    pub(super) fn handle(&self, event: &Event, services: &dyn HostServices) -> Result<(), CallError> {
-        let call = Call::new(services);
-        let lent = event.lend();
-        let Entry { exports, instance } = *self;
-        let status = (exports.handle_event())(instance, lent.event(), call.host());
-        call.end(status).map(|_| ())
-    }
-
-    /// Tells the instance to end and drops it.
-    pub(super) fn shutdown(self, services: &dyn HostServices) -> Result<(), CallError> {
-        let call = Call::new(services);
-        let status = (self.exports.shutdown())(self.instance, call.host());
-        call.end(status).map(|_| ())
+fn load_here(module: &ModuleId, number: u64, copy: &Path, lendable: &Lendable, how: How) -> Loaded {
+    match how {
+        How::Here => {
+            let services = CallServices::new(lendable, module, number);
+            let Entered { entry, metadata, wants, mapped } = enter(copy, &services, &|_| {})?;
+            Ok((Runs::Here(entry), Some(mapped), metadata, wants))
+        }
+        How::Apart(program, limits) => {
+            let (isolated, metadata, wants) =
+                Isolated::start(&program, module.clone(), number, copy, lendable.clone(), limits)?;
+            Ok((Runs::Apart(isolated), None, metadata, wants))
+        }
     }
 }
 
-/// What loading has come to; whoever dies on the way can be told where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The library is opened, its constructors run.
-    Open,
-    /// `init`
-    Init,
-    /// `bindings_and_responders`
-    Wants,
-}
-
-/// A library that was opened and initialised, and what it said.
-pub(super) struct Entered {
-    pub(super) entry: Entry,
-    pub(super) metadata: Metadata,
-    pub(super) wants: BindingsAndResponders,
-}
-
-fn load_here(
-    module: ModuleId,
-    number: u64,
-    copy: &Path,
-    lendable: Lendable,
-) -> Result<Generation, LoadError> {
-    let services = CallServices::new(&lendable, &module, number);
-    let Entered { entry, metadata, wants } = enter(copy, &services, &|_| {})?;
-    drop(services);
-    let copy = copy.to_owned();
-    Ok(Generation { module, number, copy, metadata, wants, busy_ns: AtomicU64::new(0), lendable, entry })
-}
-
-/// Opens, checks and initialises a library on the calling thread; `now` is told each step before it begins.
-pub(super) fn enter(
-    copy: &Path,
-    services: &dyn HostServices,
-    now: &dyn Fn(Step),
-) -> Result<Entered, LoadError> {
-    now(Step::Open);
-    let exports = open(copy)?;
-    now(Step::Init);
-    let mut instance = None;
-    let described = call("init", services, |host| {
-        let initialised = (exports.init())(host);
-        instance = Some(initialised.instance);
-        initialised.status
-    })?;
-    let metadata = read("init", &described)?;
-    let instance = instance.ok_or_else(|| LoadError::Thread("init was not called".to_owned()))?;
-    now(Step::Wants);
-    let function = "bindings_and_responders";
-    let wanted = call(function, services, |host| (exports.bindings_and_responders())(instance, host))?;
-    let wants = read(function, &wanted)?;
-    Ok(Entered { entry: Entry { exports, instance }, metadata, wants })
-}
-
-fn call(
-    function: &'static str,
-    services: &dyn HostServices,
-    run: impl FnOnce(HostRef<'_>) -> Status,
-) -> Result<String, LoadError> {
-    let call = Call::new(services);
-    let status = run(call.host());
-    let document = call.end(status).map_err(|error| LoadError::Call { function, error })?;
-    document.ok_or(LoadError::Document { function, reason: "nothing".to_owned() })
-}
-
-fn read<T: serde::de::DeserializeOwned>(function: &'static str, document: &str) -> Result<T, LoadError> {
-    serde_json::from_str(document)
-        .map_err(|error| LoadError::Document { function, reason: error.to_string() })
-}
-
-fn open(copy: &Path) -> Result<ExportsRef, LoadError> {
-    // SAFETY: opening runs the library's constructors, which is the trust that an operator gives to every file
-    // in the plugins folder; the file was inspected and is a private copy that nobody writes to.
-    let library = unsafe { Library::open(Some(copy), RTLD_NOW | RTLD_LOCAL) }.map_err(LoadError::Open)?;
-    // SAFETY: inspection found this symbol beside a manifest of our API, where it is a `LibHeader`, which
-    // begins with the `AbiHeader` that an `AbiHeaderRef` points to; a reference has the size of a pointer.
-    let header = unsafe { library.get::<AbiHeaderRef>(ROOT_SYMBOL.as_bytes()) }.map_err(LoadError::Open)?;
-    let header = *header;
-    // The library stays mapped for good from here on: `header` and all that comes from it live as long.
-    std::mem::forget(library);
-    let header = header.upgrade().map_err(|error| LoadError::Format(first_lines(&error.to_string())))?;
-    check_layout(header)?;
-    // SAFETY: `check_layout` found the exports of both sides compatible.
-    unsafe { header.init_root_module_with_unchecked_layout::<ExportsRef>() }
-        .map_err(|error| LoadError::Format(first_lines(&error.to_string())))
-}
-
-/// Compares the types on both sides, in both directions: the check is made for libraries newer than their
-/// user, and a host is the user of modules that may be older. Its state is thrown away, as the shared one
-/// would keep references into libraries.
-fn check_layout(header: &'static LibHeader) -> Result<(), LoadError> {
-    let IsLayoutChecked::Yes(theirs) = header.root_mod_consts().layout() else {
-        return Err(LoadError::Format("it carries no layout to check".to_owned()));
-    };
-    let ours = ExportsRef::LAYOUT;
-    let compatible = |expected: &'static TypeLayout, found: &'static TypeLayout| {
-        check_layout_compatibility_with_globals(expected, found, &CheckingGlobals::new())
-    };
-    match compatible(ours, theirs) {
-        Ok(()) => Ok(()),
-        Err(_) if compatible(theirs, ours).is_ok() => Ok(()),
-        Err(error) => Err(LoadError::Layout(differences(&error.to_string()))),
-    }
-}
-
-/// The lines of abi_stable's report that say what differs; the whole has more than a hundred.
-fn differences(report: &str) -> String {
-    let telling = ["Error:", "Expected:", "Found:"];
-    let lines =
-        report.lines().map(str::trim).filter(|line| telling.iter().any(|word| line.starts_with(word)));
-    let told: Vec<&str> = lines.take(9).collect();
-    if told.is_empty() { first_lines(report) } else { told.join(" ") }
-}
-
-fn first_lines(report: &str) -> String {
-    report.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect::<Vec<_>>().join(" ")
-}
-
-/// A thread that answers a module's jobs with one generation, one event after another.
+/// One thread's serving of a module's jobs with one generation, one event after another.
 ///
 /// The job in hand lies where [`Worker::overdue`] can take it away, so that a hanging call does not keep the
 /// one who waits.
+#[derive(Default)]
 pub struct Worker {
     in_hand: Mutex<Option<InHand>>,
+    stop: AtomicBool,
+    left: CancellationToken,
 }
 
 struct InHand {
@@ -352,49 +341,54 @@ struct InHand {
 }
 
 impl Worker {
-    /// Starts a worker, which goes on with `first`, a job that another one has left, before it looks at the
-    /// queue. Its thread ends when the queue is closed or after a call that was given up.
-    ///
-    /// # Errors
-    /// The system gives no more threads.
-    pub fn start(
-        generation: Arc<Generation>,
-        first: Option<Job>,
-        queue: async_channel::Receiver<Job>,
-    ) -> std::io::Result<Arc<Self>> {
-        let worker = Arc::new(Worker { in_hand: Mutex::new(None) });
-        let name = format!("{}.g{}", generation.module.hook_name(), generation.number);
-        let own = Arc::clone(&worker);
-        let run = move || {
-            let mut next = first;
-            while let Some(job) = next.take().or_else(|| queue.recv_blocking().ok()) {
-                if !own.answer(&generation, job) {
-                    return;
+    /// Answers jobs until it is told to stop, the queue is closed, or a call was given up.
+    fn serve(&self, generation: &Arc<Generation>, jobs: &Jobs, first: Option<Job>) {
+        let mut next = first;
+        while let Some(job) = next.take().or_else(|| jobs.take(&self.stop)) {
+            let goes_on = match &generation.runs {
+                Runs::Here(_) => self.answer(generation, job, jobs),
+                Runs::Apart(isolated) => {
+                    answer_apart(generation, isolated, job);
+                    true
                 }
+            };
+            if !goes_on {
+                break;
             }
-        };
-        std::thread::Builder::new().name(name).spawn(run)?;
-        Ok(worker)
+        }
+        self.left.cancel();
     }
 
     /// Says false when a call was given up meanwhile: another thread has taken over.
-    fn answer(&self, generation: &Generation, job: Job) -> bool {
-        if job.told.is_closed() {
+    fn answer(&self, generation: &Arc<Generation>, job: Job, jobs: &Jobs) -> bool {
+        if job.is_abandoned() {
             return true;
         }
+        // Events that the generation before chose, and this one may not want.
+        let chosen_by_another = job.chosen_by() != generation.number;
         let mut next = job.next();
         let mut since = Instant::now();
         *self.in_hand.lock() = Some(InHand { job, since });
         while let Some(event) = next {
-            let result = generation.handle(&event).map_err(CallFailure::Failed);
+            let result = match chosen_by_another && !generation.answers(&event) {
+                true => Ok(Vec::new()),
+                false => generation.run(&event),
+            };
             let now = Instant::now();
             let spent = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
             generation.busy_ns.fetch_add(spent, Ordering::Relaxed);
             let mut in_hand = self.in_hand.lock();
             let Some(InHand { job, since: of_next }) = in_hand.as_mut() else { return false };
-            job.answers.push(result);
+            job.answer(result);
             next = job.next();
             (since, *of_next) = (now, now);
+            if next.is_some() && self.stop.load(Ordering::Acquire) {
+                // The successor goes on with what is left: each event sees one generation.
+                if let Some(InHand { job, .. }) = in_hand.take() {
+                    jobs.put_back(job);
+                }
+                return true;
+            }
         }
         let Some(InHand { job, .. }) = self.in_hand.lock().take() else { return false };
         job.tell();
@@ -403,10 +397,33 @@ impl Worker {
 
     /// Gives up a call that has taken longer than `limit`, with what is left of its job: the event in hand has
     /// failed, those before it keep their answers.
-    pub fn overdue(&self, limit: Duration) -> Option<Job> {
+    pub(super) fn overdue(&self, limit: Duration) -> Option<Job> {
         let mut in_hand = self.in_hand.lock();
         let InHand { mut job, .. } = in_hand.take_if(|in_hand| in_hand.since.elapsed() >= limit)?;
-        job.answers.push(Err(CallFailure::TimedOut(limit)));
+        job.answer(Err(CallFailure::TimedOut(limit)));
+        self.left.cancel();
         Some(job)
     }
+
+    /// Lets it end after the call in hand.
+    pub(super) fn stop(&self, jobs: &Jobs) {
+        jobs.stop(&self.stop);
+    }
+
+    /// Returns once it serves no more, or has lost its thread.
+    pub(super) async fn left(&self) {
+        self.left.cancelled().await;
+    }
+}
+
+fn answer_apart(generation: &Generation, isolated: &Isolated, mut job: Job) {
+    let mut since = Instant::now();
+    isolated.handle(&job.left(), &mut |_, result| {
+        let now = Instant::now();
+        let spent = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
+        generation.busy_ns.fetch_add(spent, Ordering::Relaxed);
+        since = now;
+        job.answer(result);
+    });
+    job.tell();
 }

@@ -143,7 +143,7 @@ fn load(hello: &Hello, services: &Services<'_>) -> Option<Entry> {
     show_as(&hello.module, hello.generation);
     let say = |word: FromChild<'_>| services.line.borrow_mut().say(&word);
     let entered = enter(&hello.copy, services, &|step: Step| say(FromChild::Now(step)));
-    let Entered { entry, metadata, wants } = match entered {
+    let Entered { entry, metadata, wants, mapped: _mapped } = match entered {
         Ok(entered) => entered,
         Err(error) => {
             say(FromChild::Refused(error.to_string().into()));

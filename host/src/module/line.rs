@@ -1,0 +1,246 @@
+//! A module in service: its queue and counts, which every generation of it shares, and the generation that serves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use plugin_api::{BindingsAndResponders, Metadata};
+use time::OffsetDateTime;
+use tracing::error;
+
+use super::ModuleId;
+use super::generation::{Fate, Generation, Worker};
+use super::inspect::Inspected;
+use super::isolated::IsolatedFigures;
+use super::jobs::{Answer, CallFailure, Closed, Job, Jobs};
+use crate::event::Event;
+
+/// Calls that never ended after which a generation is called no more: each has cost a thread.
+pub const MAX_HANGS: usize = 3;
+
+/// What the generations of one module share: a swap changes nothing here.
+#[derive(Default)]
+pub(super) struct Line {
+    jobs: Arc<Jobs>,
+    calls: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// A loaded module, served by one generation.
+pub struct Module {
+    /// Its id.
+    pub id: ModuleId,
+    /// What inspection found in its file.
+    pub inspected: Inspected,
+    /// The file in the plugins folder.
+    pub file: PathBuf,
+    /// When it was loaded.
+    pub loaded_at: OffsetDateTime,
+    generation: Arc<Generation>,
+    line: Arc<Line>,
+    workers: Mutex<Vec<Arc<Worker>>>,
+    hung: AtomicUsize,
+}
+
+impl Module {
+    /// A module that is loaded and does not serve yet; it goes on where `before` stops.
+    pub(super) fn new(
+        generation: Arc<Generation>,
+        inspected: Inspected,
+        file: PathBuf,
+        before: Option<&Module>,
+    ) -> Self {
+        Module {
+            id: generation.module.clone(),
+            inspected,
+            file,
+            loaded_at: OffsetDateTime::now_utc(),
+            generation,
+            line: before.map_or_else(Arc::default, |before| Arc::clone(&before.line)),
+            workers: Mutex::default(),
+            hung: AtomicUsize::new(0),
+        }
+    }
+
+    /// Begins to answer what waits.
+    pub(super) fn serve(&self) {
+        self.line.jobs.open();
+        self.workers.lock().push(self.generation.serve(Arc::clone(&self.line.jobs)));
+    }
+
+    /// Hands it events together and waits for what each of them fires, in their order. A failure costs its one
+    /// event.
+    pub async fn call_many(&self, events: Vec<Arc<Event>>) -> Vec<Answer> {
+        let count = events.len();
+        self.line.calls.fetch_add(count as u64, Ordering::Relaxed);
+        let (job, answered) = Job::new(events, self.generation.number);
+        self.line.jobs.push(job);
+        // A job that is dropped can only be one of a host that stops.
+        let answers = answered.await.unwrap_or_else(|_| vec![Err(CallFailure::Stopped); count]);
+        let failures = answers.iter().filter(|answer| answer.is_err()).count();
+        self.line.failures.fetch_add(failures as u64, Ordering::Relaxed);
+        if failures > 0 && self.generation.process().is_some() {
+            let late =
+                answers.iter().filter(|answer| matches!(answer, Err(CallFailure::TimedOut(_)))).count();
+            self.note_hangs_apart(late);
+        }
+        answers
+    }
+
+    /// A process of the module's own was killed for each of these calls.
+    fn note_hangs_apart(&self, late: usize) {
+        let hung = self.hung.fetch_add(late, Ordering::Relaxed) + late;
+        if late > 0 && hung >= MAX_HANGS {
+            self.quarantine(hung);
+        }
+    }
+
+    fn quarantine(&self, hung: usize) -> CallFailure {
+        let failure = CallFailure::Quarantined(hung);
+        self.line.jobs.close(Closed::Failed(failure.clone()));
+        error!(module = %self.id, generation = self.generation.number, hung, "the module is quarantined");
+        failure
+    }
+
+    /// Gives up calls that take longer than `limit`, and lets another thread go on with what is left.
+    pub(super) fn give_up_hanging(&self, limit: Duration) {
+        for job in self.overdue(limit) {
+            let hung = self.hung.load(Ordering::Relaxed);
+            if hung >= MAX_HANGS {
+                job.end(&Err(self.quarantine(hung)));
+                continue;
+            }
+            match self.generation.stand_in(Arc::clone(&self.line.jobs), job) {
+                Ok(worker) => self.workers.lock().push(worker),
+                Err(error) => error!(module = %self.id, %error, "no thread for the module"),
+            }
+        }
+    }
+
+    /// Takes away calls that take longer than `limit`, with what is left of their jobs.
+    fn overdue(&self, limit: Duration) -> Vec<Job> {
+        let mut left = Vec::new();
+        self.workers.lock().retain(|worker| {
+            let job = worker.overdue(limit);
+            let goes_on = job.is_none();
+            left.extend(job);
+            goes_on
+        });
+        for _ in &left {
+            self.generation.taint();
+            let hung = self.hung.fetch_add(1, Ordering::Relaxed) + 1;
+            error!(module = %self.id, generation = self.generation.number, hung, "a call does not end, its answer is given up");
+        }
+        left
+    }
+
+    /// Serves no more: returns once the call in hand has ended, or has been given up after `limit`. What waits
+    /// is left to the next generation.
+    pub(super) async fn retire(&self, limit: Duration) {
+        for worker in self.workers.lock().iter() {
+            worker.stop(&self.line.jobs);
+        }
+        for job in self.leave(limit).await {
+            self.line.jobs.put_back(job);
+        }
+    }
+
+    /// Takes no more events, answers what waits, and ends.
+    pub(super) async fn remove(&self, limit: Duration) {
+        self.line.jobs.close(Closed::Removed);
+        let left = self.leave(limit).await;
+        if !left.is_empty() {
+            // It hung over what it was to answer last, and no other generation comes.
+            self.line.jobs.close(Closed::Failed(CallFailure::Stopped));
+            left.into_iter().for_each(|job| job.end(&Err(CallFailure::Stopped)));
+            self.line.jobs.close(Closed::Removed);
+        }
+    }
+
+    /// Waits until no thread answers jobs any more; what is left of jobs whose call was given up.
+    async fn leave(&self, limit: Duration) -> Vec<Job> {
+        let pause = (limit / 4).max(Duration::from_millis(5));
+        let mut left = Vec::new();
+        loop {
+            let workers = self.workers.lock().clone();
+            let all_left = futures_util::future::join_all(workers.iter().map(|worker| worker.left()));
+            if tokio::time::timeout(pause, all_left).await.is_ok() {
+                return left;
+            }
+            left.extend(self.overdue(limit));
+        }
+    }
+
+    /// Unmaps the library where that is safe.
+    pub(super) async fn release(&self, within: Duration) -> Fate {
+        Arc::clone(&self.generation).release(within).await
+    }
+
+    /// The host stops: what still waits fails, the thread ends after the call in hand.
+    pub(super) async fn end(&self, within: Duration) {
+        self.line.jobs.close(Closed::Failed(CallFailure::Stopped));
+        for worker in self.workers.lock().iter() {
+            worker.stop(&self.line.jobs);
+        }
+        if let Fate::Pinned(reason) = self.release(within).await {
+            tracing::debug!(module = %self.id, reason, "a module stays mapped until the process ends");
+        }
+    }
+
+    /// What `init` said.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.generation.metadata
+    }
+
+    /// What it binds and answers.
+    #[must_use]
+    pub fn wants(&self) -> &BindingsAndResponders {
+        &self.generation.wants
+    }
+
+    /// The private copy that runs.
+    #[must_use]
+    pub fn copy(&self) -> &std::path::Path {
+        &self.generation.copy
+    }
+
+    /// Figures of its process, where it has one of its own.
+    #[must_use]
+    pub fn process(&self) -> Option<IsolatedFigures> {
+        self.generation.process()
+    }
+
+    /// Figures about its calls.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let hung = self.hung.load(Ordering::Relaxed);
+        Figures {
+            generation: self.generation.number,
+            quarantined: hung >= MAX_HANGS,
+            calls: self.line.calls.load(Ordering::Relaxed),
+            failures: self.line.failures.load(Ordering::Relaxed),
+            hung,
+            busy: Duration::from_nanos(self.generation.busy_ns.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// What a module has done so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Number of the generation that serves.
+    pub generation: u64,
+    /// It hung too often and is called no more.
+    pub quarantined: bool,
+    /// Events handed to the module, over all its generations.
+    pub calls: u64,
+    /// Events that it did not answer properly, over all its generations.
+    pub failures: u64,
+    /// Calls of this generation that were given up.
+    pub hung: usize,
+    /// Time spent in calls of this generation.
+    pub busy: Duration,
+}

@@ -1,0 +1,399 @@
+//! The transaction by which a file becomes the generation that serves, and a deleted file none.
+//!
+//! read → inspect → copy → try in another process → load on a thread of its own → bind what is new → swap → let
+//! the old one finish its call → unbind what nobody wants → release the old one. Whatever fails before the swap
+//! leaves the old generation serving, and the reason with the file until it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tracing::{info, warn};
+
+use super::ModuleId;
+use super::folder::{Loading, Read, Reading, Refusal, Stamp, module_files, read, trusted_folder};
+use super::generation::{Fate, Generation};
+use super::inspect::Unfit;
+use super::janitor;
+use super::line::Module;
+use super::metadata;
+use super::registry::{Pinned, Refused, Registry};
+use crate::bus::{Binding, Bus};
+use crate::store::{Store, StoreError};
+
+/// How long an old generation's thread may take to end, `shutdown` included, before it is left mapped.
+pub const RELEASE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Generations that may stay mapped after their end. Each costs address space, its copy on disk and some tens of
+/// kilobytes; beyond this no file is loaded until the host is started again.
+pub const MAX_PINNED: usize = 50;
+
+/// Thread-local keys that may be taken before no more library is loaded: the process has 1024, and aborts when
+/// they are used up.
+pub const MAX_KEYS: u32 = 900;
+
+/// How long a file that is no whole library may still become one, where the system does not tell who writes it.
+const GROWING: Duration = Duration::from_millis(500);
+
+/// How old a file must be, when it is read, for its stamp to tell every later change.
+const STAMP_RESOLUTION: Duration = Duration::from_millis(100);
+
+/// Turns what is in the plugins folder into what is loaded.
+pub struct Reloader {
+    folder: PathBuf,
+    loading: Loading,
+    registry: Arc<Registry>,
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    call_timeout: Duration,
+    state: tokio::sync::Mutex<State>,
+}
+
+/// What was seen so far. It outlives the child that watches.
+#[derive(Default)]
+struct State {
+    files: BTreeMap<PathBuf, Seen>,
+    numbers: BTreeMap<ModuleId, u64>,
+    folder_refused: bool,
+}
+
+/// A file as it was when it was last looked at.
+struct Seen {
+    stamp: Stamp,
+    /// It was so young that it may have changed since without another stamp.
+    look_again: bool,
+}
+
+/// What became of one file.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A generation of this number serves now.
+    Loaded {
+        /// Whose.
+        id: ModuleId,
+        /// Its number.
+        generation: u64,
+    },
+    /// What it holds serves already.
+    Unchanged,
+    /// Somebody still writes it.
+    Unfinished,
+    /// It is not taken.
+    Refused(String),
+}
+
+/// Why a module was not loaded again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReloaded {
+    /// No such module.
+    #[error("there is no module {0}")]
+    Unknown(String),
+    /// Its file is being written.
+    #[error("{0} is still being written; try again")]
+    Unfinished(String),
+    /// Its file was turned down; the old generation serves.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Whether a file is looked at although nothing says that it changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Changed,
+    Asked,
+}
+
+impl Reloader {
+    /// Nothing is loaded yet.
+    #[must_use]
+    pub fn new(
+        folder: PathBuf,
+        loading: Loading,
+        registry: Arc<Registry>,
+        bus: Arc<dyn Bus>,
+        store: Arc<dyn Store>,
+        call_timeout: Duration,
+    ) -> Self {
+        let state = tokio::sync::Mutex::default();
+        Reloader { folder, loading, registry, bus, store, call_timeout, state }
+    }
+
+    /// The folder that it looks at.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Looks at every file that is new or has changed, and takes away modules whose file is gone. Says whether
+    /// a file was still being written, so that it should be looked at again soon.
+    ///
+    /// # Errors
+    /// The folder cannot be read or trusted; what is loaded stays.
+    pub async fn scan(&self) -> anyhow::Result<bool> {
+        let mut state = self.state.lock().await;
+        let state = &mut *state;
+        if let Err(error) = trusted_folder(&self.folder) {
+            state.folder_refused = true;
+            return Err(error);
+        }
+        // What was turned down because of the folder has another chance now.
+        if std::mem::take(&mut state.folder_refused) {
+            state.files.clear();
+        }
+        let folder = self.folder.clone();
+        let found = tokio::task::spawn_blocking(move || module_files(&folder)).await??;
+        let mut soon = false;
+        for (file, stamp) in &found {
+            let seen = state.files.get(file);
+            if seen.is_some_and(|seen| seen.stamp == *stamp && !seen.look_again) {
+                continue;
+            }
+            soon |= self.look(state, file, Why::Changed).await;
+        }
+        let present: BTreeSet<&PathBuf> = found.iter().map(|(file, _)| file).collect();
+        let gone: Vec<PathBuf> = state.files.keys().filter(|file| !present.contains(file)).cloned().collect();
+        for file in gone {
+            state.files.remove(&file);
+            self.registry.forget_refusal(&file);
+            soon |= self.take_away(state, &file).await;
+        }
+        Ok(soon)
+    }
+
+    /// Loads the file of a module again, whether it changed or not.
+    ///
+    /// # Errors
+    /// [`NotReloaded`]; the old generation serves.
+    pub async fn reload(&self, id: &str) -> Result<u64, NotReloaded> {
+        let mut state = self.state.lock().await;
+        let current = self.registry.current();
+        let module = current.module(id).ok_or_else(|| NotReloaded::Unknown(id.to_owned()))?;
+        let name = shown(&module.file);
+        match self.consider(&mut state, &module.file.clone(), Why::Asked).await {
+            Outcome::Loaded { generation, .. } => Ok(generation),
+            Outcome::Unchanged | Outcome::Unfinished => Err(NotReloaded::Unfinished(name)),
+            Outcome::Refused(reason) => Err(NotReloaded::Refused(format!("{name} {reason}"))),
+        }
+    }
+
+    /// Says whether the file should be looked at again soon.
+    async fn look(&self, state: &mut State, file: &Path, why: Why) -> bool {
+        matches!(self.consider(state, file, why).await, Outcome::Unfinished)
+            || state.files.get(file).is_some_and(|seen| seen.look_again)
+    }
+
+    async fn consider(&self, state: &mut State, file: &Path, why: Why) -> Outcome {
+        let path = file.to_owned();
+        let reading = match tokio::task::spawn_blocking(move || read(&path)).await {
+            Ok(reading) => reading,
+            Err(error) => Err(Refusal::Io { doing: "cannot be read", error: std::io::Error::other(error) }),
+        };
+        let (stamp, bytes) = match reading {
+            Ok(Reading::Whole(stamp, bytes)) => (stamp, bytes),
+            Ok(Reading::Unfinished) => return Outcome::Unfinished,
+            // It went away meanwhile: the next scan sees that.
+            Err(Refusal::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Outcome::Unfinished;
+            }
+            Err(refusal) => return self.refuse(file, None, &refusal),
+        };
+        let look_again = stamp.age() < STAMP_RESOLUTION;
+        let inspecting = self.loading.clone();
+        let read = match tokio::task::spawn_blocking(move || inspecting.inspect(bytes)).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(Refusal::Unfit(Unfit::Empty | Unfit::CutShort { .. } | Unfit::NotALibrary(_))))
+                if stamp.age() < GROWING =>
+            {
+                return Outcome::Unfinished;
+            }
+            Ok(Err(refusal)) => {
+                state.files.insert(file.to_owned(), Seen { stamp, look_again });
+                return self.refuse(file, None, &refusal);
+            }
+            Err(error) => {
+                let refusal = Refusal::Io { doing: "cannot be read", error: std::io::Error::other(error) };
+                return self.refuse(file, None, &refusal);
+            }
+        };
+        state.files.insert(file.to_owned(), Seen { stamp, look_again });
+        let id = ModuleId::new(&read.inspected.manifest.id);
+        match self.take(state, file, read, why).await {
+            Ok(outcome) => {
+                self.registry.forget_refusal(file);
+                outcome
+            }
+            Err(refusal) => self.refuse(file, Some(id), &refusal),
+        }
+    }
+
+    fn refuse(&self, file: &Path, id: Option<ModuleId>, refusal: &Refusal) -> Outcome {
+        let reason = refusal.to_string();
+        let at = OffsetDateTime::now_utc();
+        let refused = Refused { file: file.to_owned(), id, reason: reason.clone(), at };
+        if self.registry.refuse(refused) {
+            warn!(file = %file.display(), reason, "file refused");
+        }
+        Outcome::Refused(reason)
+    }
+
+    /// From the bytes of a file to the generation that serves.
+    async fn take(&self, state: &mut State, file: &Path, read: Read, why: Why) -> Result<Outcome, Refusal> {
+        let id = ModuleId::new(&read.inspected.manifest.id);
+        let before = self.registry.current().module(id.as_str()).cloned();
+        if let Some(before) = &before {
+            // A file under another name takes over where the old one is gone: it was renamed.
+            if before.file != file && before.file.exists() {
+                return Err(Refusal::Duplicate { id, other: before.file.clone() });
+            }
+            let same = before.file == file && before.inspected.sha256 == read.inspected.sha256;
+            if same && why == Why::Changed {
+                return Ok(Outcome::Unchanged);
+            }
+        }
+        self.room()?;
+        let number = state.numbers.get(&id).copied().unwrap_or_default() + 1;
+        let copy = self.loading.copy(&read, number).await?;
+        let generation = Arc::new(self.loading.open(&read, number, &copy).await?);
+        if let Err(refusal) = self.bind(&generation, before.as_deref()).await {
+            self.put_away(&id, number, generation.release(RELEASE_WITHIN).await, read.bytes.len());
+            return Err(refusal);
+        }
+        state.numbers.insert(id.clone(), number);
+        let Read { inspected, bytes } = read;
+        let module = Arc::new(Module::new(generation, inspected, file.to_owned(), before.as_deref()));
+        self.swap(&module, before, bytes.len()).await;
+        Ok(Outcome::Loaded { id, generation: number })
+    }
+
+    /// Whether another generation may be loaded.
+    fn room(&self) -> Result<(), Refusal> {
+        let pinned = self.registry.pinned().len();
+        if pinned >= MAX_PINNED {
+            return Err(Refusal::Exhausted(format!("{pinned} earlier generations could not be unmapped")));
+        }
+        let keys = janitor::next_key();
+        if keys >= MAX_KEYS {
+            return Err(Refusal::Exhausted(format!(
+                "{keys} of the process's {} thread-local keys are taken",
+                janitor::KEYS
+            )));
+        }
+        Ok(())
+    }
+
+    /// Binds what the generation wants and nobody has bound for this module.
+    async fn bind(&self, generation: &Generation, before: Option<&Module>) -> Result<(), Refusal> {
+        let bound = before.map(|before| bindings(before.wants())).unwrap_or_default();
+        let new: Vec<Binding> = bindings(&generation.wants).difference(&bound).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.bus.bind(&new).await.map_err(|error| Refusal::Unbound(error.to_string()))
+    }
+
+    async fn swap(&self, module: &Arc<Module>, before: Option<Arc<Module>>, size: usize) {
+        let current = self.registry.current();
+        self.registry.set(current.with(Arc::clone(module)));
+        if let Some(before) = &before {
+            before.retire(self.call_timeout).await;
+        }
+        module.serve();
+        self.registry.counters().loaded.fetch_add(1, Ordering::Relaxed);
+        let (version, sha256) = (&module.inspected.manifest.version, &module.inspected.sha256);
+        let generation = module.figures().generation;
+        info!(module = %module.id, version, generation, sha256, file = %module.file.display(), "module loaded");
+        self.store_metadata(module).await;
+        if let Some(before) = before {
+            self.unbind(&before).await;
+            self.end(&before, size).await;
+        }
+    }
+
+    /// Unbinds what this module wanted and no module wants now.
+    async fn unbind(&self, before: &Module) {
+        let current = self.registry.current();
+        let wanted: BTreeSet<Binding> =
+            current.modules().flat_map(|module| bindings(module.wants())).collect();
+        let unwanted: Vec<Binding> = bindings(before.wants()).difference(&wanted).cloned().collect();
+        if !unwanted.is_empty()
+            && let Err(error) = self.bus.unbind(&unwanted).await
+        {
+            warn!(module = %before.id, %error, "what no module wants any more stays bound");
+        }
+    }
+
+    async fn end(&self, module: &Module, size: usize) {
+        let fate = module.release(RELEASE_WITHIN).await;
+        self.put_away(&module.id, module.figures().generation, fate, size);
+    }
+
+    fn put_away(&self, id: &ModuleId, generation: u64, fate: Fate, size: usize) {
+        match fate {
+            Fate::Released => {
+                self.registry.counters().released.fetch_add(1, Ordering::Relaxed);
+            }
+            Fate::Pinned(reason) => {
+                warn!(module = %id, generation, reason, "an old generation stays mapped until the host ends");
+                self.registry.pin(Pinned { module: id.clone(), generation, reason, bytes: size as u64 });
+            }
+        }
+    }
+
+    /// The module whose file is gone. Says whether files of its id wait to take its place.
+    async fn take_away(&self, state: &mut State, file: &Path) -> bool {
+        let current = self.registry.current();
+        let Some(module) = current.modules().find(|module| module.file == file).cloned() else {
+            return false;
+        };
+        self.registry.set(current.without(&module.id));
+        drop(current);
+        module.remove(self.call_timeout).await;
+        self.registry.counters().removed.fetch_add(1, Ordering::Relaxed);
+        let generation = module.figures().generation;
+        info!(module = %module.id, generation, file = %file.display(), "module removed, its file is gone");
+        self.unbind(&module).await;
+        self.end(&module, 0).await;
+        let waiting: Vec<PathBuf> = self
+            .registry
+            .refused()
+            .into_iter()
+            .filter(|refused| refused.id.as_ref() == Some(&module.id))
+            .map(|refused| refused.file)
+            .collect();
+        for file in &waiting {
+            state.files.remove(file);
+        }
+        !waiting.is_empty()
+    }
+
+    async fn store_metadata(&self, module: &Module) {
+        let id = module.id.as_str();
+        let written = async {
+            let stored = self.store.metadata().await?;
+            let known = stored.iter().find(|document| document.get("_id").is_some_and(|known| known == id));
+            match metadata::update(&module.id, known, module.metadata(), metadata::gregorian_seconds()) {
+                None => Ok(false),
+                Some(document) => self.store.save_metadata(document).await.map(|_| true),
+            }
+        };
+        match written.await {
+            Ok(true) => info!(module = id, "metadata document written"),
+            // Unchanged, or another host was faster with the same words.
+            Ok(false) | Err(StoreError::Conflict { .. }) => {}
+            Err(error) => warn!(module = id, %error, "the module's metadata document cannot be written"),
+        }
+    }
+}
+
+fn bindings(wants: &plugin_api::BindingsAndResponders) -> BTreeSet<Binding> {
+    let binding =
+        |binding: &plugin_api::Binding| Binding::new(binding.exchange.as_str(), binding.routing_key.as_str());
+    wants.bindings.iter().map(binding).collect()
+}
+
+fn shown(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
