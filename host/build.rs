@@ -1,7 +1,25 @@
-//! Lets the executable stand before two functions of the C library; why, says `src/module/janitor.rs`.
+//! Which files of the repository are compiled into the program, for `hookline new`: the template of a module and
+//! the plugin-api that goes with it. They are taken as they stand, so that no copy can fall behind. And how the
+//! executable comes to stand before two functions of the C library; why, says `src/module/janitor.rs`.
 
-fn main() {
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a module is made from; folders stand for all that is in them.
+const SKEL: [&str; 5] = [".gitignore", "Cargo.toml", "README.md", "src", "tests"];
+
+/// What makes up plugin-api.
+const PLUGIN_API: [&str; 4] = ["Cargo.toml", "README.md", "build.rs", "src"];
+
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
+    export_the_janitor();
+    embed_sources()
+}
+
+fn export_the_janitor() {
     let linux = std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux");
     let glibc = std::env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|library| library == "gnu");
     if linux && glibc {
@@ -9,4 +27,42 @@ fn main() {
             println!("cargo:rustc-link-arg=-Wl,--export-dynamic-symbol={function}");
         }
     }
+}
+
+/// Writes `sources.rs`: for each list the files' names, relative to their folder, with their texts.
+fn embed_sources() -> Result<(), Box<dyn Error>> {
+    let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
+    let lists = [
+        ("SKEL", "The template of a module.", "webhooks_skel", &SKEL[..]),
+        ("PLUGIN_API", "The sources of plugin-api.", "plugin-api", &PLUGIN_API[..]),
+    ];
+    let mut code = String::new();
+    for (name, says, folder, entries) in lists {
+        let folder = root.join(folder);
+        let mut files = Vec::new();
+        for entry in entries {
+            collect(folder.join(entry), &mut files)?;
+        }
+        files.sort();
+        writeln!(code, "/// {says}\npub const {name}: &[(&str, &str)] = &[")?;
+        for file in files {
+            let short = file.strip_prefix(&folder)?.to_str().ok_or("a file name is not UTF-8")?;
+            writeln!(code, "    ({short:?}, include_str!({file:?})),")?;
+        }
+        writeln!(code, "];")?;
+    }
+    fs::write(Path::new(&std::env::var("OUT_DIR")?).join("sources.rs"), code)?;
+    Ok(())
+}
+
+fn collect(path: PathBuf, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed={}", path.display());
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            collect(entry?.path(), files)?;
+        }
+    } else {
+        files.push(path);
+    }
+    Ok(())
 }

@@ -5,9 +5,11 @@
 pub mod check;
 mod client;
 mod config;
+pub mod definition;
 mod hooks;
 mod listing;
 mod modules;
+pub mod new;
 mod publish;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,11 @@ pub enum Command {
     /// Nothing is sent. Each request is one JSON object on a line of its own: hook_id, method, url, headers
     /// (names in lower case) and body. That no request results is not an error.
     Try(TryArgs),
+    /// Write a new module, ready to build
+    ///
+    /// It is a folder that builds and tests anywhere, with this program's plugin-api inside. Its README.md leads
+    /// from there to a fired webhook.
+    New(new::NewArgs),
     /// Put events onto the bus of the running host
     ///
     /// The input is one JSON object, an array of objects, or one object a line. All of it is checked before
@@ -61,6 +68,11 @@ pub enum Command {
         /// What the process is shown as
         label: Option<String>,
     },
+    /// Print what makes a shell complete this program's words
+    Completions(definition::CompletionsArgs),
+    /// Print a page of the manual, in roff
+    #[command(hide = true)]
+    Man(definition::ManArgs),
 }
 
 /// `hookline run`
@@ -299,11 +311,14 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Run(args) => crate::app::run(args).await?,
         Command::Check(args) => return check::check(&args, out).await,
         Command::Try(args) => try_one::try_event(&args, out).await?,
+        Command::New(args) => new::new(&args, out)?,
         Command::Publish(args) => publish::publish(&args, out).await?,
         Command::Modules(args) => modules::modules(&args, out).await?,
         Command::Hooks(args) => hooks::hooks(&args, out).await?,
         Command::Config(args) => config::config(&args, out)?,
         Command::ModuleChild { .. } => anyhow::bail!("a module's process has no runtime"),
+        Command::Completions(args) => definition::completions(&args, out)?,
+        Command::Man(args) => definition::man(&args, out)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ pub mod table;
 pub mod accounts;
 pub mod matching;
 pub mod editor;
-mod validation;
+pub(crate) mod validation;
 
 #[cfg(test)]
 mod vector_tests;

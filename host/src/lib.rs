@@ -12,6 +12,7 @@ pub mod store;
 pub mod api;
 pub mod app;
 pub mod cli;
+pub mod scaffold;
 pub mod supervision;
 pub mod config;
 pub mod telemetry;

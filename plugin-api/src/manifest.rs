@@ -14,6 +14,9 @@ pub const MAGIC: [u8; 8] = *b"HOOKLINE";
 /// Flag: the module keeps no static state and may be unloaded.
 pub const UNLOADABLE: u32 = 1;
 
+/// Bytes that the id of a module, its crate's name, may have.
+pub const MAX_ID: usize = 64;
+
 /// A module's manifest as it lies in the file: no pointers, so it can be read without opening the library.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -22,7 +25,7 @@ pub struct Manifest {
     api_major: u16,
     api_minor: u16,
     flags: u32,
-    id: [u8; 64],
+    id: [u8; MAX_ID],
     version: [u8; 32],
     rustc: [u8; 64],
 }
@@ -31,9 +34,14 @@ pub struct Manifest {
 pub const SIZE: usize = size_of::<Manifest>();
 
 impl Manifest {
-    /// The manifest of the crate that calls it; used by [`export_module!`](crate::export_module).
+    /// The manifest of the crate that calls it; used by [`export_module!`](crate::export_module), where a name that
+    /// is too long does not compile.
+    ///
+    /// # Panics
+    /// The id has more than [`MAX_ID`] bytes.
     #[must_use]
     pub const fn new(id: &str, version: &str) -> Self {
+        assert!(id.len() <= MAX_ID, "a module's crate has a name of at most 64 bytes");
         Manifest {
             magic: MAGIC,
             api_major: crate::abi::VERSION.0,
@@ -116,7 +124,7 @@ impl ReadManifest {
         Ok(ReadManifest {
             api: (short_number(take(2)), short_number(take(2))),
             flags: number(take(4)),
-            id: text("id", take(64))?,
+            id: text("id", take(MAX_ID))?,
             version: text("version", take(32))?,
             rustc: text("compiler", take(64))?,
         })

@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
-use tests::{Home, Program, Receiver, cdylib, say, say_with_input};
+use tests::{Home, Program, Receiver, cdylib, ended, say, say_with_input};
+use tokio::process::Command;
 
 const MODULE: &[&str] = &["webhooks_misbehaving"];
 
@@ -197,8 +198,47 @@ async fn commands_that_cannot_reach_the_host_say_so_in_one_line() {
 
 #[tokio::test]
 async fn every_command_has_its_help() {
-    for command in ["run", "check", "try", "publish", "modules", "hooks", "config"] {
+    for command in
+        ["run", "check", "try", "new", "publish", "modules", "hooks", "config", "completions", "man"]
+    {
         let help = say(&[command, "--help"]).await.success();
         assert!(help.contains("Usage: hookline"), "{command}: {help}");
     }
+}
+
+#[tokio::test]
+async fn shells_complete_the_words_of_the_program() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = say(&["completions", shell]).await.success();
+        assert!(script.contains("hookline") && script.contains("publish"), "{shell}: {script}");
+    }
+    let script = say(&["completions", "bash"]).await.success();
+    let asks =
+        "COMP_WORDS=(hookline mod) COMP_CWORD=1; _hookline hookline mod hookline; echo \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    bash.arg("-c").arg(format!("{script}\n{asks}"));
+
+    assert_eq!(ended(bash).await.success(), "modules\n");
+    let unknown = say(&["completions", "tcsh"]).await;
+    assert!(
+        unknown.err.contains("[possible values: bash, elvish, fish, powershell, zsh]"),
+        "{}",
+        unknown.err
+    );
+}
+
+#[tokio::test]
+async fn every_command_has_its_page_in_the_manual() {
+    let page = say(&["man"]).await.success();
+    for part in [".TH hookline 1", "hookline\\-run(1)", "hookline\\-modules(1)"] {
+        assert!(page.contains(part), "{part} is missing in {page}");
+    }
+    let of_try = say(&["man", "try"]).await.success();
+    assert!(of_try.contains(".TH hookline-try 1") && of_try.contains("\\-\\-plugin"), "{of_try}");
+    let nested = say(&["man", "modules", "show"]).await.success();
+    assert!(nested.contains("hookline\\-modules\\-show"), "{nested}");
+    let unknown = say(&["man", "nothing"]).await.one_line_failure();
+    assert!(unknown.contains("there is no page on \"nothing\""), "{unknown}");
+    let help = say(&["--help"]).await.success();
+    assert!(help.contains("completions") && !help.contains("  man"), "{help}");
 }

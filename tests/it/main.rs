@@ -6,6 +6,7 @@
 mod accounts;
 mod amqp;
 mod api;
+mod authors;
 mod cli;
 mod configuration;
 mod delivery;

@@ -203,7 +203,7 @@ async fn a_module_of_another_major_version_is_told_what_to_change() {
         "major.so",
         "webhooks_misbehaving",
         other_major,
-        "was built against plugin-api 2.1, this host speaks 1.1; set `plugin-api = \"1\"` in its Cargo.toml",
+        "was built against plugin-api 2.1, this host speaks 1.1: set `plugin-api = \"~1.1\"` in its Cargo.toml",
     )
     .await;
 }
@@ -211,7 +211,7 @@ async fn a_module_of_another_major_version_is_told_what_to_change() {
 #[tokio::test]
 async fn a_module_of_a_newer_minor_version_is_refused() {
     let newer = |bytes: &mut Vec<u8>| with_manifest_bytes(bytes, 10, &99_u16.to_le_bytes());
-    refused("newer.so", "webhooks_misbehaving", newer, "was built against plugin-api 1.99").await;
+    refused("newer.so", "webhooks_misbehaving", newer, "or load it into a host that speaks 1.99").await;
 }
 
 #[tokio::test]

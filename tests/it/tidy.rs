@@ -41,7 +41,9 @@ fn collect(root: &Path, folder: &Path, ending: &str, found: &mut Vec<(String, St
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() {
-            if name != "target" && name != "data" && !name.starts_with('.') {
+            // What `hookline new` wrote here is somebody's own.
+            let own = folder == root && name.starts_with("webhooks_") && name != "webhooks_skel";
+            if !own && name != "target" && name != "data" && !name.starts_with('.') {
                 collect(root, &path, ending, found);
             }
         } else if name.ends_with(ending) {

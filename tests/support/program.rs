@@ -21,7 +21,12 @@ pub struct Said {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    /// What a process has said that is not the program.
+    ///
+    /// # Panics
+    /// It did not write UTF-8.
+    #[must_use]
+    pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program should write UTF-8");
         Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }

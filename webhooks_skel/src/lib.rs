@@ -1,25 +1,24 @@
-//! A whole module, to copy: it answers one event with one firing. Replace `skel` by the name of your hook event.
+//! What this module answers: the event `greeted` of the category `skel`, with one firing of the hook event `skel`.
 //!
-//! The crate's name is the module's id and must be `webhooks_<hook event>`.
+//! The crate's name is the module's id: `webhooks_<hook event>`, unique among the modules of a host.
 
 use plugin_api::serde_json::json;
 use plugin_api::{
-    Binding, BindingsAndResponders, Error, Event, Firing, Host, JsonWriter, Level, Metadata, Module, Profile,
+    Binding, BindingsAndResponders, Error, Event, Firing, Host, JsonWriter, Level, Metadata, Module,
 };
 
-/// The state of the module, made by `init` and kept until the module is replaced. Read settings into it once, and
-/// put nothing into a `static`: a reload makes a new value and forgets this one.
+/// The module's state, made by `init` and kept until the module is replaced. It has none; what yours has goes here,
+/// and nothing into a `static`: a reload makes a new value and forgets this one.
 #[derive(Debug)]
-pub struct Skel {
-    profile: Profile,
-}
+pub struct Skel;
 
 impl Module for Skel {
-    /// Describes the module to people: a name, a sentence, and payloads as it sends them.
-    fn init(host: &Host<'_>) -> Result<(Self, Metadata), Error> {
-        let metadata = Metadata::new("Skel", "An example to copy: tells every greeting of the account")
+    /// Describes the module to people: a name, a sentence, and payloads as it sends them. It also runs in a process
+    /// of its own that only looks whether the file is any good, so it must change nothing outside the value.
+    fn init(_host: &Host<'_>) -> Result<(Self, Metadata), Error> {
+        let metadata = Metadata::new("Skel", "Tells every greeting of the account")
             .sample(json!({"account_id": "acct1", "greeting": "hello", "hook_event": "skel"}));
-        Ok((Skel { profile: host.profile() }, metadata))
+        Ok((Skel, metadata))
     }
 
     /// Which messages the host must fetch from the bus, and which (category, name) pairs come to `handle_event`.
@@ -44,15 +43,13 @@ impl Module for Skel {
         let payload = JsonWriter::object()
             .str("account_id", account)
             .str("greeting", greeting)
-            .copy("details", event.get("Details"));
-        let payload = match self.profile {
-            Profile::Standard => payload.str("hook_event", "skel"),
-            Profile::Kazoo => payload,
-        };
+            .copy("details", event.get("Details"))
+            .str("hook_event", "skel")
+            .finish();
 
         // A hook with custom_data is told only if its `mood` is "all" or this one.
         let firing = Firing::new("skel", account).filter("mood", event.str("Mood"));
-        host.fire(&firing, &payload.finish());
+        host.fire(&firing, &payload);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::document::CHANNEL_EVENTS;
 use super::{Document, HookEvent};
 
 /// Events that only old documents name; nobody can ask for them.
-const RETIRED: [&str; 4] = ["callflow", "inbound_fax", "outbound_fax", "skel"];
+pub(crate) const RETIRED: [&str; 4] = ["callflow", "inbound_fax", "outbound_fax", "skel"];
 
 /// The events that loaded modules announce, each with its `modifiers` from the module's metadata.
 #[derive(Clone, Debug, Default)]

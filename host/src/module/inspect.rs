@@ -53,8 +53,8 @@ pub enum Unfit {
     BadManifest(String),
     /// Built against an API that this host does not speak.
     #[error(
-        "was built against plugin-api {}.{}, this host speaks {}.{}; set `plugin-api = \"{}\"` in its Cargo.toml and build it again",
-        found.0, found.1, abi::VERSION.0, abi::VERSION.1, abi::VERSION.0
+        "was built against plugin-api {}.{}, this host speaks {}.{}: set `plugin-api = \"~{}.{}\"` in its Cargo.toml (where that has `path = \"plugin-api\"`, replace the folder by the one that `hookline new` of this host writes) and build it again{}",
+        found.0, found.1, abi::VERSION.0, abi::VERSION.1, abi::VERSION.0, abi::VERSION.1, or_a_newer_host(*found)
     )]
     OtherApi {
         /// Major and minor version that it was built with.
@@ -63,6 +63,14 @@ pub enum Unfit {
     /// An id that is no hook's.
     #[error("has the id {0:?}; a module's crate is named webhooks_<hook>, in lower case")]
     BadId(String),
+}
+
+/// A host takes older minor versions, so one that speaks what the module was built against, or more of it, would do.
+fn or_a_newer_host(found: (u16, u16)) -> String {
+    if found < abi::VERSION {
+        return String::new();
+    }
+    format!(", or load it into a host that speaks {}.{}", found.0, found.1)
 }
 
 /// Looks at the bytes of a file.
@@ -229,6 +237,29 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[at] ^= 0xff;
             assert!(inspect(&damaged).is_err());
+        }
+    }
+
+    #[test]
+    fn another_api_is_told_what_to_change() {
+        let (major, minor) = abi::VERSION;
+        let spoken = format!("{major}.{minor}");
+        let change = format!(
+            "this host speaks {spoken}: set `plugin-api = \"~{spoken}\"` in its Cargo.toml (where that has \
+             `path = \"plugin-api\"`, replace the folder by the one that `hookline new` of this host writes) and \
+             build it again"
+        );
+        for (found, or_else) in [
+            ((major - 1, 9), ""),
+            (
+                (major, minor + 1),
+                format!(", or load it into a host that speaks {major}.{}", minor + 1).as_str(),
+            ),
+            ((major + 1, 0), format!(", or load it into a host that speaks {}.0", major + 1).as_str()),
+        ] {
+            let told = Unfit::OtherApi { found }.to_string();
+            let built = format!("was built against plugin-api {}.{}, ", found.0, found.1);
+            assert_eq!(told, format!("{built}{change}{or_else}"));
         }
     }
 

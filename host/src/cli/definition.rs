@@ -1,0 +1,50 @@
+//! `hookline completions` and `hookline man`: what shells and readers of manuals get from the definition of the
+//! command line, so that neither can fall behind it.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+use super::Cli;
+
+/// `hookline completions`
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// For which shell
+    pub shell: Shell,
+}
+
+/// `hookline man`
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// A command of which to print the page, such as `modules show`; nothing: the program's own
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+pub(super) fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    // Into memory first: the generator panics where its output cannot be written.
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "hookline", &mut text);
+    out.write_all(&text)?;
+    Ok(())
+}
+
+pub(super) fn man(args: &ManArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut command = Cli::command();
+    // Gives every command below the names of those above it: hookline-modules-show.
+    command.build();
+    let mut page = &command;
+    for word in &args.command {
+        page = page
+            .find_subcommand(word)
+            .with_context(|| format!("there is no page on {word:?}; `hookline --help` lists the commands"))?;
+    }
+    let mut text = Vec::new();
+    Man::new(page.clone()).render(&mut text)?;
+    out.write_all(&text)?;
+    Ok(())
+}

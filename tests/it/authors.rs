@@ -1,0 +1,243 @@
+//! What authors of modules meet: a new module, its README, and the script that makes one inside the repository.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::{Home, PATIENCE, Said, hookline, program, say};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// How long a build may take that begins with nothing; generous, as machines that run tests are busy.
+const PATIENCE_WITH_BUILDS: Duration = Duration::from_mins(10);
+
+/// Where new modules are built, kept from run to run: only the first one compiles what they are built with.
+fn scratch() -> PathBuf {
+    hookline().parent().and_then(Path::parent).unwrap().join("new_modules")
+}
+
+/// The `sh` blocks of a page, in their order.
+fn blocks(page: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// Words for a shell, as somebody types them in a folder who has `hookline` at hand.
+fn shell(folder: &Path, words: &str) -> Command {
+    let path = std::env::var("PATH").unwrap();
+    let program = hookline();
+    let mut command = Command::new("sh");
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HOOKLINE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(["-eu", "-c", words]).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
+    command.env("PATH", format!("{}:{path}", program.parent().unwrap().display()));
+    command.env("CARGO_TARGET_DIR", scratch()).env("CARGO_NET_OFFLINE", "true");
+    command
+}
+
+#[track_caller]
+fn done(mut command: Command) -> impl Future<Output = String> {
+    let place = std::panic::Location::caller();
+    async move {
+        let ended = tokio::time::timeout(PATIENCE_WITH_BUILDS, command.output());
+        let output = ended.await.expect("it should have ended by now").unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{place}: {command:?}\n{out}{err}");
+        out
+    }
+}
+
+/// The README's server that shows what it is sent.
+struct Shown {
+    lines: Lines<BufReader<ChildStdout>>,
+    _process: Child,
+}
+
+impl Shown {
+    /// Starts it on a free port.
+    fn start(folder: &Path, words: &str) -> Self {
+        let mut command = shell(folder, &format!("exec {words}"));
+        let mut process = command.env("PORT", "0").stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Shown { lines, _process: process }
+    }
+
+    async fn next(&mut self) -> String {
+        tokio::time::timeout(PATIENCE, self.lines.next_line()).await.expect("a line").unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_new_module_builds_and_fires_as_its_readme_says() {
+    let home = Home::new("", &[]);
+    // Whatever workspace it may lie in, it is none of its business.
+    std::fs::write(home.path("Cargo.toml"), "[workspace]\nmembers = [\"none\"]\n").unwrap();
+    let mut new = program(&["new", "door_bell"]);
+    new.current_dir(home.path(""));
+    let said = done(new).await;
+    assert!(said.contains("webhooks_door_bell/README.md leads on to a fired webhook"), "{said}");
+    let folder = home.path("webhooks_door_bell");
+    let [build, install, show, hook, post, test, look] =
+        blocks(&folder.join("README.md")).try_into().expect("five commands, and two on changes");
+
+    done(shell(&folder, &build)).await;
+    done(shell(&folder, &install)).await;
+    let host = home.start().await;
+    let mut shown = Shown::start(&folder, &show);
+    let receiver = shown.next().await;
+    let mut command = shell(&folder, &format!("{hook}{post}"));
+    done_with(&mut command, &[("HOOKLINE_URL", host.url()), ("RECEIVER", &receiver)]).await;
+
+    let line = shown.next().await;
+    let payload: Value = serde_json::from_str(line.strip_prefix("/greetings ").expect(&line)).unwrap();
+    assert_eq!((&payload["greeting"], &payload["hook_event"]), (&"hello".into(), &"door_bell".into()));
+
+    let tested = done(shell(&folder, &test)).await;
+    assert_eq!(tested.matches("test result: ok.").count(), 3, "{tested}");
+    let looked = done(shell(&folder, &look)).await;
+    assert!(looked.contains("webhooks_door_bell 1.0.0 (ABI "), "{looked}");
+    let request: Value = serde_json::from_str(looked.lines().last().unwrap()).unwrap();
+    assert_eq!(request["url"], "http://127.0.0.1:9000/greetings");
+    done(shell(&folder, "cargo fmt --check")).await;
+}
+
+#[track_caller]
+fn done_with(command: &mut Command, variables: &[(&str, &str)]) -> impl Future<Output = String> {
+    for (name, value) in variables {
+        command.env(name, value);
+    }
+    done(std::mem::replace(command, Command::new("true")))
+}
+
+#[tokio::test]
+async fn a_new_module_goes_where_it_is_told_and_over_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    std::fs::create_dir(path("empty")).unwrap();
+    std::fs::write(path("file"), "mine").unwrap();
+
+    say(&["new", "doorbell", "--dir", &path("empty")]).await.success();
+    say(&["new", "webhooks_doorbell", "--dir", &path("a/new/one")]).await.success();
+    let full = say(&["new", "doorbell", "--dir", &path("empty")]).await.one_line_failure();
+    let file = say(&["new", "doorbell", "--dir", &path("file")]).await.one_line_failure();
+
+    assert_eq!(read(&home.path().join("empty")), read(&home.path().join("a/new/one")));
+    assert!(full.contains("empty is not empty; empty it, or choose another folder with --dir"), "{full}");
+    assert!(file.contains("file is not a folder"), "{file}");
+    assert_eq!(std::fs::read_to_string(path("file")).unwrap(), "mine");
+}
+
+/// Names that no new module may have, with a part of what is said to each.
+const BAD_NAMES: [(&str, &str); 10] = [
+    ("", "is empty"),
+    ("webhooks_", "is empty"),
+    ("Doorbell", "lower-case"),
+    ("door-bell", "such as door_bell"),
+    ("door__bell", "such as door_bell"),
+    ("3door", "begins with a letter"),
+    ("all", "such as my_all"),
+    ("skel", "no hook can ask for it"),
+    ("sms", "such as my_sms"),
+    ("event", "the type Event would hide"),
+];
+
+#[tokio::test]
+async fn a_bad_name_is_refused_with_what_would_be_right() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("none").display().to_string();
+    let long = "x".repeat(56);
+    for (name, says) in BAD_NAMES.into_iter().chain([(long.as_str(), "may have 64; shorten the name to 55")])
+    {
+        let said = say(&["new", name, "--dir", &folder]).await.one_line_failure();
+        assert!(said.contains(says), "{name}: {said}");
+    }
+    assert!(!home.path().join("none").exists());
+}
+
+/// Every file below a folder, by its path in it.
+fn read(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(below) = open.pop() {
+        for entry in std::fs::read_dir(below).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), text);
+            }
+        }
+    }
+    found
+}
+
+/// A copy of the repository's sources.
+fn copy_of_the_repository() -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), copy.path());
+    copy
+}
+
+fn copy_sources(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if !["target", "data", ".git"].contains(&name.as_str()) {
+                std::fs::create_dir(to.join(&name)).unwrap();
+                copy_sources(&path, &to.join(&name));
+            }
+        } else if !name.ends_with(std::env::consts::DLL_SUFFIX) {
+            std::fs::copy(&path, to.join(&name)).unwrap();
+        }
+    }
+}
+
+fn members(root: &Path) -> Vec<String> {
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let lines = manifest.lines().filter(|line| line.starts_with("    \"plugins/webhooks_"));
+    lines.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_script_makes_the_same_module_as_a_member_of_the_workspace() {
+    let copy = copy_of_the_repository();
+    let root = copy.path();
+    let before = members(root);
+
+    done(shell(root, "scripts/new-module door_bell")).await;
+
+    let mut after = members(root);
+    assert!(after.is_sorted(), "{after:?}");
+    after.retain(|line| line != "    \"plugins/webhooks_door_bell\",");
+    assert_eq!(after, before);
+    let elsewhere = root.join("elsewhere");
+    say(&["new", "door_bell", "--dir", &elsewhere.display().to_string()]).await.success();
+    let made = root.join("plugins/webhooks_door_bell");
+    for part in ["src", "tests"] {
+        assert_eq!(read(&made.join(part)), read(&elsewhere.join(part)));
+    }
+    let tested = done(shell(root, "cargo test -p webhooks_door_bell && cargo fmt --check")).await;
+    assert_eq!(tested.matches("test result: ok.").count(), 3, "{tested}");
+}
+
+#[tokio::test]
+async fn the_script_refuses_the_names_that_the_program_refuses_and_changes_nothing() {
+    let copy = copy_of_the_repository();
+    let before = read(copy.path());
+    let long = "x".repeat(56);
+    for (name, _) in BAD_NAMES.into_iter().chain([(long.as_str(), "")]) {
+        let mut script = shell(copy.path(), "exec scripts/new-module \"$0\"");
+        script.arg(name);
+        let said = Said::of(script.output().await.unwrap()).one_line_failure();
+        assert!(said.starts_with("new-module: "), "{said}");
+    }
+    assert!(read(copy.path()) == before, "the script changed something");
+}
