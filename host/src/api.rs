@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::hooks::Document;
 use crate::hooks::editor::Editor;
+use crate::module::reload::NotReloaded;
 use auth::TokenHash;
 
 mod accounts;
@@ -111,11 +112,17 @@ pub enum IntakeError {
 }
 
 /// The modules as the API shows them.
+#[async_trait]
 pub trait ModulesView: Send + Sync {
     /// `{"data": [module, …], "refused": [{"file", "reason", "at"}, …]}`.
     fn list(&self) -> Value;
     /// One module by its id.
     fn show(&self, id: &str) -> Option<Value>;
+    /// Loads the file of a module again; answers the module.
+    ///
+    /// # Errors
+    /// There is no such module, or its file is not taken and the old generation serves on.
+    async fn reload(&self, id: &str) -> Result<Value, NotReloaded>;
     /// Sample payloads by the id of their module.
     fn samples(&self) -> BTreeMap<String, Vec<Value>>;
 }
@@ -162,6 +169,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/hooks", get(hooks::list))
         .route("/modules", get(modules::list))
         .route("/modules/{id}", get(modules::show))
+        .route("/modules/{id}/reload", post(modules::reload))
         .route_layer(from_fn(auth::require_token));
     open.merge(guarded)
         .fallback(error::no_such_route)

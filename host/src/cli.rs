@@ -245,6 +245,13 @@ pub enum ModulesAction {
         /// The module's id, webhooks_<hook>
         id: String,
     },
+    /// Load the file of a module again, whether it changed or not; of every module without an id
+    ///
+    /// A file that is turned down leaves the generation that serves in its place.
+    Reload {
+        /// The module's id, webhooks_<hook>
+        id: Option<String>,
+    },
 }
 
 /// `hookline hooks`

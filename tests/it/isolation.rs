@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hookline::event::Event;
-use hookline::module::generation::{CallFailure, Generation, Source};
+use hookline::module::generation::{CallFailure, Generation, How, Source};
 use hookline::module::isolated::Death;
 use hookline::module::{Firing, ModuleId, Target};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ async fn a_misdeed_that_spares_the_process_has_the_same_outcome_there_as_in_the_
     let folder = tempfile::tempdir().unwrap();
     let copy = private_copy(MISBEHAVING, folder.path());
     let source = Source { module: ModuleId::new(MISBEHAVING), number: 1, copy: &copy };
-    let inside = Generation::load(source, lendable(), PATIENCE).await.unwrap();
+    let inside = Generation::load(source, lendable(), How::Here, PATIENCE).await.unwrap();
     let misdeeds = [
         "fire",
         "panic",
@@ -72,8 +72,8 @@ async fn a_misdeed_that_spares_the_process_has_the_same_outcome_there_as_in_the_
     ];
     for misdeed in misdeeds {
         let event = told_to(misdeed);
-        let parsed = Event::parse(event.to_string().into()).unwrap();
-        let in_the_host = words(&inside.handle(&parsed).map_err(CallFailure::Failed));
+        let parsed = std::sync::Arc::new(Event::parse(event.to_string().into()).unwrap());
+        let in_the_host = words(&inside.handle(&parsed));
         assert_eq!(module.answer(&event), in_the_host, "{misdeed}");
     }
     assert_eq!((module.figures().deaths, module.figures().restarts), (0, 0));

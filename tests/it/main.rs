@@ -15,6 +15,7 @@ mod events_in;
 mod isolation;
 mod modules;
 mod probe;
+mod reload;
 mod supervision;
 mod tidy;
 mod vectors;

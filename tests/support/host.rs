@@ -32,6 +32,17 @@ impl StoppedHost {
     pub async fn start(self) -> TestHost {
         TestHost::start_in(self.0).await.expect("the host should start again")
     }
+
+    /// What a host on the same folders says that does not start.
+    ///
+    /// # Panics
+    /// It does start.
+    pub async fn refusal_to_start(self) -> String {
+        match TestHost::start_in(self.0).await {
+            Ok(_) => panic!("the host started"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
 }
 
 struct Folders {
@@ -241,6 +252,81 @@ impl TestHost {
         let answer = self.ask("GET", &format!("/modules/{id}"), None).await;
         assert_eq!(answer.status, 200, "{}", answer.json);
         answer.json["data"].clone()
+    }
+
+    /// The path of a file in its plugins folder.
+    #[must_use]
+    pub fn plugin(&self, file: &str) -> PathBuf {
+        self.folder().join("plugins").join(file)
+    }
+
+    /// Puts a file into the plugins folder as an installer does: written under a hidden name, then renamed.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn install(&self, file: &str, bytes: &[u8]) {
+        let hidden = self.plugin(&format!(".{file}.new"));
+        std::fs::write(&hidden, bytes).expect("a file in the plugins folder");
+        std::fs::rename(&hidden, self.plugin(file)).expect("a renamed file");
+    }
+
+    /// Waits until a module is loaded and shows what it should.
+    ///
+    /// # Panics
+    /// It never does.
+    #[track_caller]
+    pub fn module_with<'a>(
+        &'a self,
+        id: &'a str,
+        fact: impl Fn(&Value) -> bool + Copy + 'a,
+    ) -> impl Future<Output = Value> + 'a {
+        let shown = move || async move {
+            let answer = self.ask("GET", &format!("/modules/{id}"), None).await;
+            (answer.status == 200 && fact(&answer.json["data"])).then(|| answer.json["data"].clone())
+        };
+        eventually("the module is as expected", shown)
+    }
+
+    /// Waits until a generation of a module serves.
+    ///
+    /// # Panics
+    /// It never does.
+    #[track_caller]
+    pub fn generation<'a>(&'a self, id: &'a str, number: u64) -> impl Future<Output = Value> + 'a {
+        let place = std::panic::Location::caller();
+        async move {
+            let shown =
+                self.module_with(id, move |module| module["generation"].as_u64() >= Some(number)).await;
+            assert_eq!(shown["generation"], number, "{place}: more generations than files: {shown:#}");
+            shown
+        }
+    }
+
+    /// Waits until a module is gone.
+    ///
+    /// # Panics
+    /// It never is.
+    #[track_caller]
+    pub fn gone<'a>(&'a self, id: &'a str) -> impl Future<Output = ()> + 'a {
+        let gone = move || async move {
+            (self.ask("GET", &format!("/modules/{id}"), None).await.status == 404).then_some(())
+        };
+        eventually("the module is gone", gone)
+    }
+
+    /// Waits until a file in the plugins folder is refused, and says why.
+    ///
+    /// # Panics
+    /// It never is.
+    #[track_caller]
+    pub fn refused<'a>(&'a self, file: &'a str) -> impl Future<Output = String> + 'a {
+        let refused = move || async move {
+            let answer = self.ask("GET", "/modules", None).await;
+            let refused = answer.json["refused"].as_array().cloned().unwrap_or_default();
+            let of_file = |entry: &&Value| entry["file"].as_str().is_some_and(|path| path.ends_with(file));
+            refused.iter().find(of_file).and_then(|entry| entry["reason"].as_str()).map(str::to_owned)
+        };
+        eventually("the file is refused", refused)
     }
 
     /// Why a file in the plugins folder was refused.

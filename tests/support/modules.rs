@@ -56,3 +56,23 @@ pub fn with_manifest_bytes(library: &mut [u8], offset: usize, bytes: &[u8]) {
     let at = library.windows(magic.len() + 2).position(is_manifest).expect("a manifest");
     library[at + offset..at + offset + bytes.len()].copy_from_slice(bytes);
 }
+
+/// The library of `webhooks_versioned` with another version number in it.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+#[track_caller]
+pub fn versioned(number: u32) -> Vec<u8> {
+    let mut library = std::fs::read(cdylib("webhooks_versioned")).expect("the library");
+    let before = b"hookline-version-000001";
+    let after = format!("hookline-version-{number:06}");
+    let places: Vec<usize> = (0..library.len() - before.len())
+        .filter(|at| library[*at] == before[0] && library[*at..].starts_with(before))
+        .collect();
+    assert!(!places.is_empty(), "the library should hold its version");
+    for at in places {
+        library[at..at + before.len()].copy_from_slice(after.as_bytes());
+    }
+    library
+}

@@ -210,6 +210,15 @@ impl Program {
         self.folders.0.path()
     }
 
+    /// Its process.
+    ///
+    /// # Panics
+    /// It has ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("a process")
+    }
+
     /// Sends it a signal (`TERM`, `INT`) and waits for its end; with all that it has written.
     ///
     /// # Panics

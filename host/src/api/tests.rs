@@ -9,6 +9,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::hooks::editor::tests::{NamesOnly, Shelf};
+use crate::module::reload::NotReloaded;
 use crate::store::sqlite::{Options, SqliteStore};
 
 mod accounts;
@@ -40,6 +41,7 @@ impl Intake for Basket {
 
 struct Nine;
 
+#[async_trait]
 impl ModulesView for Nine {
     fn list(&self) -> Value {
         let refused = json!([{"file": "readme.so", "reason": "not a library", "at": "2026-01-01T00:00:00Z"}]);
@@ -49,6 +51,14 @@ impl ModulesView for Nine {
     fn show(&self, id: &str) -> Option<Value> {
         assert_ne!(id, "webhooks_panic", "secret detail");
         (id == "webhooks_sms").then(|| json!({"id": id, "generation": 1}))
+    }
+
+    async fn reload(&self, id: &str) -> Result<Value, NotReloaded> {
+        match id {
+            "webhooks_sms" => Ok(json!({"id": id, "generation": 2})),
+            "webhooks_mms" => Err(NotReloaded::Refused("libwebhooks_mms.so was cut short".to_owned())),
+            _ => Err(NotReloaded::Unknown(id.to_owned())),
+        }
     }
 
     fn samples(&self) -> BTreeMap<String, Vec<Value>> {

@@ -22,6 +22,7 @@ use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::module::isolated::IsolatedFigures;
 use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Refused, Registry, Snapshot};
+use crate::module::reload::NotReloaded;
 use crate::module::resident;
 use crate::supervision::ChildContext;
 
@@ -34,7 +35,7 @@ pub(super) async fn serve(
     let api = Arc::new(Api {
         editor: Arc::clone(&parts.editor),
         intake: Arc::new(Door { inlet: parts.inlet.clone(), bus: Arc::clone(&parts.bus) }),
-        modules: Arc::clone(&parts.registry) as Arc<dyn ModulesView>,
+        modules: Arc::clone(&parts) as Arc<dyn ModulesView>,
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
         token: auth::first_token(&parts.config.data_dir)?.hash(),
@@ -100,20 +101,26 @@ impl Health for Parts {
     }
 }
 
-impl ModulesView for Registry {
+#[async_trait]
+impl ModulesView for Parts {
     fn list(&self) -> Value {
-        let current = self.current();
-        let modules: Vec<Value> = current.modules().map(|module| shown(self, module)).collect();
-        let refused: Vec<Value> = self.refused().iter().map(shown_refusal).collect();
+        let current = self.registry.current();
+        let modules: Vec<Value> = current.modules().map(|module| shown(&self.registry, module)).collect();
+        let refused: Vec<Value> = self.registry.refused().iter().map(shown_refusal).collect();
         json!({"data": modules, "refused": refused})
     }
 
     fn show(&self, id: &str) -> Option<Value> {
-        self.current().module(id).map(|module| shown(self, module))
+        self.registry.current().module(id).map(|module| shown(&self.registry, module))
+    }
+
+    async fn reload(&self, id: &str) -> Result<Value, NotReloaded> {
+        self.reloader.reload(id).await?;
+        self.show(id).ok_or_else(|| NotReloaded::Unknown(id.to_owned()))
     }
 
     fn samples(&self) -> BTreeMap<String, Vec<Value>> {
-        let current = self.current();
+        let current = self.registry.current();
         let samples = |module: &Arc<Module>| (module.id.to_string(), module.metadata().samples.clone());
         current.modules().map(samples).filter(|(_, samples)| !samples.is_empty()).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use anyhow::bail;
 use serde_json::Value;
 
 use super::client::Client;
@@ -10,9 +11,13 @@ use super::{ModulesAction, ModulesArgs};
 
 pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = Client::new(&args.client)?;
+    if let Some(ModulesAction::Reload { id }) = &args.action {
+        return reload(&client, id.as_deref(), args.json, out).await;
+    }
     let answer = match &args.action {
         None | Some(ModulesAction::List) => client.get(&["modules"], &[]).await?,
         Some(ModulesAction::Show { id }) => client.get(&["modules", id], &[]).await?,
+        Some(ModulesAction::Reload { .. }) => return Ok(()),
     };
     if args.json {
         writeln!(out, "{answer:#}")?;
@@ -20,9 +25,40 @@ pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::
     }
     match &args.action {
         None | Some(ModulesAction::List) => list(&answer, out)?,
-        Some(ModulesAction::Show { .. }) => show(answer.get("data").unwrap_or(&answer), out)?,
+        Some(_) => show(answer.get("data").unwrap_or(&answer), out)?,
     }
     Ok(())
+}
+
+/// Reloads one module or each; those that can be are reloaded, whatever becomes of the others.
+async fn reload(client: &Client, id: Option<&str>, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let ids = match id {
+        Some(id) => vec![id.to_owned()],
+        None => {
+            let listed = client.get(&["modules"], &[]).await?;
+            entries(&listed, "data").iter().map(|module| cell(module, "id")).collect()
+        }
+    };
+    let mut failures = Vec::new();
+    for id in ids {
+        match client.post(&["modules", &id, "reload"], &[], "application/json", String::new()).await {
+            Ok(answer) if json => writeln!(out, "{answer}")?,
+            Ok(answer) => {
+                let module = answer.get("data").unwrap_or(&answer);
+                writeln!(
+                    out,
+                    "{id} {} serves as generation {}",
+                    cell(module, "version"),
+                    cell(module, "generation")
+                )?;
+            }
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false => bail!("{}", failures.join("; ")),
+    }
 }
 
 fn list(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
@@ -32,6 +68,17 @@ fn list(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     } else {
         let header = ["ID", "VERSION", "GENERATION", "STATE", "BINDINGS", "CALLS", "FAILURES", "TIME"];
         table(out, &header, modules.iter().map(row))?;
+    }
+    for module in modules {
+        for pinned in entries(module, "pinned") {
+            writeln!(
+                out,
+                "{} generation {} stays mapped: {}",
+                cell(module, "id"),
+                cell(pinned, "generation"),
+                cell(pinned, "reason")
+            )?;
+        }
     }
     for refused in entries(answer, "refused") {
         writeln!(out, "refused {}: {}", cell(refused, "file"), cell(refused, "reason"))?;

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::ModuleId;
@@ -41,6 +42,10 @@ const GROWING: Duration = Duration::from_millis(500);
 /// How old a file must be, when it is read, for its stamp to tell every later change.
 const STAMP_RESOLUTION: Duration = Duration::from_millis(100);
 
+/// How long a file must be gone before its module is: whoever replaces a file by deleting it first is not to take
+/// the module away for a moment.
+const GONE_FOR: Duration = Duration::from_millis(200);
+
 /// Turns what is in the plugins folder into what is loaded.
 pub struct Reloader {
     folder: PathBuf,
@@ -63,6 +68,8 @@ struct State {
 /// A file as it was when it was last looked at.
 struct Seen {
     stamp: Stamp,
+    /// It was not there when the folder was last looked at.
+    gone_since: Option<Instant>,
     /// It was so young that it may have changed since without another stamp.
     look_again: bool,
 }
@@ -147,15 +154,23 @@ impl Reloader {
         let found = tokio::task::spawn_blocking(move || module_files(&folder)).await??;
         let mut soon = false;
         for (file, stamp) in &found {
-            let seen = state.files.get(file);
-            if seen.is_some_and(|seen| seen.stamp == *stamp && !seen.look_again) {
-                continue;
+            if let Some(seen) = state.files.get_mut(file) {
+                seen.gone_since = None;
+                if seen.stamp == *stamp && !seen.look_again {
+                    continue;
+                }
             }
             soon |= self.look(state, file, Why::Changed).await;
         }
         let present: BTreeSet<&PathBuf> = found.iter().map(|(file, _)| file).collect();
         let gone: Vec<PathBuf> = state.files.keys().filter(|file| !present.contains(file)).cloned().collect();
         for file in gone {
+            let since =
+                state.files.get_mut(&file).map(|seen| *seen.gone_since.get_or_insert_with(Instant::now));
+            if since.is_some_and(|since| since.elapsed() < GONE_FOR) {
+                soon = true;
+                continue;
+            }
             state.files.remove(&file);
             self.registry.forget_refusal(&file);
             soon |= self.take_away(state, &file).await;
@@ -210,7 +225,7 @@ impl Reloader {
                 return Outcome::Unfinished;
             }
             Ok(Err(refusal)) => {
-                state.files.insert(file.to_owned(), Seen { stamp, look_again });
+                state.files.insert(file.to_owned(), Seen { stamp, gone_since: None, look_again });
                 return self.refuse(file, None, &refusal);
             }
             Err(error) => {
@@ -218,7 +233,7 @@ impl Reloader {
                 return self.refuse(file, None, &refusal);
             }
         };
-        state.files.insert(file.to_owned(), Seen { stamp, look_again });
+        state.files.insert(file.to_owned(), Seen { stamp, gone_since: None, look_again });
         let id = ModuleId::new(&read.inspected.manifest.id);
         match self.take(state, file, read, why).await {
             Ok(outcome) => {

@@ -1,0 +1,79 @@
+//! Events at a steady rate, on either bus; those that were accepted, by number.
+
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ExchangeDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, ExchangeKind};
+use serde_json::{Value, json};
+use tests::Broker;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::books::now_us;
+use crate::host::Host;
+
+/// Events go out in groups, this often.
+const TICK: Duration = Duration::from_millis(10);
+
+fn event(account: &str, n: u64) -> Value {
+    json!({
+        "Event-Category": "versioned", "Event-Name": "any", "Msg-ID": format!("soak-{n}"), "Account-ID": account,
+        "N": [n, now_us()],
+    })
+}
+
+/// Sends until `stop`; the numbers of what was accepted.
+pub(crate) async fn send(
+    host: &Host,
+    account: &str,
+    bus: &str,
+    rate: u64,
+    stop: &CancellationToken,
+) -> anyhow::Result<Vec<u64>> {
+    let group = (rate * TICK.as_millis() as u64 / 1000).max(1);
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut accepted = Vec::new();
+    let mut next = 1_u64;
+    let channel = match bus {
+        "amqp" => Some(Broker::shared().channel().await),
+        _ => None,
+    };
+    if let Some(channel) = &channel {
+        let options = ExchangeDeclareOptions::default();
+        channel.exchange_declare("tests".into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+    }
+    while !stop.is_cancelled() {
+        tick.tick().await;
+        let numbers: Vec<u64> = (next..next + group).collect();
+        next += group;
+        match &channel {
+            None => {
+                let events: Vec<Value> = numbers.iter().map(|n| event(account, *n)).collect();
+                if host.ask("POST", "/events", Some(events.into())).await?.0 == 202 {
+                    accepted.extend(numbers);
+                }
+            }
+            Some(channel) => {
+                let mut confirms = Vec::new();
+                for n in &numbers {
+                    let body = event(account, *n).to_string();
+                    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+                    let properties = properties.with_content_type("application/json".into());
+                    let key = "versioned.all".into();
+                    confirms.push(
+                        channel
+                            .basic_publish("tests".into(), key, options, body.as_bytes(), properties)
+                            .await?,
+                    );
+                }
+                for confirm in confirms {
+                    confirm.await?;
+                }
+                accepted.extend(numbers);
+            }
+        }
+    }
+    Ok(accepted)
+}

@@ -1,0 +1,153 @@
+//! The soak: a released host under load while its modules are replaced, broken and taken away, and the books at
+//! the end. `scripts/soak` runs it.
+//!
+//! Exit code 1 when an accepted event is missing or came twice, or when something of the process grew.
+
+// A program for people.
+#![allow(clippy::print_stdout)]
+
+mod books;
+mod faults;
+mod host;
+mod load;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use tests::Broker;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use books::Books;
+use faults::Faults;
+use host::Host;
+
+fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(run())
+}
+
+/// How much of it.
+struct Plan {
+    /// Replacements that become a generation.
+    replacements: u64,
+    /// After this time it ends with as many as there were.
+    within: Duration,
+    /// Events a second.
+    rate: u64,
+    /// `embedded`, `amqp` or both.
+    buses: Vec<String>,
+    /// Only whole files, as fast as they are taken.
+    without_faults: bool,
+}
+
+impl Plan {
+    fn of_environment() -> anyhow::Result<Self> {
+        let number = |name: &str, default: u64| match std::env::var(name) {
+            Ok(text) => text.parse().with_context(|| format!("{name} should be a number and is {text:?}")),
+            Err(_) => Ok(default),
+        };
+        let buses = std::env::var("SOAK_BUS").unwrap_or_else(|_| "embedded,amqp".to_owned());
+        Ok(Plan {
+            replacements: number("SOAK_REPLACEMENTS", 300)?,
+            within: Duration::from_secs(number("SOAK_SECONDS", 120)?),
+            rate: number("SOAK_RATE", 1000)?.max(10),
+            buses: buses.split(',').map(str::to_owned).collect(),
+            without_faults: number("SOAK_FAULTS", 1)? == 0,
+        })
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
+    let what = std::env::args().nth(1).unwrap_or_default();
+    if what != "reload" {
+        bail!("soak {what:?} is none: reload is");
+    }
+    let plan = Plan::of_environment()?;
+    for bus in &plan.buses {
+        let settings = match bus.as_str() {
+            "embedded" => String::new(),
+            "amqp" => Broker::shared().settings(&Broker::queue_of_its_own()),
+            other => bail!("SOAK_BUS: {other:?} is none: embedded and amqp are"),
+        };
+        reload(&plan, bus, &settings).await.with_context(|| format!("on the bus {bus}"))?;
+    }
+    Ok(())
+}
+
+/// Load without and with replacements, then the books.
+async fn reload(plan: &Plan, bus: &str, settings: &str) -> anyhow::Result<()> {
+    let books = Arc::new(Books::default());
+    let receiver = books::receive(Arc::clone(&books)).await?;
+    let host = Host::start(settings).await?;
+    let account = host.account_with_hook(&receiver).await?;
+    let stop = CancellationToken::new();
+    let sending = load::send(&host, &account, bus, plan.rate, &stop);
+    let replacing = async {
+        // What is allocated once is allocated before the first figures are taken.
+        let mut faults = Faults::new(&host, plan.without_faults);
+        faults.replace(5, Duration::from_secs(30)).await?;
+        settle(Duration::from_secs(2)).await;
+        let quiet_since = books.mark();
+        settle(Duration::from_secs(10)).await;
+        let quiet = books.latencies(quiet_since);
+        let before = host.figures().await?;
+        let reloading_since = books.mark();
+        let began = Instant::now();
+        let replaced = faults.replace(plan.replacements, plan.within).await?;
+        let took = began.elapsed();
+        let reloading = books.latencies(reloading_since);
+        settle(Duration::from_secs(2)).await;
+        let after = host.figures().await?;
+        stop.cancel();
+        anyhow::Ok((quiet, reloading, before, after, replaced, took, faults))
+    };
+    let (sent, replaced) = tokio::join!(sending, replacing);
+    let accepted = sent?;
+    let (quiet, reloading, before, after, replaced, took, faults) = replaced?;
+    books.wait_for(&accepted).await?;
+    let module = host.module().await?;
+
+    println!(
+        "== soak reload, bus {bus}: {replaced} replacements in {:.1} s at {} events/s",
+        took.as_secs_f64(),
+        plan.rate
+    );
+    println!("   faults on the way: {faults}");
+    println!(
+        "   events accepted {}, arrived {}, missing {}, twice {}",
+        accepted.len(),
+        books.arrived(),
+        books.missing(&accepted),
+        books.twice()
+    );
+    println!(
+        "   latency without reloads p50 {:.1} ms p99 {:.1} ms; with p50 {:.1} ms p99 {:.1} ms; p99 ratio {:.2}",
+        quiet.p50,
+        quiet.p99,
+        reloading.p50,
+        reloading.p99,
+        reloading.p99 / quiet.p99
+    );
+    println!("   before {before}");
+    println!("   after  {after}");
+    println!(
+        "   module: generation {}, failures {}, pinned {}",
+        module["generation"], module["failures"], module["pinned"]
+    );
+
+    ensure!(books.missing(&accepted) == 0, "accepted events are missing");
+    ensure!(books.twice() == 0, "events arrived twice");
+    ensure!(module["failures"] == 0, "calls failed");
+    ensure!(after.handles <= before.handles + 5, "file handles grew");
+    ensure!(after.mappings <= before.mappings + 20, "mappings grew");
+    ensure!(after.threads <= before.threads + 3, "threads grew");
+    ensure!(after.resident_kib <= before.resident_kib + 64 * 1024, "resident memory grew");
+    ensure!(after.keys <= before.keys + 3, "thread-local keys grew");
+    host.stop().await
+}
+
+async fn settle(time: Duration) {
+    tokio::time::sleep(time).await;
+}
