@@ -370,7 +370,7 @@ async fn a_folder_that_others_may_write_stops_the_host_from_starting_and_a_runni
     assert_eq!(answering(&host, &account, 1, &mut receiver).await, "000001");
     let stopped = host.stopped().await;
     let error = stopped.refusal_to_start().await;
-    assert!(error.contains("(plugins_dir, --plugins) can be written by others than its owner"), "{error}");
+    assert!(error.contains("(plugins_dir, --plugins): can be written by others than its owner"), "{error}");
 }
 
 #[tokio::test]
@@ -417,7 +417,7 @@ async fn replaced_under_load(settings: &str, generations: u32, events: u32) {
     let versions = [versioned(1), versioned(2)];
     let replacing = async {
         for generation in 2..=generations {
-            host.install(FILE, &versions[generation as usize % 2]);
+            host.install(FILE, &versions[(generation as usize + 1) % 2]);
             host.module_with(ID, move |module| module["generation"].as_u64() >= Some(generation.into()))
                 .await;
         }
