@@ -6,6 +6,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use hookline::cli::{Cli, execute};
 
+/// Of the program, not of the library, and of no module: each of those has the allocator that it was built with,
+/// and nothing that one side has allocated is freed by the other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match execute(Cli::parse(), &mut std::io::stdout()) {
         Ok(code) => code,

@@ -115,12 +115,21 @@ pub trait SettingStore: Send + Sync {
 /// Deliveries that are owed: kept until their outcome is durable.
 #[async_trait]
 pub trait DeliveryStore: Send + Sync {
-    /// Takes the deliveries that one event causes; returns once they are durable.
+    /// Takes the deliveries that events cause; returns once all of them are durable, with an answer for each
+    /// event in their order.
     ///
-    /// All of an event are taken or none. An identity that was accepted within the last 24 hours adds nothing.
-    /// An event without deliveries is not remembered: it caused nothing that could be repeated.
-    async fn accept(&self, event: AcceptedEvent) -> Result<Accepted>;
-    /// Writes down what became of deliveries. Unknown ids are passed over, so that repeating it is harmless.
+    /// All are taken or, with an error, none. An identity that was accepted within the last 24 hours, or by an
+    /// event before it, adds nothing. An event without deliveries is not remembered: it caused nothing that
+    /// could be repeated.
+    async fn accept_many(&self, events: Vec<AcceptedEvent>) -> Result<Vec<Accepted>>;
+    /// As [`accept_many`](DeliveryStore::accept_many), of one event.
+    async fn accept(&self, event: AcceptedEvent) -> Result<Accepted> {
+        let answers = self.accept_many(vec![event]).await?;
+        let none = || StoreError::Unavailable("it gave no answer for an event".to_owned());
+        answers.into_iter().next().ok_or_else(none)
+    }
+    /// Writes down what became of deliveries, together with what others write within a few milliseconds.
+    /// Unknown ids are passed over, so that repeating it is harmless.
     async fn finish(&self, outcomes: Vec<Outcome>) -> Result<()>;
     /// Up to `limit` pending deliveries with ids above `after_id`, ascending: the sweep at start.
     async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>>;

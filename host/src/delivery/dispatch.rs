@@ -23,9 +23,6 @@ use crate::store::{DeliveryStore, Outcome};
 /// Outcomes written in one go.
 const OUTCOMES: usize = 500;
 
-/// How long outcomes gather before they are written together. A crash meanwhile repeats these deliveries.
-const GATHER: Duration = Duration::from_millis(5);
-
 /// Wait before outcomes that could not be written are tried again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -232,19 +229,8 @@ impl Outcomes {
         (outcomes, Outcomes { arriving, in_hand: Vec::with_capacity(OUTCOMES) })
     }
 
-    /// Waits for more, as nobody waits for an outcome to be written.
-    async fn gather(&mut self, stop: &CancellationToken) {
-        if self.in_hand.len() < OUTCOMES {
-            stop.run_until_cancelled(tokio::time::sleep(GATHER)).await;
-            while self.in_hand.len() < OUTCOMES
-                && let Ok(next) = self.arriving.try_recv()
-            {
-                self.in_hand.push(next);
-            }
-        }
-    }
-
-    /// Writes them in groups until `stop` has come and nothing waits.
+    /// Writes them in groups, those that arrive while one is written make the next, until `stop` has come and
+    /// nothing waits.
     ///
     /// # Errors
     /// Never; a store that fails is asked again, as long as the host runs.
@@ -265,7 +251,6 @@ impl Outcomes {
                     }
                     () = stop.cancelled() => return Ok(()),
                 }
-                self.gather(&stop).await;
             }
             while let Err(error) = store.finish(self.in_hand.clone()).await {
                 error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");

@@ -26,6 +26,15 @@ pub struct Queue {
     cluster_id: Arc<str>,
 }
 
+/// What one event causes.
+#[derive(Clone, Debug)]
+pub struct Caused {
+    /// What makes the event recognisable when it comes again.
+    pub identity: Option<String>,
+    /// Its payloads for each hook that wants them.
+    pub wanted: Vec<Wanted>,
+}
+
 /// One payload that a hook wants.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -61,34 +70,33 @@ impl Queue {
         Arc::new(SharedBodies::new(self.profile, &*self.cluster_id, payload))
     }
 
-    /// Returns once what one event causes is durable, or was so before (the same identity).
+    /// Returns once what these events cause is durable, or was so before (the same identity).
     ///
     /// # Errors
     /// The store's; nothing was taken.
-    pub async fn accept(&self, identity: Option<&str>, wanted: Vec<Wanted>) -> Result<(), StoreError> {
-        if wanted.is_empty() {
+    pub async fn accept_many(&self, events: Vec<Caused>) -> Result<(), StoreError> {
+        let deliveries = events.iter().map(|event| event.wanted.len()).sum();
+        if deliveries == 0 {
             return Ok(());
         }
-        let mut places = self.places_for(wanted.len()).await;
-        let deliveries = wanted.iter().map(new_delivery).collect();
-        let event = AcceptedEvent { identity: identity.map(str::to_owned), deliveries };
-        let ids = match self.store.accept(event).await? {
-            Accepted::New(ids) => ids,
-            Accepted::AlreadyKnown => return Ok(()),
-        };
-        for (id, wanted) in ids.into_iter().zip(wanted) {
-            let place = places.as_mut().and_then(|places| places.split(1));
-            let Wanted { hook, carried, bodies, webhook_id } = wanted;
-            self.dispatch(Delivery {
-                id,
-                hook: hook.id.clone(),
-                account: hook.account.clone(),
-                webhook_id,
-                bodies,
-                carried: carried.map(|_| hook),
-                tries: 0,
-                place,
-            });
+        let mut places = self.places_for(deliveries).await;
+        let accepted = self.store.accept_many(events.iter().map(accepted_event).collect()).await?;
+        for (event, accepted) in events.into_iter().zip(accepted) {
+            let Accepted::New(ids) = accepted else { continue };
+            for (id, wanted) in ids.into_iter().zip(event.wanted) {
+                let place = places.as_mut().and_then(|places| places.split(1));
+                let Wanted { hook, carried, bodies, webhook_id } = wanted;
+                self.dispatch(Delivery {
+                    id,
+                    hook: hook.id.clone(),
+                    account: hook.account.clone(),
+                    webhook_id,
+                    bodies,
+                    carried: carried.map(|_| hook),
+                    tries: 0,
+                    place,
+                });
+            }
         }
         Ok(())
     }
@@ -132,6 +140,11 @@ impl Queue {
     pub fn in_memory(&self) -> usize {
         MAX_IN_MEMORY - self.places.available_permits()
     }
+}
+
+fn accepted_event(event: &Caused) -> AcceptedEvent {
+    let deliveries = event.wanted.iter().map(new_delivery).collect();
+    AcceptedEvent { identity: event.identity.clone(), deliveries }
 }
 
 fn new_delivery(wanted: &Wanted) -> NewDelivery {

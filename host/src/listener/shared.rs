@@ -11,8 +11,9 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::gathering::Gathering;
 use crate::bus::{Acker, Incoming, Refusal};
-use crate::delivery::queue::{Queue, Wanted, carried_hook};
+use crate::delivery::queue::{Caused, Queue, Wanted, carried_hook};
 use crate::event::Event;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::matching::{Candidate, matching};
@@ -22,6 +23,9 @@ use crate::module::{Firing, Target};
 
 /// Events in hand at once: enough to fill group commits, little enough to be answered soon.
 pub const IN_HAND: usize = 512;
+
+/// Deliveries from which on those of a group are stored, before more are added: as many as one commit takes.
+const STORED_TOGETHER: usize = 500;
 
 /// What the listener works with.
 pub struct Shared {
@@ -50,6 +54,9 @@ pub struct Counters {
     pub deliveries: AtomicU64,
 }
 
+/// An event with the way to answer it.
+type Taken = (Arc<Event>, Acker);
+
 impl Shared {
     /// Takes events until `stop`, then finishes those in hand.
     ///
@@ -61,67 +68,115 @@ impl Shared {
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut intake = intake.lock().await;
-        let mut in_hand = FuturesUnordered::new();
+        let mut gathering = Gathering::default();
+        let mut groups = FuturesUnordered::new();
+        let mut in_hand = 0;
         loop {
-            tokio::select! {
+            let arrived = tokio::select! {
                 biased;
-                Some(()) = in_hand.next() => {}
+                Some(ended) = groups.next() => {
+                    in_hand -= ended;
+                    continue;
+                }
                 () = stop.cancelled() => break,
-                incoming = intake.recv(), if in_hand.len() < IN_HAND => match incoming {
-                    Some(incoming) => in_hand.push(self.take(incoming)),
-                    None => break,
-                },
+                arrived = gathering.next(&mut intake, IN_HAND - in_hand), if in_hand < IN_HAND => arrived,
+            };
+            let Some(arrived) = arrived else { break };
+            for group in self.groups(arrived) {
+                in_hand += group.len();
+                groups.push(self.take(group));
             }
         }
-        while let Some(()) = in_hand.next().await {}
+        groups.extend(self.groups(gathering.into_rest()).into_iter().map(|group| self.take(group)));
+        while groups.next().await.is_some() {}
         Ok(())
     }
 
-    async fn take(&self, incoming: Incoming) {
+    /// The events among messages, by their kind: a module that an event does not concern never keeps it waiting.
+    fn groups(&self, arrived: Vec<Incoming>) -> Vec<Vec<Taken>> {
+        let mut groups: Vec<Vec<Taken>> = Vec::new();
+        for taken in arrived.into_iter().filter_map(|incoming| self.parsed(incoming)) {
+            // There are few kinds, and never more than are taken together.
+            match groups.iter_mut().find(|group| same_kind(group, &taken)) {
+                Some(group) => group.push(taken),
+                None => groups.push(vec![taken]),
+            }
+        }
+        groups
+    }
+
+    fn parsed(&self, incoming: Incoming) -> Option<Taken> {
         let Incoming { body, acker } = incoming;
         match Event::parse(body) {
             Ok(event) => {
                 self.counters.events.fetch_add(1, Ordering::Relaxed);
-                self.answer(Arc::new(event), acker).await;
+                Some((Arc::new(event), acker))
             }
             Err(error) => {
                 self.counters.malformed.fetch_add(1, Ordering::Relaxed);
                 warn!(%error, "message refused, it is not an event");
                 acker.refuse(Refusal::event(error));
+                None
             }
         }
     }
 
-    async fn answer(&self, event: Arc<Event>, acker: Acker) {
-        let wanted = self.wanted(&event).await;
-        let count = wanted.len() as u64;
-        match self.queue.accept(event.identity(), wanted).await {
-            Ok(()) => {
-                self.counters.deliveries.fetch_add(count, Ordering::Relaxed);
+    /// Events of one kind, up to their acknowledgement; says how many they were.
+    async fn take(&self, group: Vec<Taken>) -> usize {
+        let count = group.len();
+        let (events, ackers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let wanted = self.wanted(&events).await;
+        let (mut causing, mut deliveries) = (Vec::new(), 0);
+        for ((event, acker), wanted) in events.iter().zip(ackers).zip(wanted) {
+            if wanted.is_empty() {
                 acker.accept();
+                continue;
+            }
+            deliveries += wanted.len();
+            causing.push((Caused { identity: event.identity().map(str::to_owned), wanted }, acker));
+            if deliveries >= STORED_TOGETHER {
+                self.accept(std::mem::take(&mut causing)).await;
+                deliveries = 0;
+            }
+        }
+        self.accept(causing).await;
+        count
+    }
+
+    async fn accept(&self, causing: Vec<(Caused, Acker)>) {
+        let (events, ackers): (Vec<_>, Vec<_>) = causing.into_iter().unzip();
+        let deliveries: usize = events.iter().map(|event| event.wanted.len()).sum();
+        match self.queue.accept_many(events).await {
+            Ok(()) => {
+                self.counters.deliveries.fetch_add(deliveries as u64, Ordering::Relaxed);
+                ackers.into_iter().for_each(Acker::accept);
             }
             Err(error) => {
-                error!(event = event.name(), %error, "event cannot be taken, its deliveries cannot be stored");
-                acker.postpone();
+                let events = ackers.len();
+                error!(events, %error, "events cannot be taken, their deliveries cannot be stored");
+                ackers.into_iter().for_each(Acker::postpone);
             }
         }
     }
 
-    /// What an event causes. One snapshot of the modules answers all of it.
-    async fn wanted(&self, event: &Arc<Event>) -> Vec<Wanted> {
-        let modules = self.registry.current().answering(event.category(), event.name());
+    /// What each of these events of one kind causes. One snapshot of the modules answers all of it.
+    async fn wanted(&self, events: &[Arc<Event>]) -> Vec<Vec<Wanted>> {
+        let mut wanted: Vec<Vec<Wanted>> = events.iter().map(|_| Vec::new()).collect();
+        let Some(first) = events.first() else { return wanted };
+        let modules = self.registry.current().answering(first.category(), first.name());
         if modules.is_empty() {
-            self.counters.unanswered.fetch_add(1, Ordering::Relaxed);
-            debug!(category = event.category(), event = event.name(), "no module answers this event");
+            self.counters.unanswered.fetch_add(events.len() as u64, Ordering::Relaxed);
+            debug!(category = first.category(), event = first.name(), "no module answers this event");
         }
-        let mut wanted = Vec::new();
-        let answers = join_all(modules.iter().map(|module| module.call_many(vec![Arc::clone(event)]))).await;
-        for (module, answer) in modules.iter().zip(answers.into_iter().flatten()) {
-            match answer {
-                Ok(firings) => self.want(event, module, firings, &mut wanted),
-                Err(failure) => {
-                    let generation = module.figures().generation;
-                    warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event");
+        let answers = join_all(modules.iter().map(|module| module.call_many(events.to_vec()))).await;
+        for (module, answers) in modules.iter().zip(answers) {
+            for ((event, answer), wanted) in events.iter().zip(answers).zip(&mut wanted) {
+                match answer {
+                    Ok(firings) => self.want(event, module, firings, wanted),
+                    Err(failure) => {
+                        let generation = module.figures().generation;
+                        warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event");
+                    }
                 }
             }
         }
@@ -165,6 +220,12 @@ impl Shared {
             }
         }
     }
+}
+
+fn same_kind(group: &[Taken], (event, _): &Taken) -> bool {
+    group
+        .first()
+        .is_some_and(|(first, _)| first.category() == event.category() && first.name() == event.name())
 }
 
 /// The `webhook-id` (Standard Webhooks) of one delivery: made from what makes the event, the firing and the

@@ -30,10 +30,12 @@ macro_rules! store_suite {
             a_known_identity_adds_nothing,
             events_without_an_identity_are_all_new,
             an_event_without_deliveries_is_not_remembered,
+            events_that_are_accepted_together_are_answered_each,
             a_delivered_delivery_is_forgotten,
             a_retry_is_pending_with_its_tries_and_due_time,
             a_dead_delivery_is_kept_but_not_pending,
             outcomes_of_unknown_deliveries_are_passed_over,
+            an_outcome_goes_along_with_the_next_commit,
             ids_of_deliveries_are_never_used_again,
             a_shared_payload_lives_as_long_as_its_last_delivery,
             a_sweep_reads_all_pending_deliveries_page_by_page,
@@ -232,6 +234,33 @@ pub(super) async fn an_event_without_deliveries_is_not_remembered(make: Make) {
     assert_eq!(pending_ids(&*store).await, ids);
 }
 
+pub(super) async fn events_that_are_accepted_together_are_answered_each(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let two = vec![owed("h1", &payload("{}")), owed("h2", &payload("{}"))];
+    let one = || vec![owed("h1", &payload("{}"))];
+    accepted(&*store, event(Some("known"), one())).await;
+
+    let events = vec![
+        event(Some("known"), one()),
+        event(Some("new"), two),
+        event(Some("new"), one()),
+        event(Some("wanted by nobody"), Vec::new()),
+        event(None, one()),
+    ];
+    let answers = store.accept_many(events).await.unwrap();
+
+    let pending = pending_ids(&*store).await;
+    let expected = [
+        Accepted::AlreadyKnown,
+        Accepted::New(pending[1..3].to_vec()),
+        Accepted::AlreadyKnown,
+        Accepted::New(Vec::new()),
+        Accepted::New(pending[3..].to_vec()),
+    ];
+    assert_eq!((answers.as_slice(), pending.len()), (expected.as_slice(), 4));
+}
+
 pub(super) async fn a_delivered_delivery_is_forgotten(make: Make) {
     let dir = TempDir::new().unwrap();
     let store = make(dir.path());
@@ -289,6 +318,22 @@ pub(super) async fn outcomes_of_unknown_deliveries_are_passed_over(make: Make) {
         .unwrap();
 
     assert_eq!(pending_ids(&*store).await, ids);
+}
+
+pub(super) async fn an_outcome_goes_along_with_the_next_commit(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let ids = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
+    let before = store.commits();
+
+    let outcome = store.finish(vec![Outcome::Delivered { id: ids[0] }]);
+    let next = store.accept(event(None, vec![owed("h2", &payload("{}"))]));
+    let (finished, next) = tokio::join!(outcome, next);
+
+    finished.unwrap();
+    next.unwrap();
+    assert_eq!(store.commits() - before, 1);
+    assert!(store.load(&ids).await.unwrap().is_empty());
 }
 
 pub(super) async fn ids_of_deliveries_are_never_used_again(make: Make) {

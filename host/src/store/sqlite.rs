@@ -13,7 +13,7 @@ use super::{
 };
 use crate::hooks::Document;
 use documents::Kind;
-use writer::Writer;
+use writer::{Writer, Writing};
 
 mod deliveries;
 mod documents;
@@ -162,18 +162,22 @@ impl SettingStore for SqliteStore {
 
 #[async_trait]
 impl DeliveryStore for SqliteStore {
-    async fn accept(&self, event: AcceptedEvent) -> Result<Accepted> {
-        if event.deliveries.is_empty() {
-            return Ok(Accepted::New(Vec::new()));
+    async fn accept_many(&self, events: Vec<AcceptedEvent>) -> Result<Vec<Accepted>> {
+        let rows = events.iter().map(|event| event.deliveries.len()).sum();
+        if rows == 0 {
+            return Ok(vec![Accepted::New(Vec::new()); events.len()]);
         }
-        self.writer.write(event.deliveries.len(), move |writing| deliveries::accept(writing, &event)).await
+        let accept = move |writing: &mut Writing<'_>| {
+            events.iter().map(|event| deliveries::accept(writing, event)).collect()
+        };
+        self.writer.write(rows, accept).await
     }
 
     async fn finish(&self, outcomes: Vec<Outcome>) -> Result<()> {
         if outcomes.is_empty() {
             return Ok(());
         }
-        self.writer.write(outcomes.len(), move |writing| deliveries::finish(writing, &outcomes)).await
+        self.writer.write_patiently(move |writing| deliveries::finish(writing, &outcomes)).await
     }
 
     async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>> {

@@ -6,7 +6,7 @@ use super::topology::words_of;
 use super::{AmqpBus, name};
 use crate::bus::{Acker, Answer, Incoming, Tally, content};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::FieldTable;
@@ -22,6 +22,9 @@ use tracing::{debug, warn};
 const CONSUMER_TAG: &str = "hookline";
 /// How long a stop waits for the answers to what is in flight.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// What has arrived is handed on, and answered, this many at once: each turn of the loop sets up all that it
+/// waits for anew.
+const AT_ONCE: usize = 64;
 /// A postponed message goes back to the queue after as long as nothing has been accepted, within these.
 const SHORTEST_PUT_OFF: Duration = Duration::from_millis(250);
 const LONGEST_PUT_OFF: Duration = Duration::from_secs(30);
@@ -114,26 +117,64 @@ impl Consuming {
         let flush_at = self.flush_at.unwrap_or_else(Instant::now);
         let put_off_until = self.put_off.first().map_or(flush_at, |(at, _)| *at);
         let idle = self.flush_at.is_some() && self.acks.unanswered() == 0;
+        let mut answers = Vec::new();
         tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(Some(End::Stopped)),
-            Some((tag, answer)) = self.answers.recv() => self.answered(bus, tag, answer).await?,
+            _ = self.answers.recv_many(&mut answers, AT_ONCE) => {
+                for (tag, answer) in answers {
+                    self.answered(bus, tag, answer).await?;
+                }
+                self.flush_when_full().await?;
+            }
             () = sleep_until(flush_at), if self.flush_at.is_some() => self.flush().await?,
             () = sleep_until(put_off_until), if !self.put_off.is_empty() => self.give_back().await?,
             room = intake.reserve(), if !self.held.is_empty() => match room {
-                Ok(room) => if let Some(message) = self.held.pop_front() { room.send(message) },
+                Ok(room) => {
+                    if let Some(message) = self.held.pop_front() {
+                        room.send(message);
+                    }
+                    self.hand_on(intake);
+                }
                 Err(_) => return Ok(Some(End::IntakeClosed)),
             },
-            next = self.consumer.next(), if self.held.is_empty() => match next {
-                Some(delivery) => self.delivered(bus, delivery?).await?,
-                None => {
-                    let queue = self.consumer.queue();
-                    return Ok(Some(End::Lost(format!("the broker ended consuming: queue {queue} was deleted or moved"))));
-                }
-            },
+            next = self.consumer.next(), if self.held.is_empty() => {
+                let end = self.arrived(bus, next).await?;
+                self.hand_on(intake);
+                return Ok(end);
+            }
             () = std::future::ready(()), if idle => self.flush().await?,
         }
         Ok(None)
+    }
+
+    /// What has come, and all that is there behind it.
+    async fn arrived(
+        &mut self,
+        bus: &AmqpBus,
+        first: Option<lapin::Result<Delivery>>,
+    ) -> lapin::Result<Option<End>> {
+        let mut next = Some(first);
+        while let Some(arrived) = next {
+            let Some(delivery) = arrived else {
+                let queue = self.consumer.queue();
+                let reason = format!("the broker ended consuming: queue {queue} was deleted or moved");
+                return Ok(Some(End::Lost(reason)));
+            };
+            self.delivered(bus, delivery?).await?;
+            next = if self.held.len() < AT_ONCE { self.consumer.next().now_or_never() } else { None };
+        }
+        Ok(None)
+    }
+
+    /// Hands on what the intake has room for. An intake that is closed shows when its room is waited for.
+    fn hand_on(&mut self, intake: &mpsc::Sender<Incoming>) {
+        while !self.held.is_empty()
+            && let Ok(room) = intake.try_reserve()
+            && let Some(message) = self.held.pop_front()
+        {
+            room.send(message);
+        }
     }
 
     async fn delivered(&mut self, bus: &AmqpBus, delivery: Delivery) -> lapin::Result<()> {
@@ -162,9 +203,6 @@ impl Consuming {
             Answer::Accepted => {
                 self.trouble_since = None;
                 self.acks.accept(tag);
-                if self.acks.covered() >= self.ack_batch || self.acks.stragglers() >= self.straggler_limit {
-                    return self.flush().await;
-                }
                 self.arm_flush();
                 Ok(())
             }
@@ -184,6 +222,13 @@ impl Consuming {
                 Ok(())
             }
         }
+    }
+
+    async fn flush_when_full(&mut self) -> lapin::Result<()> {
+        if self.acks.covered() >= self.ack_batch || self.acks.stragglers() >= self.straggler_limit {
+            return self.flush().await;
+        }
+        Ok(())
     }
 
     /// Acknowledges what can be with one frame; what stands behind an open delivery only when it is much.

@@ -56,6 +56,9 @@ impl Ids {
 }
 
 pub(super) fn accept(writing: &mut Writing<'_>, event: &AcceptedEvent) -> rusqlite::Result<Accepted> {
+    if event.deliveries.is_empty() {
+        return Ok(Accepted::New(Vec::new()));
+    }
     if let Some(identity) = &event.identity {
         let added = writing
             .connection
@@ -103,11 +106,13 @@ pub(super) fn finish(writing: &mut Writing<'_>, outcomes: &[Outcome]) -> rusqlit
     for outcome in outcomes {
         match outcome {
             Outcome::Delivered { id } => {
+                // Looking first costs half of what RETURNING does, which makes a table of its answer.
                 let payload: Option<Option<i64>> = connection
-                    .prepare_cached("DELETE FROM deliveries WHERE id = ?1 RETURNING payload_id")?
+                    .prepare_cached("SELECT payload_id FROM deliveries WHERE id = ?1")?
                     .query_row([id], |row| row.get(0))
                     .optional()?;
                 writing.touched.extend(payload.flatten());
+                connection.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
             }
             Outcome::Retry { id, tries, due_ms } => {
                 connection

@@ -1,10 +1,12 @@
 //! Which writes share a commit: the writer thread takes whatever is queued, and commits at once when idle.
+//! Writes that nobody waits for do not wake it; they go along with the next commit, or with one of their own soon.
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -20,19 +22,22 @@ const QUEUE: usize = 1_024;
 /// Rows in one commit. More gains nothing and lets the first caller wait longer.
 const GROUP: usize = 500;
 
-/// Jobs in a group from which on there is load, and the next group is given time to grow. Below it a job is
-/// committed at once, as waiting would only be latency.
-const BUSY: usize = 4;
-
-/// That time: a commit costs a flush of the disk and a wake-up of everybody, however few jobs it has.
-const LINGER: std::time::Duration = std::time::Duration::from_millis(2);
+/// How long a patient write waits for a commit to go along with. A crash meanwhile repeats what it says.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// The handle of the writer thread.
 pub(super) struct Writer {
-    jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    jobs: Mutex<Option<mpsc::Sender<Wake>>>,
+    patient: Arc<Patient>,
     thread: Mutex<Option<JoinHandle<()>>>,
     commits: Arc<AtomicU64>,
 }
+
+/// What wakes the writer thread: a job, or none where patient ones have waited long enough.
+type Wake = Option<Box<dyn Job>>;
+
+/// Jobs that wait for the next commit.
+type Patient = Mutex<Vec<Box<dyn Job>>>;
 
 /// What a write works with.
 pub(super) struct Writing<'a> {
@@ -48,7 +53,7 @@ pub(super) struct Writing<'a> {
 
 impl Writer {
     pub(super) fn start(opened: Opened) -> Result<Self> {
-        let commits = Arc::new(AtomicU64::new(0));
+        let (commits, patient) = (Arc::new(AtomicU64::new(0)), Arc::new(Patient::default()));
         let (jobs, queue) = mpsc::channel(QUEUE);
         let Opened { file, connection, lock } = opened;
         let ids = Ids::load(&connection).map_err(|error| explain(&file, &error))?;
@@ -58,13 +63,14 @@ impl Writer {
             ids,
             pruned: Prune::default(),
             commits: Arc::clone(&commits),
+            patient: Arc::clone(&patient),
             _lock: lock,
         };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || state.run(queue))
             .map_err(|error| StoreError::Unavailable(format!("starting the writer thread: {error}")))?;
-        Ok(Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)), commits })
+        Ok(Self { jobs: Mutex::new(Some(jobs)), patient, thread: Mutex::new(Some(thread)), commits })
     }
 
     pub(super) fn commits(&self) -> u64 {
@@ -81,8 +87,25 @@ impl Writer {
         let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
         let (answer, answered) = oneshot::channel();
         let job = Box::new(Task { rows, work, result: None, answer });
-        jobs.send(job).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| StoreError::Unavailable("its writer ended".to_owned()))?
+        jobs.send(Some(job)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| ended())?
+    }
+
+    /// As [`write`](Writer::write), for what can wait a little: it joins the next commit, and causes one only
+    /// when there is none for [`PATIENCE`].
+    pub(super) async fn write_patiently<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
+        let (answer, mut answered) = oneshot::channel();
+        self.patient.lock().push(Box::new(Task { rows: 0, work, result: None, answer }));
+        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answered).await {
+            return answer.map_err(|_| ended())?;
+        }
+        jobs.send(None).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| ended())?
     }
 
     /// Lets the thread finish what is queued, and waits for its end.
@@ -144,29 +167,22 @@ impl<T: Send, F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send> Job for 
     }
 }
 
-/// Jobs that are committed together.
-struct Group {
-    jobs: Vec<Box<dyn Job>>,
-    rows: usize,
+/// The jobs that are committed together with the first one: patient ones, and what is queued.
+fn group(first: Wake, patient: &Patient, queue: &mut mpsc::Receiver<Wake>) -> Vec<Box<dyn Job>> {
+    let mut jobs = std::mem::take(&mut *patient.lock());
+    let mut rows = first.as_ref().map_or(0, |job| job.rows());
+    jobs.extend(first);
+    while rows < GROUP
+        && let Ok(next) = queue.try_recv()
+    {
+        rows += next.as_ref().map_or(0, |job| job.rows());
+        jobs.extend(next);
+    }
+    jobs
 }
 
-impl Group {
-    fn of(first: Box<dyn Job>) -> Self {
-        Self { rows: first.rows(), jobs: vec![first] }
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows >= GROUP
-    }
-
-    fn gather(&mut self, queue: &mut mpsc::Receiver<Box<dyn Job>>) {
-        while !self.is_full()
-            && let Ok(next) = queue.try_recv()
-        {
-            self.rows += next.rows();
-            self.jobs.push(next);
-        }
-    }
+fn ended() -> StoreError {
+    StoreError::Unavailable("its writer ended".to_owned())
 }
 
 /// Why a group was rolled back.
@@ -183,21 +199,22 @@ struct State {
     ids: Ids,
     pruned: Prune,
     commits: Arc<AtomicU64>,
+    patient: Arc<Patient>,
     _lock: File,
 }
 
 impl State {
-    fn run(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
-        let mut busy = false;
+    fn run(mut self, mut queue: mpsc::Receiver<Wake>) {
         while let Some(first) = queue.blocking_recv() {
-            let mut group = Group::of(first);
-            group.gather(&mut queue);
-            if busy && !group.is_full() {
-                std::thread::park_timeout(LINGER);
-                group.gather(&mut queue);
+            let group = group(first, &self.patient, &mut queue);
+            // Another commit may have taken the patient ones along before this wake-up for their sake.
+            if !group.is_empty() {
+                self.commit(group);
             }
-            busy = group.jobs.len() >= BUSY;
-            self.commit(group.jobs);
+        }
+        let left = std::mem::take(&mut *self.patient.lock());
+        if !left.is_empty() {
+            self.commit(left);
         }
         if let Err(error) = open::mark(&self.connection, false) {
             tracing::warn!(%error, "the store was not marked as closed");
