@@ -13,8 +13,9 @@ use tracing::{debug, error, info, warn};
 
 use super::client::{Client, Sent};
 use super::lanes::Lanes;
-use super::request::Stamp;
+use super::request::{Stamp, Unsendable};
 use super::retries::{Retries, now_ms};
+use super::verdict::Answer;
 use super::work::{Delivery, Next, Rules};
 use crate::hooks::table::Table;
 use crate::hooks::{Hook, HookId, Verb};
@@ -178,13 +179,17 @@ impl Dispatch {
     async fn try_once(&self, delivery: &Delivery, hook: &Hook) -> Next {
         let timestamp = now_ms() / 1000;
         let stamp = Stamp { webhook_id: &delivery.webhook_id, timestamp };
-        let request = match delivery.bodies.request(hook, Some(stamp)) {
-            Ok(request) => request,
+        let sent = match delivery.bodies.request(hook, Some(stamp)) {
+            Ok(request) => {
+                // The hook's own address was parsed once; only a query makes another one of it.
+                let url = if request.method == Verb::Get { None } else { hook.url.clone() };
+                self.client.send(request, url).await
+            }
+            Err(locked @ Unsendable::Locked(_)) => {
+                Sent { answer: Answer::ClientError, told: locked.to_string() }
+            }
             Err(unsendable) => return Next::Dead(unsendable.to_string()),
         };
-        // The hook's own address was parsed once; only a query makes another one of it.
-        let url = if request.method == Verb::Get { None } else { hook.url.clone() };
-        let sent = self.client.send(request, url).await;
         let next = self.rules.next(hook, hook.verb, delivery.tries, &sent, rand::random());
         tell(delivery, hook, &sent, &next);
         next

@@ -22,6 +22,8 @@ pub enum Answer {
     },
     /// No response: the name, the connection, TLS, a time-out, a broken or impossible message.
     ClientError,
+    /// Nothing was sent and nothing ever will be: the hook's address may not be spoken to.
+    Refused,
 }
 
 /// What is done with the delivery. Whether tries are left is not looked at here.
@@ -55,6 +57,7 @@ impl Verdict {
 pub fn judge(profile: Profile, verb: Verb, answer: &Answer) -> Verdict {
     match (profile, *answer) {
         (_, Answer::ClientError) => Verdict::Retry { retry_after: None },
+        (_, Answer::Refused) => Verdict::Final,
         (Profile::Kazoo, Answer::Status { code, .. }) => match code {
             200 => Verdict::Delivered,
             201 if verb == Verb::Put => Verdict::Delivered,

@@ -68,7 +68,7 @@ impl Rules {
             }
             Verdict::Retry { retry_after } => Next::Retry(schedule::delay(
                 self.profile,
-                &self.retry_schedule_ms,
+                hook.retry_schedule_ms.as_ref().unwrap_or(&self.retry_schedule_ms),
                 tries_made,
                 retry_after,
                 random,

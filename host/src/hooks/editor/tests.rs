@@ -80,6 +80,11 @@ impl Validator for NamesOnly {
     }
 }
 
+/// Replaced secrets go on for a day.
+pub(crate) fn vault() -> Arc<Vault> {
+    Arc::new(Vault::with_key(&[7; 32], 86_400_000))
+}
+
 struct Room {
     editor: Editor,
     shelf: Arc<Shelf>,
@@ -91,7 +96,7 @@ fn room() -> Room {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
     let shelf = Arc::new(Shelf::default());
-    let editor = Editor::new(store.clone(), shelf.clone(), Arc::new(NamesOnly));
+    let editor = Editor::new(store.clone(), shelf.clone(), Arc::new(NamesOnly), vault());
     Room { editor, shelf, store, _dir: dir }
 }
 
@@ -297,7 +302,7 @@ async fn a_load_brings_everything_that_was_stored_and_counts_what_it_cannot_use(
     let bad = fields_of(json!({"_id": "bad", "pvt_account_id": account, "name": "bad", "uri": "unloadable"}));
     room.store.save_hook(bad).await.unwrap();
     let shelf = Arc::new(Shelf::default());
-    let editor = Editor::new(room.store.clone(), shelf.clone(), Arc::new(NamesOnly));
+    let editor = Editor::new(room.store.clone(), shelf.clone(), Arc::new(NamesOnly), vault());
 
     let loaded = editor.load().await.unwrap();
 
