@@ -12,6 +12,8 @@ mod delivery;
 mod durability;
 mod events_in;
 mod modules;
+mod signing;
 mod supervision;
+mod targets;
 mod tidy;
 mod vectors;

@@ -11,7 +11,9 @@ mod events;
 mod host;
 mod modules;
 mod program;
+mod proxy;
 mod receiver;
+mod tls;
 
 use std::time::Duration;
 
@@ -20,7 +22,9 @@ pub use events::{call_event, vectors};
 pub use host::{Answer, StoppedHost, TestHost};
 pub use modules::{cdylib, corrupted_copy, hookline, with_manifest_bytes};
 pub use program::{Home, Program, Said, ended, program, say, say_with_input};
+pub use proxy::Proxy;
 pub use receiver::{ClosedReceiver, Receiver, Request};
+pub use tls::Authority;
 
 /// How long anything that should happen may take; generous, as machines that run tests are busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);

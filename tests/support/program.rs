@@ -164,12 +164,28 @@ impl Home {
         self.start_as(command).await
     }
 
+    /// A host that runs in it and writes everything that can be logged into the file `log`.
+    ///
+    /// # Panics
+    /// It does not say where it listens.
+    pub async fn start_tracing(self) -> Program {
+        let log = std::fs::File::create(self.path("log")).expect("a file for the log");
+        let mut command = self.run();
+        command.env("RUST_LOG", "trace").stderr(log);
+        self.launched(command).await
+    }
+
     /// A host that runs in it, started by this command.
     ///
     /// # Panics
     /// It does not say where it listens.
     pub async fn start_as(self, mut command: Command) -> Program {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stderr(Stdio::piped());
+        self.launched(command).await
+    }
+
+    async fn launched(self, mut command: Command) -> Program {
+        command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program");
         let mut out = BufReader::new(child.stdout.take().expect("its output"));
         let mut first_line = String::new();

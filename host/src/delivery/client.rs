@@ -202,7 +202,12 @@ fn chain(error: &reqwest::Error) -> String {
         if let Some(refusal) = cause.downcast_ref::<Refusal>() {
             return refused(refusal);
         }
-        causes.push(cause.to_string());
+        causes.push(match cause.to_string() {
+            unknown if unknown.ends_with("UnknownIssuer") => {
+                format!("{unknown} (delivery.extra_ca can name its authority)")
+            }
+            known => known,
+        });
         next = cause.source();
     }
     let timed_out = error.is_timeout().then(|| "timed out".to_owned());
