@@ -3,7 +3,7 @@
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
-use tests::{Home, Receiver, TestHost, call_event};
+use tests::{Home, Receiver, TestHost, call_event, cdylib, say_with_input};
 
 const CREATE: &[&str] = &["webhooks_channel_create"];
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -221,9 +221,40 @@ async fn a_header_that_is_not_a_hooks_to_set_is_a_validation_error() {
 }
 
 #[tokio::test]
+async fn try_signs_with_a_secret_in_clear_and_passes_over_an_encrypted_one() {
+    let home = Home::new("", &[]);
+    let hook = |id: &str, secret: (&str, Value)| {
+        json!({"_id": id, "pvt_account_id": "a1", "hook": "channel_create", "uri": "https://x.example/",
+            "format": "json", secret.0: secret.1})
+    };
+    let hooks = json!([hook("h1", ("secret", json!(SECRET))), hook("h2", ("pvt_secrets", json!([{}])))]);
+    std::fs::write(home.path("hooks.json"), hooks.to_string()).unwrap();
+    std::fs::write(home.path("accounts.json"), r#"[{"_id": "a1", "pvt_tree": []}]"#).unwrap();
+    let file = |name: &str| home.path(name).display().to_string();
+    let (module, hooks, accounts) =
+        (cdylib(CREATE[0]).display().to_string(), file("hooks.json"), file("accounts.json"));
+
+    let args = ["try", "--plugin", &module, "--event", "-", "--hooks", &hooks, "--accounts", &accounts];
+    let said = say_with_input(&args, &create("a1", "call-1").to_string()).await;
+
+    let request: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("one line: {said:?}"));
+    let header = |name: &str| request["headers"][name].as_str().unwrap();
+    let expected = Webhook::new(SECRET).unwrap().sign(
+        header("webhook-id"),
+        header("webhook-timestamp").parse().unwrap(),
+        request["body"].as_str().unwrap().as_bytes(),
+    );
+    assert_eq!(
+        (&request["hook_id"], header("webhook-signature")),
+        (&json!("h1"), expected.unwrap().as_str())
+    );
+    assert!(said.err.contains("hook h2 is passed over: not signed"), "{}", said.err);
+}
+
+#[tokio::test]
 async fn a_secret_stands_in_no_log_line_at_the_level_that_logs_everything() {
     let mut receiver = Receiver::answering(500).await;
-    let program = Home::new("", CREATE).start_tracing().await;
+    let program = Home::new("", CREATE).start_logging("trace", &[]).await;
     let (url, token, http) = (program.url().to_owned(), program.token(), reqwest::Client::new());
     let ask = async |method: &str, path: String, body: Value| -> Value {
         let asked =

@@ -13,7 +13,7 @@ use hookline::delivery::resolve::{Resolver, System};
 use hookline::delivery::verdict::Answer;
 use hookline::hooks::Verb;
 use serde_json::{Value, json};
-use tests::{Authority, Proxy, Receiver, TestHost, call_event};
+use tests::{Authority, Home, Proxy, Receiver, TestHost, call_event, eventually};
 
 const CREATE: &[&str] = &["webhooks_channel_create"];
 const AT_ONCE: &str = "delivery.retry_schedule_ms = [1]\ndelivery.allow_targets = []\n";
@@ -140,6 +140,28 @@ async fn a_name_that_changes_its_mind_is_vetted_at_every_connection_and_looked_u
     assert_eq!(after_first, (1, (0, 0)));
     assert_eq!((names.asked(), owed(&host).await), (2, (0, 1)));
     assert!(receiver.waiting().is_empty());
+}
+
+#[tokio::test]
+async fn the_demo_reaches_its_own_receiver_and_nothing_else_on_this_machine() {
+    let modules = ["webhooks_channel_create", "webhooks_channel_answer", "webhooks_channel_destroy"];
+    let settings = "delivery.allow_targets = []\n";
+    let program = Home::new(settings, &modules).start_logging("info", &["--demo"]).await;
+
+    let log = program.folder().join("log");
+    let delivered = async || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.contains("the demo's receiver got a webhook").then_some(())
+    };
+    eventually("a webhook of the demo arrives", delivered).await;
+    let accounts = reqwest::Client::new().put(format!("{}/v2/accounts", program.url()));
+    let made = accounts.header("x-auth-token", program.token()).json(&json!({"data": {"name": "mine"}}));
+    let made: Value = made.send().await.unwrap().json().await.unwrap();
+    let hooks = format!("{}/v2/accounts/{}/webhooks", program.url(), made["data"]["id"].as_str().unwrap());
+    let hook = json!({"data": {"name": "n", "hook": "channel_create", "uri": "http://127.0.0.1:1/"}});
+    let put = reqwest::Client::new().put(hooks).header("x-auth-token", program.token()).json(&hook);
+
+    assert_eq!(put.send().await.unwrap().status(), 400);
 }
 
 fn limits(proxy: &str, extra_ca: Option<&Authority>) -> Limits {

@@ -164,14 +164,14 @@ impl Home {
         self.start_as(command).await
     }
 
-    /// A host that runs in it and writes everything that can be logged into the file `log`.
+    /// A host that runs in it with these further words and writes what this level logs into the file `log`.
     ///
     /// # Panics
     /// It does not say where it listens.
-    pub async fn start_tracing(self) -> Program {
+    pub async fn start_logging(self, level: &str, words: &[&str]) -> Program {
         let log = std::fs::File::create(self.path("log")).expect("a file for the log");
         let mut command = self.run();
-        command.env("RUST_LOG", "trace").stderr(log);
+        command.args(words).env("RUST_LOG", level).stderr(log);
         self.launched(command).await
     }
 

@@ -124,6 +124,7 @@ impl Parts {
         let dispatch = Arc::new(Dispatch {
             flights: Mutex::new(Flights::new(delivery.max_in_flight, delivery.max_in_flight_per_hook)),
             table: Arc::clone(&table),
+            editor: Arc::clone(&editor),
             client: Client::new(&limits(delivery), Arc::new(guard), outside.resolver)?,
             rules: Rules { profile, retry_schedule_ms: delivery.retry_schedule_ms.clone() },
             retries: Arc::clone(&retries),

@@ -17,6 +17,7 @@ use super::request::{Stamp, Unsendable};
 use super::retries::{Retries, now_ms};
 use super::verdict::Answer;
 use super::work::{Delivery, Next, Rules};
+use crate::hooks::editor::{EditError, Editor};
 use crate::hooks::table::Table;
 use crate::hooks::{Hook, HookId, Verb};
 use crate::store::{DeliveryStore, Outcome};
@@ -72,6 +73,8 @@ pub struct Dispatch {
     pub flights: Mutex<Flights>,
     /// The hooks as they are now.
     pub table: Arc<Table>,
+    /// What switches hooks off.
+    pub editor: Arc<Editor>,
     /// How requests are sent.
     pub client: Client,
     /// How answers are judged.
@@ -192,14 +195,30 @@ impl Dispatch {
         };
         let next = self.rules.next(hook, hook.verb, delivery.tries, &sent, rand::random());
         tell(delivery, hook, &sent, &next);
+        if let Next::Gone(_) = &next {
+            self.switch_off(hook, &sent.told).await;
+        }
         next
+    }
+
+    /// Before the outcome is written: a crash in between asks the endpoint once more.
+    async fn switch_off(&self, hook: &Hook, told: &str) {
+        let reason = format!("the endpoint answered that it is gone ({told})");
+        match self.editor.disable_hook(hook.account.as_str(), hook.id.as_str(), &reason).await {
+            Ok(true) => warn!(hook = %hook.id, account = %hook.account, reason, "hook switched off"),
+            // Switched off already, deleted meanwhile, or a hook that only the event knew.
+            Ok(false) | Err(EditError::NotFound { .. }) => {}
+            Err(error) => {
+                error!(hook = %hook.id, account = %hook.account, %error, "a hook whose endpoint is gone cannot be switched off");
+            }
+        }
     }
 
     fn note(&self, delivery: &Delivery, next: &Next) {
         let counter = match next {
             Next::Delivered => &self.counters.delivered,
             Next::Retry(_) => &self.counters.retried,
-            Next::Dead(_) => &self.counters.dead,
+            Next::Dead(_) | Next::Gone(_) => &self.counters.dead,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         // The writer is gone only when the host stops; the next start repeats this delivery then.
@@ -217,7 +236,7 @@ fn tell(delivery: &Delivery, hook: &Hook, sent: &Sent, next: &Next) {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             info!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
         }
-        Next::Dead(reason) => {
+        Next::Dead(reason) | Next::Gone(reason) => {
             warn!(delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");
         }
     }
