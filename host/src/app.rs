@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-pub use parts::Parts;
+pub use parts::{Outside, Parts};
 
 use crate::cli::RunArgs;
 use crate::config::{Config, Origin, Origins};
@@ -42,26 +42,36 @@ pub struct RunningHost {
 /// # Errors
 /// What keeps it from starting: the data folder, the plugins folder, the address.
 pub async fn start(config: Config) -> anyhow::Result<RunningHost> {
-    start_until(config, Demo::Without, CancellationToken::new()).await
+    start_with(config, Outside::default()).await
 }
 
-/// Whether the host also feeds itself.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Demo {
-    With,
-    Without,
+/// [`start`] in other surroundings than usual.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(config: Config, outside: Outside) -> anyhow::Result<RunningHost> {
+    start_until(config, outside, None, CancellationToken::new()).await
 }
 
-async fn start_until(config: Config, demo: Demo, stop: CancellationToken) -> anyhow::Result<RunningHost> {
+/// With the listener of the demo's receiver, the host also feeds itself.
+async fn start_until(
+    config: Config,
+    outside: Outside,
+    demo: Option<TcpListener>,
+    stop: CancellationToken,
+) -> anyhow::Result<RunningHost> {
     let listen = config.api.listen;
     let listener =
         TcpListener::bind(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let parts = Arc::new(Parts::new(config, stop.clone()).await?);
+    let parts = Arc::new(Parts::new(config, outside, stop.clone()).await?);
     let mut children = tree::supervisor(&parts, listener);
-    if demo == Demo::With {
-        children = children.child(tree::child("demo", &parts, demo::run));
+    if let Some(receiver) = demo {
+        children = children.child(tree::child("demo", &parts, move |parts, context| {
+            let receiver = receiver.try_clone();
+            async move { demo::run(parts, receiver?, context).await }
+        }));
     }
     let running = match children.start(&stop).await {
         Ok(running) => running,
@@ -113,11 +123,12 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (config, origins) = args.load_config()?;
     telemetry::init(&config.log)?;
     warn_of_settings_without_effect(&origins);
-    let demo = if args.demo { Demo::With } else { Demo::Without };
+    let demo = args.demo.then(demo::receiver).transpose()?;
+    let receiver = demo.as_ref().map(TcpListener::local_addr).transpose()?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let watching = tasks.spawn(signals::cancel_on_signal(stop.clone())?);
-    let host = start_until(config, demo, stop).await?;
+    let host = start_until(config, Outside { receiver, ..Outside::default() }, demo, stop).await?;
     announce(host.address)?;
     let ended = host.ended().await;
     watching.abort();
@@ -126,8 +137,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 /// Settings that are part of the interface already and of nothing else yet.
-const WITHOUT_EFFECT: [&str; 5] = [
-    "delivery.allow_targets",
+const WITHOUT_EFFECT: [&str; 4] = [
     "delivery.log_successful_attempts",
     "disabler.attempt_failure_count",
     "disabler.attempt_failure_expiry_ms",

@@ -132,6 +132,22 @@ pub struct Store {
     pub master_account_id: Option<String>,
     /// When a commit counts as done.
     pub synchronous: Synchronous,
+    /// The file of the key of hooks' secrets; `None`: in the data folder.
+    pub secrets_key_file: Option<PathBuf>,
+    /// The key itself, in place of a file.
+    pub secrets_key: Option<SecretsKey>,
+    /// Whether secrets that cannot be decrypted keep the host from starting.
+    pub start_with_lost_secrets: bool,
+}
+
+/// The key of hooks' secrets. It does not show itself in logs.
+#[derive(Clone, PartialEq)]
+pub struct SecretsKey(pub [u8; 32]);
+
+impl std::fmt::Debug for SecretsKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretsKey(…)")
+    }
 }
 
 /// Whose rules a delivery follows.
@@ -166,6 +182,10 @@ pub struct Delivery {
     pub response_body_limit: usize,
     /// Proxy for every delivery.
     pub proxy: Option<url::Url>,
+    /// Certificates that are trusted besides the system's.
+    pub extra_ca: Option<PathBuf>,
+    /// Milliseconds for which a replaced secret goes on signing.
+    pub secret_overlap_ms: u64,
 }
 
 impl Delivery {
@@ -348,7 +368,18 @@ fn read_store(reader: &mut Reader<'_>) -> Option<Store> {
     let master_account_id = reader.read("store.master_account_id", rules::optional_text);
     let levels = [("full", Synchronous::Full), ("normal", Synchronous::Normal)];
     let synchronous = reader.read("store.synchronous", |v| rules::one_of(v, &levels));
-    Some(Store { kind: kind?, url: url?, master_account_id: master_account_id?, synchronous: synchronous? })
+    let secrets_key_file = reader.read("store.secrets_key_file", rules::optional_text);
+    let secrets_key = reader.read("store.secrets_key", rules::secrets_key);
+    let start_with_lost_secrets = reader.read("store.start_with_lost_secrets", rules::truth);
+    Some(Store {
+        kind: kind?,
+        url: url?,
+        master_account_id: master_account_id?,
+        synchronous: synchronous?,
+        secrets_key_file: secrets_key_file?.map(PathBuf::from),
+        secrets_key: secrets_key?,
+        start_with_lost_secrets: start_with_lost_secrets?,
+    })
 }
 
 fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
@@ -363,6 +394,8 @@ fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
     let log_successful_attempts = reader.read("delivery.log_successful_attempts", rules::truth);
     let response_body_limit = reader.read("delivery.response_body_limit", |v| rules::size(v, 0));
     let proxy = reader.read("delivery.proxy", rules::web_address);
+    let extra_ca = reader.read("delivery.extra_ca", rules::optional_text);
+    let secret_overlap_ms = reader.read("delivery.secret_overlap_ms", rules::milliseconds_or_none);
     Some(Delivery {
         profile: profile?,
         connect_timeout_ms: connect_timeout_ms?,
@@ -374,6 +407,8 @@ fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
         log_successful_attempts: log_successful_attempts?,
         response_body_limit: response_body_limit?,
         proxy: proxy?,
+        extra_ca: extra_ca?.map(PathBuf::from),
+        secret_overlap_ms: secret_overlap_ms?,
     })
 }
 

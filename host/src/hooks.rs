@@ -7,8 +7,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::delivery::Profile;
+use crate::delivery::sign::Signing;
 
 pub mod document;
+pub mod headers;
+pub mod vault;
 pub mod table;
 pub mod accounts;
 pub mod matching;
@@ -196,6 +199,12 @@ pub struct Hook {
     pub format: Format,
     /// As stored, cut to 0..=5; what it means in tries is [`Hook::total_tries`].
     pub retries: u8,
+    /// Waits before its further tries in milliseconds, in place of the configured ones. Profile `kazoo` has its own.
+    pub retry_schedule_ms: Option<Vec<u64>>,
+    /// Headers of its own.
+    pub headers: headers::Headers,
+    /// What its requests are signed with. Encrypted secrets are locked until [`vault::Vault::unlock`].
+    pub signing: Signing,
     /// Whether events of descendants fire it too.
     pub include_subaccounts: bool,
     /// Whether internal (loopback) legs fire it.

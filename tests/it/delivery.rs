@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::{Receiver, TestHost, call_event, eventually};
+use time::OffsetDateTime;
 
 const CREATE: &str = "webhooks_channel_create";
 
@@ -140,6 +141,86 @@ async fn a_final_answer_is_not_repeated_and_the_delivery_is_kept_as_dead() {
     all_settled(&host).await;
     assert_eq!(owed(&host).await, (0, 1));
     assert!(receiver.waiting().is_empty());
+}
+
+/// When the second try comes to an endpoint that answers the first one with this.
+async fn second_try(status: u16, retry_after: &str) -> OffsetDateTime {
+    let mut receiver = Receiver::answering_with(&[status, 200], "retry-after", retry_after).await;
+    let host = TestHost::configured(AT_ONCE, &[CREATE]).await;
+    let account = host.account("acme").await;
+    host.hook(&account, "channel_create", &receiver.url("/"), json!({"retries": 1})).await;
+
+    host.publish(create(&account, "call-1")).await;
+
+    let first = receiver.next_request().await;
+    let second = receiver.next_request().await;
+    assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
+    OffsetDateTime::now_utc()
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_seconds_gets_them() {
+    let before = OffsetDateTime::now_utc();
+
+    let second = second_try(429, "1").await;
+
+    assert!(second - before >= time::Duration::SECOND, "{before} {second}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_time_until_a_date_gets_it() {
+    let date = (OffsetDateTime::now_utc() + time::Duration::seconds(3)).replace_nanosecond(0).unwrap();
+    let form = time::macros::format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+
+    let second = second_try(503, &date.format(&form).unwrap()).await;
+
+    assert!(second >= date, "{date} {second}");
+}
+
+#[tokio::test]
+async fn a_hook_may_have_a_schedule_of_its_own_within_limits() {
+    let mut receiver = Receiver::answering_in_turn(&[500, 200]).await;
+    let host = TestHost::configured("delivery.retry_schedule_ms = [3600000]\n", &[CREATE]).await;
+    let account = host.account("acme").await;
+    let more = json!({"retries": 1, "retry_schedule_ms": [1000]});
+    let hook = host.hook(&account, "channel_create", &receiver.url("/"), more).await;
+
+    host.publish(create(&account, "call-1")).await;
+
+    receiver.next_request().await;
+    receiver.next_request().await;
+    let path = format!("/v2/accounts/{account}/webhooks/{hook}");
+    let hasty = json!({"data": {"retry_schedule_ms": [1, 5000]}});
+    let answer = host.ask("PATCH", &path, Some(hasty)).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json["data"]["retry_schedule_ms.0"]["minimum"]["target"], 1000, "{}", answer.json);
+}
+
+#[tokio::test]
+async fn a_hook_whose_endpoint_is_gone_is_switched_off_at_once_and_says_why() {
+    let mut receiver = Receiver::answering(410).await;
+    let host = TestHost::configured(AT_ONCE, &[CREATE]).await;
+    let account = host.account("acme").await;
+    let hook = host.hook(&account, "channel_create", &receiver.url("/"), json!({"retries": 4})).await;
+    let path = format!("/v2/accounts/{account}/webhooks/{hook}");
+
+    host.publish(create(&account, "call-1")).await;
+    receiver.next_request().await;
+    host.settled().await;
+    let shown = host.ask("GET", &path, None).await.json["data"].clone();
+    host.publish(create(&account, "call-2")).await;
+    host.settled().await;
+    let none = receiver.waiting();
+    let enabled = host.ask("PATCH", &path, Some(json!({"data": {"enabled": true}}))).await.json;
+    host.publish(create(&account, "call-3")).await;
+
+    assert_eq!(shown["enabled"], false);
+    assert_eq!(shown["disable_reason"], "the endpoint answered that it is gone (status 410)");
+    assert!(none.is_empty());
+    assert!(enabled["data"].get("disable_reason").is_none(), "{enabled}");
+    assert_eq!(receiver.next_request().await.json()["call_id"], "call-3");
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ mod isolation;
 mod modules;
 mod probe;
 mod reload;
+mod signing;
 mod supervision;
+mod targets;
 mod tidy;
 mod vectors;

@@ -1,9 +1,11 @@
 //! A whole host in the test's process, spoken to through its API as everybody else does.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use hookline::app::{self, RunningHost};
+use hookline::app::{self, Outside, RunningHost};
 use hookline::config::Config;
+use hookline::delivery::resolve::Resolver;
 use hookline::module::program::Program;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
@@ -25,12 +27,27 @@ pub struct TestHost {
 pub struct StoppedHost(Folders);
 
 impl StoppedHost {
+    /// Its folder, with `data` and `plugins` in it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.0.root.path()
+    }
+
+    /// Another host on the same folders with other settings.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_configured(self, settings: &str) -> anyhow::Result<TestHost> {
+        let folders = Folders { settings: settings.to_owned(), ..self.0 };
+        TestHost::start_in(folders, Outside::default()).await
+    }
+
     /// Another host on the same folders.
     ///
     /// # Panics
     /// It does not start.
     pub async fn start(self) -> TestHost {
-        TestHost::start_in(self.0).await.expect("the host should start again")
+        TestHost::start_in(self.0, Outside::default()).await.expect("the host should start again")
     }
 
     /// What a host on the same folders says that does not start.
@@ -38,7 +55,7 @@ impl StoppedHost {
     /// # Panics
     /// It does start.
     pub async fn refusal_to_start(self) -> String {
-        match TestHost::start_in(self.0).await {
+        match TestHost::start_in(self.0, Outside::default()).await {
             Ok(_) => panic!("the host started"),
             Err(error) => format!("{error:#}"),
         }
@@ -48,6 +65,18 @@ impl StoppedHost {
 struct Folders {
     root: TempDir,
     settings: String,
+}
+
+impl Folders {
+    fn with_files(settings: &str, files: &[PathBuf]) -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(root.path().join("plugins")).expect("a plugins folder");
+        for file in files {
+            let name = file.file_name().expect("a file name");
+            std::fs::copy(file, root.path().join("plugins").join(name)).expect("a copy of a module");
+        }
+        Folders { root, settings: settings.to_owned() }
+    }
 }
 
 /// What its API answered.
@@ -81,14 +110,18 @@ impl TestHost {
     /// # Panics
     /// It does not start.
     pub async fn with_files(settings: &str, files: &[PathBuf]) -> Self {
-        let root = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir(root.path().join("plugins")).expect("a plugins folder");
-        for file in files {
-            let name = file.file_name().expect("a file name");
-            std::fs::copy(file, root.path().join("plugins").join(name)).expect("a copy of a module");
-        }
-        let folders = Folders { root, settings: settings.to_owned() };
-        Self::start_in(folders).await.expect("the host should start")
+        let folders = Folders::with_files(settings, files);
+        Self::start_in(folders, Outside::default()).await.expect("the host should start")
+    }
+
+    /// A host with these settings (TOML) and modules that looks names up with this resolver.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn resolving(settings: &str, modules: &[&str], resolver: Arc<dyn Resolver>) -> Self {
+        let files: Vec<PathBuf> = modules.iter().map(|module| cdylib(module)).collect();
+        let outside = Outside { resolver, ..Outside::default() };
+        Self::start_in(Folders::with_files(settings, &files), outside).await.expect("the host should start")
     }
 
     /// What a host that does not start says.
@@ -98,21 +131,25 @@ impl TestHost {
     pub async fn refusal_to_start(settings: &str) -> String {
         let root = tempfile::tempdir().expect("a folder");
         let folders = Folders { root, settings: settings.to_owned() };
-        match Self::start_in(folders).await {
+        match Self::start_in(folders, Outside::default()).await {
             Ok(_) => panic!("the host started"),
             Err(error) => format!("{error:#}"),
         }
     }
 
-    async fn start_in(folders: Folders) -> anyhow::Result<Self> {
+    async fn start_in(folders: Folders, outside: Outside) -> anyhow::Result<Self> {
         let root = folders.root.path().display();
         let own = format!("data_dir = '{root}/data'\nplugins_dir = '{root}/plugins'\n");
         let settings = format!("{own}{}", folders.settings);
         let mut config = Config::from_toml(&settings, "the test's settings")?;
+        // Receivers of tests are local; a test of the guard says itself what is allowed.
+        if !settings.contains("allow_targets") {
+            config.delivery.allow_targets = vec!["127.0.0.0/8".parse()?, "::1/128".parse()?];
+        }
         config.api.listen = "127.0.0.1:0".parse()?;
         // The test's own program knows no modules.
         config.modules.program = Program::at(hookline());
-        let running = app::start(config).await?;
+        let running = app::start_with(config, outside).await?;
         let token = std::fs::read_to_string(folders.root.path().join("data/admin.token"))?;
         let token = token.trim().to_owned();
         Ok(TestHost { running, folders, token, http: reqwest::Client::new() })

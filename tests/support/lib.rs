@@ -12,7 +12,9 @@ mod host;
 mod isolation;
 mod modules;
 mod program;
+mod proxy;
 mod receiver;
+mod tls;
 
 use std::time::Duration;
 
@@ -22,7 +24,9 @@ pub use host::{Answer, StoppedHost, TestHost};
 pub use isolation::{IsolatedModule, lendable, payload, private_copy, runs, send_signal};
 pub use modules::{cdylib, corrupted_copy, hookline, versioned, with_manifest_bytes};
 pub use program::{Home, Program, Said, ended, program, say, say_with_input};
+pub use proxy::Proxy;
 pub use receiver::{ClosedReceiver, Receiver, Request};
+pub use tls::Authority;
 
 /// How long anything that should happen may take; generous, as machines that run tests are busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);

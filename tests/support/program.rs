@@ -147,6 +147,11 @@ impl Home {
     #[track_caller]
     pub fn run(&self) -> Command {
         let mut command = program(&["run", "--listen", "127.0.0.1:0"]);
+        // Receivers of tests are local; a test of the guard says itself what is allowed.
+        let settings = std::fs::read_to_string(self.path("hookline.toml")).expect("its settings");
+        if !settings.contains("allow_targets") {
+            command.env("HOOKLINE_DELIVERY__ALLOW_TARGETS", "127.0.0.0/8,::1/128");
+        }
         let flags = [("--config", "hookline.toml"), ("--data", "data"), ("--plugins", "plugins")];
         for (flag, name) in flags {
             command.arg(flag).arg(self.path(name));
@@ -164,12 +169,28 @@ impl Home {
         self.start_as(command).await
     }
 
+    /// A host that runs in it with these further words and writes what this level logs into the file `log`.
+    ///
+    /// # Panics
+    /// It does not say where it listens.
+    pub async fn start_logging(self, level: &str, words: &[&str]) -> Program {
+        let log = std::fs::File::create(self.path("log")).expect("a file for the log");
+        let mut command = self.run();
+        command.args(words).env("RUST_LOG", level).stderr(log);
+        self.launched(command).await
+    }
+
     /// A host that runs in it, started by this command.
     ///
     /// # Panics
     /// It does not say where it listens.
     pub async fn start_as(self, mut command: Command) -> Program {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stderr(Stdio::piped());
+        self.launched(command).await
+    }
+
+    async fn launched(self, mut command: Command) -> Program {
+        command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program");
         let mut out = BufReader::new(child.stdout.take().expect("its output"));
         let mut first_line = String::new();

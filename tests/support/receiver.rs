@@ -7,14 +7,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use axum::serve::Listener;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::PATIENCE;
+use super::{Authority, PATIENCE};
 
 /// A server of a customer, on a free port; stopped when dropped.
 pub struct Receiver {
@@ -38,7 +39,12 @@ impl ClosedReceiver {
     #[must_use]
     pub fn open(self, status: u16) -> Receiver {
         let (sender, requests) = mpsc::unbounded_channel();
-        let script = Arc::new(Script { statuses: Statuses::new(&[status]), requests: sender, gate: None });
+        let script = Arc::new(Script {
+            statuses: Statuses::new(&[status]),
+            headers: HeaderMap::new(),
+            requests: sender,
+            gate: None,
+        });
         let listener = self.0.listen(128).expect("its port");
         Receiver::serving(listener, script, requests, None)
     }
@@ -81,6 +87,8 @@ impl Request {
 
 struct Script {
     statuses: Statuses,
+    /// Sent with every answer.
+    headers: HeaderMap,
     gate: Option<watch::Receiver<bool>>,
     requests: mpsc::UnboundedSender<Request>,
 }
@@ -112,13 +120,39 @@ impl Receiver {
 
     /// Answers with these statuses in turn, the last one for ever.
     pub async fn answering_in_turn(statuses: &[u16]) -> Self {
-        Self::scripted(statuses, None).await
+        Self::scripted(statuses, HeaderMap::new(), None).await
     }
 
-    async fn scripted(statuses: &[u16], gate: Option<watch::Sender<bool>>) -> Self {
+    /// Answers with these statuses in turn, the last one for ever, and with this header.
+    ///
+    /// # Panics
+    /// It is no header.
+    pub async fn answering_with(statuses: &[u16], name: &'static str, value: &str) -> Self {
+        let headers =
+            HeaderMap::from_iter([(HeaderName::from_static(name), value.parse().expect("a value"))]);
+        Self::scripted(statuses, headers, None).await
+    }
+
+    /// Answers everything with this status over TLS, with a certificate for this name or address.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub async fn with_certificate(authority: &Authority, name: &str, status: u16) -> Self {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let script = Arc::new(Script {
+            statuses: Statuses::new(&[status]),
+            headers: HeaderMap::new(),
+            requests: sender,
+            gate: None,
+        });
+        Self::serving(authority.listener(name).await, script, requests, None)
+    }
+
+    async fn scripted(statuses: &[u16], headers: HeaderMap, gate: Option<watch::Sender<bool>>) -> Self {
         let (sender, requests) = mpsc::unbounded_channel();
         let script = Arc::new(Script {
             statuses: Statuses::new(statuses),
+            headers,
             requests: sender,
             gate: gate.as_ref().map(watch::Sender::subscribe),
         });
@@ -135,7 +169,7 @@ impl Receiver {
     }
 
     fn serving(
-        listener: TcpListener,
+        listener: impl Listener<Addr = SocketAddr>,
         script: Arc<Script>,
         requests: mpsc::UnboundedReceiver<Request>,
         gate: Option<watch::Sender<bool>>,
@@ -184,7 +218,7 @@ impl Receiver {
     /// Records at once and answers with this status once [`release`](Self::release) was called.
     pub async fn answering_after_release(status: u16) -> Self {
         let (gate, _) = watch::channel(false);
-        Self::scripted(&[status], Some(gate)).await
+        Self::scripted(&[status], HeaderMap::new(), Some(gate)).await
     }
 
     /// Lets held requests, and all later ones, be answered.
@@ -199,6 +233,12 @@ impl Receiver {
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The next request.
@@ -232,7 +272,7 @@ async fn record(
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> StatusCode {
+) -> (StatusCode, HeaderMap) {
     let request = Request {
         method: method.to_string(),
         path: uri.path().to_owned(),
@@ -245,7 +285,7 @@ async fn record(
     if let Some(mut gate) = script.gate.clone() {
         gate.wait_for(|open| *open).await.ok();
     }
-    script.statuses.next().await
+    (script.statuses.next().await, script.headers.clone())
 }
 
 async fn drip(mut connection: TcpStream) -> std::io::Result<()> {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::hooks::editor::tests::{NamesOnly, Shelf};
+use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
 use crate::module::reload::NotReloaded;
 use crate::store::sqlite::{Options, SqliteStore};
 
@@ -109,7 +109,8 @@ pub(super) struct Answer {
 fn host() -> Host {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
-    let editor = Arc::new(Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly)));
+    let editor =
+        Arc::new(Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly), vault()));
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = auth::first_token(dir.path()).unwrap();
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };

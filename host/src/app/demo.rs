@@ -1,5 +1,6 @@
 //! `--demo`: a receiver, an account with hooks and a stream of synthetic calls, to watch deliveries at once.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use axum::body::Bytes as Body;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use super::Parts;
@@ -30,12 +30,26 @@ const STEPS: [(&str, &str); 3] = [
 /// From one step of a call to the next.
 const PACE: Duration = Duration::from_millis(700);
 
+/// Where the demo's receiver listens. The target guard lets this one address through, so it is known early.
+///
+/// # Errors
+/// It cannot listen.
+pub(super) fn receiver() -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("starting the demo's receiver")?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// Runs the demo until it is told to stop.
 ///
 /// # Errors
-/// The receiver cannot listen, or the account or its hooks cannot be made.
-pub(super) async fn run(parts: Arc<Parts>, context: ChildContext) -> anyhow::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("starting the demo's receiver")?;
+/// The account or its hooks cannot be made, or the receiver fails.
+pub(super) async fn run(
+    parts: Arc<Parts>,
+    listener: TcpListener,
+    context: ChildContext,
+) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let receiver = format!("http://{}/", listener.local_addr()?);
     let account = account(&parts).await?;
     hooks(&parts.editor, &account, &receiver).await?;

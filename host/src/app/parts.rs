@@ -1,14 +1,15 @@
 //! The parts of a host and how they hang together. They outlive the children that work with them.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::views::{Schema, Shelves};
 use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
@@ -18,12 +19,16 @@ use crate::config::{self, BusKind, Config, DeliveryProfile};
 use crate::delivery::Profile;
 use crate::delivery::client::{Client, Limits};
 use crate::delivery::dispatch::{Counters, Dispatch, Flights, Outcomes};
+use crate::delivery::guard::Guard;
 use crate::delivery::queue::Queue;
+use crate::delivery::resolve::{Resolver, System};
 use crate::delivery::retries::Retries;
 use crate::delivery::work::{Delivery, Rules};
 use crate::hooks::accounts::Accounts;
+use crate::hooks::document::UriRules;
 use crate::hooks::editor::Editor;
 use crate::hooks::table::Table;
+use crate::hooks::vault::{self, Vault};
 use crate::listener::shared::{self, Shared};
 use crate::module::folder::Loading;
 use crate::module::registry::Registry;
@@ -72,20 +77,41 @@ pub struct Parts {
     modules_loaded: AtomicBool,
 }
 
+/// What is outside the host and not a setting.
+pub struct Outside {
+    /// Whom names are looked up with.
+    pub resolver: Arc<dyn Resolver>,
+    /// A receiver of the host's own, which hooks may reach although it is local.
+    pub receiver: Option<SocketAddr>,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        Outside { resolver: Arc::new(System), receiver: None }
+    }
+}
+
 impl Parts {
     /// Opens the store and reads what is in it. Nothing runs yet.
     ///
     /// # Errors
     /// The data folder cannot be used, or a setting of the broker or the proxy does not work.
-    pub async fn new(config: Config, stop: CancellationToken) -> anyhow::Result<Self> {
+    pub async fn new(config: Config, outside: Outside, stop: CancellationToken) -> anyhow::Result<Self> {
         let store = open_store(&config)?;
         let cluster_id: Arc<str> = cluster_id(&config, &*store).await?.into();
         let (table, accounts) = (Arc::new(Table::new()), Arc::new(Accounts::new()));
         let registry = Arc::new(Registry::default());
-        let shelves = Shelves { table: Arc::clone(&table), accounts: Arc::clone(&accounts) };
-        let schema = Schema(Arc::clone(&registry));
-        let editor = Arc::new(Editor::new(store.clone(), Arc::new(shelves), Arc::new(schema)));
+        let guard = Guard::allowing(config.delivery.allow_targets.clone()).and_exactly(outside.receiver);
+        let vault = Arc::new(vault(&config)?);
+        let shelves =
+            Shelves { table: Arc::clone(&table), accounts: Arc::clone(&accounts), vault: Arc::clone(&vault) };
+        let uris = UriRules { guard: Some(guard.clone()), ..UriRules::default() };
+        let schema = Schema { registry: Arc::clone(&registry), uris };
+        let editor =
+            Arc::new(Editor::new(store.clone(), Arc::new(shelves), Arc::new(schema), Arc::clone(&vault)));
         let loaded = editor.load().await.context("reading the accounts and hooks")?;
+        refuse_lost_secrets(&table, config.store.start_with_lost_secrets)?;
+        vault.make_missing_key()?;
         info!(accounts = loaded.accounts, hooks = loaded.hooks, "documents read");
 
         let (intake, arriving) = mpsc::channel(INTAKE);
@@ -99,7 +125,8 @@ impl Parts {
         let dispatch = Arc::new(Dispatch {
             flights: Mutex::new(Flights::new(delivery.max_in_flight, delivery.max_in_flight_per_hook)),
             table: Arc::clone(&table),
-            client: Client::new(&limits(delivery))?,
+            editor: Arc::clone(&editor),
+            client: Client::new(&limits(delivery), Arc::new(guard), outside.resolver)?,
             rules: Rules { profile, retry_schedule_ms: delivery.retry_schedule_ms.clone() },
             retries: Arc::clone(&retries),
             counters: Arc::new(Counters::default()),
@@ -206,6 +233,36 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?))
 }
 
+fn vault(config: &Config) -> anyhow::Result<Vault> {
+    let overlap_ms = config.delivery.secret_overlap_ms;
+    if let Some(key) = &config.store.secrets_key {
+        return Ok(Vault::with_key(&key.0, overlap_ms));
+    }
+    let file = config.store.secrets_key_file.clone();
+    let file = file.unwrap_or_else(|| config.data_dir.join(vault::FILE));
+    Vault::with_file(file, overlap_ms).context("the key of hooks' secrets")
+}
+
+/// A wrong key should be noticed before events are taken, not by deliveries that fail.
+fn refuse_lost_secrets(table: &Table, all_the_same: bool) -> anyhow::Result<()> {
+    let mut hooks = table.all();
+    hooks.sort_by(|a, b| a.id.cmp(&b.id));
+    let lost: Vec<_> = hooks.iter().filter_map(|hook| Some((hook, hook.signing.locked.as_ref()?))).collect();
+    for (hook, why) in &lost {
+        error!(hook = %hook.id, account = %hook.account, why, "a hook cannot be sent to without its secret");
+    }
+    match lost.first() {
+        Some((hook, why)) if !all_the_same => bail!(
+            "{why} (account {}; {} of {} hooks are like this); restore the key, or set \
+             store.start_with_lost_secrets = true and give these hooks new secrets",
+            hook.account,
+            lost.len(),
+            hooks.len()
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// The configured id, or the one of the first start.
 async fn cluster_id(config: &Config, store: &dyn Store) -> anyhow::Result<String> {
     const NAME: &str = "cluster_id";
@@ -244,6 +301,7 @@ fn limits(delivery: &config::Delivery) -> Limits {
         request_timeout: delivery.request_timeout(),
         response_body_limit: delivery.response_body_limit,
         proxy: delivery.proxy.as_ref().map(ToString::to_string).unwrap_or_default(),
+        extra_ca: delivery.extra_ca.clone(),
     }
 }
 

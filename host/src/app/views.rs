@@ -18,6 +18,7 @@ use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::document::{Events, UriRules, validate};
 use crate::hooks::editor::{Tables, Validator};
 use crate::hooks::table::Table;
+use crate::hooks::vault::Vault;
 use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::module::isolated::IsolatedFigures;
 use crate::module::metadata::public_fields;
@@ -202,11 +203,13 @@ impl MetadataView for Registry {
 pub(super) struct Shelves {
     pub(super) table: Arc<Table>,
     pub(super) accounts: Arc<Accounts>,
+    pub(super) vault: Arc<Vault>,
 }
 
 impl Tables for Shelves {
     fn put_hook(&self, document: &Document) -> Result<(), String> {
-        let hook = Hook::from_document(document).map_err(|error| error.to_string())?;
+        let mut hook = Hook::from_document(document).map_err(|error| error.to_string())?;
+        self.vault.unlock(document, &mut hook);
         self.table.put(hook);
         Ok(())
     }
@@ -238,13 +241,16 @@ fn ids(accounts: &[Arc<Account>]) -> Vec<AccountId> {
     accounts.iter().map(|account| account.id.clone()).collect()
 }
 
-/// Checks hooks against the events that the loaded modules offer.
-pub(super) struct Schema(pub(super) Arc<Registry>);
+/// Checks hooks against the events that the loaded modules offer, and against where they may be sent.
+pub(super) struct Schema {
+    pub(super) registry: Arc<Registry>,
+    pub(super) uris: UriRules,
+}
 
 impl Validator for Schema {
     fn validate_hook(&self, document: &mut Document) -> Result<(), Value> {
-        let events = events(&self.0.current());
-        validate(document, &events, &UriRules::default()).map_err(|errors| Value::Object(errors.to_json()))
+        let events = events(&self.registry.current());
+        validate(document, &events, &self.uris).map_err(|errors| Value::Object(errors.to_json()))
     }
 }
 

@@ -12,7 +12,7 @@ use super::check::alone;
 use crate::config::{Config, DeliveryProfile};
 use crate::delivery::Profile;
 use crate::delivery::queue::carried_hook;
-use crate::delivery::request::{Outgoing, SharedBodies, Stamp};
+use crate::delivery::request::{Outgoing, SharedBodies, Stamp, Unsendable};
 use crate::event::Event;
 use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::matching::{Candidate, matching};
@@ -81,8 +81,18 @@ fn print_firing(
     for hook in hooks {
         let id = webhook_id(event.identity(), place, hook.id.as_str());
         let timestamp = time::OffsetDateTime::now_utc().unix_timestamp();
-        let request = bodies.request(&hook, Some(Stamp { webhook_id: &id, timestamp }))?;
-        writeln!(out, "{}", printed(&hook, &request)?)?;
+        match bodies.request(&hook, Some(Stamp { webhook_id: &id, timestamp })) {
+            Ok(request) => writeln!(out, "{}", printed(&hook, &request)?)?,
+            // A stored document has its secret encrypted, and the key of the host's store is not looked for here.
+            Err(locked @ Unsendable::Locked(_)) => {
+                writeln!(
+                    std::io::stderr(),
+                    "hook {} is passed over: {locked}; give it a \"secret\"",
+                    hook.id
+                )?;
+            }
+            Err(unsendable) => return Err(unsendable.into()),
+        }
     }
     Ok(())
 }

@@ -72,6 +72,7 @@ impl std::error::Error for ConfigErrors {}
 /// A value as TOML would have it, without the password of an address.
 pub(super) fn shown(key: &str, value: &ValueKind) -> String {
     match value {
+        ValueKind::String(text) if SECRETS.contains(&key) && !text.is_empty() => "\"***\"".to_owned(),
         ValueKind::String(text) if ADDRESSES.contains(&key) => format!("{:?}", masked(text)),
         ValueKind::String(text) => format!("{text:?}"),
         ValueKind::Array(items) => {
@@ -82,6 +83,9 @@ pub(super) fn shown(key: &str, value: &ValueKind) -> String {
         other => other.to_string(),
     }
 }
+
+/// Settings that are secrets.
+const SECRETS: [&str; 1] = ["store.secrets_key"];
 
 /// Settings that may carry a password.
 const ADDRESSES: [&str; 3] = ["bus.uri", "store.url", "delivery.proxy"];

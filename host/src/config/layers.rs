@@ -14,6 +14,8 @@ use super::errors::{Problem, shown};
 
 /// Variables that begin with HOOKLINE_ and are not settings.
 const NOT_SETTINGS: [&str; 2] = ["HOOKLINE_TOKEN", "HOOKLINE_URL"];
+/// A secret of its own, as such variables are named elsewhere, and the setting that it is.
+const SECRETS_KEY: (&str, &str) = ("HOOKLINE_SECRETS_KEY", "store.secrets_key");
 /// What the tests and their scripts tell each other.
 const TEST_VARIABLES: &str = "HOOKLINE_TEST_";
 
@@ -204,7 +206,10 @@ impl Layer {
             if NOT_SETTINGS.contains(&name.as_str()) || name.starts_with(TEST_VARIABLES) {
                 continue;
             }
-            let key = rest.to_lowercase().replace("__", ".");
+            let key = match name.as_str() {
+                name if name == SECRETS_KEY.0 => SECRETS_KEY.1.to_owned(),
+                _ => rest.to_lowercase().replace("__", "."),
+            };
             let kind = defaults.typed(&key, text);
             values.insert(key, Value::new(Some(&Origin::Env(name.clone()).to_string()), kind));
         }

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::errors::Problem;
 use super::layers::Origins;
-use super::{Isolation, StoreKind};
+use super::{Isolation, SecretsKey, StoreKind};
 
 /// Why a value is wrong; what would be right.
 type Wrong = String;
@@ -92,6 +92,11 @@ pub(super) fn milliseconds(kind: &ValueKind) -> Result<u64, Wrong> {
     number(kind, 1, 31_536_000_000).map_err(|why| format!("{why} (milliseconds)"))
 }
 
+/// A duration in milliseconds, from none at all to a year.
+pub(super) fn milliseconds_or_none(kind: &ValueKind) -> Result<u64, Wrong> {
+    number(kind, 0, 31_536_000_000).map_err(|why| format!("{why} (milliseconds)"))
+}
+
 pub(super) fn schedule(kind: &ValueKind) -> Result<Vec<u64>, Wrong> {
     let waits = array(kind)?;
     if waits.is_empty() {
@@ -137,6 +142,13 @@ pub(super) fn text(kind: &ValueKind, most: usize) -> Result<String, Wrong> {
 /// Text, where the empty one means that nothing is set.
 pub(super) fn optional_text(kind: &ValueKind) -> Result<Option<String>, Wrong> {
     string(kind).map(|text| (!text.is_empty()).then(|| text.to_owned()))
+}
+
+/// The key of hooks' secrets, or nothing.
+pub(super) fn secrets_key(kind: &ValueKind) -> Result<Option<SecretsKey>, Wrong> {
+    let Some(text) = optional_text(kind)? else { return Ok(None) };
+    let key = crate::hooks::vault::read_key(&text).map(SecretsKey);
+    key.map(Some).ok_or_else(|| "is no key; write 32 bytes as base64 or as 64 hexadecimal digits".to_owned())
 }
 
 /// A list of texts.

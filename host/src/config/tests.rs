@@ -61,6 +61,27 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_defaults() {
 }
 
 #[test]
+fn the_key_of_secrets_has_a_variable_of_its_own_and_is_never_shown() {
+    let key = "0b".repeat(32);
+    let (config, origins) =
+        Config::load(LoadOptions { env: env(&[("HOOKLINE_SECRETS_KEY", &key)]), ..LoadOptions::default() })
+            .unwrap();
+
+    assert_eq!(config.store.secrets_key, Some(SecretsKey([11; 32])));
+    let setting = origins.get("store.secrets_key").unwrap();
+    assert_eq!((setting.value.as_str(), setting.origin.as_str()), ("\"***\"", "env HOOKLINE_SECRETS_KEY"));
+    assert_eq!(setting.json(), "***");
+    assert!(
+        !format!("{config:?}").contains("11, 11") && Config::defaults().unwrap().store.secrets_key.is_none()
+    );
+    check(
+        "[store]\nsecrets_key = \"hunter2\"\n",
+        "store.secrets_key: \"***\" (from hookline.toml) is no key; \
+         write 32 bytes as base64 or as 64 hexadecimal digits",
+    );
+}
+
+#[test]
 fn all_wrong_settings_are_named_at_once() {
     let options = LoadOptions {
         env: env(&[("HOOKLINE_DELIVERY__MAX_IN_FLIGHT", "many")]),

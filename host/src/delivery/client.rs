@@ -1,13 +1,19 @@
-//! Speaks HTTP to endpoints: one deadline over all of it, no redirects, bodies read to a limit.
+//! Speaks HTTP to endpoints: to addresses that the guard lets through, under one deadline over all of it, without
+//! redirects, with bodies read to a limit and certificates verified.
 
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Url};
 use time::OffsetDateTime;
 
+use super::guard::{Guard, Host, Refusal};
 use super::request::Outgoing;
+use super::resolve::{Resolver, Vetted};
 use super::verdict::{Answer, retry_after};
 use crate::hooks::Verb;
 
@@ -20,14 +26,19 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Bytes of a response body beyond which it is read no further.
     pub response_body_limit: usize,
-    /// Proxy for all requests; none when empty.
+    /// Proxy for all requests; none when empty. The guard does not look at its own address.
     pub proxy: String,
+    /// A file of PEM certificates that are trusted besides those of the system.
+    pub extra_ca: Option<PathBuf>,
 }
 
 /// Sends requests; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    guard: Arc<Guard>,
+    /// Where a proxy resolves names once more: whom to ask before.
+    before_proxy: Option<Arc<dyn Resolver>>,
     request_timeout: Duration,
     response_body_limit: usize,
 }
@@ -45,20 +56,29 @@ impl Client {
     /// A client with its own pool of connections.
     ///
     /// # Errors
-    /// The proxy's address is not one, or TLS cannot be set up.
-    pub fn new(limits: &Limits) -> anyhow::Result<Self> {
+    /// The proxy's address is not one, the certificates cannot be read, or TLS cannot be set up.
+    pub fn new(limits: &Limits, guard: Arc<Guard>, resolver: Arc<dyn Resolver>) -> anyhow::Result<Self> {
+        let proxied = !limits.proxy.is_empty();
+        let vetted =
+            Vetted { resolver: Arc::clone(&resolver), guard: (!proxied).then(|| Arc::clone(&guard)) };
         let mut builder = reqwest::Client::builder()
             .connect_timeout(limits.connect_timeout)
             // An endpoint that redirects could send an account's events to an address nobody vetted.
             .redirect(reqwest::redirect::Policy::none())
+            .dns_resolver(vetted)
             .no_proxy();
-        if !limits.proxy.is_empty() {
+        if let Some(file) = &limits.extra_ca {
+            builder = builder.tls_certs_merge(certificates(file)?);
+        }
+        if proxied {
             let proxy = reqwest::Proxy::all(&limits.proxy)
                 .with_context(|| format!("delivery.proxy: {:?} is not a proxy's address", limits.proxy))?;
             builder = builder.proxy(proxy);
         }
         Ok(Client {
             http: builder.build().context("setting up the HTTP client")?,
+            guard,
+            before_proxy: proxied.then_some(resolver),
             request_timeout: limits.request_timeout,
             response_body_limit: limits.response_body_limit,
         })
@@ -77,6 +97,9 @@ impl Client {
             Ok(url) => url,
             Err(error) => return failed(format!("{:?} is not an address: {error}", request.url)),
         };
+        if let Some(refused) = self.refusal(&url).await {
+            return refused;
+        }
         let headers = match header_map(&request.headers) {
             Ok(headers) => headers,
             Err(name) => return failed(format!("the header {name} cannot be sent")),
@@ -95,6 +118,20 @@ impl Client {
         Sent { answer: Answer::Status { code, retry_after }, told: format!("status {code}") }
     }
 
+    /// What the guard says before anything is sent. An address in the hook itself is refused for good; where a name
+    /// leads may change, so that failure may pass.
+    async fn refusal(&self, url: &Url) -> Option<Sent> {
+        let name = match self.guard.check_url(url) {
+            Err(refusal) => return Some(Sent { answer: Answer::Refused, told: refused(&refusal) }),
+            Ok(Host::Address) => return None,
+            Ok(Host::Name(name)) => name,
+        };
+        // Without a proxy the connection itself is made to vetted addresses only. A name that cannot be resolved
+        // here may well be known to the proxy.
+        let found = self.before_proxy.as_ref()?.resolve(name).await.ok()?;
+        self.guard.vet_all(name, &found).err().map(|refusal| failed(refused(&refusal)))
+    }
+
     /// Reads the body to its end, so that the connection can be used again; past the limit the connection is
     /// given up instead.
     async fn read_body(&self, response: &mut reqwest::Response) -> Result<(), reqwest::Error> {
@@ -111,6 +148,21 @@ impl Client {
 
 fn failed(told: String) -> Sent {
     Sent { answer: Answer::ClientError, told }
+}
+
+fn refused(refusal: &Refusal) -> String {
+    format!("refused by the target guard: {refusal}")
+}
+
+/// The certificates of a PEM file.
+fn certificates(file: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    let named = || format!("delivery.extra_ca: {}", file.display());
+    let pem = std::fs::read(file).with_context(named)?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem).with_context(named)?;
+    if certificates.is_empty() {
+        bail!("{} holds no PEM certificate", named());
+    }
+    Ok(certificates)
 }
 
 fn method(verb: Verb) -> Method {
@@ -144,16 +196,23 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, String> {
 
 /// An error with its causes, without the address: that is logged beside it, and may hold a password.
 fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::new() };
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if !text.is_empty() {
-            text.push_str(": ");
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
+            return refused(refusal);
         }
-        text.push_str(&cause.to_string());
-        source = cause.source();
+        causes.push(match cause.to_string() {
+            unknown if unknown.ends_with("UnknownIssuer") => {
+                format!("{unknown} (delivery.extra_ca can name its authority)")
+            }
+            known => known,
+        });
+        next = cause.source();
     }
-    if text.is_empty() { "failed".to_owned() } else { text }
+    let timed_out = error.is_timeout().then(|| "timed out".to_owned());
+    let told: Vec<String> = timed_out.into_iter().chain(causes).collect();
+    if told.is_empty() { "failed".to_owned() } else { told.join(": ") }
 }
 
 #[cfg(test)]

@@ -13,9 +13,11 @@ use tracing::{debug, error, info, warn};
 
 use super::client::{Client, Sent};
 use super::lanes::Lanes;
-use super::request::Stamp;
+use super::request::{Stamp, Unsendable};
 use super::retries::{Retries, now_ms};
+use super::verdict::Answer;
 use super::work::{Delivery, Next, Rules};
+use crate::hooks::editor::{EditError, Editor};
 use crate::hooks::table::Table;
 use crate::hooks::{Hook, HookId, Verb};
 use crate::store::{DeliveryStore, Outcome};
@@ -68,6 +70,8 @@ pub struct Dispatch {
     pub flights: Mutex<Flights>,
     /// The hooks as they are now.
     pub table: Arc<Table>,
+    /// What switches hooks off.
+    pub editor: Arc<Editor>,
     /// How requests are sent.
     pub client: Client,
     /// How answers are judged.
@@ -175,23 +179,43 @@ impl Dispatch {
     async fn try_once(&self, delivery: &Delivery, hook: &Hook) -> Next {
         let timestamp = now_ms() / 1000;
         let stamp = Stamp { webhook_id: &delivery.webhook_id, timestamp };
-        let request = match delivery.bodies.request(hook, Some(stamp)) {
-            Ok(request) => request,
+        let sent = match delivery.bodies.request(hook, Some(stamp)) {
+            Ok(request) => {
+                // The hook's own address was parsed once; only a query makes another one of it.
+                let url = if request.method == Verb::Get { None } else { hook.url.clone() };
+                self.client.send(request, url).await
+            }
+            Err(locked @ Unsendable::Locked(_)) => {
+                Sent { answer: Answer::ClientError, told: locked.to_string() }
+            }
             Err(unsendable) => return Next::Dead(unsendable.to_string()),
         };
-        // The hook's own address was parsed once; only a query makes another one of it.
-        let url = if request.method == Verb::Get { None } else { hook.url.clone() };
-        let sent = self.client.send(request, url).await;
         let next = self.rules.next(hook, hook.verb, delivery.tries, &sent, rand::random());
         tell(delivery, hook, &sent, &next);
+        if let Next::Gone(_) = &next {
+            self.switch_off(hook, &sent.told).await;
+        }
         next
+    }
+
+    /// Before the outcome is written: a crash in between asks the endpoint once more.
+    async fn switch_off(&self, hook: &Hook, told: &str) {
+        let reason = format!("the endpoint answered that it is gone ({told})");
+        match self.editor.disable_hook(hook.account.as_str(), hook.id.as_str(), &reason).await {
+            Ok(true) => warn!(hook = %hook.id, account = %hook.account, reason, "hook switched off"),
+            // Switched off already, deleted meanwhile, or a hook that only the event knew.
+            Ok(false) | Err(EditError::NotFound { .. }) => {}
+            Err(error) => {
+                error!(hook = %hook.id, account = %hook.account, %error, "a hook whose endpoint is gone cannot be switched off");
+            }
+        }
     }
 
     fn note(&self, delivery: &Delivery, next: &Next) {
         let counter = match next {
             Next::Delivered => &self.counters.delivered,
             Next::Retry(_) => &self.counters.retried,
-            Next::Dead(_) => &self.counters.dead,
+            Next::Dead(_) | Next::Gone(_) => &self.counters.dead,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         // The writer is gone only when the host stops; the next start repeats this delivery then.
@@ -209,7 +233,7 @@ fn tell(delivery: &Delivery, hook: &Hook, sent: &Sent, next: &Next) {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             info!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
         }
-        Next::Dead(reason) => {
+        Next::Dead(reason) | Next::Gone(reason) => {
             warn!(delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");
         }
     }

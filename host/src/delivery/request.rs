@@ -32,7 +32,8 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
-/// What makes a delivery recognisable to its receiver (Standard Webhooks). Profile `kazoo` never sends it.
+/// What makes a delivery recognisable to its receiver (Standard Webhooks). Profile `kazoo` sends it only where a
+/// hook has a secret, as signatures cover it.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp<'a> {
     /// The same for every try and for a redelivered event.
@@ -52,6 +53,9 @@ pub enum Unsendable {
         /// What it should have said.
         value: String,
     },
+    /// The hook has a secret and it is not at hand. It is not sent to without a signature; another try may find it.
+    #[error("not signed: {0}")]
+    Locked(String),
 }
 
 /// The request for one hook. With many hooks for one payload, [`SharedBodies`] does the same cheaper.
@@ -141,16 +145,22 @@ fn assemble(
     say("x-account-id", hook.account.as_str())?;
     if profile == Profile::Standard {
         say("user-agent", USER_AGENT)?;
-        if let Some(stamp) = stamp {
-            say("webhook-id", stamp.webhook_id)?;
-            say("webhook-timestamp", &stamp.timestamp.to_string())?;
-        }
     }
+    let stamp = stamp.filter(|_| profile == Profile::Standard || hook.signing.is_wanted());
+    if let Some(stamp) = stamp {
+        say("webhook-id", stamp.webhook_id)?;
+        say("webhook-timestamp", &stamp.timestamp.to_string())?;
+    }
+    headers.extend(hook.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     let bytes = encoded(encoding);
     let (url, body) = match hook.verb {
         Verb::Get => (with_query(profile, &hook.uri, &String::from_utf8_lossy(&bytes)), Bytes::new()),
         Verb::Post | Verb::Put => (hook.uri.clone(), bytes),
     };
+    if let Some(stamp) = stamp {
+        let signed = hook.signing.headers(stamp.webhook_id, stamp.timestamp, &body);
+        headers.extend(signed.map_err(Unsendable::Locked)?);
+    }
     Ok(Outgoing { method: hook.verb, url, headers, body })
 }
 
@@ -273,6 +283,32 @@ mod tests {
             ("webhook-timestamp", "1700000000"),
         ];
         assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn a_hook_with_a_secret_is_signed_in_both_profiles_and_its_own_headers_go_along() {
+        let hook = hook(json!({"format": "json", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "headers": {"X-Tenant": "blue"}, "legacy_signature": true}));
+        let stamp = Some(Stamp { webhook_id: "msg_1", timestamp: 1_700_000_000 });
+        for profile in [Profile::Standard, Profile::Kazoo] {
+            let request = build(profile, "c", &hook, &payload(r#"{"a":1}"#), stamp).unwrap();
+            let header =
+                |name: &str| request.headers.iter().find(|(key, _)| key == name).map(|(_, v)| v.as_str());
+            let secret = &hook.signing.secrets[0].secret;
+            assert_eq!(header("webhook-id"), Some("msg_1"));
+            let signature = secret.sign("msg_1", 1_700_000_000, &request.body);
+            assert_eq!(header("webhook-signature"), Some(signature.as_str()));
+            assert_eq!(header("x-hub-signature-256"), secret.sign_legacy(&request.body).as_deref());
+            assert_eq!(header("x-tenant"), Some("blue"));
+        }
+    }
+
+    #[test]
+    fn a_hook_whose_secret_is_not_at_hand_is_not_sent_to_unsigned() {
+        let hook = hook(json!({"pvt_secrets": []}));
+        let stamp = Some(Stamp { webhook_id: "msg_1", timestamp: 1 });
+        let error = build(Profile::Kazoo, "c", &hook, &payload("{}"), stamp).unwrap_err();
+        assert!(error.to_string().contains("secret of hook h1 is encrypted"), "{error}");
     }
 
     #[test]

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use time::PrimitiveDateTime;
 use time::format_description::well_known::Rfc2822;
-use time::macros::format_description;
 
 use super::Profile;
 use crate::hooks::Verb;
@@ -22,6 +20,8 @@ pub enum Answer {
     },
     /// No response: the name, the connection, TLS, a time-out, a broken or impossible message.
     ClientError,
+    /// Nothing was sent and nothing ever will be: the hook's address may not be spoken to.
+    Refused,
 }
 
 /// What is done with the delivery. Whether tries are left is not looked at here.
@@ -55,6 +55,7 @@ impl Verdict {
 pub fn judge(profile: Profile, verb: Verb, answer: &Answer) -> Verdict {
     match (profile, *answer) {
         (_, Answer::ClientError) => Verdict::Retry { retry_after: None },
+        (_, Answer::Refused) => Verdict::Final,
         (Profile::Kazoo, Answer::Status { code, .. }) => match code {
             200 => Verdict::Delivered,
             201 if verb == Verb::Put => Verdict::Delivered,
@@ -70,8 +71,8 @@ pub fn judge(profile: Profile, verb: Verb, answer: &Answer) -> Verdict {
     }
 }
 
-/// Reads a `Retry-After`: seconds, or a date, of which what is left from `now` counts. `None` when it is
-/// neither; a date that has passed is no wait.
+/// Reads a `Retry-After` (RFC 9110, 10.2.3): seconds, or a date in any of the three forms that HTTP knows, of which
+/// what is left from `now` counts. `None` when it is neither; a date that has passed is no wait.
 pub fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -83,13 +84,9 @@ pub fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
 }
 
 fn date(value: &str) -> Option<OffsetDateTime> {
-    let http = format_description!(
-        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-    );
-    PrimitiveDateTime::parse(value, &http)
-        .map(PrimitiveDateTime::assume_utc)
-        .or_else(|_| OffsetDateTime::parse(value, &Rfc2822))
-        .ok()
+    let http = httpdate::parse_http_date(value).map(OffsetDateTime::from);
+    // Some servers write the date as mail does.
+    http.ok().or_else(|| OffsetDateTime::parse(value, &Rfc2822).ok())
 }
 
 #[cfg(test)]
@@ -128,6 +125,8 @@ mod tests {
         }
         assert_eq!(judge(Profile::Standard, Verb::Get, &Answer::ClientError), again);
         assert_eq!(judge(Profile::Kazoo, Verb::Get, &Answer::ClientError), again);
+        assert_eq!(judge(Profile::Standard, Verb::Get, &Answer::Refused), Final);
+        assert_eq!(judge(Profile::Kazoo, Verb::Get, &Answer::Refused), Final);
     }
 
     #[test]
@@ -137,6 +136,8 @@ mod tests {
             ("120", Some(120)),
             (" 0 ", Some(0)),
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(30)),
+            ("Sun Nov  6 08:49:37 1994", Some(30)),
             ("Sun, 06 Nov 1994 09:49:37 +0100", Some(30)),
             ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
             ("99999999999999999999999", Some(u64::MAX)),

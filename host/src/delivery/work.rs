@@ -43,6 +43,8 @@ pub enum Next {
     Retry(Duration),
     /// It is given up, for this reason.
     Dead(String),
+    /// It is given up, and the hook is switched off: its endpoint says that it is gone.
+    Gone(String),
 }
 
 /// The rules by which a try is judged.
@@ -61,14 +63,14 @@ impl Rules {
         let tries_made = tries + 1;
         match judge(self.profile, verb, &sent.answer) {
             Verdict::Delivered => Next::Delivered,
-            Verdict::Gone => Next::Dead(format!("{}: the endpoint says that it is gone", sent.told)),
+            Verdict::Gone => Next::Gone(format!("{}: the endpoint says that it is gone", sent.told)),
             Verdict::Final => Next::Dead(sent.told.clone()),
             Verdict::Retry { .. } if tries_made >= hook.total_tries(self.profile) => {
                 Next::Dead(format!("{} at the last of {tries_made} tries", sent.told))
             }
             Verdict::Retry { retry_after } => Next::Retry(schedule::delay(
                 self.profile,
-                &self.retry_schedule_ms,
+                hook.retry_schedule_ms.as_ref().unwrap_or(&self.retry_schedule_ms),
                 tries_made,
                 retry_after,
                 random,
@@ -87,7 +89,7 @@ impl Next {
                 let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
                 Outcome::Retry { id, tries, due_ms: now_ms.saturating_add(wait_ms) }
             }
-            Next::Dead(reason) => Outcome::Dead { id, tries, reason: reason.clone() },
+            Next::Dead(reason) | Next::Gone(reason) => Outcome::Dead { id, tries, reason: reason.clone() },
         }
     }
 }
@@ -99,8 +101,12 @@ mod tests {
     use serde_json::json;
 
     fn hook(retries: u8) -> Hook {
-        let document =
-            json!({"_id": "h", "pvt_account_id": "a", "uri": "http://x/", "hook": "all", "retries": retries});
+        hook_with(json!({"retries": retries}))
+    }
+
+    fn hook_with(more: serde_json::Value) -> Hook {
+        let mut document = json!({"_id": "h", "pvt_account_id": "a", "uri": "http://x/", "hook": "all"});
+        document.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         Hook::from_document(document.as_object().unwrap()).unwrap()
     }
 
@@ -123,6 +129,36 @@ mod tests {
         check(Profile::Standard, 2, 1, Answer::ClientError, &retry(5000));
         check(Profile::Standard, 2, 2, status(500), &Next::Dead("told at the last of 3 tries".to_owned()));
         check(Profile::Standard, 2, 0, status(404), &Next::Dead("told".to_owned()));
+    }
+
+    #[test]
+    fn a_hooks_own_schedule_goes_over_the_configured_one_but_not_over_the_originals() {
+        let hook = hook_with(json!({"retries": 4, "retry_schedule_ms": [2000, 3000]}));
+        let sent = Sent { answer: status(503), told: "told".to_owned() };
+        let next = |profile, answer, tries| {
+            let rules = Rules { profile, retry_schedule_ms: vec![1000] };
+            rules.next(&hook, Verb::Post, tries, &Sent { answer, ..sent.clone() }, 0.5)
+        };
+        let retry = |ms| Next::Retry(Duration::from_millis(ms));
+        assert_eq!(next(Profile::Standard, status(503), 0), retry(2000));
+        assert_eq!(next(Profile::Standard, Answer::ClientError, 1), retry(3000));
+        assert_eq!(next(Profile::Standard, status(500), 3), retry(3000));
+        assert_eq!(next(Profile::Kazoo, Answer::ClientError, 0), retry(2000));
+        assert_eq!(next(Profile::Kazoo, Answer::ClientError, 1), retry(2000));
+    }
+
+    #[test]
+    fn an_endpoint_that_asks_for_time_gets_it_and_one_that_is_gone_is_left_alone() {
+        let asks = |code, seconds| Answer::Status { code, retry_after: Some(Duration::from_secs(seconds)) };
+        let retry = |seconds| Next::Retry(Duration::from_secs(seconds));
+        check(Profile::Standard, 2, 0, asks(429, 60), &retry(60));
+        check(Profile::Standard, 2, 0, asks(503, 60), &retry(60));
+        check(Profile::Standard, 2, 0, asks(503, 900_000), &retry(86_400));
+        check(Profile::Standard, 2, 0, asks(500, 60), &retry(1));
+        check(Profile::Standard, 2, 0, Answer::Refused, &Next::Dead("told".to_owned()));
+        let gone = Next::Gone("told: the endpoint says that it is gone".to_owned());
+        check(Profile::Standard, 2, 0, status(410), &gone);
+        check(Profile::Kazoo, 2, 0, status(410), &Next::Dead("told".to_owned()));
     }
 
     #[test]

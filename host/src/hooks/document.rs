@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::headers::{self, Headers};
+use super::vault::SEALED;
 use super::{AccountId, Document, Format, Hook, HookEvent, HookId, Verb};
+use crate::delivery::sign::{Secret, Signing, Valid};
 
 pub use super::validation::{Events, UriRules, ValidationError, ValidationErrors, validate};
 
@@ -38,6 +41,16 @@ pub enum BadHook {
         /// What would be right.
         expected: &'static str,
     },
+    /// A field breaks a rule of ours; its value may be a secret and is not shown.
+    #[error("hook document {id}: {field} {why}")]
+    Broken {
+        /// The document's id, or `?`.
+        id: String,
+        /// The field's name in the document.
+        field: &'static str,
+        /// Which rule.
+        why: String,
+    },
 }
 
 impl Hook {
@@ -47,6 +60,9 @@ impl Hook {
     /// unknown verb, a missing `uri` and an empty id or account are errors here; verbs are taken in any
     /// case; a missing or unknown `format` is form-data for every verb. Whether the event is known is
     /// not asked (`Events::knows` is): a hook for a module that is not loaded yet waits for it.
+    ///
+    /// Fields that the original does not know (`headers`, `secret`, `legacy_signature`, `retry_schedule_ms`) are
+    /// held to their rules, as a request without them would not be what its owner asked for.
     pub fn from_document(document: &Document) -> Result<Self, BadHook> {
         let id = identity(document, ["_id", "ID"]);
         let label = id.unwrap_or("?").to_owned();
@@ -57,6 +73,8 @@ impl Hook {
             value: value.to_string(),
             expected,
         };
+
+        let broken = |field, why| BadHook::Broken { id: label.clone(), field, why };
 
         let hook_id = id.ok_or_else(|| missing("_id"))?;
         let account =
@@ -87,6 +105,9 @@ impl Hook {
             event,
             format: format(document.get("format")),
             retries: retries(document.get("retries")),
+            retry_schedule_ms: retry_schedule(document.get("retry_schedule_ms")),
+            headers: own_headers(document).map_err(|why| broken("headers", why))?,
+            signing: signing(document, hook_id).map_err(|(field, why)| broken(field, why))?,
             include_subaccounts: boolean(document.get("include_subaccounts")).unwrap_or(false),
             include_internal_legs: boolean(document.get("include_internal_legs")).unwrap_or(true),
             custom_data: object(document.get("custom_data")).cloned(),
@@ -185,6 +206,42 @@ fn identity<'a>(document: &'a Document, fields: [&str; 2]) -> Option<&'a str> {
 fn format(value: Option<&Value>) -> Format {
     let json = value.and_then(Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case("json"));
     if json { Format::Json } else { Format::FormData }
+}
+
+fn own_headers(document: &Document) -> Result<Headers, String> {
+    let Some(object) = object(document.get("headers")) else { return Ok(Headers::default()) };
+    Headers::read(object).map_err(|bad| {
+        let first = bad.into_iter().next().map(|bad| (bad.name.unwrap_or_default(), bad.why));
+        let (name, why) = first.unwrap_or_default();
+        format!("{name:?} {why}")
+    })
+}
+
+/// A secret stands in clear only in documents that are no stored ones: those that events carry, and those that
+/// `hookline try` is given.
+fn signing(document: &Document, id: &str) -> Result<Signing, (&'static str, String)> {
+    let mut signing = Signing::default();
+    match document.get("secret") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) => {
+            let secret = Secret::parse(text).map_err(|error| ("secret", error.to_string()))?;
+            signing.secrets.push(Valid { secret, until: None });
+        }
+        Some(_) => return Err(("secret", "must be a text".to_owned())),
+    }
+    if document.contains_key(SEALED) {
+        signing.locked = Some(format!("the secret of hook {id} is encrypted and was not decrypted here"));
+    }
+    if let Some(value) = document.get("legacy_signature") {
+        signing.legacy_header = headers::legacy(value).map_err(|why| ("legacy_signature", why))?;
+    }
+    Ok(signing)
+}
+
+/// Whole numbers of milliseconds; anything else is none of ours.
+fn retry_schedule(value: Option<&Value>) -> Option<Vec<u64>> {
+    let waits: Option<Vec<u64>> = value?.as_array()?.iter().map(Value::as_u64).collect();
+    waits.filter(|waits| !waits.is_empty())
 }
 
 fn retries(value: Option<&Value>) -> u8 {

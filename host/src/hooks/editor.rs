@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
+use super::vault::Vault;
 use super::{AccountId, Document};
 use crate::store::{Store, StoreError};
 
@@ -40,7 +41,7 @@ pub trait Tables: Send + Sync {
 
 /// Says whether a document may be stored.
 pub trait Validator: Send + Sync {
-    /// Checks a hook with its private fields in place, and fills in the defaults of the schema.
+    /// Checks a hook with its private fields in place, and with `secret` where the change sets it, and fills in the defaults of the schema.
     ///
     /// # Errors
     /// The `data` of a Crossbar validation error: dotted path, then code, then what is wrong.
@@ -105,6 +106,7 @@ struct Desk {
     store: Arc<dyn Store>,
     tables: Arc<dyn Tables>,
     validator: Arc<dyn Validator>,
+    vault: Arc<Vault>,
     /// The newest revision of each document that reached the tables, so that of two changes that end at once
     /// the later one stays.
     shown: Mutex<FxHashMap<String, u64>>,
@@ -112,8 +114,13 @@ struct Desk {
 
 impl Editor {
     /// An editor of these tables; it loads nothing by itself.
-    pub fn new(store: Arc<dyn Store>, tables: Arc<dyn Tables>, validator: Arc<dyn Validator>) -> Self {
-        let desk = Desk { store, tables, validator, shown: Mutex::default() };
+    pub fn new(
+        store: Arc<dyn Store>,
+        tables: Arc<dyn Tables>,
+        validator: Arc<dyn Validator>,
+        vault: Arc<Vault>,
+    ) -> Self {
+        let desk = Desk { store, tables, validator, vault, shown: Mutex::default() };
         Self { desk: Arc::new(desk), changes: TaskTracker::new() }
     }
 

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::document::CHANNEL_EVENTS;
 use super::{Document, HookEvent};
+use crate::delivery::guard::Guard;
+
+mod sending;
 
 /// Events that only old documents name; nobody can ask for them.
 pub(crate) const RETIRED: [&str; 4] = ["callflow", "inbound_fax", "outbound_fax", "skel"];
@@ -48,13 +51,15 @@ impl Events {
 
 /// Which addresses the API refuses. The scheme must be http or https whatever stands here; names are
 /// compared, not resolved. The original's defaults are `localhost`, `127.0.0.1/32` and `0.0.0.0/32`; ours
-/// refuse nothing, because what may be reached is decided when a request is sent.
+/// are the guard's, which decides again when a request is sent.
 #[derive(Clone, Debug, Default)]
 pub struct UriRules {
     /// Host names, in lower case.
     pub hosts: Vec<String>,
     /// Networks that a literal address must not be in.
     pub cidrs: Vec<IpNet>,
+    /// Which addresses may be spoken to at all; `None`: any.
+    pub guard: Option<Guard>,
 }
 
 impl UriRules {
@@ -80,6 +85,12 @@ impl UriRules {
                     && !address.to_ipv4_mapped().is_some_and(|inner| refused(inner.into()))
             }
         }
+    }
+
+    /// Why the guard would never let a request go there.
+    fn refusal(&self, uri: &str) -> Option<String> {
+        let url = reqwest::Url::parse(uri).ok()?;
+        self.guard.as_ref()?.check_saved(&url).err().map(|refusal| refusal.to_string())
     }
 }
 
@@ -145,10 +156,12 @@ pub fn validate(document: &mut Document, events: &Events, uris: &UriRules) -> Re
     if let Some(event) = event {
         one_of("hook", event, &events.names(), &mut errors);
     }
-    if let Some(uri) = string(document, "uri", true, &mut errors)
-        && !uris.allow(uri)
-    {
-        errors.say("uri", "error", "invalid client URL", json!({ "value": uri }));
+    if let Some(uri) = string(document, "uri", true, &mut errors) {
+        if !uris.allow(uri) {
+            errors.say("uri", "error", "invalid client URL", json!({ "value": uri }));
+        } else if let Some(why) = uris.refusal(uri) {
+            errors.say("uri", "error", "invalid client URL", json!({ "value": uri, "cause": why }));
+        }
     }
     if let Some(verb) = string(document, "http_verb", false, &mut errors) {
         one_of("http_verb", verb, &["get", "post", "put"], &mut errors);
@@ -163,6 +176,7 @@ pub fn validate(document: &mut Document, events: &Events, uris: &UriRules) -> Re
         }
     }
     custom_data(document.get("custom_data"), event.and_then(|event| events.modifiers(event)), &mut errors);
+    sending::validate(document, &mut errors);
     if errors.0.is_empty() { Ok(()) } else { Err(errors) }
 }
 
@@ -334,9 +348,31 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_the_guard_refuses_is_told_with_its_cause() {
+        let uris = UriRules { guard: Some(Guard::default()), ..UriRules::default() };
+        for (uri, cause) in [
+            (
+                "http://10.0.0.8/x",
+                "10.0.0.8 is a private address; delivery.allow_targets would have to list it, such as \"10.0.0.8/32\"",
+            ),
+            (
+                "http://localhost:9/",
+                "localhost leads to 127.0.0.1, which is a loopback address; \
+              delivery.allow_targets would have to list it, such as \"127.0.0.1/32\"",
+            ),
+        ] {
+            let said = json!({"message": "invalid client URL", "value": uri, "cause": cause});
+            check(json!({"name": "n", "hook": "all", "uri": uri}), &uris, json!({"uri": {"error": said}}));
+        }
+    }
+
+    #[test]
     fn refused_hosts_are_found_behind_credentials_and_in_mapped_addresses() {
-        let rules =
-            UriRules { hosts: vec!["localhost".into()], cidrs: vec!["127.0.0.1/32".parse().unwrap()] };
+        let rules = UriRules {
+            hosts: vec!["localhost".into()],
+            cidrs: vec!["127.0.0.1/32".parse().unwrap()],
+            guard: None,
+        };
         for (uri, allowed) in [
             ("https://localhost:345/", false),
             ("http://LocalHost./", false),

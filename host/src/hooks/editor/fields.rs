@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::hooks::Document;
 
@@ -76,7 +77,17 @@ pub fn saves(doc: &Document) -> u64 {
 
 /// Now, in Gregorian seconds.
 pub fn now() -> i64 {
-    OffsetDateTime::now_utc().unix_timestamp() + GREGORIAN
+    unix_now() + GREGORIAN
+}
+
+/// Now, in Unix seconds.
+pub fn unix_now() -> i64 {
+    OffsetDateTime::now_utc().unix_timestamp()
+}
+
+/// Unix seconds as people read them: `2026-07-01T12:00:00Z`.
+pub fn iso_time(unix: i64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp(unix).ok()?.format(&Rfc3339).ok()
 }
 
 /// 32 lower-case hex digits.

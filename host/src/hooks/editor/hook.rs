@@ -3,14 +3,27 @@
 use serde_json::Value;
 
 use super::{Desk, EditError, Editor, fields};
+use crate::delivery::sign::Secret;
 use crate::hooks::Document;
+use crate::hooks::vault::{self, Change};
+use crate::store::StoreError;
 
-/// Shown in answers, so it comes back in requests; it is derived and never stored.
 const DISABLE_REASON: &str = "disable_reason";
 const DISABLED_MESSAGE: &str = "pvt_disabled_message";
+const SECRET: &str = "secret";
+const SECRET_SET: &str = "secret_set";
+const PUBLIC_KEY: &str = "public_key";
+const OLD_SECRET_UNTIL: &str = "old_secret_until";
+
+/// Shown in answers, so they come back in requests; they are derived and never stored.
+const DERIVED: [&str; 4] = [DISABLE_REASON, SECRET_SET, PUBLIC_KEY, OLD_SECRET_UNTIL];
+
+/// How often a hook is disabled anew when somebody else changes it meanwhile.
+const PATIENCE: usize = 5;
 
 impl Editor {
-    /// Makes a hook in an account and answers it as it was stored.
+    /// Makes a hook in an account and answers it as it was stored. Where a change sets a secret, the answer alone
+    /// carries it in clear, as `secret`.
     ///
     /// # Errors
     /// [`EditError::NotFound`] without the account, [`EditError::Invalid`] when a field breaks a rule.
@@ -57,7 +70,9 @@ impl Editor {
         let (desk, account, hook) = (self.desk.clone(), account.to_owned(), hook.to_owned());
         self.whole(async move {
             let stored = desk.hook(&account, &hook).await?;
-            desk.change_hook(fields::replaced(&stored, public)).await
+            let mut public = public;
+            let secret = Change::taken_from(&mut public);
+            desk.change_hook(fields::replaced(&stored, public), &secret).await.map(with_secret)
         })
         .await
     }
@@ -75,7 +90,28 @@ impl Editor {
         let (desk, account, hook) = (self.desk.clone(), account.to_owned(), hook.to_owned());
         self.whole(async move {
             let stored = desk.hook(&account, &hook).await?;
-            desk.change_hook(fields::patched(&stored, patch)).await
+            let mut patch = patch;
+            let secret = Change::taken_from(&mut patch);
+            desk.change_hook(fields::patched(&stored, patch), &secret).await.map(with_secret)
+        })
+        .await
+    }
+
+    /// Switches a hook off for a reason that its owner is shown as `disable_reason`; says whether it was on.
+    ///
+    /// # Errors
+    /// As [`Editor::hook`], and when others change the hook again and again meanwhile.
+    pub async fn disable_hook(&self, account: &str, hook: &str, reason: &str) -> Result<bool, EditError> {
+        let (desk, account, hook) = (self.desk.clone(), account.to_owned(), hook.to_owned());
+        let reason = reason.to_owned();
+        self.whole(async move {
+            let mut tries = 1;
+            loop {
+                match desk.disable_hook(&account, &hook, &reason).await {
+                    Err(EditError::Store(StoreError::Conflict { .. })) if tries < PATIENCE => tries += 1,
+                    ended => return ended,
+                }
+            }
         })
         .await
     }
@@ -94,9 +130,18 @@ impl Editor {
     }
 }
 
-/// What a client sees of a hook: its public fields, and why it was disabled automatically.
+/// What a client sees of a hook: its public fields, that it has a secret, and why it was disabled automatically.
 pub fn shown(doc: &Document) -> Document {
     let mut shown = fields::public(doc);
+    if let Some(known) = vault::known(doc) {
+        fields::set(&mut shown, SECRET_SET, true);
+        if let Some(public_key) = known.public_key {
+            fields::set(&mut shown, PUBLIC_KEY, public_key);
+        }
+        if let Some(until) = known.old_until.and_then(fields::iso_time) {
+            fields::set(&mut shown, OLD_SECRET_UNTIL, until);
+        }
+    }
     if let Some(reason) = doc.get(DISABLED_MESSAGE).filter(|_| !is_enabled(doc)) {
         fields::set(&mut shown, DISABLE_REASON, reason.clone());
     }
@@ -116,8 +161,9 @@ impl Desk {
         found.ok_or_else(|| EditError::NotFound { id: hook.to_owned() })
     }
 
-    async fn create_hook(&self, account: &str, public: Document) -> Result<Document, EditError> {
+    async fn create_hook(&self, account: &str, mut public: Document) -> Result<Document, EditError> {
         self.account(account).await?;
+        let secret = Change::taken_from(&mut public);
         let now = fields::now();
         let mut doc = Document::new();
         fields::set(&mut doc, "_id", fields::new_id());
@@ -127,26 +173,55 @@ impl Desk {
         fields::set(&mut doc, "pvt_created", now);
         fields::set(&mut doc, "pvt_vsn", "1");
         doc.extend(fields::client_fields(public));
-        let saved = self.change_hook(doc).await?;
+        let (saved, secret) = self.change_hook(doc, &secret).await?;
         // The account may have been deleted between the look at it and the save. Its deletion sweeps the hooks
         // that it sees; this one it may have missed.
         if self.store.account(account).await?.is_none() {
             self.delete_hook(saved).await?;
             return Err(EditError::NotFound { id: account.to_owned() });
         }
-        Ok(saved)
+        Ok(with_secret((saved, secret)))
     }
 
-    async fn change_hook(&self, mut doc: Document) -> Result<Document, EditError> {
-        doc.shift_remove(DISABLE_REASON);
-        self.validator.validate_hook(&mut doc).map_err(EditError::Invalid)?;
+    async fn change_hook(
+        &self,
+        mut doc: Document,
+        change: &Change,
+    ) -> Result<(Document, Option<Secret>), EditError> {
+        for field in DERIVED {
+            doc.shift_remove(field);
+        }
+        match change {
+            Change::Keep => {}
+            Change::Remove => drop(doc.shift_remove(vault::SEALED)),
+            Change::Set(secret) => fields::set(&mut doc, SECRET, secret.clone()),
+        }
+        let checked = self.validator.validate_hook(&mut doc);
+        // From here on it stands nowhere in clear but in the answer.
+        doc.shift_remove(SECRET);
+        checked.map_err(EditError::Invalid)?;
+        let secret = self.vault.apply(&mut doc, change, fields::unix_now());
+        let secret = secret.map_err(|why| EditError::Invalid(fields::invalid(SECRET, "error", &why)))?;
         if is_enabled(&doc) {
             doc.shift_remove(DISABLED_MESSAGE);
         }
         fields::set(&mut doc, "pvt_modified", fields::now());
         let saved = self.store.save_hook(doc).await?;
         self.show_hook(&saved)?;
-        Ok(saved)
+        Ok((saved, secret))
+    }
+
+    async fn disable_hook(&self, account: &str, hook: &str, reason: &str) -> Result<bool, EditError> {
+        let mut doc = self.hook(account, hook).await?;
+        if !is_enabled(&doc) {
+            return Ok(false);
+        }
+        fields::set(&mut doc, "enabled", false);
+        fields::set(&mut doc, DISABLED_MESSAGE, reason);
+        fields::set(&mut doc, "pvt_modified", fields::now());
+        let saved = self.store.save_hook(doc).await?;
+        self.show_hook(&saved)?;
+        Ok(true)
     }
 
     pub(super) async fn delete_hook(&self, mut doc: Document) -> Result<Document, EditError> {
@@ -156,4 +231,12 @@ impl Desk {
         self.show_hook(&saved)?;
         Ok(saved)
     }
+}
+
+/// The document as it was stored, with the secret that a client is to see this once.
+fn with_secret((mut saved, secret): (Document, Option<Secret>)) -> Document {
+    if let Some(secret) = secret {
+        fields::set(&mut saved, SECRET, secret.reveal());
+    }
+    saved
 }

@@ -80,6 +80,11 @@ impl Validator for NamesOnly {
     }
 }
 
+/// Replaced secrets go on for a day.
+pub(crate) fn vault() -> Arc<Vault> {
+    Arc::new(Vault::with_key(&[7; 32], 86_400_000))
+}
+
 struct Room {
     editor: Editor,
     shelf: Arc<Shelf>,
@@ -91,7 +96,7 @@ fn room() -> Room {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
     let shelf = Arc::new(Shelf::default());
-    let editor = Editor::new(store.clone(), shelf.clone(), Arc::new(NamesOnly));
+    let editor = Editor::new(store.clone(), shelf.clone(), Arc::new(NamesOnly), vault());
     Room { editor, shelf, store, _dir: dir }
 }
 
@@ -297,10 +302,53 @@ async fn a_load_brings_everything_that_was_stored_and_counts_what_it_cannot_use(
     let bad = fields_of(json!({"_id": "bad", "pvt_account_id": account, "name": "bad", "uri": "unloadable"}));
     room.store.save_hook(bad).await.unwrap();
     let shelf = Arc::new(Shelf::default());
-    let editor = Editor::new(room.store.clone(), shelf.clone(), Arc::new(NamesOnly));
+    let editor = Editor::new(room.store.clone(), shelf.clone(), Arc::new(NamesOnly), vault());
 
     let loaded = editor.load().await.unwrap();
 
     assert_eq!(loaded, Loaded { accounts: 1, hooks: 1, refused: 1 });
     assert_eq!(shelf.hook_ids(), [hook]);
+}
+
+#[tokio::test]
+async fn a_hook_is_disabled_once_with_its_reason_and_a_deleted_one_not_at_all() {
+    let room = room();
+    let account = room.account(None).await;
+    let hook = room.hook(&account).await;
+
+    assert!(room.editor.disable_hook(&account, &hook, "gone").await.unwrap());
+    assert!(!room.editor.disable_hook(&account, &hook, "gone again").await.unwrap());
+
+    let disabled = room.editor.hook(&account, &hook).await.unwrap();
+    assert_eq!(
+        (&disabled["enabled"], &shown_hook(&disabled)["disable_reason"]),
+        (&json!(false), &json!("gone"))
+    );
+    assert_eq!(room.shelf.hook(&hook), Some(disabled));
+    room.editor.delete_hook(&account, &hook).await.unwrap();
+    let error = room.editor.disable_hook(&account, &hook, "gone").await.unwrap_err();
+    assert!(matches!(error, EditError::NotFound { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_secret_is_stored_encrypted_and_answered_once() {
+    let room = room();
+    let account = room.account(None).await;
+    let hook = room.hook(&account).await;
+
+    let changed =
+        room.editor.patch_hook(&account, &hook, fields_of(json!({"secret": "generate"}))).await.unwrap();
+    let secret = changed["secret"].as_str().unwrap().to_owned();
+    let stored = room.store.hook(&hook).await.unwrap().unwrap();
+    let replaced = room.editor.replace_hook(&account, &hook, fields_of(json!({"name": "n"}))).await.unwrap();
+
+    assert!(secret.starts_with("whsec_"));
+    for document in [stored, replaced.clone(), room.shelf.hook(&hook).unwrap()] {
+        assert!(document.contains_key("pvt_secrets") && !document.contains_key("secret"));
+        assert!(!Value::Object(document).to_string().contains(&secret[6..]));
+    }
+    assert_eq!(shown_hook(&replaced)["secret_set"], true);
+    let wrong = fields_of(json!({"secret": "whsec_wrong"}));
+    let error = room.editor.patch_hook(&account, &hook, wrong).await.unwrap_err();
+    assert!(matches!(&error, EditError::Invalid(data) if data["secret"]["error"].is_object()), "{error}");
 }

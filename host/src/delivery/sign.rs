@@ -1,0 +1,372 @@
+//! What a request is signed with and what its signature headers say, as Standard Webhooks has it.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signer as _, SigningKey};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+/// Before the base64 of a shared secret (`v1`, HMAC-SHA256).
+pub const SHARED: &str = "whsec_";
+
+/// Before the base64 of a private key (`v1a`, ed25519).
+pub const PRIVATE: &str = "whsk_";
+
+/// Before the base64 of a public key.
+pub const PUBLIC: &str = "whpk_";
+
+/// Where the older kind of signature goes when a hook only says that it wants one.
+pub const LEGACY_HEADER: &str = "x-hub-signature-256";
+
+/// Bytes that a shared secret may have; the specification's limits.
+const SHARED_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// What a hook signs with, by the name that the specification gives its signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `v1`: both sides know the secret.
+    Shared,
+    /// `v1a`: the receiver knows the public key only.
+    Pair,
+}
+
+impl Kind {
+    /// `v1` or `v1a`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "v1",
+            Self::Pair => "v1a",
+        }
+    }
+
+    /// The kind with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Shared, Self::Pair].into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// Why a text is no secret. Says nothing of the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSecret {
+    /// Neither of the two prefixes.
+    #[error("must begin with {SHARED} (a shared secret) or {PRIVATE} (an ed25519 private key)")]
+    Prefix,
+    /// Not base64.
+    #[error("must have standard base64 with padding behind {0}")]
+    Base64(&'static str),
+    /// Too few or too many bytes.
+    #[error("must have 24 to 64 bytes in base64 behind {SHARED}, and has {0}")]
+    SharedLength(usize),
+    /// Neither a seed nor a seed with its public key.
+    #[error(
+        "must have an ed25519 seed (32 bytes), or seed and public key (64 bytes), in base64 behind {PRIVATE}"
+    )]
+    PairLength,
+    /// The second half is not the public key of the first.
+    #[error("has a public key that does not belong to its private key behind {PRIVATE}")]
+    WrongPublicKey,
+}
+
+/// One secret of a hook. It does not show itself in logs.
+#[derive(Clone)]
+pub struct Secret {
+    text: String,
+    key: Key,
+}
+
+#[derive(Clone)]
+enum Key {
+    /// With the secret worked in already.
+    Shared(Hmac<Sha256>),
+    Pair(Box<SigningKey>),
+}
+
+impl Secret {
+    /// Reads a secret as users write it: `whsec_…` or `whsk_…`.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn parse(text: &str) -> Result<Self, BadSecret> {
+        let decode = |base64: &str, prefix| STANDARD.decode(base64).map_err(|_| BadSecret::Base64(prefix));
+        let key = if let Some(base64) = text.strip_prefix(SHARED) {
+            let bytes = decode(base64, SHARED)?;
+            if !SHARED_BYTES.contains(&bytes.len()) {
+                return Err(BadSecret::SharedLength(bytes.len()));
+            }
+            // It takes keys of every length.
+            Key::Shared(Hmac::new_from_slice(&bytes).map_err(|_| BadSecret::SharedLength(bytes.len()))?)
+        } else if let Some(base64) = text.strip_prefix(PRIVATE) {
+            Key::Pair(Box::new(pair(&decode(base64, PRIVATE)?)?))
+        } else {
+            return Err(BadSecret::Prefix);
+        };
+        Ok(Self { text: text.to_owned(), key })
+    }
+
+    /// A new secret made of random bytes.
+    pub fn from_random(kind: Kind, random: [u8; 32]) -> Self {
+        let (prefix, key) = match kind {
+            Kind::Shared => return Self::shared(&random),
+            Kind::Pair => (PRIVATE, Key::Pair(Box::new(SigningKey::from_bytes(&random)))),
+        };
+        Self { text: format!("{prefix}{}", STANDARD.encode(random)), key }
+    }
+
+    fn shared(bytes: &[u8; 32]) -> Self {
+        // A key that is shorter than a block of SHA-256 is filled up with zeros, by the definition of HMAC.
+        let mut block = [0; 64];
+        block[..bytes.len()].copy_from_slice(bytes);
+        let key = Key::Shared(Hmac::new(&block.into()));
+        Self { text: format!("{SHARED}{}", STANDARD.encode(bytes)), key }
+    }
+
+    /// The text that users write, in clear.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+
+    /// What it signs with.
+    pub fn kind(&self) -> Kind {
+        match self.key {
+            Key::Shared(_) => Kind::Shared,
+            Key::Pair(_) => Kind::Pair,
+        }
+    }
+
+    /// `whpk_…`, what a receiver of `v1a` signatures needs.
+    pub fn public_key(&self) -> Option<String> {
+        match &self.key {
+            Key::Shared(_) => None,
+            Key::Pair(pair) => Some(format!("{PUBLIC}{}", STANDARD.encode(pair.verifying_key().as_bytes()))),
+        }
+    }
+
+    /// `v1,…` or `v1a,…` over `{id}.{timestamp}.{body}`.
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        let head = format!("{id}.{timestamp}.");
+        let signature = match &self.key {
+            Key::Shared(hmac) => {
+                let signed = hmac.clone().chain_update(head.as_bytes()).chain_update(body);
+                STANDARD.encode(signed.finalize().into_bytes())
+            }
+            Key::Pair(pair) => STANDARD.encode(pair.sign(&[head.as_bytes(), body].concat()).to_bytes()),
+        };
+        format!("{},{signature}", self.kind().as_str())
+    }
+
+    /// `sha256=…`: hexadecimal HMAC-SHA256 of the body alone, with the same key as `v1`.
+    pub fn sign_legacy(&self, body: &[u8]) -> Option<String> {
+        let Key::Shared(hmac) = &self.key else { return None };
+        let signed = hmac.clone().chain_update(body).finalize().into_bytes();
+        let hex: String = signed.iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(format!("sha256={hex}"))
+    }
+}
+
+fn pair(bytes: &[u8]) -> Result<SigningKey, BadSecret> {
+    if let Ok(seed) = <&[u8; 32]>::try_from(bytes) {
+        return Ok(SigningKey::from_bytes(seed));
+    }
+    let both = <&[u8; 64]>::try_from(bytes).map_err(|_| BadSecret::PairLength)?;
+    SigningKey::from_keypair_bytes(both).map_err(|_| BadSecret::WrongPublicKey)
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({}, …)", self.kind().as_str())
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// A secret and how long it signs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Valid {
+    /// The secret.
+    pub secret: Secret,
+    /// Unix seconds from which on it does not sign any more; `None` for the current one.
+    pub until: Option<i64>,
+}
+
+/// What a hook signs its requests with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Signing {
+    /// The current secret first, then those that were replaced and still sign. None: nothing is signed.
+    pub secrets: Vec<Valid>,
+    /// The header of the older signature, where one is wanted.
+    pub legacy_header: Option<String>,
+    /// Why the hook's secrets are not at hand although it has some: such a hook is not sent to.
+    pub locked: Option<String>,
+}
+
+impl Signing {
+    /// Whether requests are signed, or would be if the secrets were at hand.
+    pub fn is_wanted(&self) -> bool {
+        !self.secrets.is_empty() || self.locked.is_some()
+    }
+
+    /// The headers that sign one request, at `timestamp` (Unix seconds).
+    ///
+    /// # Errors
+    /// Why the secrets are not at hand.
+    pub fn headers(&self, id: &str, timestamp: i64, body: &[u8]) -> Result<Vec<(String, String)>, String> {
+        if let Some(locked) = &self.locked {
+            return Err(locked.clone());
+        }
+        let valid = self.secrets.iter().filter(|valid| valid.until.is_none_or(|until| timestamp < until));
+        let valid: Vec<&Secret> = valid.map(|valid| &valid.secret).collect();
+        if valid.is_empty() {
+            return Ok(Vec::new());
+        }
+        let signatures: Vec<String> = valid.iter().map(|secret| secret.sign(id, timestamp, body)).collect();
+        let mut headers = vec![("webhook-signature".to_owned(), signatures.join(" "))];
+        // The older form has room for one signature: that of the newest secret that can make it.
+        if let Some(name) = &self.legacy_header
+            && let Some(signature) = valid.iter().find_map(|secret| secret.sign_legacy(body))
+        {
+            headers.push((name.clone(), signature));
+        }
+        Ok(headers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+    const AT: i64 = 1_614_265_330;
+    const BODY: &[u8] = br#"{"test": 2432232314}"#;
+    const SHARED_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const PRIVATE_KEY: &str = "whsk_VEVTVFNJR05JTkdLRVlET05PVFVTRVRISVNGT1JBTlk=";
+
+    #[test]
+    fn signatures_are_those_of_the_specifications_libraries() {
+        for (secret, expected) in [
+            (SHARED_SECRET, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+            (
+                PRIVATE_KEY,
+                "v1a,tQ9V2XOqn7jL/DQenEFpqIugdBVtiMmER5mhSkXBNwM0mkATuDe6KYYUuxqtaiHeYGb7KaaBRdM5WqyeFiL8Ag==",
+            ),
+        ] {
+            assert_eq!(Secret::parse(secret).unwrap().sign(ID, AT, BODY), expected);
+        }
+    }
+
+    #[test]
+    fn shared_secrets_of_every_length_sign_as_the_specifications_library_does() {
+        for length in 24..=64_u8 {
+            let bytes: Vec<u8> = (0..length).map(|byte| byte.wrapping_mul(37)).collect();
+            let text = format!("{SHARED}{}", STANDARD.encode(bytes));
+            let theirs = standardwebhooks::Webhook::new(&text).unwrap();
+            for body in [&b""[..], BODY, "ü.\n".as_bytes()] {
+                let ours = Secret::parse(&text).unwrap().sign(ID, AT, body);
+                assert_eq!(ours, theirs.sign(ID, AT, body).unwrap(), "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn made_secrets_are_read_back_as_they_were_made() {
+        for kind in [Kind::Shared, Kind::Pair] {
+            let made = Secret::from_random(kind, std::array::from_fn(|n| n as u8 * 7));
+            let read = Secret::parse(made.reveal()).unwrap();
+            assert_eq!((made.kind(), read.kind()), (kind, kind));
+            assert_eq!(read.sign(ID, AT, BODY), made.sign(ID, AT, BODY));
+            assert_eq!(Kind::named(kind.as_str()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_without_a_word_of_it() {
+        let seed = [7; 32];
+        let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+        let whsk = |bytes: &[u8]| format!("{PRIVATE}{}", STANDARD.encode(bytes));
+        let whsec = |bytes: usize| format!("{SHARED}{}", STANDARD.encode(vec![1; bytes]));
+        for (text, expected) in [
+            ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned(), Some(BadSecret::Prefix)),
+            (String::new(), Some(BadSecret::Prefix)),
+            ("whsec_***".to_owned(), Some(BadSecret::Base64(SHARED))),
+            ("whsk_?".to_owned(), Some(BadSecret::Base64(PRIVATE))),
+            (whsec(23), Some(BadSecret::SharedLength(23))),
+            (whsec(24), None),
+            (whsec(64), None),
+            (whsec(65), Some(BadSecret::SharedLength(65))),
+            (whsk(&seed), None),
+            (whsk(&[seed, public].concat()), None),
+            (whsk(&[seed, seed].concat()), Some(BadSecret::WrongPublicKey)),
+            (whsk(&seed[1..]), Some(BadSecret::PairLength)),
+        ] {
+            let read = Secret::parse(&text);
+            if let Err(error) = &read {
+                assert!(text.is_empty() || !error.to_string().contains(&text), "{error}");
+            }
+            assert_eq!(read.err(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_public_key_checks_what_the_private_one_signs() {
+        let secret = Secret::parse(PRIVATE_KEY).unwrap();
+        let public = secret.public_key().unwrap();
+        let key: [u8; 32] =
+            STANDARD.decode(public.strip_prefix(PUBLIC).unwrap()).unwrap().try_into().unwrap();
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&key).unwrap();
+        let signature = secret.sign(ID, AT, BODY);
+        let signature = STANDARD.decode(signature.strip_prefix("v1a,").unwrap()).unwrap();
+        let signed = [format!("{ID}.{AT}.").as_bytes(), BODY].concat();
+        let signature = ed25519_dalek::Signature::from_slice(&signature).unwrap();
+        assert!(key.verify_strict(&signed, &signature).is_ok());
+    }
+
+    fn signing(secrets: &[(&str, Option<i64>)]) -> Signing {
+        let valid = |(text, until): &(&str, Option<i64>)| Valid {
+            secret: Secret::parse(text).unwrap(),
+            until: *until,
+        };
+        Signing { secrets: secrets.iter().map(valid).collect(), ..Signing::default() }
+    }
+
+    #[test]
+    fn every_secret_that_still_counts_signs_and_the_current_one_first() {
+        let both = signing(&[(PRIVATE_KEY, None), (SHARED_SECRET, Some(AT + 1))]);
+        let headers = both.headers(ID, AT, BODY).unwrap();
+        let (name, value) = &headers[0];
+        assert_eq!((headers.len(), name.as_str()), (1, "webhook-signature"));
+        let kinds: Vec<&str> = value.split(' ').map(|one| one.split_once(',').unwrap().0).collect();
+        assert_eq!(kinds, ["v1a", "v1"]);
+
+        let later = both.headers(ID, AT + 1, BODY).unwrap();
+        assert!(later[0].1.starts_with("v1a,") && !later[0].1.contains(' '), "{later:?}");
+        assert_eq!(Signing::default().headers(ID, AT, BODY), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn the_older_signature_is_over_the_body_alone() {
+        let mut older = signing(&[(SHARED_SECRET, None)]);
+        older.legacy_header = Some(LEGACY_HEADER.to_owned());
+        let headers = older.headers(ID, AT, BODY).unwrap();
+        let key = STANDARD.decode(&SHARED_SECRET[SHARED.len()..]).unwrap();
+        let expected = Hmac::<Sha256>::new_from_slice(&key).unwrap().chain_update(BODY).finalize();
+        let expected: String = expected.into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(headers[1], (LEGACY_HEADER.to_owned(), format!("sha256={expected}")));
+
+        older.secrets = signing(&[(PRIVATE_KEY, None)]).secrets;
+        assert_eq!(older.headers(ID, AT, BODY).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_locked_hook_is_not_sent_unsigned_and_nothing_shows_a_secret() {
+        let locked = Signing { locked: Some("why".to_owned()), ..Signing::default() };
+        assert!(locked.is_wanted());
+        assert_eq!(locked.headers(ID, AT, BODY), Err("why".to_owned()));
+        let shown = format!("{:?}", signing(&[(SHARED_SECRET, None), (PRIVATE_KEY, Some(1))]));
+        assert!(!shown.contains("MfKQ") && !shown.contains("VEVT"), "{shown}");
+    }
+}

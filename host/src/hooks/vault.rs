@@ -1,0 +1,481 @@
+//! How hooks' secrets rest in their documents: encrypted, with a key that is not in the store.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Document, Hook};
+use crate::delivery::sign::{Kind, Secret, Valid};
+
+/// The field of a document with the encrypted secrets, the current one first.
+pub const SEALED: &str = "pvt_secrets";
+
+/// The file in the data folder that holds the key unless a setting says otherwise.
+pub const FILE: &str = "secrets.key";
+
+/// Secrets of a hook that were replaced and still sign; older ones end early.
+pub const MOST_OLD: usize = 4;
+
+/// What is encrypted is bound to this use and to its hook, so that it cannot be moved to another one.
+const USE: &str = "hookline hook secret 1";
+
+const NONCE: usize = 24;
+
+/// Encrypts and decrypts the secrets of hooks.
+pub struct Vault {
+    place: Place,
+    key: OnceLock<Key>,
+    overlap_seconds: i64,
+}
+
+struct Key {
+    cipher: XChaCha20Poly1305,
+    /// Tells keys apart, and nothing about them.
+    fingerprint: String,
+}
+
+/// Where the key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    File(PathBuf),
+    Given,
+}
+
+/// What a change does to the secret of a hook.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// It stays.
+    Keep,
+    /// It is taken away, with those that it had replaced.
+    Remove,
+    /// It is this one: a secret, or a word that asks for a new one.
+    Set(Value),
+}
+
+impl Change {
+    /// What a client's fields ask for; takes it out of them. The field of an answer that shows a secret is left
+    /// out of other answers, so that a client that sends back what it got changes nothing.
+    pub fn taken_from(public: &mut Document) -> Self {
+        match public.shift_remove("secret") {
+            None => Self::Keep,
+            Some(Value::Null) => Self::Remove,
+            Some(value) => Self::Set(value),
+        }
+    }
+}
+
+/// The secret that a client asked for, where it asked for a new one.
+pub fn wanted_kind(word: &str) -> Option<Kind> {
+    match word {
+        "generate" => Some(Kind::Shared),
+        "generate-v1a" => Some(Kind::Pair),
+        _ => None,
+    }
+}
+
+impl Vault {
+    /// A vault whose key was given by a setting, as [`read_key`] took it.
+    pub fn with_key(key: &[u8; 32], overlap_ms: u64) -> Self {
+        let vault = Self { place: Place::Given, key: OnceLock::new(), overlap_seconds: seconds(overlap_ms) };
+        vault.key.get_or_init(|| Key::new(key));
+        vault
+    }
+
+    /// A vault whose key is in a file. A missing file is no error yet: see [`Vault::make_missing_key`].
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no key.
+    pub fn with_file(file: PathBuf, overlap_ms: u64) -> anyhow::Result<Self> {
+        let key = OnceLock::new();
+        match std::fs::read_to_string(&file) {
+            Ok(text) => {
+                let read = read_key(text.trim()).with_context(|| {
+                    format!(
+                        "{} holds no key: it must have 32 bytes as base64 or as 64 hexadecimal digits",
+                        file.display()
+                    )
+                })?;
+                warn_if_open(&file);
+                key.get_or_init(|| Key::new(&read));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+        }
+        Ok(Self { place: Place::File(file), key, overlap_seconds: seconds(overlap_ms) })
+    }
+
+    /// Makes the key's file where there is none. To be called once it is known that no secret needs an older key.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn make_missing_key(&self) -> anyhow::Result<()> {
+        let Place::File(file) = &self.place else { return Ok(()) };
+        if self.key.get().is_none() {
+            let key: [u8; 32] = rand::random();
+            write_key(file, &key).with_context(|| format!("writing {}", file.display()))?;
+            self.key.get_or_init(|| Key::new(&key));
+        }
+        Ok(())
+    }
+
+    /// Gives a hook the secrets of its document; or locks it, saying why they cannot be had.
+    pub fn unlock(&self, document: &Document, hook: &mut Hook) {
+        let Some(sealed) = document.get(SEALED) else { return };
+        match self.open_all(document, sealed) {
+            Ok(secrets) => {
+                hook.signing.secrets = secrets;
+                hook.signing.locked = None;
+            }
+            Err(why) => {
+                hook.signing.secrets.clear();
+                hook.signing.locked = Some(why);
+            }
+        }
+    }
+
+    /// Does what a change asks for, to a document that is about to be saved; answers the secret in clear where one
+    /// was set. `now` is in Unix seconds.
+    ///
+    /// # Errors
+    /// What is wrong with the secret, or why it cannot be encrypted.
+    pub fn apply(
+        &self,
+        document: &mut Document,
+        change: &Change,
+        now: i64,
+    ) -> Result<Option<Secret>, String> {
+        let sealed = document.shift_remove(SEALED);
+        let value = match change {
+            Change::Remove => return Ok(None),
+            Change::Keep => {
+                if let Some(sealed) = sealed {
+                    document.insert(SEALED.to_owned(), without_ended(sealed, now));
+                }
+                return Ok(None);
+            }
+            Change::Set(value) => value,
+        };
+        let text = value.as_str().ok_or("must be a text or null")?;
+        let secret = match wanted_kind(text) {
+            Some(kind) => Secret::from_random(kind, rand::random()),
+            None => Secret::parse(text).map_err(|error| error.to_string())?,
+        };
+        let entries = sealed.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let mut kept = vec![self.seal(id(document), &secret)?];
+        for (entry, old) in entries.iter().filter_map(|entry| Some((entry, self.open(document, entry).ok()?)))
+        {
+            let until = until(entry).unwrap_or(i64::MAX).min(now.saturating_add(self.overlap_seconds));
+            // One that cannot be decrypted any more is given up here: a new secret is the way out of that.
+            if old != secret && until > now && kept.len() <= MOST_OLD {
+                let mut entry = entry.clone();
+                entry["until"] = until.into();
+                kept.push(entry);
+            }
+        }
+        document.insert(SEALED.to_owned(), kept.into());
+        Ok(Some(secret))
+    }
+
+    fn open_all(&self, document: &Document, sealed: &Value) -> Result<Vec<Valid>, String> {
+        let entries = sealed.as_array().map_or(&[][..], Vec::as_slice);
+        let opened = entries
+            .iter()
+            .map(|entry| Ok(Valid { secret: self.open(document, entry)?, until: until(entry) }));
+        match opened.collect::<Result<Vec<_>, String>>()? {
+            none if none.is_empty() => Err(format!("{SEALED} of hook {} holds no secret", id(document))),
+            secrets => Ok(secrets),
+        }
+    }
+
+    fn open(&self, document: &Document, entry: &Value) -> Result<Secret, String> {
+        let id = id(document);
+        let fingerprint = entry["key"].as_str().unwrap_or_default();
+        let Some(key) = self.key.get() else {
+            return Err(format!(
+                "the secret of hook {id} cannot be decrypted: {self} is missing, which held key {fingerprint}"
+            ));
+        };
+        if key.fingerprint != fingerprint {
+            return Err(format!(
+                "the secret of hook {id} cannot be decrypted: it was encrypted with key {fingerprint}, {self} is key {}",
+                key.fingerprint
+            ));
+        }
+        let damaged = || {
+            format!(
+                "the secret of hook {id} cannot be decrypted with {self}: it was changed, or moved here from another hook"
+            )
+        };
+        let sealed =
+            entry["sealed"].as_str().and_then(|text| STANDARD.decode(text).ok()).ok_or_else(damaged)?;
+        let (nonce, sealed) = sealed.split_at_checked(NONCE).ok_or_else(damaged)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| damaged())?;
+        let aad = bound_to(id);
+        let clear = key.cipher.decrypt(&nonce, Payload { msg: sealed, aad: aad.as_bytes() });
+        let text = clear.ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(damaged)?;
+        Secret::parse(&text).map_err(|_| damaged())
+    }
+
+    fn seal(&self, id: &str, secret: &Secret) -> Result<Value, String> {
+        let key = self.key.get().ok_or_else(|| format!("cannot be encrypted: {self} is missing"))?;
+        let nonce: [u8; NONCE] = rand::random();
+        let aad = bound_to(id);
+        let payload = Payload { msg: secret.reveal().as_bytes(), aad: aad.as_bytes() };
+        let sealed = key.cipher.encrypt(&XNonce::from(nonce), payload);
+        let sealed = sealed.map_err(|_| "cannot be encrypted".to_owned())?;
+        let mut entry = json!({
+            "kind": secret.kind().as_str(),
+            "key": key.fingerprint,
+            "sealed": STANDARD.encode([&nonce[..], &sealed].concat()),
+        });
+        if let Some(public) = secret.public_key() {
+            entry["public_key"] = public.into();
+        }
+        Ok(entry)
+    }
+}
+
+impl fmt::Display for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::File(file) => write!(f, "{}", file.display()),
+            Place::Given => f.write_str("store.secrets_key (HOOKLINE_SECRETS_KEY)"),
+        }
+    }
+}
+
+impl Key {
+    fn new(key: &[u8; 32]) -> Self {
+        let digest = Sha256::digest([b"hookline key fingerprint", &key[..]].concat());
+        let fingerprint = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        Self { cipher: XChaCha20Poly1305::new(&(*key).into()), fingerprint }
+    }
+}
+
+/// What anybody may know of a document's secrets: the kind of the current one, its public key, and the Unix second
+/// at which the last of the replaced ones ends.
+pub fn known(document: &Document) -> Option<Known<'_>> {
+    let entries = document.get(SEALED)?.as_array()?;
+    let current = entries.first()?;
+    Some(Known {
+        kind: current["kind"].as_str().and_then(Kind::named),
+        public_key: current["public_key"].as_str(),
+        old_until: entries.iter().filter_map(until).max(),
+    })
+}
+
+/// See [`known`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// What the current secret signs with.
+    pub kind: Option<Kind>,
+    /// `whpk_…` of a current private key.
+    pub public_key: Option<&'a str>,
+    /// When the last replaced secret ends.
+    pub old_until: Option<i64>,
+}
+
+/// A key as files and settings hold it: 32 bytes, as base64 or as 64 hexadecimal digits.
+pub fn read_key(text: &str) -> Option<[u8; 32]> {
+    if text.len() == 64 {
+        let mut key = [0; 32];
+        for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        return Some(key);
+    }
+    STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+/// The file appears whole or not at all, readable by its owner only.
+fn write_key(file: &Path, key: &[u8; 32]) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let folder = match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) => Path::new("."),
+        None => bail!("it has no folder"),
+    };
+    // Temporary files are readable by their owner only.
+    let mut made = tempfile::NamedTempFile::new_in(folder)?;
+    writeln!(made, "{}", STANDARD.encode(key))?;
+    made.as_file().sync_all()?;
+    made.persist_noclobber(file)?;
+    std::fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+fn warn_if_open(file: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!(file = %file.display(), "the key of hooks' secrets can be read by others than its owner");
+    }
+}
+
+fn without_ended(sealed: Value, now: i64) -> Value {
+    match sealed {
+        Value::Array(entries) => {
+            entries.into_iter().filter(|entry| until(entry).is_none_or(|until| until > now)).collect()
+        }
+        other => other,
+    }
+}
+
+fn until(entry: &Value) -> Option<i64> {
+    entry["until"].as_i64()
+}
+
+fn id(document: &Document) -> &str {
+    document.get("_id").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn bound_to(id: &str) -> String {
+    format!("{USE}\0{id}")
+}
+
+fn seconds(ms: u64) -> i64 {
+    i64::try_from(ms.div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+    const DAY_MS: u64 = 86_400_000;
+    const FIRST: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const SECOND: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+
+    fn document(id: &str) -> Document {
+        json!({"_id": id, "pvt_account_id": "a", "uri": "http://x/", "hook": "all"})
+            .as_object()
+            .cloned()
+            .unwrap()
+    }
+
+    fn set(text: &str) -> Change {
+        Change::Set(json!(text))
+    }
+
+    fn unlocked(vault: &Vault, document: &Document) -> Hook {
+        let mut hook = Hook::from_document(document).unwrap();
+        vault.unlock(document, &mut hook);
+        hook
+    }
+
+    fn shown(hook: &Hook) -> Vec<(&str, Option<i64>)> {
+        hook.signing.secrets.iter().map(|valid| (valid.secret.reveal(), valid.until)).collect()
+    }
+
+    #[test]
+    fn a_replaced_secret_signs_for_the_overlap_and_a_removed_one_not_at_all() {
+        let vault = Vault::with_key(&[1; 32], DAY_MS);
+        let mut doc = document("h");
+        assert!(vault.apply(&mut doc, &set(FIRST), NOW).unwrap().is_some());
+        assert_eq!(shown(&unlocked(&vault, &doc)), [(FIRST, None)]);
+        assert!(!Value::Object(doc.clone()).to_string().contains("MfKQ"));
+
+        vault.apply(&mut doc, &set(SECOND), NOW).unwrap();
+        assert_eq!(shown(&unlocked(&vault, &doc)), [(SECOND, None), (FIRST, Some(NOW + 86_400))]);
+        assert_eq!(known(&doc).unwrap().old_until, Some(NOW + 86_400));
+
+        // The same once more changes nothing; back to the first makes that the current one.
+        vault.apply(&mut doc, &set(SECOND), NOW + 5).unwrap();
+        assert_eq!(shown(&unlocked(&vault, &doc)), [(SECOND, None), (FIRST, Some(NOW + 86_400))]);
+        let mut back = doc.clone();
+        vault.apply(&mut back, &set(FIRST), NOW + 5).unwrap();
+        assert_eq!(shown(&unlocked(&vault, &back)), [(FIRST, None), (SECOND, Some(NOW + 86_405))]);
+
+        vault.apply(&mut doc, &Change::Keep, NOW + 86_400).unwrap();
+        assert_eq!(shown(&unlocked(&vault, &doc)), [(SECOND, None)]);
+        vault.apply(&mut doc, &Change::Remove, NOW).unwrap();
+        assert!(!doc.contains_key(SEALED) && !unlocked(&vault, &doc).signing.is_wanted());
+    }
+
+    #[test]
+    fn without_overlap_the_old_secret_ends_at_once_and_with_it_few_are_kept() {
+        let (none, day) = (Vault::with_key(&[1; 32], 0), Vault::with_key(&[1; 32], DAY_MS));
+        let mut doc = document("h");
+        for _ in 0..10 {
+            day.apply(&mut doc, &set("generate"), NOW).unwrap();
+        }
+        assert_eq!(shown(&unlocked(&day, &doc)).len(), 1 + MOST_OLD);
+        none.apply(&mut doc, &set("generate-v1a"), NOW).unwrap();
+        let hook = unlocked(&none, &doc);
+        assert_eq!(hook.signing.secrets.len(), 1);
+        let known = known(&doc).unwrap();
+        assert_eq!(known.kind, Some(Kind::Pair));
+        assert_eq!(known.public_key, hook.signing.secrets[0].secret.public_key().as_deref());
+    }
+
+    #[test]
+    fn another_key_a_missing_key_and_a_moved_secret_lock_the_hook_and_say_why() {
+        let vault = Vault::with_key(&[1; 32], DAY_MS);
+        let mut doc = document("h1");
+        vault.apply(&mut doc, &set(FIRST), NOW).unwrap();
+        let mut moved = doc.clone();
+        moved.insert("_id".to_owned(), json!("h2"));
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Vault::with_file(folder.path().join("k"), DAY_MS).unwrap();
+        for (vault, doc, expected) in [
+            (
+                &Vault::with_key(&[2; 32], 0),
+                &doc,
+                "secret of hook h1 cannot be decrypted: it was encrypted with key",
+            ),
+            (&missing, &doc, "k is missing, which held key"),
+            (&vault, &moved, "secret of hook h2 cannot be decrypted with store.secrets_key"),
+        ] {
+            let hook = unlocked(vault, doc);
+            let why = hook.signing.locked.clone().unwrap();
+            assert!(why.contains(expected) && hook.signing.secrets.is_empty(), "{why}");
+        }
+        // A new secret is the way out.
+        let other = Vault::with_key(&[2; 32], DAY_MS);
+        other.apply(&mut doc, &set(SECOND), NOW).unwrap();
+        assert_eq!(shown(&unlocked(&other, &doc)), [(SECOND, None)]);
+    }
+
+    #[test]
+    fn a_document_that_nobody_unlocked_is_locked() {
+        let mut doc = document("h");
+        Vault::with_key(&[1; 32], 0).apply(&mut doc, &set(FIRST), NOW).unwrap();
+        assert!(Hook::from_document(&doc).unwrap().signing.locked.is_some());
+    }
+
+    #[test]
+    fn the_key_is_made_once_for_its_owner_and_read_again() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        let first = Vault::with_file(file.clone(), DAY_MS).unwrap();
+        first.make_missing_key().unwrap();
+        first.make_missing_key().unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut doc = document("h");
+        first.apply(&mut doc, &set(FIRST), NOW).unwrap();
+        let again = Vault::with_file(file.clone(), DAY_MS).unwrap();
+        assert_eq!(shown(&unlocked(&again, &doc)), [(FIRST, None)]);
+
+        std::fs::write(&file, "no key").unwrap();
+        let error = Vault::with_file(file, DAY_MS).err().unwrap();
+        assert!(format!("{error:#}").contains("holds no key"), "{error:#}");
+    }
+
+    #[test]
+    fn keys_are_base64_or_hexadecimal() {
+        assert_eq!(read_key(&STANDARD.encode([9; 32])), Some([9; 32]));
+        assert_eq!(read_key(&"0a".repeat(32)), Some([10; 32]));
+        for wrong in ["", "abc", &STANDARD.encode([9; 31]), &"0g".repeat(32), &"é".repeat(32)] {
+            assert_eq!(read_key(wrong), None, "{wrong}");
+        }
+    }
+}
