@@ -18,6 +18,7 @@ use crate::event::Event;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::matching::{Candidate, matching};
 use crate::hooks::table::Table;
+use crate::module::jobs::CallFailure;
 use crate::module::registry::{Module, Registry};
 use crate::module::{Firing, Target};
 
@@ -125,15 +126,16 @@ impl Shared {
     async fn take(&self, group: Vec<Taken>) -> usize {
         let count = group.len();
         let (events, ackers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let wanted = self.wanted(&events).await;
+        let answers = self.wanted(&events).await;
         let (mut causing, mut deliveries) = (Vec::new(), 0);
-        for ((event, acker), wanted) in events.iter().zip(ackers).zip(wanted) {
+        for ((event, acker), Wishes { wanted, killed }) in events.iter().zip(ackers).zip(answers) {
+            let ending = Ending { acker, killed };
             if wanted.is_empty() {
-                acker.accept();
+                ending.end();
                 continue;
             }
             deliveries += wanted.len();
-            causing.push((Caused { identity: event.identity().map(str::to_owned), wanted }, acker));
+            causing.push((Caused { identity: event.identity().map(str::to_owned), wanted }, ending));
             if deliveries >= STORED_TOGETHER {
                 self.accept(std::mem::take(&mut causing)).await;
                 deliveries = 0;
@@ -143,26 +145,26 @@ impl Shared {
         count
     }
 
-    async fn accept(&self, causing: Vec<(Caused, Acker)>) {
-        let (events, ackers): (Vec<_>, Vec<_>) = causing.into_iter().unzip();
+    async fn accept(&self, causing: Vec<(Caused, Ending)>) {
+        let (events, endings): (Vec<_>, Vec<_>) = causing.into_iter().unzip();
         let deliveries: usize = events.iter().map(|event| event.wanted.len()).sum();
         match self.queue.accept_many(events).await {
             Ok(()) => {
                 self.counters.deliveries.fetch_add(deliveries as u64, Ordering::Relaxed);
-                ackers.into_iter().for_each(Acker::accept);
+                endings.into_iter().for_each(Ending::end);
             }
             Err(error) => {
-                let events = ackers.len();
+                let events = endings.len();
                 error!(events, %error, "events cannot be taken, their deliveries cannot be stored");
-                ackers.into_iter().for_each(Acker::postpone);
+                endings.into_iter().for_each(|ending| ending.acker.postpone());
             }
         }
     }
 
     /// What each of these events of one kind causes. One snapshot of the modules answers all of it.
-    async fn wanted(&self, events: &[Arc<Event>]) -> Vec<Vec<Wanted>> {
-        let mut wanted: Vec<Vec<Wanted>> = events.iter().map(|_| Vec::new()).collect();
-        let Some(first) = events.first() else { return wanted };
+    async fn wanted(&self, events: &[Arc<Event>]) -> Vec<Wishes> {
+        let mut wishes: Vec<Wishes> = events.iter().map(|_| Wishes::default()).collect();
+        let Some(first) = events.first() else { return wishes };
         let modules = self.registry.current().answering(first.category(), first.name());
         if modules.is_empty() {
             self.counters.unanswered.fetch_add(events.len() as u64, Ordering::Relaxed);
@@ -170,17 +172,20 @@ impl Shared {
         }
         let answers = join_all(modules.iter().map(|module| module.call_many(events.to_vec()))).await;
         for (module, answers) in modules.iter().zip(answers) {
-            for ((event, answer), wanted) in events.iter().zip(answers).zip(&mut wanted) {
+            for ((event, answer), wishes) in events.iter().zip(answers).zip(&mut wishes) {
                 match answer {
-                    Ok(firings) => self.want(event, module, firings, wanted),
+                    Ok(firings) => self.want(event, module, firings, &mut wishes.wanted),
                     Err(failure) => {
                         let generation = module.figures().generation;
                         warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event");
+                        if matches!(failure, CallFailure::Killed { .. }) {
+                            wishes.killed = Some(Refusal::event(format!("{} {failure}", module.id)));
+                        }
                     }
                 }
             }
         }
-        wanted
+        wishes
     }
 
     fn want(&self, event: &Event, module: &Module, firings: Vec<Firing>, wanted: &mut Vec<Wanted>) {
@@ -218,6 +223,31 @@ impl Shared {
                     }
                 },
             }
+        }
+    }
+}
+
+/// What an event causes.
+#[derive(Default)]
+struct Wishes {
+    wanted: Vec<Wanted>,
+    /// It ended a module's processes again and again.
+    killed: Option<Refusal>,
+}
+
+/// How an event is answered once what it causes is durable.
+struct Ending {
+    acker: Acker,
+    killed: Option<Refusal>,
+}
+
+impl Ending {
+    /// An event that a module does not survive is not forgotten: the bus keeps it for people to see, with what
+    /// it caused through other modules done.
+    fn end(self) {
+        match self.killed {
+            None => self.acker.accept(),
+            Some(reason) => self.acker.refuse(reason),
         }
     }
 }
