@@ -79,7 +79,7 @@ async fn a_misdeed_that_spares_the_process_has_the_same_outcome_there_as_in_the_
     assert_eq!((module.figures().deaths, module.figures().restarts), (0, 0));
 }
 
-/// Kills three processes by a misdeed in the middle of a batch, and sees that it costs this event only.
+/// Kills processes by a misdeed in the middle of a batch, and sees that it costs this event only.
 #[track_caller]
 fn costs_three_processes_and_one_event(misdeed: &str, death: Death) {
     let module = IsolatedModule::start(MISBEHAVING);
@@ -93,8 +93,11 @@ fn costs_three_processes_and_one_event(misdeed: &str, death: Death) {
     for (index, answer) in answers.iter().enumerate().filter(|(index, _)| *index != 2) {
         assert_eq!(words(answer), Ok(vec![json!({"said": "hello"})]), "{misdeed}: event {index}");
     }
+    // The first death was nobody's, as the events were handed over together.
     let figures = module.figures();
-    assert_eq!((figures.deaths, figures.restarts, figures.timeouts), (3, 3, 0), "{misdeed}");
+    assert_eq!((figures.deaths, figures.restarts, figures.timeouts), (4, 4, 0), "{misdeed}");
+    assert_eq!(words(&module.answers(&[told_to(misdeed)]).remove(0)), Err(failure.to_string()));
+    assert_eq!(module.figures().deaths, 7, "{misdeed}: alone it costs three");
 }
 
 #[test]
@@ -162,6 +165,18 @@ fn a_call_that_hangs_is_given_up_with_its_process_and_the_next_event_is_answered
     let figures = module.figures();
     assert_eq!((figures.timeouts, figures.deaths, figures.restarts), (1, 0, 1));
     assert!(!runs(first));
+}
+
+#[test]
+fn calls_that_take_almost_too_long_one_after_another_are_none_that_hangs() {
+    let module = IsolatedModule::limited(MISBEHAVING, Duration::from_millis(800));
+    let mut events = vec![told_to("fire"); 16];
+    events.extend(vec![told_to("dawdle"); 8]);
+
+    let answers = module.answers(&events);
+
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(module.figures().timeouts, 0);
 }
 
 #[test]
@@ -260,8 +275,8 @@ fn the_process_has_nothing_of_its_starter_but_a_few_variables() {
     for name in around["environment"].as_array().unwrap() {
         assert!(kept.contains(&name.as_str().unwrap()), "{name}");
     }
-    // The standard three, the line, the lifeline, and the folder that is being read.
-    assert_eq!(around["descriptors"], 6, "{around}");
+    // The standard three, the line in two copies, the lifeline, and the folder that is being read.
+    assert_eq!(around["descriptors"], 7, "{around}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! A process that ended by itself is started anew, after a pause that grows while this keeps happening, and the
 //! event in hand is handed over again: nothing of it has left the host. An event that ended three processes in a
-//! row is given up. A call that takes too long is given up at once and the process killed.
+//! row is given up. A call that takes too long is given up at once and the process killed. Where several events were
+//! under way, they go one by one afterwards, to see whose fault it was.
 
 pub mod child;
 mod process;
@@ -24,7 +25,7 @@ use tracing::{info, warn};
 
 pub use process::Death;
 use process::Process;
-use session::Lost;
+use session::{Break, Lost};
 pub(super) use session::{Said, Session, Whose};
 
 use super::generation::CallFailure;
@@ -133,21 +134,21 @@ impl Isolated {
     ) {
         let mut state = self.state.lock();
         self.notice_death(&mut state);
-        let (mut done, mut deaths) = (0, 0);
+        let mut done = 0;
+        let mut blame = Blame::default();
         while done < events.len() && !self.is_stopping() {
-            let before = done;
-            let end = self.run(&mut state, &events[done..], &mut |result| {
+            let alone = blame.alone.saturating_sub(done);
+            let end = self.run(&mut state, &events[done..], alone, &mut |result| {
                 answered(done, result.map_err(CallFailure::Failed));
                 done += 1;
             });
-            let Err(end) = end else { break };
-            deaths = if done > before { 1 } else { deaths + 1 };
+            let Err((end, under_way)) = end else { break };
             if self.is_stopping() {
                 break;
             }
-            if let Some(failure) = given_up(end, deaths, self.limits.call_timeout) {
+            if let Some(failure) = blame.judge(end, done, under_way, self.limits.call_timeout) {
                 answered(done, Err(failure));
-                (done, deaths) = (done + 1, 0);
+                done += 1;
             }
         }
         for index in done..events.len() {
@@ -199,17 +200,19 @@ impl Isolated {
         &self,
         state: &mut State,
         events: &[Arc<Event>],
+        alone: usize,
         told: &mut dyn FnMut(Result<Vec<Firing>, CallError>),
-    ) -> Result<(), End> {
+    ) -> Result<(), (End, usize)> {
         if state.session.is_none() {
-            state.session = Some(self.restart(&mut state.pauses).map_err(End::Died)?);
+            let session = self.restart(&mut state.pauses).map_err(|how| (End::Died(how), 0))?;
+            state.session = Some(session);
         }
         let State { session: Some(session), pauses } = state else { return Ok(()) };
-        let lost = session.run(&self.whose(), events, self.limits.call_timeout, &mut |result| {
+        let ran = session.run(&self.whose(), events, alone, self.limits.call_timeout, &mut |result| {
             pauses.reset();
             told(result);
         });
-        lost.map_err(|lost| self.bury(state, lost))
+        ran.map_err(|Break { lost, under_way }| (self.bury(state, lost), under_way))
     }
 
     /// Ends a process that was lost, and says how it was.
@@ -314,20 +317,45 @@ impl Isolated {
 }
 
 /// Why a run of events ended before the last was answered.
+#[derive(Clone)]
 enum End {
     Died(Death),
     Late,
     Garbage(String),
 }
 
-/// What the event in hand answers when its process was lost, `deaths` processes in a row by now; nothing when it
-/// is handed over once more.
-fn given_up(end: End, deaths: u32, limit: Duration) -> Option<CallFailure> {
-    match end {
-        End::Late => Some(CallFailure::TimedOut(limit)),
-        End::Garbage(what) => Some(CallFailure::Failed(CallError::Protocol(what))),
-        End::Died(_) if deaths < MAX_DEATHS => None,
-        End::Died(how) => Some(CallFailure::Killed { times: deaths, how }),
+/// Whose fault the loss of a process is.
+#[derive(Default)]
+struct Blame {
+    /// The event that is suspected, and how many processes it has cost so far.
+    event: usize,
+    deaths: u32,
+    /// Events before this one are handed over one by one.
+    alone: usize,
+}
+
+impl Blame {
+    /// What the event in hand answers when its process was lost; nothing when it is handed over once more.
+    fn judge(&mut self, end: End, event: usize, under_way: usize, limit: Duration) -> Option<CallFailure> {
+        if let End::Late = end {
+            return Some(CallFailure::TimedOut(limit));
+        }
+        if under_way > 1 {
+            // Answers that waited to be sent together died with the process.
+            self.alone = event + under_way;
+            return None;
+        }
+        if event != self.event {
+            (self.event, self.deaths) = (event, 0);
+        }
+        match end {
+            End::Late => None,
+            End::Garbage(what) => Some(CallFailure::Failed(CallError::Protocol(what))),
+            End::Died(how) => {
+                self.deaths += 1;
+                (self.deaths >= MAX_DEATHS).then_some(CallFailure::Killed { times: self.deaths, how })
+            }
+        }
     }
 }
 

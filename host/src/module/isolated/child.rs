@@ -15,40 +15,47 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, getpgrp, getpid};
+use parking_lot::Mutex;
 use plugin_api::Level;
 use plugin_api::lend::{CallError, Fired, HostServices};
+use tokio::time::Instant;
 
 use super::protocol::{FromChild, Inbox, MAX_TEXT, ToChild, VERSION};
 use crate::event::Event;
 use crate::module::generation::{Entered, Entry, Step, enter};
 use crate::module::services::{Answered, MAX_PAYLOAD};
 
-/// Bytes that wait to be sent at most before they are.
-const FULL: usize = 64 * 1024;
+/// Bytes of answers that wait at most for more of them.
+const FULL: usize = 32 * 1024;
+
+/// How long an answer may wait for the next one.
+const WAITS: Duration = Duration::from_millis(1);
 
 /// The whole life of a module's process; only returns to say that it is none.
 pub fn run() -> ExitCode {
     match take_off() {
-        Ok(socket) => serve(Line::new(socket)),
-        Err(error) => {
-            // Nothing is left to tell when standard error is closed too.
-            _ = writeln!(
-                std::io::stderr(),
-                "hookline: module-child is a part of the host, not a command: {error}"
-            );
-            ExitCode::FAILURE
-        }
+        Ok((socket, lifeline)) => match Line::new(socket, lifeline) {
+            Ok(line) => serve(line),
+            Err(error) => no_use(&error),
+        },
+        Err(error) => no_use(&error),
     }
 }
 
-/// Takes off what the process has of its starter, and returns the line to the host.
-fn take_off() -> std::io::Result<UnixStream> {
+fn no_use(error: &std::io::Error) -> ExitCode {
+    // Nothing is left to tell when standard error is closed too.
+    _ = writeln!(std::io::stderr(), "hookline: module-child is a part of the host, not a command: {error}");
+    ExitCode::FAILURE
+}
+/// Takes off what the process has of its starter, and returns the line to the host and the lifeline.
+fn take_off() -> std::io::Result<(UnixStream, UnixStream)> {
     close_inherited();
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     // Tells a socket from the file or terminal that somebody at a shell would have there.
@@ -68,8 +75,7 @@ fn take_off() -> std::io::Result<UnixStream> {
     setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
     // When memory runs out the system is to take the module and not the host. Other systems have no such file.
     _ = std::fs::write("/proc/self/oom_score_adj", "500");
-    std::thread::Builder::new().name("lifeline".to_owned()).spawn(move || die_with_the_host(lifeline))?;
-    Ok(socket)
+    Ok((socket, lifeline))
 }
 
 /// Descriptors that the host inherited from whoever started it, and so did we; its own are not inheritable.
@@ -85,14 +91,19 @@ fn close_inherited() {
     }
 }
 
-/// The host writes nothing on this socket: reading ends when its end is closed, however the host died. The death
-/// signal of Linux would not do, since it follows the thread that started the process.
-fn die_with_the_host(mut lifeline: UnixStream) {
-    let mut nothing = [0; 64];
+/// Reading ends when the host's end is closed, however the host died. The death signal of Linux would not do, since
+/// it follows the thread that started the process. Before that each byte is a nudge: the host waits for an answer.
+fn watch(mut lifeline: UnixStream, outbox: &Mutex<Outbox>) {
+    let mut nudge = [0; 64];
     loop {
-        match lifeline.read(&mut nothing) {
+        match lifeline.read(&mut nudge) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Ok(1..) => {}
+            Ok(1..) => {
+                let mut outbox = outbox.lock();
+                let since = outbox.call_since.map(|since| since.elapsed().as_millis()).unwrap_or_default();
+                outbox.put(&FromChild::Here(u64::try_from(since).unwrap_or(u64::MAX)));
+                outbox.send();
+            }
             _ => die(),
         }
     }
@@ -111,7 +122,7 @@ fn die() -> ! {
 
 fn serve(line: Line) -> ! {
     let line = RefCell::new(line);
-    line.borrow_mut().say(&FromChild::Speaks(VERSION));
+    line.borrow().say(&FromChild::Speaks(VERSION));
     let Order::Load(hello) = Line::order(&line) else { die() };
     let services = Services::new(&line, &hello.settings);
     if let Some(entry) = load(&hello, &services) {
@@ -119,14 +130,15 @@ fn serve(line: Line) -> ! {
             match Line::order(&line) {
                 Order::Handle(text) => {
                     services.answered.take();
+                    line.borrow().begin();
                     let ended = handle(entry, text, &services);
-                    line.borrow_mut().say(&FromChild::Ended(ended));
+                    line.borrow().end(ended);
                 }
                 Order::End => {
                     if let Err(error) = entry.shutdown(&services) {
                         services.log(Level::Warn, &format!("shutdown {error}"));
                     }
-                    line.borrow_mut().say(&FromChild::Bye);
+                    line.borrow().say(&FromChild::Bye);
                     break;
                 }
                 Order::Load(_) => die(),
@@ -141,7 +153,7 @@ fn serve(line: Line) -> ! {
 
 fn load(hello: &Hello, services: &Services<'_>) -> Option<Entry> {
     show_as(&hello.module, hello.generation);
-    let say = |word: FromChild<'_>| services.line.borrow_mut().say(&word);
+    let say = |word: FromChild<'_>| services.line.borrow().say(&word);
     let entered = enter(&hello.copy, services, &|step: Step| say(FromChild::Now(step)));
     let Entered { entry, metadata, wants, mapped: _mapped } = match entered {
         Ok(entered) => entered,
@@ -215,14 +227,44 @@ struct Line {
     inbox: Inbox,
     /// Orders that came while something else was waited for.
     waiting: VecDeque<Order>,
-    outbox: Vec<u8>,
+    outbox: Arc<Mutex<Outbox>>,
+}
+
+/// What is to be sent. The thread that watches the lifeline sends it too, while the module hangs.
+struct Outbox {
+    socket: UnixStream,
+    bytes: Vec<u8>,
+    /// When the first call began whose answer has not been sent.
+    held_since: Option<Instant>,
+    /// When the call in hand began.
+    call_since: Option<Instant>,
+}
+
+impl Outbox {
+    fn put(&mut self, word: &FromChild<'_>) {
+        word.write(&mut self.bytes);
+    }
+
+    fn send(&mut self) {
+        if self.socket.write_all(&self.bytes).is_err() {
+            die();
+        }
+        self.bytes.clear();
+        self.bytes.shrink_to(FULL * 4);
+        self.held_since = None;
+    }
 }
 
 impl Line {
-    fn new(socket: UnixStream) -> Self {
+    fn new(socket: UnixStream, lifeline: UnixStream) -> std::io::Result<Self> {
+        let sending = socket.try_clone()?;
+        let outbox = Outbox { socket: sending, bytes: Vec::new(), held_since: None, call_since: None };
+        let outbox = Arc::new(Mutex::new(outbox));
+        let watched = Arc::clone(&outbox);
+        std::thread::Builder::new().name("lifeline".to_owned()).spawn(move || watch(lifeline, &watched))?;
         // The host is trusted: its own limits are those of events.
         let inbox = Inbox::new(u32::MAX as usize);
-        Line { socket, inbox, waiting: VecDeque::new(), outbox: Vec::new() }
+        Ok(Line { socket, inbox, waiting: VecDeque::new(), outbox })
     }
 
     /// What is to be done next. Dies where the host is gone.
@@ -266,25 +308,37 @@ impl Line {
     }
 
     /// Sends a word, and what was put before it.
-    fn say(&mut self, word: &FromChild<'_>) {
-        self.put(word);
-        self.send();
+    fn say(&self, word: &FromChild<'_>) {
+        let mut outbox = self.outbox.lock();
+        outbox.put(word);
+        outbox.send();
     }
 
     /// Sends a word with the next ones.
-    fn put(&mut self, word: &FromChild<'_>) {
-        word.write(&mut self.outbox);
-        if self.outbox.len() > FULL {
-            self.send();
+    fn put(&self, word: &FromChild<'_>) {
+        let mut outbox = self.outbox.lock();
+        outbox.put(word);
+        if outbox.bytes.len() > FULL {
+            outbox.send();
         }
     }
 
-    fn send(&mut self) {
-        if self.socket.write_all(&self.outbox).is_err() {
-            die();
+    fn begin(&self) {
+        self.outbox.lock().call_since = Some(Instant::now());
+    }
+
+    /// Answers a call. While more orders are there already the answer waits for theirs, since each that is sent
+    /// alone wakes the host; the host asks for it where a call takes long.
+    fn end(&self, ended: Result<(), CallError>) {
+        let busy = !self.waiting.is_empty() || self.inbox.has_next();
+        let mut outbox = self.outbox.lock();
+        let began = outbox.call_since.take();
+        outbox.held_since = outbox.held_since.or(began);
+        outbox.put(&FromChild::Ended(ended));
+        let waits = outbox.held_since.is_some_and(|since| since.elapsed() < WAITS);
+        if !busy || !waits || outbox.bytes.len() > FULL {
+            outbox.send();
         }
-        self.outbox.clear();
-        self.outbox.shrink_to(FULL * 2);
     }
 }
 
@@ -318,7 +372,7 @@ impl<'l> Services<'l> {
 impl HostServices for Services<'_> {
     /// Sent at once: they may be the last words.
     fn log(&self, level: Level, text: &str) {
-        self.line.borrow_mut().say(&FromChild::Log(level, text.into()));
+        self.line.borrow().say(&FromChild::Log(level, text.into()));
     }
 
     fn now_ms(&self) -> u64 {
@@ -340,7 +394,7 @@ impl HostServices for Services<'_> {
         let mut answered = self.answered.get();
         answered.count(&fired)?;
         self.answered.set(answered);
-        self.line.borrow_mut().put(&FromChild::Fired(fired));
+        self.line.borrow().put(&FromChild::Fired(fired));
         Ok(())
     }
 }

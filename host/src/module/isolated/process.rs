@@ -1,7 +1,7 @@
 //! One process of a module: how it is started, heard, ended, and what its end is called.
 
 use std::fmt;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -114,6 +114,12 @@ impl Process {
         self.pid
     }
 
+    /// Asks it to send what it has answered and to say how long the call in hand takes, also where that hangs.
+    pub(super) fn nudge(&self) {
+        // Whether it is dead or deaf is for the reader to find out.
+        _ = (&self.lifeline).write(&[0]);
+    }
+
     /// How it ended, if it has.
     pub(super) fn ended(&self) -> Option<Death> {
         // An error means that there is no such child any more, which cannot be while we hold it.
@@ -195,8 +201,6 @@ fn lines(mut from: UnixStream, mut tell: impl FnMut(&str)) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     #[test]

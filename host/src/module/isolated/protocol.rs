@@ -77,6 +77,8 @@ pub(super) enum FromChild<'a> {
     Ended(Result<(), CallError>),
     /// The module has ended.
     Bye,
+    /// Whatever was answered has been sent by now, and the call in hand has taken so many milliseconds.
+    Here(u64),
 }
 
 impl ToChild<'_> {
@@ -144,6 +146,7 @@ impl FromChild<'_> {
             FromChild::Fired(fired) => frame(out, 7, |out| write_fired(out, fired)),
             FromChild::Ended(result) => frame(out, 8, |out| write_ended(out, result)),
             FromChild::Bye => frame(out, 9, |_| {}),
+            FromChild::Here(ms) => frame(out, 10, |out| out.extend(ms.to_le_bytes())),
         }
     }
 }
@@ -167,6 +170,7 @@ impl<'a> FromChild<'a> {
             7 => read_fired(&mut fields).map(FromChild::Fired),
             8 => read_ended(&mut fields).map(FromChild::Ended),
             9 => Ok(FromChild::Bye),
+            10 => fields.long().map(FromChild::Here),
             other => Err(unknown(other)),
         }
     }
@@ -353,6 +357,12 @@ impl Inbox {
     /// An empty one that takes frames of up to `most` bytes.
     pub(super) fn new(most: usize) -> Self {
         Inbox { buffer: vec![0; CHUNK], filled: 0..0, most }
+    }
+
+    /// Whether the next frame has arrived whole.
+    pub(super) fn has_next(&self) -> bool {
+        let arrived = self.buffer[self.filled.clone()].split_first_chunk::<4>();
+        arrived.is_some_and(|(length, rest)| rest.len() >= u32::from_le_bytes(*length) as usize)
     }
 
     /// The place of the next whole frame, without its length; it is taken.

@@ -28,6 +28,9 @@ const AHEAD: usize = 32;
 /// socket's buffer (some 200 KiB), or both sides would wait for each other.
 const AHEAD_BYTES: usize = 96 * 1024;
 
+/// How long a process may take to say what it is about. It does so on a thread of its own, whatever the module does.
+const ANSWERS_A_NUDGE: Duration = Duration::from_millis(500);
+
 /// Why a conversation cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
@@ -37,6 +40,13 @@ pub(super) enum Lost {
     Late,
     /// It said what makes no sense.
     Garbage(String),
+}
+
+/// Where a conversation broke: the first event that was not answered is in hand or was, of so many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Break {
+    pub(super) lost: Lost,
+    pub(super) under_way: usize,
 }
 
 impl From<Garbage> for Lost {
@@ -100,35 +110,59 @@ impl Session {
         }
     }
 
-    /// Runs events through the module and tells each result in their order. What was told before the
-    /// conversation broke was answered; the first event that was not is the one in hand.
+    /// Runs events through the module and tells each result in their order. The first `alone` events are sent one by
+    /// one.
     pub(super) fn run(
         &mut self,
         whose: &Whose<'_>,
         events: &[Arc<Event>],
+        alone: usize,
         limit: Duration,
         told: &mut dyn FnMut(Result<Vec<Firing>, CallError>),
-    ) -> Result<(), Lost> {
-        let mut ahead = Ahead::default();
-        for done in 0..events.len() {
-            if ahead.low() {
-                while let Some(event) = events.get(ahead.sent).filter(|event| ahead.takes(event.json().len()))
-                {
-                    ToChild::Event(event.json()).write(&mut self.line.outbox);
-                    ahead.sent += 1;
-                    ahead.bytes += event.json().len();
-                }
-            }
-            // The process begins with it when it has answered the one before.
-            let until = Instant::now() + limit;
-            self.line.send(until)?;
+    ) -> Result<(), Break> {
+        let mut ahead = Ahead { alone, ..Ahead::default() };
+        for event in events {
+            ahead.send_more(events, &mut self.line.outbox);
             let services = CallServices::new(whose.lendable, whose.module, whose.number);
-            let ended = self.line.answer(&services, until)?;
+            self.line.begin();
+            let ended = self.answer(&services, ahead.under_way(), limit);
+            let ended = ended.map_err(|lost| Break { lost, under_way: ahead.under_way() })?;
             told(ended.map(|()| services.into_fired()));
-            ahead.done = done + 1;
-            ahead.bytes -= events[done].json().len();
+            ahead.done += 1;
+            ahead.bytes -= event.json().len();
         }
         Ok(())
+    }
+
+    /// The answer to the event in hand, which is the first of so many that are under way.
+    fn answer(
+        &mut self,
+        services: &CallServices<'_>,
+        under_way: usize,
+        limit: Duration,
+    ) -> Result<Result<(), CallError>, Lost> {
+        // The process begins with it when it has answered the one before.
+        let mut until = Instant::now() + limit;
+        self.line.send(until)?;
+        let mut asked = false;
+        loop {
+            match self.line.hear(services, until) {
+                Ok(Heard::Ended(ended)) => return Ok(self.line.judged(ended)),
+                // It may have been answered, and a later one hangs that keeps the answer from being sent.
+                Err(Lost::Late) if under_way > 1 && !asked => {
+                    asked = true;
+                    self.process.nudge();
+                    until = Instant::now() + ANSWERS_A_NUDGE;
+                }
+                Ok(Heard::Here(taken)) if taken >= limit => return Err(Lost::Late),
+                Ok(Heard::Here(taken)) => {
+                    asked = false;
+                    until = Instant::now() + (limit - taken);
+                }
+                Ok(other) => return Err(other.out_of_place()),
+                Err(lost) => return Err(lost),
+            }
+        }
     }
 
     /// Tells the module to end and waits until it has.
@@ -136,9 +170,13 @@ impl Session {
         ToChild::Shutdown.write(&mut self.line.outbox);
         self.line.send(until)?;
         let services = CallServices::new(whose.lendable, whose.module, whose.number);
-        match self.line.hear(&services, until)? {
-            Heard::Bye => Ok(()),
-            other => Err(other.out_of_place()),
+        loop {
+            match self.line.hear(&services, until)? {
+                Heard::Bye => return Ok(()),
+                // To a nudge that came when all was answered.
+                Heard::Here(_) => {}
+                other => return Err(other.out_of_place()),
+            }
         }
     }
 }
@@ -149,18 +187,30 @@ struct Ahead {
     sent: usize,
     done: usize,
     bytes: usize,
+    alone: usize,
 }
 
 impl Ahead {
-    /// Few enough are under way that it is worth sending more, all at once.
-    fn low(&self) -> bool {
-        self.sent - self.done <= AHEAD / 2
+    fn under_way(&self) -> usize {
+        self.sent - self.done
+    }
+
+    /// Sends what may be sent: all at once, and not before it is worth it.
+    fn send_more(&mut self, events: &[Arc<Event>], outbox: &mut Vec<u8>) {
+        if self.under_way() > AHEAD / 2 {
+            return;
+        }
+        while let Some(event) = events.get(self.sent).filter(|event| self.takes(event.json().len())) {
+            ToChild::Event(event.json()).write(outbox);
+            self.sent += 1;
+            self.bytes += event.json().len();
+        }
     }
 
     /// Room for one more. A large one goes alone: then the process is reading.
     fn takes(&self, bytes: usize) -> bool {
-        let under_way = self.sent - self.done;
-        under_way == 0 || under_way < AHEAD && self.bytes + bytes <= AHEAD_BYTES
+        let room = self.under_way() < AHEAD && self.bytes + bytes <= AHEAD_BYTES && self.sent >= self.alone;
+        self.under_way() == 0 || room
     }
 }
 
@@ -173,6 +223,8 @@ enum Heard {
     /// How the call ended, as far as the process knows.
     Ended(Result<(), CallError>),
     Bye,
+    /// How long the call in hand has taken.
+    Here(Duration),
 }
 
 impl Heard {
@@ -184,6 +236,7 @@ impl Heard {
             Heard::Refused(_) => "that it is refused",
             Heard::Ended(_) => "the end of a call",
             Heard::Bye => "good-bye",
+            Heard::Here(_) => "how long a call takes",
         };
         Lost::Garbage(format!("{what}, out of place"))
     }
@@ -248,19 +301,17 @@ impl Line {
         }
     }
 
-    /// The answer to the event in hand.
-    fn answer(&mut self, services: &CallServices<'_>, until: Instant) -> Result<Result<(), CallError>, Lost> {
+    /// Another event is in hand.
+    fn begin(&mut self) {
         self.refused = None;
         self.answered = Answered::default();
-        match self.hear(services, until)? {
-            // As where the module runs in the host's process: what was wrong with a firing fails the call, unless
-            // it has failed by itself.
-            Heard::Ended(Ok(())) => {
-                Ok(self.refused.take().map_or(Ok(()), |what| Err(CallError::Protocol(what))))
-            }
-            Heard::Ended(Err(error)) => Ok(Err(error)),
-            other => Err(other.out_of_place()),
-        }
+    }
+
+    /// How the event in hand ended. As where the module runs in the host's process, what was wrong with a firing
+    /// fails the call, unless it has failed by itself.
+    fn judged(&mut self, ended: Result<(), CallError>) -> Result<(), CallError> {
+        ended?;
+        self.refused.take().map_or(Ok(()), |what| Err(CallError::Protocol(what)))
     }
 
     /// What it says next; what it asks meanwhile is answered.
@@ -274,6 +325,7 @@ impl Line {
                 FromChild::Refused(text) => return Ok(Heard::Refused(text.into_owned())),
                 FromChild::Ended(result) => return Ok(Heard::Ended(result)),
                 FromChild::Bye => return Ok(Heard::Bye),
+                FromChild::Here(ms) => return Ok(Heard::Here(Duration::from_millis(ms))),
                 FromChild::Log(level, text) => {
                     services.log(level, &text);
                     continue;

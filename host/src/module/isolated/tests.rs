@@ -10,9 +10,10 @@ fn segfault() -> End {
 
 #[test]
 fn an_event_is_handed_over_again_until_it_has_cost_three_processes() {
-    assert_eq!(given_up(segfault(), 1, LIMIT), None);
-    assert_eq!(given_up(segfault(), 2, LIMIT), None);
-    let failure = given_up(segfault(), 3, LIMIT).unwrap();
+    let mut blame = Blame::default();
+    assert_eq!(blame.judge(segfault(), 0, 1, LIMIT), None);
+    assert_eq!(blame.judge(segfault(), 0, 1, LIMIT), None);
+    let failure = blame.judge(segfault(), 0, 1, LIMIT).unwrap();
     assert_eq!(failure, CallFailure::Killed { times: 3, how: Death::Signal(11) });
     assert_eq!(
         failure.to_string(),
@@ -21,9 +22,44 @@ fn an_event_is_handed_over_again_until_it_has_cost_three_processes() {
 }
 
 #[test]
+fn each_event_is_blamed_for_its_own_deaths() {
+    let mut blame = Blame::default();
+    for event in 0..5 {
+        assert_eq!(blame.judge(segfault(), event, 1, LIMIT), None);
+        assert_eq!(blame.judge(segfault(), event, 1, LIMIT), None);
+    }
+}
+
+#[test]
+fn nobody_is_blamed_where_several_were_under_way_and_they_go_one_by_one() {
+    let mut blame = Blame::default();
+    for end in [segfault(), End::Garbage("an empty frame".to_owned())] {
+        assert_eq!(blame.judge(end, 4, 3, LIMIT), None);
+        assert_eq!(blame.alone, 7);
+    }
+    assert_eq!(blame.judge(segfault(), 5, 1, LIMIT), None);
+    assert_eq!(blame.judge(segfault(), 5, 1, LIMIT), None);
+    assert!(blame.judge(segfault(), 5, 1, LIMIT).is_some());
+}
+
+#[test]
+fn a_process_that_does_not_start_again_counts_against_the_event_that_needs_it() {
+    let mut blame = Blame::default();
+    let not_started = || End::Died(Death::NotStarted("init failed".to_owned()));
+    assert_eq!(blame.judge(segfault(), 0, 1, LIMIT), None);
+    assert_eq!(blame.judge(not_started(), 0, 0, LIMIT), None);
+    let failure = blame.judge(not_started(), 0, 0, LIMIT).unwrap().to_string();
+    assert_eq!(
+        failure,
+        "ended its process 3 times over this event, at last by not starting again: init failed"
+    );
+}
+
+#[test]
 fn a_call_that_does_not_end_and_one_that_ends_in_nonsense_are_given_up_at_once() {
-    assert_eq!(given_up(End::Late, 1, LIMIT), Some(CallFailure::TimedOut(LIMIT)));
-    let nonsense = given_up(End::Garbage("an empty frame".to_owned()), 1, LIMIT).unwrap();
+    let mut blame = Blame::default();
+    assert_eq!(blame.judge(End::Late, 0, 9, LIMIT), Some(CallFailure::TimedOut(LIMIT)));
+    let nonsense = blame.judge(End::Garbage("an empty frame".to_owned()), 0, 1, LIMIT).unwrap();
     assert_eq!(nonsense.to_string(), "broke the module protocol: an empty frame");
 }
 

@@ -38,6 +38,11 @@ impl Module for Misbehaving {
             "panic" => panic!("told to panic"),
             "panic again when dropped" => std::panic::panic_any(Bomb),
             "hang" => hang(),
+            "dawdle" => {
+                // A wake-up without a reason is borne: some calls are then shorter.
+                std::thread::park_timeout(std::time::Duration::from_millis(150));
+                host.fire(&Firing::new("misbehaving", account), &payload);
+            }
             "fail" => return Err(Error::msg("told to fail")),
             "fire and fail" => {
                 host.fire(&Firing::new("misbehaving", account), &payload);

@@ -33,6 +33,7 @@ fn every_word_of_the_child() -> Vec<FromChild<'static>> {
         FromChild::Ended(Err(CallError::Panicked(report))),
         FromChild::Ended(Err(CallError::Protocol("fired nonsense".into()))),
         FromChild::Bye,
+        FromChild::Here(1234),
     ]
 }
 
