@@ -15,7 +15,7 @@ use criterion::{Criterion, Throughput};
 use hookline::event::Event;
 use hookline::hooks::accounts::Accounts;
 use hookline::module::ModuleId;
-use hookline::module::generation::{Generation, Source};
+use hookline::module::generation::{Generation, How, Source};
 use hookline::module::isolated::{Isolated, IsolationLimits};
 use hookline::module::probe::probe;
 use hookline::module::program::Program;
@@ -45,7 +45,7 @@ fn main() {
 
     let mut group = criterion.benchmark_group("isolation");
     let source = Source { module: module.clone(), number: 1, copy: &copy };
-    let inside = Generation::load(source, lendable.clone(), LIMITS.load_within);
+    let inside = Generation::load(source, lendable.clone(), How::Here, LIMITS.load_within);
     let inside = runtime.block_on(inside).expect("a module");
     group.bench_function("in the host", |bencher| bencher.iter(|| inside.handle(black_box(&event))));
 
