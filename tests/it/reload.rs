@@ -227,23 +227,26 @@ async fn a_library_that_is_no_module_is_turned_down() {
 async fn events_are_bound_and_unbound_with_the_generations_that_want_them() {
     let broker = Broker::shared();
     let settings = broker.settings(&Broker::queue_of_its_own());
-    let (host, _, _) = host_with_the_first(&settings).await;
+    let (host, _, _) = empty_host(&settings).await;
+    // Versions of its own, as other hosts on this broker want what theirs bind.
+    host.install(FILE, &versioned(101));
+    host.generation(ID, 1).await;
     let status = async |version: &str| {
         let path = format!("/events?exchange=tests&routing_key=versioned.hookline-version-{version}");
         host.ask("POST", &path, Some(event("nobody", 1))).await.status.as_u16()
     };
-    assert_eq!((status("000001").await, status("000002").await), (202, 422));
+    assert_eq!((status("000101").await, status("000102").await), (202, 422));
 
-    host.install(FILE, &versioned(2));
+    host.install(FILE, &versioned(102));
     host.generation(ID, 2).await;
 
     let (host, status) = (&host, &status);
-    let unbound = move || async move { (status("000001").await == 422).then_some(()) };
+    let unbound = move || async move { (status("000101").await == 422).then_some(()) };
     eventually("what the old generation wanted is unbound", unbound).await;
-    assert_eq!(status("000002").await, 202);
+    assert_eq!(status("000102").await, 202);
     std::fs::remove_file(host.plugin(FILE)).unwrap();
     host.gone(ID).await;
-    let unbound = move || async move { (status("000002").await == 422).then_some(()) };
+    let unbound = move || async move { (status("000102").await == 422).then_some(()) };
     eventually("what nobody wants is unbound", unbound).await;
 }
 

@@ -298,7 +298,7 @@ impl Generation {
             return Fate::Pinned("a call in it never ended".to_owned());
         }
         if let Some(mapped) = self.mapped.lock().take()
-            && let Err(reason) = mapped.unmap(&self.copy)
+            && let Err(reason) = mapped.unmap(&self.copy, within)
         {
             return Fate::Pinned(reason.to_owned());
         }

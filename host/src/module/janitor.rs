@@ -8,6 +8,9 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use glibc as system;
@@ -33,6 +36,20 @@ pub fn mapping(copy: &Path) -> Option<Range<usize>> {
 #[must_use]
 pub fn live_threads(of: &Range<usize>) -> usize {
     system::live_threads(of)
+}
+
+/// Waits until no thread that began inside these addresses lives any more; says false when one still does after
+/// `within`. A thread that was joined is still there for a moment, and may run its last destructor.
+#[must_use]
+pub fn threads_are_gone(of: &Range<usize>, within: Duration) -> bool {
+    let until = Instant::now() + within;
+    while live_threads(of) > 0 {
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_micros(200));
+    }
+    true
 }
 
 /// Deletes the thread-local keys whose destructors lie inside these addresses; says how many.

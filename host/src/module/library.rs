@@ -127,14 +127,14 @@ impl Mapped {
     ///
     /// # Errors
     /// Why it stays mapped.
-    pub(super) fn unmap(mut self, copy: &Path) -> Result<(), &'static str> {
+    pub(super) fn unmap(mut self, copy: &Path, within: Duration) -> Result<(), &'static str> {
         let Some(addresses) = self.addresses.clone() else {
             return Err("the system does not tell where it is mapped");
         };
         if !janitor::is_at_work() {
             return Err("this program does not note what libraries take from it");
         }
-        if janitor::live_threads(&addresses) > 0 {
+        if !janitor::threads_are_gone(&addresses, within) {
             return Err("a thread that it started still runs; join it in shutdown");
         }
         janitor::delete_keys(&addresses);

@@ -311,6 +311,7 @@ impl Reloader {
 
     async fn swap(&self, module: &Arc<Module>, before: Option<Arc<Module>>, size: usize) {
         let current = self.registry.current();
+        self.registry.forget_refusal(&module.file);
         self.registry.set(current.with(Arc::clone(module)));
         if let Some(before) = &before {
             before.retire(self.call_timeout).await;
