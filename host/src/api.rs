@@ -26,6 +26,7 @@ mod events;
 mod health;
 mod hooks;
 mod listing;
+mod metrics;
 mod modules;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,8 @@ pub struct Api {
     pub metadata: Arc<dyn MetadataView>,
     /// Says whether the host is ready.
     pub health: Arc<dyn Health>,
+    /// Says what is counted.
+    pub figures: Arc<dyn Figures>,
     /// The administrator's token.
     pub token: TokenHash,
     /// What a request may cost.
@@ -140,11 +143,22 @@ pub trait Health: Send + Sync {
     fn ready(&self) -> Result<(), Vec<String>>;
 }
 
+/// What the host counts.
+#[async_trait]
+pub trait Figures: Send + Sync {
+    /// All figures in Prometheus's text format. Nothing in it belongs to one account or hook.
+    ///
+    /// # Errors
+    /// The text cannot be written: a bug.
+    async fn exposition(&self) -> Result<String, std::fmt::Error>;
+}
+
 /// All routes of the host. Every answer, whatever goes wrong, is an envelope.
 pub fn router(api: Arc<Api>) -> Router {
     let open = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::exposition))
         .route("/v2/webhooks", get(webhooks::available))
         .route("/v2/webhooks/samples", get(webhooks::samples))
         .route("/v2/webhooks/samples/{id}", get(webhooks::sample));

@@ -7,6 +7,7 @@ mod demo;
 mod parts;
 mod tree;
 mod views;
+mod figures;
 mod signals;
 
 use std::net::{SocketAddr, TcpListener};

@@ -135,7 +135,7 @@ pub trait DeliveryStore: Send + Sync {
     async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>>;
     /// The pending ones among `ids`, in their order: retries that became due.
     async fn load(&self, ids: &[i64]) -> Result<Vec<StoredDelivery>>;
-    /// How many deliveries wait and how many are dead.
+    /// How many deliveries wait and how many are dead. It may have to walk over all that wait.
     async fn counts(&self) -> Result<DeliveryCounts>;
 }
 
@@ -239,4 +239,6 @@ pub struct DeliveryCounts {
     pub dead: u64,
     /// When the earliest retry is due, Unix milliseconds.
     pub next_retry_ms: Option<i64>,
+    /// When the oldest of those that wait was accepted, Unix milliseconds.
+    pub oldest_ms: Option<i64>,
 }

@@ -13,6 +13,7 @@ mod delivery;
 mod durability;
 mod events_in;
 mod isolation;
+mod metrics;
 mod modules;
 mod probe;
 mod reload;

@@ -90,6 +90,13 @@ impl Health for Pulse {
     }
 }
 
+#[async_trait]
+impl Figures for Nine {
+    async fn exposition(&self) -> Result<String, std::fmt::Error> {
+        Ok("# HELP hookline_ready Ready.\n# TYPE hookline_ready gauge\nhookline_ready 1\n".to_owned())
+    }
+}
+
 /// A host's API without the rest of the host.
 pub(super) struct Host {
     router: Router,
@@ -120,6 +127,7 @@ fn host() -> Host {
         modules: Arc::new(Nine),
         metadata: Arc::new(Nine),
         health: pulse.clone(),
+        figures: Arc::new(Nine),
         token: token.hash(),
         limits,
         node: "test@host".into(),

@@ -30,6 +30,7 @@ use crate::hooks::editor::Editor;
 use crate::hooks::table::Table;
 use crate::hooks::vault::{self, Vault};
 use crate::listener::shared::{self, Shared};
+use crate::metrics::{Metrics, Sources};
 use crate::module::folder::Loading;
 use crate::module::registry::Registry;
 use crate::module::reload::{RELEASE_WITHIN, Reloader};
@@ -74,6 +75,8 @@ pub struct Parts {
     pub(super) stop: CancellationToken,
     /// Turns what is in the plugins folder into what is loaded.
     pub reloader: Reloader,
+    /// Shows what the others count.
+    pub metrics: Metrics,
     modules_loaded: AtomicBool,
 }
 
@@ -150,6 +153,12 @@ impl Parts {
             store.clone(),
             config.modules.call_timeout(),
         );
+        let metrics = Metrics::new(Sources {
+            listener: Arc::clone(&listener),
+            dispatch: Arc::clone(&dispatch),
+            bus: Arc::clone(&bus),
+            store: store.clone(),
+        });
         Ok(Parts {
             config,
             store,
@@ -169,6 +178,7 @@ impl Parts {
             outcomes: Arc::new(AsyncMutex::new(outcomes)),
             stop,
             reloader,
+            metrics,
             modules_loaded: AtomicBool::new(false),
         })
     }

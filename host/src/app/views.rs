@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
 use super::Parts;
-use crate::api::{self, Api, Health, Intake, IntakeError, Limits, MetadataView, ModulesView, auth};
+use crate::api::{self, Api, Figures, Health, Intake, IntakeError, Limits, MetadataView, ModulesView, auth};
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
 use crate::hooks::accounts::{Account, Accounts};
@@ -39,6 +39,7 @@ pub(super) async fn serve(
         modules: Arc::clone(&parts) as Arc<dyn ModulesView>,
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
+        figures: Arc::clone(&parts) as Arc<dyn Figures>,
         token: auth::first_token(&parts.config.data_dir)?.hash(),
         limits: Limits {
             event_bytes: parts.config.api.max_event_bytes,

@@ -42,15 +42,19 @@ pub struct Shared {
     pub counters: Counters,
 }
 
-/// What the listener has seen since the start.
+/// What the listener has seen since the start. Each message counts once, when it is answered.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Events taken.
-    pub events: AtomicU64,
-    /// Messages that were no events.
-    pub malformed: AtomicU64,
+    /// Events that modules were asked about, and whose deliveries are durable.
+    pub accepted: AtomicU64,
     /// Events for which no module is loaded.
     pub unanswered: AtomicU64,
+    /// Messages that were no events.
+    pub malformed: AtomicU64,
+    /// Events that a module did not survive.
+    pub killed: AtomicU64,
+    /// Events whose deliveries could not be stored; the bus has them again.
+    pub postponed: AtomicU64,
     /// Deliveries that events caused.
     pub deliveries: AtomicU64,
 }
@@ -109,10 +113,7 @@ impl Shared {
     fn parsed(&self, incoming: Incoming) -> Option<Taken> {
         let Incoming { body, acker } = incoming;
         match Event::parse(body) {
-            Ok(event) => {
-                self.counters.events.fetch_add(1, Ordering::Relaxed);
-                Some((Arc::new(event), acker))
-            }
+            Ok(event) => Some((Arc::new(event), acker)),
             Err(error) => {
                 self.counters.malformed.fetch_add(1, Ordering::Relaxed);
                 warn!(%error, "message refused, it is not an event");
@@ -126,12 +127,21 @@ impl Shared {
     async fn take(&self, group: Vec<Taken>) -> usize {
         let count = group.len();
         let (events, ackers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let answers = self.wanted(&events).await;
+        let Some(first) = events.first() else { return 0 };
+        // One snapshot of the modules answers all of it.
+        let modules = self.registry.current().answering(first.category(), first.name());
+        if modules.is_empty() {
+            debug!(category = first.category(), event = first.name(), "no module answers this event");
+            self.counters.unanswered.fetch_add(count as u64, Ordering::Relaxed);
+            ackers.into_iter().for_each(Acker::accept);
+            return count;
+        }
+        let answers = self.wanted(&events, &modules).await;
         let (mut causing, mut deliveries) = (Vec::new(), 0);
         for ((event, acker), Wishes { wanted, killed }) in events.iter().zip(ackers).zip(answers) {
             let ending = Ending { acker, killed };
             if wanted.is_empty() {
-                ending.end();
+                self.end(ending);
                 continue;
             }
             deliveries += wanted.len();
@@ -151,25 +161,35 @@ impl Shared {
         match self.queue.accept_many(events).await {
             Ok(()) => {
                 self.counters.deliveries.fetch_add(deliveries as u64, Ordering::Relaxed);
-                endings.into_iter().for_each(Ending::end);
+                endings.into_iter().for_each(|ending| self.end(ending));
             }
             Err(error) => {
                 let events = endings.len();
+                self.counters.postponed.fetch_add(events as u64, Ordering::Relaxed);
                 error!(events, %error, "events cannot be taken, their deliveries cannot be stored");
                 endings.into_iter().for_each(|ending| ending.acker.postpone());
             }
         }
     }
 
-    /// What each of these events of one kind causes. One snapshot of the modules answers all of it.
-    async fn wanted(&self, events: &[Arc<Event>]) -> Vec<Wishes> {
-        let mut wishes: Vec<Wishes> = events.iter().map(|_| Wishes::default()).collect();
-        let Some(first) = events.first() else { return wishes };
-        let modules = self.registry.current().answering(first.category(), first.name());
-        if modules.is_empty() {
-            self.counters.unanswered.fetch_add(events.len() as u64, Ordering::Relaxed);
-            debug!(category = first.category(), event = first.name(), "no module answers this event");
+    /// An event that a module does not survive is not forgotten: the bus keeps it for people to see, with what
+    /// it caused through other modules done.
+    fn end(&self, Ending { acker, killed }: Ending) {
+        match killed {
+            None => {
+                self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+                acker.accept();
+            }
+            Some(reason) => {
+                self.counters.killed.fetch_add(1, Ordering::Relaxed);
+                acker.refuse(reason);
+            }
         }
+    }
+
+    /// What each of these events of one kind causes in the modules that answer it.
+    async fn wanted(&self, events: &[Arc<Event>], modules: &[Arc<Module>]) -> Vec<Wishes> {
+        let mut wishes: Vec<Wishes> = events.iter().map(|_| Wishes::default()).collect();
         let answers = join_all(modules.iter().map(|module| module.call_many(events.to_vec()))).await;
         for (module, answers) in modules.iter().zip(answers) {
             for ((event, answer), wishes) in events.iter().zip(answers).zip(&mut wishes) {
@@ -239,17 +259,6 @@ struct Wishes {
 struct Ending {
     acker: Acker,
     killed: Option<Refusal>,
-}
-
-impl Ending {
-    /// An event that a module does not survive is not forgotten: the bus keeps it for people to see, with what
-    /// it caused through other modules done.
-    fn end(self) {
-        match self.killed {
-            None => self.acker.accept(),
-            Some(reason) => self.acker.refuse(reason),
-        }
-    }
 }
 
 fn same_kind(group: &[Taken], (event, _): &Taken) -> bool {

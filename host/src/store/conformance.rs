@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Accepted, AcceptedEvent, NewDelivery, Outcome, Store, StoreError, StoredDelivery};
+use crate::delivery::retries::now_ms;
 use crate::hooks::Document;
 
 type Make = fn(&Path) -> Arc<dyn Store>;
@@ -34,6 +35,7 @@ macro_rules! store_suite {
             a_delivered_delivery_is_forgotten,
             a_retry_is_pending_with_its_tries_and_due_time,
             a_dead_delivery_is_kept_but_not_pending,
+            the_oldest_of_what_waits_says_since_when,
             outcomes_of_unknown_deliveries_are_passed_over,
             an_outcome_goes_along_with_the_next_commit,
             ids_of_deliveries_are_never_used_again,
@@ -300,6 +302,25 @@ pub(super) async fn a_dead_delivery_is_kept_but_not_pending(make: Make) {
     assert!(store.load(&ids).await.unwrap().is_empty());
     let counts = store.counts().await.unwrap();
     assert_eq!((counts.pending, counts.dead), (0, 1));
+}
+
+pub(super) async fn the_oldest_of_what_waits_says_since_when(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    assert_eq!(store.counts().await.unwrap().oldest_ms, None);
+    let before = now_ms();
+    let dead = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
+    let after = now_ms();
+    let waiting = accepted(&*store, event(None, vec![owed("h2", &payload("{}"))])).await;
+
+    let first = store.counts().await.unwrap().oldest_ms.unwrap();
+    store.finish(vec![Outcome::Dead { id: dead[0], tries: 1, reason: "gone".into() }]).await.unwrap();
+    let second = store.counts().await.unwrap().oldest_ms.unwrap();
+    store.finish(vec![Outcome::Delivered { id: waiting[0] }]).await.unwrap();
+
+    assert!((before..=after).contains(&first));
+    assert!(second >= first);
+    assert_eq!(store.counts().await.unwrap().oldest_ms, None);
 }
 
 pub(super) async fn outcomes_of_unknown_deliveries_are_passed_over(make: Make) {

@@ -187,12 +187,16 @@ pub(super) fn load(connection: &Connection, ids: &[i64]) -> rusqlite::Result<Vec
 }
 
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<DeliveryCounts> {
-    let count = |sql: &str| -> rusqlite::Result<u64> {
-        connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).map(i64::unsigned_abs)
-    };
+    let (pending, oldest_ms): (i64, Option<i64>) = connection
+        .prepare_cached("SELECT count(*), min(created_ms) FROM deliveries WHERE state = 0")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let dead: i64 = connection
+        .prepare_cached("SELECT count(*) FROM deliveries WHERE state = 1")?
+        .query_row([], |row| row.get(0))?;
     Ok(DeliveryCounts {
-        pending: count("SELECT count(*) FROM deliveries WHERE state = 0")?,
-        dead: count("SELECT count(*) FROM deliveries WHERE state = 1")?,
+        pending: pending.unsigned_abs(),
+        dead: dead.unsigned_abs(),
+        oldest_ms,
         next_retry_ms: connection
             .prepare_cached("SELECT min(due_ms) FROM deliveries WHERE state = 0 AND tries > 0")?
             .query_row([], |row| row.get(0))?,

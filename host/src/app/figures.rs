@@ -1,0 +1,15 @@
+//! The figures as the API shows them.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use super::Parts;
+use crate::api::Figures;
+
+#[async_trait]
+impl Figures for Parts {
+    async fn exposition(&self) -> Result<String, fmt::Error> {
+        self.metrics.exposition(self.ready().is_ok()).await
+    }
+}

@@ -1,0 +1,71 @@
+//! Which figures `/metrics` shows: what is counted elsewhere anyway, read when somebody asks.
+//!
+//! Nothing is counted here, so that events and deliveries pay nothing for being watched. Each name is explained in
+//! `docs/operators-guide.md`. No label tells one account, hook or endpoint from another.
+
+mod backlog;
+mod exposition;
+mod figures;
+mod process;
+
+use std::sync::Arc;
+
+use crate::bus::Bus;
+use crate::delivery::dispatch::Dispatch;
+use crate::listener::shared::Shared;
+use crate::store::Store;
+use backlog::Backlog;
+pub use exposition::CONTENT_TYPE;
+
+/// Those who count.
+pub struct Sources {
+    /// Events, modules, hooks and accounts.
+    pub listener: Arc<Shared>,
+    /// What becomes of deliveries.
+    pub dispatch: Arc<Dispatch>,
+    /// Where events come from.
+    pub bus: Arc<dyn Bus>,
+    /// What is owed.
+    pub store: Arc<dyn Store>,
+}
+
+/// The figures of a host.
+pub struct Metrics {
+    sources: Sources,
+    backlog: Backlog,
+    /// When it started, in Unix seconds.
+    started: f64,
+}
+
+impl Metrics {
+    /// Figures of a host that starts now.
+    #[must_use]
+    pub fn new(sources: Sources) -> Self {
+        Metrics { sources, backlog: Backlog::default(), started: unix_seconds() }
+    }
+
+    /// All figures in Prometheus's text format. `ready` is whether the host takes events.
+    ///
+    /// # Errors
+    /// The text cannot be written: a bug.
+    pub async fn exposition(&self, ready: bool) -> Result<String, std::fmt::Error> {
+        let Sources { listener, dispatch, bus, store } = &self.sources;
+        let owed = self.backlog.counts(&**store).await;
+        let process = tokio::task::spawn_blocking(process::read).await.unwrap_or_default();
+        let mut families = figures::host(ready, self.started);
+        families.extend(figures::events(&listener.counters));
+        families.extend(figures::modules(&listener.registry.current()));
+        families.extend(figures::module_changes(&listener.registry));
+        families.extend(figures::deliveries(listener, dispatch));
+        families.extend(figures::backlog(owed, unix_seconds()));
+        families.extend(figures::hooks(listener));
+        families.extend(figures::bus(&**bus));
+        families.extend(figures::store(store.commits(), owed.is_some()));
+        families.extend(figures::process(&process));
+        exposition::text(families)
+    }
+}
+
+fn unix_seconds() -> f64 {
+    time::OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9
+}

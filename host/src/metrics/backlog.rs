@@ -1,0 +1,141 @@
+//! How often the store is asked what is owed: a count walks over all that waits, and anybody may ask for figures.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::store::{DeliveryCounts, DeliveryStore};
+
+/// A count that took some time is good for this many times as long: counting takes no more than a twentieth of
+/// the store's time, and what waits in a small store is always fresh.
+const REST: u32 = 20;
+
+/// What a count is taken to cost until it has ended: whoever breaks it off does not bring on the next one.
+const UNKNOWN: Duration = Duration::from_millis(50);
+
+/// What the store owes, as it said last.
+#[derive(Default)]
+pub(super) struct Backlog {
+    last: Mutex<Option<Asked>>,
+}
+
+struct Asked {
+    counts: Option<DeliveryCounts>,
+    at: Instant,
+    took: Duration,
+}
+
+impl Backlog {
+    /// What is owed; nothing when the store cannot say. One question at a time, whoever else asks waits for it.
+    pub(super) async fn counts(&self, store: &dyn DeliveryStore) -> Option<DeliveryCounts> {
+        let mut last = self.last.lock().await;
+        let at = Instant::now();
+        if let Some(asked) = &*last
+            && asked.at + asked.took + asked.took * REST > at
+        {
+            return asked.counts;
+        }
+        let (before, took) = last.as_ref().map_or((None, UNKNOWN), |asked| (asked.counts, asked.took));
+        *last = Some(Asked { counts: before, at, took: took.max(UNKNOWN) });
+        let counts = store.counts().await.ok();
+        *last = Some(Asked { counts, at, took: at.elapsed() });
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::store::{Accepted, AcceptedEvent, Outcome, Result, StoreError, StoredDelivery};
+
+    /// Says how often it was asked, each time after as long as it is told.
+    struct Slow {
+        asked: AtomicU64,
+        takes: Duration,
+        fails: bool,
+    }
+
+    impl Slow {
+        fn taking(takes: Duration) -> Self {
+            Slow { asked: AtomicU64::new(0), takes, fails: false }
+        }
+
+        async fn pending(&self, backlog: &Backlog) -> Option<u64> {
+            backlog.counts(self).await.map(|counts| counts.pending)
+        }
+    }
+
+    #[async_trait]
+    impl DeliveryStore for Slow {
+        async fn accept_many(&self, _: Vec<AcceptedEvent>) -> Result<Vec<Accepted>> {
+            Ok(Vec::new())
+        }
+
+        async fn finish(&self, _: Vec<Outcome>) -> Result<()> {
+            Ok(())
+        }
+
+        async fn pending(&self, _: i64, _: usize) -> Result<Vec<StoredDelivery>> {
+            Ok(Vec::new())
+        }
+
+        async fn load(&self, _: &[i64]) -> Result<Vec<StoredDelivery>> {
+            Ok(Vec::new())
+        }
+
+        async fn counts(&self) -> Result<DeliveryCounts> {
+            tokio::time::sleep(self.takes).await;
+            let pending = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+            if self.fails {
+                return Err(StoreError::Full);
+            }
+            Ok(DeliveryCounts { pending, ..DeliveryCounts::default() })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_costs_nothing_is_always_fresh() {
+        let (backlog, store) = (Backlog::default(), Slow::taking(Duration::ZERO));
+        assert_eq!(store.pending(&backlog).await, Some(1));
+        assert_eq!(store.pending(&backlog).await, Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_count_is_good_for_twenty_times_as_long() {
+        let (backlog, store) = (Backlog::default(), Slow::taking(Duration::from_secs(1)));
+        assert_eq!(store.pending(&backlog).await, Some(1));
+        tokio::time::advance(Duration::from_millis(19_900)).await;
+        assert_eq!(store.pending(&backlog).await, Some(1));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert_eq!(store.pending(&backlog).await, Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_ask_together_share_one_count() {
+        let (backlog, store) = (Backlog::default(), Slow::taking(Duration::from_secs(1)));
+        let both = futures_util::join!(store.pending(&backlog), store.pending(&backlog));
+        assert_eq!(both, (Some(1), Some(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_count_that_was_broken_off_is_not_begun_again_at_once() {
+        let (backlog, store) = (Backlog::default(), Slow::taking(Duration::from_secs(1)));
+        let broken_off = tokio::time::timeout(Duration::from_millis(1), store.pending(&backlog)).await;
+        assert!(broken_off.is_err());
+        assert_eq!(store.pending(&backlog).await, None);
+        tokio::time::advance(UNKNOWN * (REST + 1)).await;
+        assert_eq!(store.pending(&backlog).await, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_owes_nothing_that_is_known() {
+        let backlog = Backlog::default();
+        let store = Slow { fails: true, ..Slow::taking(Duration::ZERO) };
+        assert_eq!(store.pending(&backlog).await, None);
+    }
+}

@@ -1,0 +1,276 @@
+//! Every figure with its name and its meaning, by those who count it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::exposition::{Family, Value};
+use super::process::Process;
+use crate::bus::{Bus, BusState};
+use crate::delivery::dispatch::Dispatch;
+use crate::listener::shared::{Counters, Shared};
+use crate::module::isolated::IsolatedFigures;
+use crate::module::janitor;
+use crate::module::registry::{Module, Registry, Snapshot};
+use crate::module::resident;
+use crate::store::DeliveryCounts;
+
+const MODULE: &str = "module";
+const OUTCOME: &str = "outcome";
+
+fn read(counter: &AtomicU64) -> Value {
+    counter.load(Ordering::Relaxed).into()
+}
+
+pub(super) fn host(ready: bool, started: f64) -> Vec<Family> {
+    vec![
+        Family::gauge("hookline_build_info", "Always 1; the label is the version of the program.").with(
+            "version",
+            env!("CARGO_PKG_VERSION"),
+            1_u64,
+        ),
+        Family::gauge("hookline_ready", "1 while the host takes events, as /readyz says it.")
+            .is(Value::from(ready)),
+        Family::gauge("hookline_process_start_time_seconds", "When the host started, in Unix seconds.")
+            .is(Value::from(started)),
+    ]
+}
+
+pub(super) fn events(counters: &Counters) -> Vec<Family> {
+    vec![
+        Family::counter("hookline_events_total", "Messages taken, by what became of them.")
+            .with(OUTCOME, "accepted", read(&counters.accepted))
+            .with(OUTCOME, "unanswered", read(&counters.unanswered))
+            .with(OUTCOME, "malformed", read(&counters.malformed))
+            .with(OUTCOME, "killed", read(&counters.killed))
+            .with(OUTCOME, "postponed", read(&counters.postponed)),
+        Family::counter("hookline_deliveries_accepted_total", "Deliveries that accepted events caused.")
+            .is(read(&counters.deliveries)),
+    ]
+}
+
+pub(super) fn modules(current: &Snapshot) -> Vec<Family> {
+    let of_each = |family: Family, figure: &dyn Fn(&Module) -> Value| {
+        current
+            .modules()
+            .fold(family, |family, module| family.with(MODULE, module.id.as_str(), figure(module)))
+    };
+    let mut families = vec![
+        Family::gauge("hookline_modules", "Modules that serve.").is(Value::from(current.modules().count())),
+        of_each(Family::counter("hookline_module_calls_total", "Events handed to a module."), &|module| {
+            module.figures().calls.into()
+        }),
+        of_each(
+            Family::counter(
+                "hookline_module_failures_total",
+                "Events that a module did not answer properly.",
+            ),
+            &|module| module.figures().failures.into(),
+        ),
+        of_each(
+            Family::counter(
+                "hookline_module_hung_total",
+                "Calls of the serving generation that were given up.",
+            ),
+            &|module| module.figures().hung.into(),
+        ),
+        of_each(
+            Family::counter(
+                "hookline_module_seconds_total",
+                "Time spent in calls of the serving generation.",
+            ),
+            &|module| module.figures().busy.as_secs_f64().into(),
+        ),
+        of_each(
+            Family::gauge("hookline_module_generation", "Number of the generation that serves."),
+            &|module| module.figures().generation.into(),
+        ),
+        of_each(
+            Family::gauge(
+                "hookline_module_quarantined",
+                "1 when a module hung too often and is called no more.",
+            ),
+            &|module| module.figures().quarantined.into(),
+        ),
+    ];
+    families.extend(processes(current));
+    families
+}
+
+/// Of modules in a process of their own.
+fn processes(current: &Snapshot) -> [Family; 4] {
+    let of_each = |family: Family, figure: &dyn Fn(&IsolatedFigures) -> u64| {
+        current.modules().fold(family, |family, module| match module.process() {
+            Some(process) => family.with(MODULE, module.id.as_str(), figure(&process)),
+            None => family,
+        })
+    };
+    [
+        of_each(
+            Family::counter(
+                "hookline_module_process_restarts_total",
+                "Processes of a module started after the first.",
+            ),
+            &|process| process.restarts,
+        ),
+        of_each(
+            Family::counter(
+                "hookline_module_process_deaths_total",
+                "Processes of a module that ended by themselves or did not start again.",
+            ),
+            &|process| process.deaths,
+        ),
+        of_each(
+            Family::counter(
+                "hookline_module_process_timeouts_total",
+                "Processes of a module killed because of a call that took too long.",
+            ),
+            &|process| process.timeouts,
+        ),
+        of_each(
+            Family::gauge(
+                "hookline_module_process_resident_memory_bytes",
+                "Resident memory of a module's own process; 0 while there is none.",
+            ),
+            &|process| process.pid.and_then(resident::of_process).unwrap_or_default(),
+        ),
+    ]
+}
+
+pub(super) fn module_changes(registry: &Registry) -> Vec<Family> {
+    let counters = registry.counters();
+    vec![
+        Family::counter("hookline_module_loads_total", "Generations that began to serve.")
+            .is(read(&counters.loaded)),
+        Family::counter("hookline_module_refusals_total", "Times that a file was refused, for a new reason.")
+            .is(read(&counters.refused)),
+        Family::counter("hookline_modules_removed_total", "Modules whose file was taken away.")
+            .is(read(&counters.removed)),
+        Family::counter("hookline_generations_released_total", "Old generations that were unmapped.")
+            .is(read(&counters.released)),
+        Family::gauge("hookline_generations_pinned", "Old generations that stay mapped until the host ends.")
+            .is(Value::from(registry.pinned().len())),
+        Family::gauge("hookline_files_refused", "Files in the plugins folder that are refused now.")
+            .is(Value::from(registry.refused().len())),
+        Family::gauge(
+            "hookline_thread_local_keys",
+            "The lowest thread-local key of the process that is free.",
+        )
+        .is(Value::from(u64::from(janitor::next_key()))),
+    ]
+}
+
+pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> {
+    let counters = &dispatch.counters;
+    let in_flight = dispatch.flights.lock().in_flight();
+    vec![
+        Family::counter("hookline_deliveries_total", "Tries of deliveries, by what became of the delivery.")
+            .with(OUTCOME, "delivered", read(&counters.delivered))
+            .with(OUTCOME, "retried", read(&counters.retried))
+            .with(OUTCOME, "dead", read(&counters.dead)),
+        Family::gauge("hookline_in_flight", "Requests that wait for their answer.")
+            .is(Value::from(in_flight)),
+        Family::gauge(
+            "hookline_deliveries_in_memory",
+            "Deliveries that wait for their turn or are in flight.",
+        )
+        .is(Value::from(listener.queue.in_memory())),
+        Family::gauge("hookline_retries_waiting", "Deliveries that are due later.")
+            .is(Value::from(dispatch.retries.len())),
+    ]
+}
+
+/// What the store said last; nothing when it could not say.
+pub(super) fn backlog(owed: Option<DeliveryCounts>, now: f64) -> Vec<Family> {
+    let oldest = |counts: DeliveryCounts| match counts.oldest_ms {
+        Some(accepted_ms) => (now - accepted_ms as f64 / 1e3).max(0.0),
+        None => 0.0,
+    };
+    vec![
+        Family::gauge("hookline_deliveries_pending", "Deliveries that wait for their first or next try.")
+            .is(owed.map(|counts| counts.pending.into())),
+        Family::gauge("hookline_deliveries_dead", "Deliveries that were given up and are kept.")
+            .is(owed.map(|counts| counts.dead.into())),
+        Family::gauge(
+            "hookline_deliveries_oldest_age_seconds",
+            "Age of the oldest pending delivery; 0 without any.",
+        )
+        .is(owed.map(|counts| oldest(counts).into())),
+    ]
+}
+
+pub(super) fn hooks(listener: &Shared) -> Vec<Family> {
+    vec![
+        Family::gauge("hookline_hooks", "Hooks of all accounts, disabled ones too.")
+            .is(Value::from(listener.table.len())),
+        Family::gauge("hookline_accounts", "Accounts.").is(Value::from(listener.accounts.len())),
+    ]
+}
+
+pub(super) fn bus(bus: &dyn Bus) -> Vec<Family> {
+    let counters = bus.counters();
+    vec![
+        Family::gauge("hookline_bus_connected", "1 while messages flow from the bus.")
+            .is(Value::from(bus.state() == BusState::Connected)),
+        Family::gauge(
+            "hookline_bus_problems",
+            "Exchanges that cannot be used although the bus is connected.",
+        )
+        .is(Value::from(bus.problems().len())),
+        Family::counter(
+            "hookline_bus_received_total",
+            "Messages that the bus delivered, redeliveries included.",
+        )
+        .is(Value::from(counters.received)),
+        Family::counter("hookline_bus_messages_total", "Messages of the bus, by how they were answered.")
+            .with(OUTCOME, "accepted", counters.accepted)
+            .with(OUTCOME, "refused", counters.refused)
+            .with(OUTCOME, "postponed", counters.postponed),
+        Family::counter("hookline_bus_reconnects_total", "Connections to the bus made after the first.")
+            .is(Value::from(counters.reconnects)),
+    ]
+}
+
+pub(super) fn store(commits: u64, readable: bool) -> Vec<Family> {
+    vec![
+        Family::counter("hookline_store_commits_total", "Commits of the store.").is(Value::from(commits)),
+        Family::gauge("hookline_store_readable", "1 when the store could say what is owed.")
+            .is(Value::from(readable)),
+    ]
+}
+
+pub(super) fn process(process: &Process) -> Vec<Family> {
+    vec![
+        Family::counter("hookline_process_cpu_seconds_total", "Processor time in user and kernel mode.")
+            .is(process.cpu_seconds.map(Value::from)),
+        Family::gauge("hookline_process_resident_memory_bytes", "Resident memory.")
+            .is(process.resident_bytes.map(Value::from)),
+        Family::gauge("hookline_process_open_fds", "Open file descriptors.")
+            .is(process.open_files.map(Value::from)),
+        Family::gauge("hookline_process_max_fds", "File descriptors that may be open.")
+            .is(process.max_files.map(Value::from)),
+        Family::gauge("hookline_process_threads", "Threads.").is(process.threads.map(Value::from)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::exposition::text;
+
+    #[test]
+    fn the_oldest_delivery_has_an_age_that_is_never_below_zero() {
+        let age = |oldest_ms| {
+            let counts = DeliveryCounts { oldest_ms, ..DeliveryCounts::default() };
+            let text = text(backlog(Some(counts), 100.0)).unwrap();
+            text.lines().last().unwrap().to_owned()
+        };
+        assert_eq!(age(Some(97_500)), "hookline_deliveries_oldest_age_seconds 2.5");
+        assert_eq!(age(Some(100_001)), "hookline_deliveries_oldest_age_seconds 0.0");
+        assert_eq!(age(None), "hookline_deliveries_oldest_age_seconds 0.0");
+    }
+
+    #[test]
+    fn what_a_store_that_fails_owes_is_not_said() {
+        let text = text(backlog(None, 100.0)).unwrap();
+        assert!(text.lines().all(|line| line.starts_with('#')), "{text}");
+    }
+}
