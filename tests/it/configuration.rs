@@ -1,5 +1,6 @@
 //! Settings: right ones take effect, wrong ones are named all at once.
 
+use serde_json::{Value, json};
 use tests::{Home, TestHost, program, say};
 
 #[tokio::test]
@@ -87,4 +88,32 @@ async fn a_setting_without_effect_says_so() {
         "{}",
         said.err
     );
+}
+
+#[tokio::test]
+async fn a_log_in_json_is_one_object_a_line_with_its_fields_at_the_top() {
+    let home = Home::new("[log]\nformat = \"json\"\n", &["webhooks_channel_create"]);
+
+    let (said, _) = home.start().await.signalled("TERM").await;
+
+    let lines: Vec<Value> = said.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        for field in ["timestamp", "level", "target", "message"] {
+            assert!(line[field].is_string(), "{field} is missing in {line}");
+        }
+    }
+    let said = |message: &str| lines.iter().find(|line| line["message"] == message);
+    let loaded = said("module loaded").expect("a line about the module");
+    assert_eq!((&loaded["level"], &loaded["module"]), (&json!("INFO"), &json!("webhooks_channel_create")));
+    assert_eq!(loaded["generation"], 1);
+    assert!(said("stopped").is_some());
+}
+
+#[tokio::test]
+async fn the_level_of_the_log_is_what_is_left_out() {
+    let home = Home::new("[log]\nlevel = \"error\"\n", &["webhooks_channel_create"]);
+
+    let (said, _) = home.start().await.signalled("TERM").await;
+
+    assert_eq!(said.err, "");
 }
