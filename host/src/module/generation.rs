@@ -52,7 +52,8 @@ pub struct Generation {
     mapped: Mutex<Option<Mapped>>,
 }
 
-/// Where its code runs.
+/// Where its code runs. There are few of these, and each lives behind an `Arc`.
+#[allow(clippy::large_enum_variant)]
 enum Runs {
     Here(Entry),
     Apart(Isolated),

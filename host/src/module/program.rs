@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The word on the command line that makes the program a module's process; people never write it.
-pub const WORD: &str = "module-child";
+pub const WORD: &str = "_module-child";
 
 /// What survives of the host's environment. A module must not depend on more than where programs and libraries
 /// are, the language, the time zone and whether backtraces are wanted.

@@ -63,6 +63,8 @@ struct State {
     files: BTreeMap<PathBuf, Seen>,
     numbers: BTreeMap<ModuleId, u64>,
     folder_refused: bool,
+    /// The folder was looked at before: what is in it at the start is not waited for.
+    begun: bool,
 }
 
 /// A file as it was when it was last looked at.
@@ -175,6 +177,7 @@ impl Reloader {
             self.registry.forget_refusal(&file);
             soon |= self.take_away(state, &file).await;
         }
+        state.begun = true;
         Ok(soon)
     }
 
@@ -220,7 +223,7 @@ impl Reloader {
         let read = match tokio::task::spawn_blocking(move || inspecting.inspect(bytes)).await {
             Ok(Ok(read)) => read,
             Ok(Err(Refusal::Unfit(Unfit::Empty | Unfit::CutShort { .. } | Unfit::NotALibrary(_))))
-                if stamp.age() < GROWING =>
+                if state.begun && stamp.age() < GROWING =>
             {
                 return Outcome::Unfinished;
             }
