@@ -244,6 +244,13 @@ fn what_a_module_logs_and_writes_is_in_the_hosts_log() {
     assert!(line(&["WARN", "a module's process has died", "SIGABRT (abort)", "about to abort"]), "{log}");
 }
 
+#[test]
+fn a_module_that_writes_and_writes_is_not_held_up() {
+    let module = IsolatedModule::start(MISBEHAVING);
+    assert_eq!(module.answer(&told_to("write 10 MB")), Ok(vec![]));
+    assert_eq!(module.figures().deaths, 0);
+}
+
 #[derive(Clone, Default)]
 struct Log(Arc<std::sync::OnceLock<tempfile::NamedTempFile>>);
 
@@ -324,7 +331,8 @@ fn stopping_does_not_wait_for_a_call_that_hangs() {
         );
         answers
     });
-    begins.recv().unwrap();
+    // An answer does not wait for the call behind it.
+    begins.recv_timeout(PATIENCE / 4).unwrap();
     module.isolated.stop(Duration::from_millis(50));
 
     let stopped = Err("is not running".to_owned());

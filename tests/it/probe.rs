@@ -43,7 +43,7 @@ async fn an_abort_in_a_constructor_is_called_by_its_name_and_place() {
     assert_eq!(
         refusal("webhooks_constructor_aborts").await,
         "ended the process that tried it by SIGABRT (abort) while it was opened; look at what runs before init, \
-         such as constructors"
+         such as constructors; its last words were \"no constructor today\""
     );
 }
 

@@ -155,7 +155,9 @@ impl Isolated {
             answered(index, Err(CallFailure::Stopped));
         }
         if self.is_stopping() {
+            // It was started while the word to stop came.
             state.session = None;
+            self.figures.pid.store(0, Ordering::Relaxed);
         }
     }
 

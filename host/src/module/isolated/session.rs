@@ -28,6 +28,10 @@ const AHEAD: usize = 32;
 /// socket's buffer (some 200 KiB), or both sides would wait for each other.
 const AHEAD_BYTES: usize = 96 * 1024;
 
+/// How long a process with several events under way may be silent before it is asked what it has; then four times
+/// as long.
+const SILENCE: Duration = Duration::from_millis(5);
+
 /// How long a process may take to say what it is about. It does so on a thread of its own, whatever the module does.
 const ANSWERS_A_NUDGE: Duration = Duration::from_millis(500);
 
@@ -142,13 +146,15 @@ impl Session {
         limit: Duration,
     ) -> Result<Result<(), CallError>, Lost> {
         // The process begins with it when it has answered the one before.
-        let mut until = Instant::now() + limit;
-        self.line.send(until)?;
+        let now = Instant::now();
+        self.line.send(now + limit)?;
+        let mut silence = SILENCE.min(limit);
+        let mut until = now + if under_way > 1 { silence } else { limit };
         let mut asked = false;
         loop {
             match self.line.hear(services, until) {
                 Ok(Heard::Ended(ended)) => return Ok(self.line.judged(ended)),
-                // It may have been answered, and a later one hangs that keeps the answer from being sent.
+                // It may have been answered, and a later one takes long and keeps the answer from being sent.
                 Err(Lost::Late) if under_way > 1 && !asked => {
                     asked = true;
                     self.process.nudge();
@@ -157,7 +163,8 @@ impl Session {
                 Ok(Heard::Here(taken)) if taken >= limit => return Err(Lost::Late),
                 Ok(Heard::Here(taken)) => {
                     asked = false;
-                    until = Instant::now() + (limit - taken);
+                    silence = silence.saturating_mul(4).min(limit - taken);
+                    until = Instant::now() + silence;
                 }
                 Ok(other) => return Err(other.out_of_place()),
                 Err(lost) => return Err(lost),

@@ -69,7 +69,7 @@ impl Module for Misbehaving {
                 }
             }
             "speak" => host.log(Level::Warn, "told to speak"),
-            "write" => write("told to write"),
+            "write 10 MB" => (0..100_000).for_each(|_| write(&"x".repeat(99))),
             "count" => fire(host, account, JsonWriter::object().i64("call", call.try_into()?)),
             "ask for the reseller" => {
                 let json = JsonWriter::object().opt_str("reseller", host.reseller_of(account));
