@@ -3,10 +3,10 @@
 
 use std::cell::RefCell;
 use std::hint::black_box;
-use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use plugin_api::{Binding, BindingsAndResponders, Error, Event, Firing, Host, JsonWriter, Metadata, Module};
 
 /// A test writes other digits over these.
@@ -31,14 +31,14 @@ impl Module for Versioned {
             black_box(std::thread::current().id());
             _ = receiver.recv();
         })?;
-        let metadata = Metadata::new("Versioned", &format!("Says that it is {version}"));
+        let metadata = Metadata::new("Versioned", format!("Says that it is {version}"));
         Ok((Versioned { version, helper: Mutex::new(Some((sender, handle))) }, metadata))
     }
 
     fn bindings_and_responders(&self) -> BindingsAndResponders {
         BindingsAndResponders::new()
             .binding(Binding::new("tests", "versioned.all"))
-            .binding(Binding::new("tests", &format!("versioned.{}", self.version)))
+            .binding(Binding::new("tests", format!("versioned.{}", self.version)))
             .responder("versioned", "*")
     }
 
@@ -51,7 +51,7 @@ impl Module for Versioned {
         });
         match event.str("Do") {
             Some("leave a thread") => {
-                std::thread::spawn(|| std::thread::park());
+                std::thread::spawn(std::thread::park);
             }
             Some("hang") => loop {
                 std::thread::park();
@@ -69,7 +69,7 @@ impl Module for Versioned {
     }
 
     fn shutdown(&self) {
-        let helper = self.helper.lock().ok().and_then(|mut helper| helper.take());
+        let helper = self.helper.lock().take();
         if let Some((sender, handle)) = helper {
             drop(sender);
             // It has nothing that could panic.
