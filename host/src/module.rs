@@ -9,6 +9,7 @@ use crate::hooks::AccountId;
 use crate::hooks::matching::Filter;
 
 pub mod inspect;
+mod unloading;
 pub mod program;
 pub mod probe;
 pub mod library;

@@ -38,6 +38,7 @@ use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
 use crate::store::Store;
 use crate::store::sqlite::{Options, SqliteStore};
+use crate::supervision::Crew;
 
 /// Messages between a bus and the listener: the bus's own bounds are what holds it back.
 const INTAKE: usize = 64;
@@ -77,6 +78,10 @@ pub struct Parts {
     pub reloader: Reloader,
     /// Shows what the others count.
     pub metrics: Metrics,
+    /// The thread of those who take events.
+    pub(super) taking: Arc<Crew>,
+    /// The thread of those who send deliveries.
+    pub(super) sending: Arc<Crew>,
     modules_loaded: AtomicBool,
 }
 
@@ -159,6 +164,7 @@ impl Parts {
             bus: Arc::clone(&bus),
             store: store.clone(),
         });
+        let (taking, sending) = crews().context("starting the threads of the pipeline")?;
         Ok(Parts {
             config,
             store,
@@ -179,6 +185,8 @@ impl Parts {
             stop,
             reloader,
             metrics,
+            taking,
+            sending,
             modules_loaded: AtomicBool::new(false),
         })
     }
@@ -241,6 +249,15 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     };
     let store = SqliteStore::open(dir, Options { synchronous });
     Ok(Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?))
+}
+
+/// The threads of those who take events and of those who send. Where the machine has no more than two cores they
+/// share one: what a wake-up of the other costs is more than what the second would bring.
+fn crews() -> std::io::Result<(Arc<Crew>, Arc<Crew>)> {
+    let sending = Arc::new(Crew::start("sending")?);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let taking = if cores > 2 { Arc::new(Crew::start("taking")?) } else { Arc::clone(&sending) };
+    Ok((taking, sending))
 }
 
 fn vault(config: &Config) -> anyhow::Result<Vault> {

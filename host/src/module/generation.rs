@@ -4,9 +4,9 @@
 //! module and nothing of the host, and so that the library can be unmapped once these threads have been joined.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct Generation {
     usable: RwLock<bool>,
     /// A call was given up or a thread lost: its code may run for ever, so it stays mapped.
     tainted: AtomicBool,
+    /// Why its file does not allow that it is unmapped.
+    stays: OnceLock<String>,
     thread: Mutex<Option<Thread>>,
     mapped: Mutex<Option<Mapped>>,
 }
@@ -178,6 +180,7 @@ impl Generation {
             runs,
             usable: RwLock::new(true),
             tainted: AtomicBool::new(false),
+            stays: OnceLock::new(),
             thread: Mutex::new(Some(Thread { orders, ended, handle })),
             mapped: Mutex::new(mapped),
         })
@@ -224,6 +227,11 @@ impl Generation {
     /// A call in it was given up: it is never unmapped.
     pub(super) fn taint(&self) {
         self.tainted.store(true, Ordering::Release);
+    }
+
+    /// Its library stays mapped when it ends, for this reason.
+    pub(super) fn keep_mapped(&self, reason: String) {
+        _ = self.stays.set(reason);
     }
 
     /// Whether it answers events of this category and name.
@@ -297,6 +305,9 @@ impl Generation {
         }
         if self.tainted.load(Ordering::Acquire) {
             return Fate::Pinned("a call in it never ended".to_owned());
+        }
+        if let (Some(reason), Runs::Here(_)) = (self.stays.get(), &self.runs) {
+            return Fate::Pinned(reason.clone());
         }
         if let Some(mapped) = self.mapped.lock().take()
             && let Err(reason) = mapped.unmap(&self.copy, within)
