@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod generation;
 pub mod isolated;
 pub mod services;
+mod belonging;
 pub mod settings;
 pub mod line;
 pub mod registry;

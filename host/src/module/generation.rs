@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::belonging::own;
 use super::isolated::{Isolated, IsolatedFigures, IsolationLimits};
 use super::jobs::Jobs;
 pub use super::jobs::{Answer, CallFailure, Job};
@@ -201,6 +202,15 @@ impl Generation {
     }
 
     fn run(&self, event: &Arc<Event>) -> Answer {
+        self.own(event, self.ask(event))
+    }
+
+    /// The answer, where all of it is for the event's own account.
+    fn own(&self, event: &Event, answer: Answer) -> Answer {
+        own(event, answer, &self.lendable.accounts)
+    }
+
+    fn ask(&self, event: &Arc<Event>) -> Answer {
         match &self.runs {
             Runs::Here(entry) => {
                 let services = CallServices::new(&self.lendable, &self.module, self.number);
@@ -430,12 +440,16 @@ impl Worker {
 
 fn answer_apart(generation: &Generation, isolated: &Isolated, mut job: Job) {
     let mut since = Instant::now();
-    isolated.handle(&job.left(), &mut |_, result| {
+    let events = job.left();
+    isolated.handle(&events, &mut |nth, result| {
         let now = Instant::now();
         let spent = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
         generation.busy_ns.fetch_add(spent, Ordering::Relaxed);
         since = now;
-        job.answer(result);
+        job.answer(match events.get(nth) {
+            Some(event) => generation.own(event, result),
+            None => result,
+        });
     });
     job.tell();
 }
