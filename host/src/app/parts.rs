@@ -38,6 +38,7 @@ use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
 use crate::store::Store;
 use crate::store::sqlite::{Options, SqliteStore};
+use crate::stream::Stream;
 use crate::supervision::Crew;
 
 /// Messages between a bus and the listener: the bus's own bounds are what holds it back.
@@ -76,6 +77,8 @@ pub struct Parts {
     pub(super) stop: CancellationToken,
     /// Turns what is in the plugins folder into what is loaded.
     pub reloader: Reloader,
+    /// What happens, for those who watch.
+    pub stream: Arc<Stream>,
     /// Shows what the others count.
     pub metrics: Metrics,
     /// The thread of those who take events.
@@ -129,6 +132,7 @@ impl Parts {
         let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
         let retries = Arc::new(Retries::default());
+        let stream = Arc::new(Stream::default());
         let delivery = &config.delivery;
         let dispatch = Arc::new(Dispatch {
             flights: Mutex::new(Flights::new(delivery.max_in_flight, delivery.max_in_flight_per_hook)),
@@ -139,6 +143,7 @@ impl Parts {
             retries: Arc::clone(&retries),
             counters: Arc::new(Counters::default()),
             outcomes: told,
+            stream: Arc::clone(&stream),
         });
         let listener = Arc::new(Shared {
             registry: Arc::clone(&registry),
@@ -157,6 +162,7 @@ impl Parts {
             Arc::clone(&bus),
             store.clone(),
             config.modules.call_timeout(),
+            Arc::clone(&stream),
         );
         let metrics = Metrics::new(Sources {
             listener: Arc::clone(&listener),
@@ -184,6 +190,7 @@ impl Parts {
             outcomes: Arc::new(AsyncMutex::new(outcomes)),
             stop,
             reloader,
+            stream,
             metrics,
             taking,
             sending,

@@ -38,6 +38,9 @@ pub(super) async fn serve(
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
         figures: Arc::clone(&parts) as Arc<dyn Figures>,
+        stream: Arc::clone(&parts.stream),
+        watchers: api::watchers(),
+        stop: context.stop.clone(),
         token: auth::first_token(&parts.config.data_dir)?.hash(),
         limits: Limits {
             event_bytes: parts.config.api.max_event_bytes,
