@@ -16,11 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::hooks::Document;
 use crate::hooks::editor::Editor;
 use crate::module::reload::NotReloaded;
+use crate::store::Store;
 use crate::stream::Stream;
 use auth::TokenHash;
 
 mod accounts;
 pub mod auth;
+mod backup;
 mod body;
 mod cloud_events;
 mod envelope;
@@ -41,6 +43,8 @@ mod webhooks;
 pub struct Api {
     /// Changes hooks and accounts.
     pub editor: Arc<Editor>,
+    /// What backups are made of.
+    pub store: Arc<dyn Store>,
     /// Takes posted events.
     pub intake: Arc<dyn Intake>,
     /// Shows the loaded modules.
@@ -199,6 +203,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/events", post(events::take))
         .route("/hooks", get(hooks::list))
         .route("/stream", get(stream::watch))
+        .route("/backup", post(backup::send))
         .route("/modules", get(modules::list))
         .route("/modules/{id}", get(modules::show))
         .route("/modules/{id}/reload", post(modules::reload))

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub use crate::store::sqlite::restore::{Contents, Restored, contents, restore};
 pub use parts::{Outside, Parts};
 
 use crate::cli::RunArgs;

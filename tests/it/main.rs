@@ -7,6 +7,7 @@ mod accounts;
 mod amqp;
 mod api;
 mod authors;
+mod backup;
 mod cli;
 mod configuration;
 mod delivery;

@@ -123,6 +123,7 @@ fn host() -> Host {
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
     let api = Api {
         editor,
+        store: store.clone(),
         intake: basket.clone(),
         modules: Arc::new(Nine),
         metadata: Arc::new(Nine),

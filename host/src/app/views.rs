@@ -33,6 +33,7 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     let api = Arc::new(Api {
         editor: Arc::clone(&parts.editor),
+        store: Arc::clone(&parts.store),
         intake: Arc::new(Door { inlet: parts.inlet.clone(), bus: Arc::clone(&parts.bus) }),
         modules: Arc::clone(&parts) as Arc<dyn ModulesView>,
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,

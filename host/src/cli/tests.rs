@@ -18,12 +18,13 @@ async fn against(routes: Router, line: &str) -> anyhow::Result<String> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let cli = parse(&format!("hookline {line} --url {url} --token t0ken"));
-    let mut out = Vec::new();
+    // As where standard output is no terminal.
+    let mut out = anstream::StripStream::new(Vec::new());
     tokio::select! {
         served = async { axum::serve(listener, routes).await } => panic!("the host ended: {served:?}"),
         done = dispatch(cli.command, &mut out) => done?,
     };
-    Ok(String::from_utf8(out).unwrap())
+    Ok(String::from_utf8(out.into_inner()).unwrap())
 }
 
 /// The lines of a table without the blanks that pad its columns.

@@ -6,18 +6,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Accepted, AcceptedEvent, AccountStore, DeliveryCounts, DeliveryStore, HookStore, MetadataStore, Outcome,
+    Accepted, AcceptedEvent, AccountStore, Backup, DeliveryCounts, DeliveryStore, HookStore, MetadataStore, Outcome,
     Result, SettingStore, Store, StoreError, StoredDelivery,
 };
 use crate::hooks::Document;
 use documents::Kind;
 use writer::{Writer, Writing};
 
+mod backup;
 mod deliveries;
 mod documents;
 mod open;
+pub mod restore;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -44,6 +47,8 @@ pub struct SqliteStore {
     file: Arc<PathBuf>,
     writer: Writer,
     reader: Arc<Mutex<Option<Connection>>>,
+    /// One copy at a time: each needs room on the disk.
+    copying: Arc<AsyncMutex<()>>,
 }
 
 impl SqliteStore {
@@ -56,7 +61,8 @@ impl SqliteStore {
         let opened = open::open(dir, options)?;
         let file = Arc::new(opened.file.clone());
         let reader = open::reader(&opened.file)?;
-        Ok(Self { writer: Writer::start(opened)?, reader: Arc::new(Mutex::new(Some(reader))), file })
+        let reader = Arc::new(Mutex::new(Some(reader)));
+        Ok(Self { writer: Writer::start(opened)?, reader, copying: Arc::default(), file })
     }
 
     /// Runs one query off the async threads, on the reading connection.
@@ -198,6 +204,14 @@ impl DeliveryStore for SqliteStore {
 impl Store for SqliteStore {
     fn commits(&self) -> u64 {
         self.writer.commits()
+    }
+
+    async fn backup(&self) -> Result<Backup> {
+        let busy = |_| StoreError::Unavailable("another backup is being made".to_owned());
+        let place = Arc::clone(&self.copying).try_lock_owned().map_err(busy)?;
+        let file = Arc::clone(&self.file);
+        let copied = tokio::task::spawn_blocking(move || backup::copy(&file, place));
+        copied.await.map_err(|error| StoreError::Unavailable(format!("a backup was broken off: {error}")))?
     }
 
     async fn close(&self) -> Result<()> {

@@ -52,6 +52,7 @@ async fn guarded_routes_want_the_administrators_token() {
         ("PATCH", hook.clone()),
         ("DELETE", hook),
         ("POST", "/events".to_owned()),
+        ("POST", "/backup".to_owned()),
         ("GET", "/modules".to_owned()),
         ("GET", "/modules/webhooks_sms".to_owned()),
     ];

@@ -10,12 +10,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use super::{Options, Synchronous, explain};
 use crate::store::{Result, StoreError};
 
-const FILE: &str = "hookline.db";
+pub(super) const FILE: &str = "hookline.db";
 const LOCK: &str = "hookline.lock";
 /// Each file once, in order; the number of applied ones is the file's `user_version`.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_start.sql")];
 /// How long a statement waits for somebody who looks at the file with another tool.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Set while a host has the file open, so that the next one knows whether it was closed properly.
 const IN_USE: &str = "store.in_use";
 
@@ -32,6 +32,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     };
     std::fs::create_dir_all(dir).map_err(|error| failed("making", dir, error))?;
     let (lock, holder) = lock(&dir.join(LOCK))?;
+    super::backup::tidy(dir).map_err(|error| failed("tidying", dir, error))?;
     let file = dir.join(FILE);
     refuse_emptied(&file, &holder)?;
     make_private(&file).map_err(|error| failed("making", &file, error))?;
@@ -47,6 +48,11 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     mark(&connection, true).map_err(sqlite)?;
     write_holder(&lock).map_err(|error| failed("writing", &dir.join(LOCK), error))?;
     Ok(Opened { file, connection, lock })
+}
+
+/// Keeps hosts out of a folder for as long as the answer lives.
+pub(super) fn hold(dir: &Path) -> Result<File> {
+    lock(&dir.join(LOCK)).map(|(lock, _)| lock)
 }
 
 /// A second connection that only reads, and so never waits for the writer.
@@ -111,7 +117,7 @@ fn refuse_emptied(file: &Path, last_holder: &str) -> Result<()> {
 }
 
 /// Payloads and secrets of hooks are nobody else's business.
-fn make_private(file: &Path) -> std::io::Result<()> {
+pub(super) fn make_private(file: &Path) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -139,7 +145,7 @@ fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
 
 fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
     let sqlite = |error: rusqlite::Error| explain(file, &error);
-    let known = MIGRATIONS.len() as u32;
+    let known = newest();
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
     if found > known {
         return Err(StoreError::TooNew { path: file.to_owned(), found, known });
@@ -151,6 +157,11 @@ fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
         transaction.commit().map_err(sqlite)?;
     }
     Ok(())
+}
+
+/// The highest number that this program knows.
+pub(super) fn newest() -> u32 {
+    MIGRATIONS.len() as u32
 }
 
 fn check(connection: &Connection, file: &Path) -> Result<()> {
