@@ -21,13 +21,21 @@ async fn ask(program: &Program, method: &str, path: &str, body: Value) -> Answer
     Answer::of(request.header("x-auth-token", program.token()).json(&body)).await
 }
 
+/// The id of what was created.
+#[track_caller]
+fn made(answer: Answer) -> String {
+    assert_eq!(answer.status, 201, "{}", answer.json);
+    answer.json["data"]["id"].as_str().unwrap().to_owned()
+}
+
 /// A new account with a hook.
 async fn account(program: &Program, uri: &str, more: Value) -> String {
-    let made = ask(program, "PUT", "/v2/accounts", json!({"data": {"name": "acme"}})).await.created_id();
+    let account = made(ask(program, "PUT", "/v2/accounts", json!({"data": {"name": "acme"}})).await);
     let mut hook = json!({"name": "n", "hook": "misbehaving", "uri": uri, "format": "json", "retries": 4});
     hook.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-    ask(program, "PUT", &format!("/v2/accounts/{made}/webhooks"), json!({"data": hook})).await.created_id();
-    made
+    let path = format!("/v2/accounts/{account}/webhooks");
+    made(ask(program, "PUT", &path, json!({"data": hook})).await);
+    account
 }
 
 async fn back_up(program: &Program, file: &Path) -> String {
@@ -46,7 +54,7 @@ async fn a_backup_made_under_load_has_what_was_taken_before_it_and_the_host_goes
     let (mut reached, lost) = (Receiver::answering(200).await, Receiver::closed());
     let program = Home::new(SOON, MODULE).start().await;
     let busy = account(&program, &reached.url("/"), json!({})).await;
-    let owed = account(&program, &lost.url("/"), json!({"retry_schedule_ms": [1_000, 60_000]})).await;
+    let owed = account(&program, &lost.url("/"), json!({"retry_schedule_ms": [10_000]})).await;
     for n in 0..20 {
         let taken = ask(&program, "POST", "/events", fire(&owed, &format!("{n:02}"))).await;
         assert_eq!(taken.status, 202, "{}", taken.json);
@@ -184,7 +192,7 @@ async fn a_client_that_goes_away_makes_room_for_the_next_backup() {
     // Too much for the buffers on the way.
     for n in 0..30 {
         let wide = json!({"data": {"name": format!("{n}"), "filler": "x".repeat(900_000)}});
-        ask(&program, "PUT", "/v2/accounts", wide).await.created_id();
+        made(ask(&program, "PUT", "/v2/accounts", wide).await);
     }
     let request = || {
         let post = reqwest::Client::new().post(format!("{}/backup", program.url()));
