@@ -8,6 +8,7 @@ mod parts;
 mod tree;
 mod views;
 mod figures;
+mod service;
 mod signals;
 
 use std::net::{SocketAddr, TcpListener};
@@ -130,10 +131,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let watching = tasks.spawn(signals::cancel_on_signal(stop.clone())?);
-    let host = start_until(config, Outside { receiver, ..Outside::default() }, demo, stop).await?;
+    let host = start_until(config, Outside { receiver, ..Outside::default() }, demo, stop.clone()).await?;
     announce(host.address)?;
+    let telling = tasks.spawn(service::tell(host.address, stop.clone()));
     let ended = host.ended().await;
     watching.abort();
+    // It may have ended by itself.
+    stop.cancel();
+    telling.await.context("telling the service manager")?;
     info!("stopped");
     ended
 }
