@@ -9,6 +9,7 @@ mod tree;
 mod views;
 mod figures;
 mod signals;
+mod store_watch;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

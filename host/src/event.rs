@@ -1,5 +1,7 @@
 //! An event, parsed once: what it is called, who it is, and a flat index that modules look into.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use plugin_api::abi::kind;
 use plugin_api::index::Index;
@@ -51,7 +53,7 @@ impl Event {
         let identity = index
             .find(&text, 0, "Msg-ID")
             .filter(|found| found.kind == kind::STRING && !found.text.is_empty())
-            .map(|found| format!("{category}/{name}/{}", found.text));
+            .map(|found| format!("{}/{}/{}", part(&category), part(&name), found.text));
         Ok(Event { text, index, category, name, identity })
     }
 
@@ -87,6 +89,14 @@ impl Event {
     }
 }
 
+/// A name within an identity: no two events may have the same one, wherever their names have the separator.
+fn part(name: &str) -> Cow<'_, str> {
+    match name.contains(['/', '%']) {
+        true => name.replace('%', "%25").replace('/', "%2F").into(),
+        false => name.into(),
+    }
+}
+
 fn required(index: &Index, text: &str, field: &'static str) -> Result<String, BadEvent> {
     let found = index.find(text, 0, field).ok_or(BadEvent::Missing(field))?;
     if found.kind != kind::STRING || found.text.is_empty() {
@@ -114,6 +124,23 @@ mod tests {
         assert_eq!(event.name(), "CHANNEL_CREATE");
         assert_eq!(event.identity(), Some("call_event/CHANNEL_CREATE/m1"));
         assert_eq!(event.json(), body);
+    }
+
+    #[test]
+    fn no_two_events_share_an_identity_because_of_what_their_names_hold() {
+        let identity = |category: &str, name: &str, id: &str| {
+            let event = serde_json::json!({"Event-Category": category, "Event-Name": name, "Msg-ID": id});
+            Event::parse(event.to_string().into()).unwrap().identity().map(str::to_owned)
+        };
+        let identities = [
+            identity("a/b", "c", "1"),
+            identity("a", "b/c", "1"),
+            identity("a", "b", "c/1"),
+            identity("a%2Fb", "c", "1"),
+        ];
+        let different: std::collections::BTreeSet<_> = identities.iter().collect();
+        assert_eq!(different.len(), identities.len(), "{identities:?}");
+        assert_eq!(identity("a", "b", ""), None);
     }
 
     #[test]

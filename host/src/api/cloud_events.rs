@@ -17,7 +17,8 @@ impl Identity {
         match (source, id) {
             ("", _) => Err("the CloudEvent's source is empty".to_owned()),
             (_, "") => Err("the CloudEvent's id is empty".to_owned()),
-            _ => Ok(Self(format!("{source}#{id}"))),
+            // Both may hold any character; no two pairs may become one text, or an event would be taken for another.
+            _ => Ok(Self(format!("{source}#{}", id.replace('%', "%25").replace('#', "%23")))),
         }
     }
 }
@@ -54,7 +55,7 @@ pub(super) fn unwrap(text: &Bytes) -> Result<Bytes, String> {
     Ok(identified(text.slice_ref(data.get().as_bytes()), &identity))
 }
 
-/// The event with the identity as its `Msg-ID`, unless it has one. What is no object stays as it is.
+/// The event with the identity as its `Msg-ID`, unless it has one that can be used. What is no object stays as it is.
 pub(super) fn identified(event: Bytes, identity: &Identity) -> Bytes {
     #[derive(Deserialize)]
     struct Identified<'e> {
@@ -65,7 +66,8 @@ pub(super) fn identified(event: Bytes, identity: &Identity) -> Bytes {
     let Some(open) = text.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")) else {
         return event;
     };
-    if serde_json::from_slice::<Identified<'_>>(text).is_ok_and(|found| found.id.is_some()) {
+    let usable = |id: &RawValue| id.get().starts_with('"') && id.get() != "\"\"";
+    if serde_json::from_slice::<Identified<'_>>(text).is_ok_and(|found| found.id.is_some_and(usable)) {
         return event;
     }
     let mut with_id = Vec::with_capacity(text.len() + identity.0.len() + 16);
