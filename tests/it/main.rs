@@ -18,6 +18,7 @@ mod modules;
 mod probe;
 mod reload;
 mod signing;
+mod stopping;
 mod supervision;
 mod targets;
 mod tidy;
