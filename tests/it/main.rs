@@ -12,6 +12,7 @@ mod configuration;
 mod delivery;
 mod durability;
 mod events_in;
+mod faults;
 mod isolation;
 mod metrics;
 mod modules;

@@ -1,7 +1,7 @@
 //! How a host ends that was told to: what is under way lands or is saved, within a stated time.
 
 use serde_json::{Value, json};
-use tests::{Home, Program, Receiver, eventually};
+use tests::{Home, Program, Receiver};
 
 const MODULE: &[&str] = &["webhooks_misbehaving"];
 
@@ -23,21 +23,13 @@ async fn with_a_request_under_way(settings: &str, receiver: &mut Receiver) -> (P
     (program, id)
 }
 
-async fn turned_red(program: &Program) -> Value {
-    let red = || async {
-        let answer = program.ask("GET", "/readyz", None).await;
-        (answer.status == 503).then_some(answer.json)
-    };
-    eventually("the host says that it is not ready", red).await
-}
-
 #[tokio::test]
 async fn a_stop_takes_nothing_more_and_lets_what_is_under_way_land() {
     let mut receiver = Receiver::answering_after_release(200).await;
     let (program, _) = with_a_request_under_way(PATIENT, &mut receiver).await;
 
     program.signal("TERM").await;
-    let reasons = turned_red(&program).await;
+    let reasons = program.ready(false).await;
     let refused = program.ask("POST", "/events", Some(fire("any", "too late"))).await;
     receiver.release();
     let (said, home) = program.ended().await;
@@ -46,11 +38,7 @@ async fn a_stop_takes_nothing_more_and_lets_what_is_under_way_land() {
     assert_eq!(refused.status, 503, "{}", refused.json);
     assert_eq!(said.code, Some(0), "{said:?}");
     let again = home.start().await;
-    let counts = || async {
-        let text = again.ask("GET", "/readyz", None).await;
-        (text.status == 200).then_some(())
-    };
-    eventually("the host is ready again", counts).await;
+    again.owes_nothing().await;
     assert!(receiver.waiting().is_empty(), "what had landed was sent again");
 }
 
@@ -61,7 +49,7 @@ async fn breaks_off_and_repeats(settings: &str, signals: &[&str]) {
 
     for signal in signals {
         program.signal(signal).await;
-        turned_red(&program).await;
+        program.ready(false).await;
     }
     let (said, home) = program.ended().await;
 

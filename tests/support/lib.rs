@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod broker;
+mod disk;
 mod events;
 mod host;
 mod isolation;
@@ -19,6 +20,7 @@ mod tls;
 use std::time::Duration;
 
 pub use broker::{Broker, Published};
+pub use disk::{Disk, limit_file_size};
 pub use events::{call_event, vectors};
 pub use host::{Answer, StoppedHost, TestHost};
 pub use isolation::{IsolatedModule, lendable, payload, private_copy, runs, send_signal};

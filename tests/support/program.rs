@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use serde_json::{Value, json};
 
-use super::{Answer, PATIENCE, cdylib, hookline};
+use super::{Answer, PATIENCE, cdylib, eventually, hookline};
 
 /// What a command that has ended said.
 #[derive(Debug)]
@@ -276,6 +276,33 @@ impl Program {
         fields.extend(more.as_object().expect("an object of further fields").clone());
         let path = format!("/v2/accounts/{account}/webhooks");
         self.ask("PUT", &path, Some(json!({"data": hook}))).await.created_id()
+    }
+
+    /// Waits until `/readyz` says that it is ready, or that it is not; what it says.
+    ///
+    /// # Panics
+    /// It never does.
+    #[track_caller]
+    pub fn ready(&self, ready: bool) -> impl Future<Output = Value> {
+        let status = if ready { 200 } else { 503 };
+        let asked = move || async move {
+            let answer = self.ask("GET", "/readyz", None).await;
+            (answer.status == status).then_some(answer.json)
+        };
+        eventually("the host is as ready as it should be", asked)
+    }
+
+    /// Waits until no delivery is pending.
+    ///
+    /// # Panics
+    /// Some stay.
+    #[track_caller]
+    pub fn owes_nothing(&self) -> impl Future<Output = ()> {
+        let asked = move || async move {
+            let figures = self.http.get(format!("{}/metrics", self.url())).send().await.ok()?.text().await.ok()?;
+            figures.lines().any(|line| line == "hookline_deliveries_pending 0").then_some(())
+        };
+        eventually("nothing is owed", asked)
     }
 
     /// Sends it a signal (`TERM`, `INT`).
