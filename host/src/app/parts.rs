@@ -126,7 +126,11 @@ impl Parts {
         let delivery = &config.delivery;
         let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
         let dispatch = Arc::new(Dispatch {
-            flights: Mutex::new(Flights::new(delivery.max_in_flight, delivery.max_in_flight_per_hook)),
+            flights: Mutex::new(Flights::new(
+                delivery.max_in_flight,
+                delivery.max_in_flight_per_hook,
+                delivery.request_timeout(),
+            )),
             table: Arc::clone(&table),
             editor: Arc::clone(&editor),
             client: Client::new(&limits(delivery), Arc::new(guard), outside.resolver)?,

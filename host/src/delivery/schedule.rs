@@ -13,12 +13,12 @@ pub const KAZOO_DELAY: Duration = Duration::from_millis(2000);
 /// The longest wait that an endpoint may ask for.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The longest wait that the configuration allows for: moved by a fifth, and never less than what an endpoint or a
-/// hook's own schedule may ask for.
+/// More than the longest wait that the configuration allows for, with all that a wait is moved by, and that an endpoint
+/// or a hook's own schedule may ask for.
 #[must_use]
 pub fn longest(schedule_ms: &[u64]) -> Duration {
     let planned = schedule_ms.iter().copied().max().map_or(KAZOO_DELAY, Duration::from_millis);
-    planned.min(A_YEAR).max(MAX_RETRY_AFTER).mul_f64(1.2)
+    planned.min(A_YEAR).max(MAX_RETRY_AFTER).mul_f64(1.25)
 }
 
 /// What is left until a delivery is due. `now_ms` and `due_ms` are Unix milliseconds of clocks that may have been
@@ -103,9 +103,9 @@ mod tests {
     #[test]
     fn the_longest_wait_covers_the_schedule_and_what_others_may_ask_for() {
         let hours = |hours: f64| Duration::from_secs_f64(hours * 3600.0);
-        assert_eq!(longest(&[1_000]), hours(24.0 * 1.2));
-        assert_eq!(longest(&[]), hours(24.0 * 1.2));
-        assert_eq!(longest(&[1, 48 * 3_600_000, 2]), hours(48.0 * 1.2));
+        assert_eq!(longest(&[1_000]), hours(30.0));
+        assert_eq!(longest(&[]), hours(30.0));
+        assert_eq!(longest(&[1, 48 * 3_600_000, 2]), hours(60.0));
         assert!(longest(&[u64::MAX]) < Duration::from_secs(500 * 24 * 60 * 60));
         assert!(delay(Profile::Standard, &[u64::MAX], 1, None, 1.0) <= longest(&[u64::MAX]));
     }
