@@ -1,9 +1,13 @@
 //! What breaks under a running host: its disk, its database, its process. Nothing that was accepted is lost.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Answer, Broker, Disk, Home, Program, Published, Receiver, eventually, limit_file_size};
+
+use tests::{
+    Answer, Broker, Disk, Home, Plan, Program, Published, Receiver, eventually, limit_file_size, siege,
+};
 
 const MODULE: &[&str] = &["webhooks_misbehaving"];
 
@@ -172,4 +176,23 @@ async fn a_damaged_database_is_refused_by_name_and_never_taken_for_an_empty_one(
         assert!(refusal.contains("data/hookline.db is damaged"), "{refusal}");
         assert!(refusal.contains("restore it from a backup"), "{refusal}");
     }
+}
+
+#[tokio::test]
+async fn a_host_that_is_killed_again_and_again_loses_nothing_that_was_accepted() {
+    let plan = Plan {
+        kills: 5,
+        within: Duration::from_secs(60),
+        rate: 100,
+        lives: [700, 300, 500].map(Duration::from_millis).into(),
+        full_disk_every: 2,
+        broker_every: 0,
+    };
+
+    let report = siege(&plan, &Broker::shared()).await;
+
+    println!("{report}");
+    report.check().unwrap();
+    assert_eq!(report.kills, 5);
+    assert!(report.accepted.0 > 0 && report.accepted.1 > 0 && report.dead + report.pending > 0, "{report}");
 }

@@ -16,6 +16,7 @@ mod modules;
 mod program;
 mod proxy;
 mod receiver;
+mod siege;
 mod tls;
 
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub use modules::{cdylib, corrupted_copy, hookline, versioned, with_manifest_byt
 pub use program::{Home, Program, Said, ended, program, say, say_with_input};
 pub use proxy::Proxy;
 pub use receiver::{ClosedReceiver, Receiver, Request};
+pub use siege::{Plan, Report, siege};
 pub use tls::Authority;
 
 /// How long anything that should happen may take; generous, as machines that run tests are busy.
