@@ -112,7 +112,10 @@ impl Stopping {
     async fn at_once_after(&self, limit: Duration) -> Infallible {
         self.stop.cancelled().await;
         tokio::time::sleep(limit).await;
-        warn!(limit_ms = limit.as_millis(), "the time for a stop has passed, requests under way are broken off");
+        warn!(
+            limit_ms = limit.as_millis(),
+            "the time for a stop has passed, requests under way are broken off"
+        );
         self.at_once.cancel();
         std::future::pending().await
     }

@@ -97,8 +97,10 @@ async fn files_that_may_not_grow_are_a_failed_write_and_not_the_end() {
     limit_file_size(pid, Some(1));
     let refused = post_until_refused(&program, &account).await;
 
-    recovers(program, &account, receiver, refused, "the store cannot be written", || limit_file_size(pid, None))
-        .await;
+    recovers(program, &account, receiver, refused, "the store cannot be written", || {
+        limit_file_size(pid, None)
+    })
+    .await;
 }
 
 #[tokio::test]

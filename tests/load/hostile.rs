@@ -62,7 +62,10 @@ pub(crate) async fn run(runs: usize, events: &mut Events) -> anyhow::Result<()> 
          {ENDPOINTS} that hang, drip, reset or fail, {} deliveries/s to them | {beside:.2} |\n| ratio | {ratio:.2} |\n",
         ENDPOINTS as u64 * HOSTILE_RATE
     );
-    ensure!(ratio <= ALLOWED, "the healthy endpoint feels the hostile ones: its p99 is {ratio:.2} times as long");
+    ensure!(
+        ratio <= ALLOWED,
+        "the healthy endpoint feels the hostile ones: its p99 is {ratio:.2} times as long"
+    );
     Ok(())
 }
 

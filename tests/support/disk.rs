@@ -84,7 +84,8 @@ impl Drop for Disk {
 pub fn limit_file_size(pid: u32, bytes: Option<u64>) {
     let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
     // Only the soft limit, which anybody may raise again.
-    let set = Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--fsize={limit}:")]).output();
+    let set =
+        Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--fsize={limit}:")]).output();
     let set = set.expect("prlimit, of util-linux");
     assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
 }

@@ -81,7 +81,9 @@ async fn behave(mut connection: TcpStream, manner: Manner) -> std::io::Result<()
             }
             Manner::Resets => return connection.set_zero_linger(),
             Manner::Fails => {
-                connection.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await?;
+                connection
+                    .write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                    .await?;
                 return Ok(());
             }
             Manner::Floods => {

@@ -299,7 +299,8 @@ impl Program {
     #[track_caller]
     pub fn owes_nothing(&self) -> impl Future<Output = ()> {
         let asked = move || async move {
-            let figures = self.http.get(format!("{}/metrics", self.url())).send().await.ok()?.text().await.ok()?;
+            let figures =
+                self.http.get(format!("{}/metrics", self.url())).send().await.ok()?.text().await.ok()?;
             figures.lines().any(|line| line == "hookline_deliveries_pending 0").then_some(())
         };
         eventually("nothing is owed", asked)

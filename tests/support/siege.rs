@@ -403,9 +403,13 @@ async fn published(channel: &mut Option<Channel>, uri: &str, queue: &str, body: 
         *channel = Broker::channel_to(uri).await.ok();
     }
     let Some(channel) = channel else { return false };
-    let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
+    let properties =
+        BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let sent = channel.basic_publish("".into(), queue.into(), options, body, properties).await;
     let Ok(confirm) = sent else { return false };
-    matches!(tokio::time::timeout(Duration::from_secs(5), confirm).await, Ok(Ok(lapin::Confirmation::Ack(None))))
+    matches!(
+        tokio::time::timeout(Duration::from_secs(5), confirm).await,
+        Ok(Ok(lapin::Confirmation::Ack(None)))
+    )
 }

@@ -101,7 +101,11 @@ mod tests {
     #[test]
     fn everybody_may_start_where_nothing_flies_however_small_the_limit() {
         for limit in 1..5 {
-            assert_eq!(Pace::ALL.map(|pace| InFlight::default().may_start(pace, limit)), [true; 3], "{limit}");
+            assert_eq!(
+                Pace::ALL.map(|pace| InFlight::default().may_start(pace, limit)),
+                [true; 3],
+                "{limit}"
+            );
         }
     }
 

@@ -77,7 +77,8 @@ impl SqliteStore {
             None => Err(closed()),
         });
         let answer = answer.await;
-        let answer = answer.map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?;
+        let answer =
+            answer.map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?;
         if let Err(damage @ StoreError::Corrupt { .. }) = &answer {
             note(&self.trouble, Some(damage));
         }

@@ -155,11 +155,7 @@ pub(super) fn forget_payloads(writing: &mut Writing<'_>) -> rusqlite::Result<()>
 
 /// Forgets up to `limit` identities from before `expired_before`; answers when the oldest one left was accepted.
 /// Those of a clock that was set back since then count from now on, or they would stay for as long as it was wrong.
-pub(super) fn prune(
-    connection: &Connection,
-    now_ms: i64,
-    limit: usize,
-) -> rusqlite::Result<Option<i64>> {
+pub(super) fn prune(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Result<Option<i64>> {
     let expired_before = now_ms - REMEMBERED_MS;
     connection
         .prepare_cached(
