@@ -188,6 +188,7 @@ async fn a_host_that_is_killed_again_and_again_loses_nothing_that_was_accepted()
         rate: 100,
         lives: [700, 300, 500].map(Duration::from_millis).into(),
         full_disk_every: 2,
+        disk: 64,
         broker_every: 0,
     };
 

@@ -17,9 +17,10 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let plan = Plan {
         kills,
         within: Duration::from_secs(number("SOAK_SECONDS", 600)?),
-        rate: number("SOAK_RATE", 500)?.max(10),
+        rate: number("SOAK_RATE", 200)?.max(10),
         lives: lives.collect(),
         full_disk_every: number("SOAK_FULL_DISK_EVERY", 5)?,
+        disk: u32::try_from(number("SOAK_DISK_MIB", 1024)?)?,
         broker_every: number("SOAK_BROKER_EVERY", 10)?,
     };
     let report = siege(&plan, &Broker::own().await).await;

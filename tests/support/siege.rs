@@ -35,6 +35,8 @@ pub struct Plan {
     pub lives: Vec<Duration>,
     /// Before every so many-th kill the disk is full, where there is one of the siege's own. 0: never.
     pub full_disk_every: u64,
+    /// Size of the disk in MiB: what all events and deliveries together take must fit.
+    pub disk: u32,
     /// Before every so many-th kill the broker is killed and comes back, where it is the siege's own. 0: never.
     pub broker_every: u64,
 }
@@ -158,7 +160,7 @@ pub async fn siege(plan: &Plan, broker: &Broker) -> Report {
         broker.settings(&queue)
     );
     let home = Home::new(&settings, &["webhooks_misbehaving"]);
-    let disk = Disk::mounted(&home.path("data"), 128, true);
+    let disk = Disk::mounted(&home.path("data"), plan.disk, true);
     report.no_disk = disk.as_ref().err().cloned();
     let mut program = home.start_logging("error", &[]).await;
     let account = program.account("siege").await;
@@ -355,6 +357,10 @@ async fn post_events(senders: Arc<Senders>, rate: u64) {
         posts.spawn(async move {
             let events: Vec<Value> = names.iter().map(|name| event(&senders.account, name)).collect();
             while !posted(&senders, &events).await {
+                // Whoever is never told has no claim.
+                if senders.stop.is_cancelled() {
+                    return;
+                }
                 senders.repeated.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 sleep(Duration::from_millis(50)).await;
             }
@@ -390,6 +396,9 @@ async fn publish_events(senders: Arc<Senders>, uri: String, queue: String, rate:
         for name in names {
             let body = event(&senders.account, &name).to_string();
             while !published(&mut channel, &uri, &queue, body.as_bytes()).await {
+                if senders.stop.is_cancelled() {
+                    return;
+                }
                 channel = None;
                 sleep(Duration::from_millis(100)).await;
             }

@@ -89,3 +89,37 @@ fn check_version(version: &str) -> Result<(), String> {
         other => Err(format!("the CloudEvent has specversion {other}, 1.0 is known")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::fuzz;
+
+    #[test]
+    fn fuzz_cloud_event() {
+        fuzz::target("cloud_event", |bytes| {
+            let Ok(inner) = unwrap(&Bytes::copy_from_slice(bytes)) else { return Ok(()) };
+            let Ok(event) = Event::parse(inner) else { return Ok(()) };
+            fuzz::ensure(event.identity().is_some(), || format!("{} has no identity", event.json()))
+        });
+    }
+
+    /// Name and value of a header in each line.
+    #[test]
+    fn fuzz_cloud_event_headers() {
+        fuzz::target("cloud_event_headers", |bytes| {
+            let mut headers = HeaderMap::new();
+            for line in bytes.split(|byte| *byte == b'\n') {
+                let mut parts = line.splitn(2, |byte| *byte == b':');
+                let name = parts.next().and_then(|name| axum::http::HeaderName::from_bytes(name).ok());
+                let value = parts.next().and_then(|value| axum::http::HeaderValue::from_bytes(value).ok());
+                headers.extend(name.zip(value));
+            }
+            let event = Bytes::from_static(br#"{"Event-Category":"a","Event-Name":"b"}"#);
+            let Ok(Some(identity)) = binary(&headers) else { return Ok(()) };
+            let event = Event::parse(identified(event, &identity)).map_err(|error| error.to_string())?;
+            fuzz::ensure(event.identity().is_some(), || "no identity".to_owned())
+        });
+    }
+}

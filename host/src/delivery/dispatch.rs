@@ -327,8 +327,12 @@ impl Outcomes {
                     () = stop.cancelled() => return Ok(()),
                 }
             }
+            let mut failing = false;
             while let Err(error) = store.finish(self.in_hand.clone()).await {
-                error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
+                // It is said once.
+                if !std::mem::replace(&mut failing, true) {
+                    error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
+                }
                 if stop.is_cancelled() {
                     return Ok(());
                 }
