@@ -22,6 +22,8 @@ pub mod dispatch;
 pub mod retries;
 
 #[cfg(test)]
+mod life_tests;
+#[cfg(test)]
 pub(crate) mod vector_tests;
 
 /// Whose rules a delivery follows.

@@ -7,6 +7,7 @@ mod accounts;
 mod amqp;
 mod api;
 mod authors;
+mod bulkheads;
 mod cli;
 mod configuration;
 mod delivery;
