@@ -10,10 +10,13 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post, put};
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::hooks::Document;
 use crate::hooks::editor::Editor;
 use crate::module::reload::NotReloaded;
+use crate::stream::Stream;
 use auth::TokenHash;
 
 mod accounts;
@@ -23,11 +26,13 @@ mod cloud_events;
 mod envelope;
 mod error;
 mod events;
+mod filters;
 mod health;
 mod hooks;
 mod listing;
 mod metrics;
 mod modules;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -46,12 +51,24 @@ pub struct Api {
     pub health: Arc<dyn Health>,
     /// Says what is counted.
     pub figures: Arc<dyn Figures>,
+    /// What happens, for those who watch.
+    pub stream: Arc<Stream>,
+    /// Places for those who watch.
+    pub watchers: Arc<Semaphore>,
+    /// Ends what would go on for ever.
+    pub stop: CancellationToken,
     /// The administrator's token.
     pub token: TokenHash,
     /// What a request may cost.
     pub limits: Limits,
     /// The name of this host in envelopes.
     pub node: String,
+}
+
+/// How many may watch the stream at once.
+#[must_use]
+pub fn watchers() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(stream::WATCHERS))
 }
 
 /// What a request may cost.
@@ -181,6 +198,7 @@ pub fn router(api: Arc<Api>) -> Router {
         )
         .route("/events", post(events::take))
         .route("/hooks", get(hooks::list))
+        .route("/stream", get(stream::watch))
         .route("/modules", get(modules::list))
         .route("/modules/{id}", get(modules::show))
         .route("/modules/{id}/reload", post(modules::reload))

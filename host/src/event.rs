@@ -76,6 +76,16 @@ impl Event {
         self.identity.as_deref()
     }
 
+    /// The accounts that it names where KAZOO's events name theirs: `Account-ID`, at the top or in
+    /// `Custom-Channel-Vars`. None, where it names them elsewhere or nowhere.
+    pub fn accounts(&self) -> impl Iterator<Item = &str> {
+        let vars = self.index.find(&self.text, 0, "Custom-Channel-Vars").map(|vars| vars.node);
+        [Some(0), vars].into_iter().flatten().filter_map(|parent| {
+            let found = self.index.find(&self.text, parent, "Account-ID")?;
+            (found.kind == kind::STRING && !found.text.is_empty()).then_some(found.text)
+        })
+    }
+
     /// The event as it came.
     #[must_use]
     pub fn json(&self) -> &str {

@@ -9,6 +9,7 @@ pub mod module;
 pub mod hooks;
 pub mod delivery;
 pub mod store;
+pub mod stream;
 pub mod api;
 pub mod metrics;
 pub mod app;

@@ -9,6 +9,7 @@ use crate::hooks::AccountId;
 use crate::hooks::matching::Filter;
 
 pub mod inspect;
+mod unloading;
 pub mod program;
 pub mod probe;
 pub mod library;
@@ -17,6 +18,7 @@ pub mod jobs;
 pub mod generation;
 pub mod isolated;
 pub mod services;
+mod belonging;
 pub mod settings;
 pub mod line;
 pub mod registry;

@@ -5,6 +5,7 @@
 //! restarts than the intensity allows mean that something is wrong that a restart does not cure: everything
 //! is stopped and the supervisor ends. Nothing here knows what the children do.
 
+mod crew;
 mod engine;
 mod state;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use crew::Crew;
 pub use engine::Running;
 pub use state::{ChildState, Phase, SupervisorHandle};
 
@@ -90,6 +92,7 @@ pub struct ChildSpec {
     name: String,
     restart: Restart,
     stop_within: Duration,
+    crew: Option<Arc<Crew>>,
     start: Arc<StartFn>,
 }
 
@@ -103,12 +106,18 @@ impl ChildSpec {
         let start = Arc::new(move |context: ChildContext| -> BoxFuture<'static, anyhow::Result<()>> {
             Box::pin(start(context))
         });
-        Self { name: name.into(), restart, stop_within: Duration::from_secs(5), start }
+        Self { name: name.into(), restart, stop_within: Duration::from_secs(5), crew: None, start }
     }
 
     /// How long it may take to return once it is told to stop, before it is aborted. 5 s unless told.
     pub fn stop_within(mut self, limit: Duration) -> Self {
         self.stop_within = limit;
+        self
+    }
+
+    /// On which thread it runs, together with others. Unless told, on those that everything shares.
+    pub fn with_crew(mut self, crew: &Arc<Crew>) -> Self {
+        self.crew = Some(Arc::clone(crew));
         self
     }
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::{Home, PATIENCE, Said, hookline, program, say};
+use tests::{Home, PATIENCE, Said, eventually, hookline, program, say};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -86,9 +86,16 @@ async fn a_new_module_builds_and_fires_as_its_readme_says() {
     let [build, install, show, hook, post, test, look] =
         blocks(&folder.join("README.md")).try_into().expect("five commands, and two on changes");
 
+    let host = home.start().await;
     done(shell(&folder, &build)).await;
     done(shell(&folder, &install)).await;
-    let host = home.start().await;
+    let token = host.token();
+    let loaded = || async {
+        let said =
+            say(&["modules", "show", "webhooks_door_bell", "--url", host.url(), "--token", &token]).await;
+        (said.code == Some(0)).then_some(())
+    };
+    eventually("the running host takes the module", loaded).await;
     let mut shown = Shown::start(&folder, &show);
     let receiver = shown.next().await;
     let mut command = shell(&folder, &format!("{hook}{post}"));

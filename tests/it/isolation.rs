@@ -62,6 +62,7 @@ async fn a_misdeed_that_spares_the_process_has_the_same_outcome_there_as_in_the_
         "fail",
         "fire and fail",
         "fire what is not json",
+        "fire what is not text",
         "fire without a name",
         "fire 100 MB",
         "fire 70 MB in parts",

@@ -21,6 +21,7 @@ mod probe;
 mod reload;
 mod signing;
 mod stopping;
+mod stream;
 mod supervision;
 mod targets;
 mod tidy;

@@ -76,6 +76,30 @@ async fn an_answer_that_is_not_json_costs_only_its_own_event() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_not_utf_8_costs_only_its_own_event() {
+    costs_one_event("fire what is not text").await;
+}
+
+#[tokio::test]
+async fn a_firing_for_another_account_costs_its_event_and_shows_nobody_anything() {
+    let mut receiver = Receiver::answering(200).await;
+    let host = TestHost::with_modules(&["webhooks_misbehaving"]).await;
+    let (account, other) = (host.account("acme").await, host.account("other").await);
+    for account in [&account, &other] {
+        host.hook(account, "misbehaving", &receiver.url("/"), json!({})).await;
+    }
+
+    let mut event = misbehave(&account, "fire for another account");
+    event["Other"] = other.as_str().into();
+    host.publish(event).await;
+    assert_eq!(host.module("webhooks_misbehaving").await["failures"], 1);
+    host.publish(misbehave(&account, "fire")).await;
+
+    assert_eq!(receiver.next_request().await.header("x-account-id"), account);
+    assert!(receiver.waiting().is_empty(), "the other account, or the failed call, got something");
+}
+
+#[tokio::test]
 async fn a_firing_without_a_name_costs_only_its_own_event() {
     costs_one_event("fire without a name").await;
 }

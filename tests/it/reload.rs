@@ -7,7 +7,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tests::{Broker, Receiver, TestHost, cdylib, corrupted_copy, eventually, program, versioned};
+use tests::{
+    Broker, Receiver, TestHost, cdylib, corrupted_copy, eventually, program, versioned, versioned_for_good,
+};
 
 const ID: &str = "webhooks_versioned";
 const FILE: &str = "libwebhooks_versioned.so";
@@ -302,6 +304,22 @@ async fn a_thread_that_a_module_leaves_behind_keeps_its_library_mapped() {
     let module = host.module_with(ID, |module| module["pinned"] != json!([])).await;
     let reason = module["pinned"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("a thread that it started still runs"), "{reason}");
+    assert_eq!(answering(&host, &account, 2, &mut receiver).await, "000002");
+}
+
+#[tokio::test]
+async fn a_library_that_the_loader_never_lets_go_is_replaced_and_stays_mapped() {
+    let (host, account, mut receiver) = empty_host("").await;
+    host.install(FILE, &versioned_for_good(1));
+    host.generation(ID, 1).await;
+    host.hook(&account, "versioned", &receiver.url("/"), json!({})).await;
+    assert_eq!(answering(&host, &account, 1, &mut receiver).await, "000001");
+
+    host.install(FILE, &versioned(2));
+
+    let module = host.module_with(ID, |module| module["pinned"] != json!([])).await;
+    let reason = module["pinned"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("NODELETE"), "{reason}");
     assert_eq!(answering(&host, &account, 2, &mut receiver).await, "000002");
 }
 

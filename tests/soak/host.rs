@@ -30,7 +30,7 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} KiB resident, {} threads, {} file handles, {} mappings, {} thread-local keys",
+            "{} KiB resident, {} threads, {} file handles but sockets, {} mappings, {} thread-local keys",
             self.resident_kib, self.threads, self.handles, self.mappings, self.keys
         )
     }
@@ -101,7 +101,11 @@ impl Host {
         Ok(Figures {
             resident_kib: field("VmRSS:"),
             threads: field("Threads:"),
-            handles: std::fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
+            // Connections come and go with the load.
+            handles: std::fs::read_dir(format!("/proc/{pid}/fd"))?
+                .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+                .filter(|target| !target.to_string_lossy().starts_with("socket:"))
+                .count(),
             mappings: proc(pid, "maps")?.lines().count(),
             keys,
         })

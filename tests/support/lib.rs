@@ -27,7 +27,7 @@ pub use events::{call_event, vectors};
 pub use host::{Answer, StoppedHost, TestHost};
 pub use hostile::{Hostile, Manner};
 pub use isolation::{IsolatedModule, lendable, payload, private_copy, runs, send_signal};
-pub use modules::{cdylib, corrupted_copy, hookline, versioned, with_manifest_bytes};
+pub use modules::{cdylib, corrupted_copy, hookline, versioned, versioned_for_good, with_manifest_bytes};
 pub use program::{Home, Program, Said, ended, program, say, say_with_input};
 pub use proxy::Proxy;
 pub use receiver::{ClosedReceiver, Receiver, Request};

@@ -76,3 +76,17 @@ pub fn versioned(number: u32) -> Vec<u8> {
     }
     library
 }
+
+/// The library of [`versioned`], marked so that the loader never lets it go.
+///
+/// # Panics
+/// As [`versioned`].
+#[must_use]
+pub fn versioned_for_good(number: u32) -> Vec<u8> {
+    const FLAGS_1: [u8; 8] = 0x6fff_fffb_u64.to_le_bytes();
+    const NODELETE: u8 = 8;
+    let mut library = versioned(number);
+    let entry = library.windows(16).position(|entry| entry.starts_with(&FLAGS_1) && entry[9..] == [0; 7]);
+    library[entry.expect("the entry of its flags") + 8] |= NODELETE;
+    library
+}

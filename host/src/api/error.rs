@@ -57,6 +57,11 @@ impl Failure {
         Self::new(status, "faulty_request", reason)
     }
 
+    pub(super) fn too_many_watchers(most: usize) -> Self {
+        let sentence = format!("{most} others watch the stream already");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", sentence).retry_soon()
+    }
+
     fn retry_soon(self) -> Self {
         Self { retry_after_seconds: Some(1), ..self }
     }

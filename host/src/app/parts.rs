@@ -38,6 +38,8 @@ use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
 use crate::store::Store;
 use crate::store::sqlite::{Options, SqliteStore};
+use crate::stream::Stream;
+use crate::supervision::Crew;
 
 /// Messages between a bus and the listener: the bus's own bounds are what holds it back.
 const INTAKE: usize = 64;
@@ -75,8 +77,14 @@ pub struct Parts {
     pub(super) stop: CancellationToken,
     /// Turns what is in the plugins folder into what is loaded.
     pub reloader: Reloader,
+    /// What happens, for those who watch.
+    pub stream: Arc<Stream>,
     /// Shows what the others count.
     pub metrics: Metrics,
+    /// The thread of those who take events.
+    pub(super) taking: Arc<Crew>,
+    /// The thread of those who send deliveries.
+    pub(super) sending: Arc<Crew>,
     modules_loaded: AtomicBool,
 }
 
@@ -123,6 +131,7 @@ impl Parts {
         let profile = profile(config.delivery.profile);
         let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
+        let stream = Arc::new(Stream::default());
         let delivery = &config.delivery;
         let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
         let dispatch = Arc::new(Dispatch {
@@ -138,6 +147,7 @@ impl Parts {
             retries: Arc::clone(&retries),
             counters: Arc::new(Counters::default()),
             outcomes: told,
+            stream: Arc::clone(&stream),
         });
         let listener = Arc::new(Shared {
             registry: Arc::clone(&registry),
@@ -156,6 +166,7 @@ impl Parts {
             Arc::clone(&bus),
             store.clone(),
             config.modules.call_timeout(),
+            Arc::clone(&stream),
         );
         let metrics = Metrics::new(Sources {
             listener: Arc::clone(&listener),
@@ -163,6 +174,7 @@ impl Parts {
             bus: Arc::clone(&bus),
             store: store.clone(),
         });
+        let (taking, sending) = crews().context("starting the threads of the pipeline")?;
         Ok(Parts {
             config,
             store,
@@ -182,7 +194,10 @@ impl Parts {
             outcomes: Arc::new(AsyncMutex::new(outcomes)),
             stop,
             reloader,
+            stream,
             metrics,
+            taking,
+            sending,
             modules_loaded: AtomicBool::new(false),
         })
     }
@@ -246,6 +261,15 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     };
     let store = SqliteStore::open(dir, Options { synchronous });
     Ok(Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?))
+}
+
+/// The threads of those who take events and of those who send. Where the machine has no more than two cores they
+/// share one: what a wake-up of the other costs is more than what the second would bring.
+fn crews() -> std::io::Result<(Arc<Crew>, Arc<Crew>)> {
+    let sending = Arc::new(Crew::start("sending")?);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let taking = if cores > 2 { Arc::new(Crew::start("taking")?) } else { Arc::clone(&sending) };
+    Ok((taking, sending))
 }
 
 fn vault(config: &Config) -> anyhow::Result<Vault> {

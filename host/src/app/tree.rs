@@ -20,26 +20,33 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
             let listener = listener.try_clone();
             async move { views::serve(parts, listener?, context).await }
         }))
-        .child(child("outcomes", parts, |parts, context| async move {
-            context.ready.ready();
-            let mut outcomes = parts.outcomes.lock().await;
-            let writing = outcomes.write(&*parts.store, &parts.retries, context.stop.clone());
-            tokio::select! {
-                written = writing => written,
-                never = store_watch::run(&*parts.store) => match never {},
-            }
-        }))
+        .child(
+            child("outcomes", parts, |parts, context| async move {
+                context.ready.ready();
+                let mut outcomes = parts.outcomes.lock().await;
+                let writing = outcomes.write(&*parts.store, &parts.retries, context.stop.clone());
+                tokio::select! {
+                    written = writing => written,
+                    never = store_watch::run(&*parts.store) => match never {},
+                }
+            })
+            .with_crew(&parts.sending),
+        )
         .child(
             child("dispatch", parts, |parts, context| async move {
                 context.ready.ready();
                 Arc::clone(&parts.dispatch).run(Arc::clone(&parts.ready), context.stop).await
             })
-            .stop_within(request + Duration::from_secs(1)),
+            .stop_within(request + Duration::from_secs(1))
+            .with_crew(&parts.sending),
         )
-        .child(child("retries", parts, |parts, context| async move {
-            let (store, queue) = (parts.store.clone(), parts.queue.clone());
-            parts.retries.run(store, queue, context.ready.into_sender(), context.stop).await
-        }))
+        .child(
+            child("retries", parts, |parts, context| async move {
+                let (store, queue) = (parts.store.clone(), parts.queue.clone());
+                parts.retries.run(store, queue, context.ready.into_sender(), context.stop).await
+            })
+            .with_crew(&parts.sending),
+        )
         // Before the bus, so that no event finds no module.
         .child(child("modules", parts, |parts, context| async move {
             parts.load_modules().await?;
@@ -52,10 +59,13 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
             }
             Ok(())
         }))
-        .child(child("shared_listener", parts, |parts, context| async move {
-            context.ready.ready();
-            parts.listener.run(Arc::clone(&parts.arriving), context.stop).await
-        }))
+        .child(
+            child("shared_listener", parts, |parts, context| async move {
+                context.ready.ready();
+                parts.listener.run(Arc::clone(&parts.arriving), context.stop).await
+            })
+            .with_crew(&parts.taking),
+        )
         .child(
             child("bus", parts, |parts, context| async move {
                 parts.inlet.attach(parts.intake.clone());
@@ -64,7 +74,8 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
                 parts.inlet.detach();
                 ran
             })
-            .stop_within(Duration::from_secs(10)),
+            .stop_within(Duration::from_secs(10))
+            .with_crew(&parts.taking),
         )
 }
 

@@ -20,7 +20,6 @@ use crate::hooks::editor::{Tables, Validator};
 use crate::hooks::table::Table;
 use crate::hooks::vault::Vault;
 use crate::hooks::{AccountId, Document, Hook, HookId};
-use crate::module::isolated::IsolatedFigures;
 use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;
@@ -45,6 +44,9 @@ pub(super) async fn serve(
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
         figures: Arc::clone(&parts) as Arc<dyn Figures>,
+        stream: Arc::clone(&parts.stream),
+        watchers: api::watchers(),
+        stop: context.stop.clone(),
         token: auth::first_token(&parts.config.data_dir)?.hash(),
         limits: Limits {
             event_bytes: parts.config.api.max_event_bytes,
@@ -165,7 +167,7 @@ fn shown(registry: &Registry, module: &Module) -> Value {
         "hung": figures.hung,
         "time_spent_us": u64::try_from(figures.busy.as_micros()).unwrap_or(u64::MAX),
         "loaded_at": module.loaded_at.format(&Rfc3339).unwrap_or_default(),
-        "memory_bytes": memory(module.copy(), process.as_ref()),
+        "memory_bytes": module.memory(),
         "pinned": pinned,
     });
     let more = [
@@ -176,14 +178,6 @@ fn shown(registry: &Registry, module: &Module) -> Value {
         fields.extend(more.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
     }
     shown
-}
-
-/// Resident bytes of a generation: what is mapped of its copy, or all of its process.
-fn memory(copy: &Path, process: Option<&IsolatedFigures>) -> Option<u64> {
-    match process {
-        None => resident::of_file(copy),
-        Some(process) => process.pid.and_then(resident::of_process),
-    }
 }
 
 fn shown_refusal(refused: &Refused) -> Value {

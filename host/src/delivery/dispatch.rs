@@ -24,6 +24,7 @@ use crate::hooks::editor::{EditError, Editor};
 use crate::hooks::table::Table;
 use crate::hooks::{Hook, HookId, Verb};
 use crate::store::{DeliveryStore, Outcome};
+use crate::stream::{Stream, What};
 
 /// Outcomes written in one go.
 const OUTCOMES: usize = 500;
@@ -128,6 +129,8 @@ pub struct Dispatch {
     pub counters: Arc<Counters>,
     /// Where outcomes go to be written.
     pub outcomes: mpsc::UnboundedSender<Outcome>,
+    /// Who watches hears what became of tries.
+    pub stream: Arc<Stream>,
 }
 
 /// What became of deliveries since the start.
@@ -253,7 +256,11 @@ impl Dispatch {
     async fn switch_off(&self, hook: &Hook, told: &str) {
         let reason = format!("the endpoint answered that it is gone ({told})");
         match self.editor.disable_hook(hook.account.as_str(), hook.id.as_str(), &reason).await {
-            Ok(true) => warn!(hook = %hook.id, account = %hook.account, reason, "hook switched off"),
+            Ok(true) => {
+                warn!(hook = %hook.id, account = %hook.account, reason, "hook switched off");
+                let (hook, account) = (hook.id.clone(), hook.account.clone());
+                self.stream.tell(What::Hook { hook, account, change: "disabled", reason });
+            }
             // Switched off already, deleted meanwhile, or a hook that only the event knew.
             Ok(false) | Err(EditError::NotFound { .. }) => {}
             Err(error) => {
@@ -269,8 +276,26 @@ impl Dispatch {
             Next::Dead(_) | Next::Gone(_) => &self.counters.dead,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        self.stream.tell(happened(delivery, next));
         // The writer is gone only when the host stops; the next start repeats this delivery then.
         drop(self.outcomes.send(next.outcome(delivery.id, delivery.tries + 1, now_ms())));
+    }
+}
+
+fn happened(delivery: &Delivery, next: &Next) -> What {
+    let (outcome, reason) = match next {
+        Next::Delivered => ("delivered", None),
+        Next::Retry(_) => ("retried", None),
+        Next::Dead(reason) | Next::Gone(reason) => ("dead", Some(reason.clone())),
+    };
+    What::Delivery {
+        delivery: delivery.id,
+        hook: delivery.hook.clone(),
+        account: delivery.account.clone(),
+        webhook_id: delivery.webhook_id.clone(),
+        attempt: delivery.tries + 1,
+        outcome,
+        reason,
     }
 }
 

@@ -294,7 +294,11 @@ impl Loading {
             }
         }
         let source = Source { module, number, copy };
-        Ok(Generation::load(source, self.lendable.clone(), how, self.within).await?)
+        let generation = Generation::load(source, self.lendable.clone(), how, self.within).await?;
+        if let Some(reason) = &read.inspected.stays {
+            generation.keep_mapped(reason.clone());
+        }
+        Ok(generation)
     }
 
     fn how(&self, module: &ModuleId) -> How {

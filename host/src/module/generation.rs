@@ -4,9 +4,9 @@
 //! module and nothing of the host, and so that the library can be unmapped once these threads have been joined.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::belonging::own;
 use super::isolated::{Isolated, IsolatedFigures, IsolationLimits};
 use super::jobs::Jobs;
 pub use super::jobs::{Answer, CallFailure, Job};
@@ -48,6 +49,8 @@ pub struct Generation {
     usable: RwLock<bool>,
     /// A call was given up or a thread lost: its code may run for ever, so it stays mapped.
     tainted: AtomicBool,
+    /// Why its file does not allow that it is unmapped.
+    stays: OnceLock<String>,
     thread: Mutex<Option<Thread>>,
     mapped: Mutex<Option<Mapped>>,
 }
@@ -178,6 +181,7 @@ impl Generation {
             runs,
             usable: RwLock::new(true),
             tainted: AtomicBool::new(false),
+            stays: OnceLock::new(),
             thread: Mutex::new(Some(Thread { orders, ended, handle })),
             mapped: Mutex::new(mapped),
         })
@@ -198,6 +202,15 @@ impl Generation {
     }
 
     fn run(&self, event: &Arc<Event>) -> Answer {
+        self.own(event, self.ask(event))
+    }
+
+    /// The answer, where all of it is for the event's own account.
+    fn own(&self, event: &Event, answer: Answer) -> Answer {
+        own(event, answer, &self.lendable.accounts)
+    }
+
+    fn ask(&self, event: &Arc<Event>) -> Answer {
         match &self.runs {
             Runs::Here(entry) => {
                 let services = CallServices::new(&self.lendable, &self.module, self.number);
@@ -224,6 +237,11 @@ impl Generation {
     /// A call in it was given up: it is never unmapped.
     pub(super) fn taint(&self) {
         self.tainted.store(true, Ordering::Release);
+    }
+
+    /// Its library stays mapped when it ends, for this reason.
+    pub(super) fn keep_mapped(&self, reason: String) {
+        _ = self.stays.set(reason);
     }
 
     /// Whether it answers events of this category and name.
@@ -297,6 +315,9 @@ impl Generation {
         }
         if self.tainted.load(Ordering::Acquire) {
             return Fate::Pinned("a call in it never ended".to_owned());
+        }
+        if let (Some(reason), Runs::Here(_)) = (self.stays.get(), &self.runs) {
+            return Fate::Pinned(reason.clone());
         }
         if let Some(mapped) = self.mapped.lock().take()
             && let Err(reason) = mapped.unmap(&self.copy, within)
@@ -419,12 +440,16 @@ impl Worker {
 
 fn answer_apart(generation: &Generation, isolated: &Isolated, mut job: Job) {
     let mut since = Instant::now();
-    isolated.handle(&job.left(), &mut |_, result| {
+    let events = job.left();
+    isolated.handle(&events, &mut |nth, result| {
         let now = Instant::now();
         let spent = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
         generation.busy_ns.fetch_add(spent, Ordering::Relaxed);
         since = now;
-        job.answer(result);
+        job.answer(match events.get(nth) {
+            Some(event) => generation.own(event, result),
+            None => result,
+        });
     });
     job.tell();
 }

@@ -11,6 +11,8 @@ use plugin_api::abi;
 use plugin_api::manifest::{ROOT_SYMBOL, ReadManifest, SIZE, SYMBOL};
 use sha2::{Digest as _, Sha256};
 
+use super::unloading::stays;
+
 /// What a file says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspected {
@@ -18,6 +20,8 @@ pub struct Inspected {
     pub manifest: ReadManifest,
     /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
+    /// Why its library can never be unmapped; `None` where it may be.
+    pub stays: Option<String>,
 }
 
 /// Why a file is not taken. Each text ends a sentence that begins with the file's name.
@@ -98,7 +102,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, Unfit> {
     }
     let manifest = read_manifest(&file)?;
     fits(&manifest)?;
-    Ok(Inspected { manifest, sha256: hex(&Sha256::digest(bytes)) })
+    let stays = stays(&file, manifest.flags);
+    Ok(Inspected { manifest, sha256: hex(&Sha256::digest(bytes)), stays })
 }
 
 /// Every segment and the section table must lie inside the file, or the loader maps pages that are not there.

@@ -15,6 +15,7 @@ use super::generation::{Fate, Generation, Worker};
 use super::inspect::Inspected;
 use super::isolated::IsolatedFigures;
 use super::jobs::{Answer, CallFailure, Closed, Job, Jobs};
+use super::resident::{self, Sampled};
 use crate::event::Event;
 
 /// Calls that never ended after which a generation is called no more: each has cost a thread.
@@ -42,6 +43,7 @@ pub struct Module {
     line: Arc<Line>,
     workers: Mutex<Vec<Arc<Worker>>>,
     hung: AtomicUsize,
+    memory: Sampled,
 }
 
 impl Module {
@@ -61,6 +63,7 @@ impl Module {
             line: before.map_or_else(Arc::default, |before| Arc::clone(&before.line)),
             workers: Mutex::default(),
             hung: AtomicUsize::new(0),
+            memory: Sampled::default(),
         }
     }
 
@@ -201,10 +204,13 @@ impl Module {
         &self.generation.wants
     }
 
-    /// The private copy that runs.
+    /// Resident bytes of its generation: what is mapped of its copy, or all of its process.
     #[must_use]
-    pub fn copy(&self) -> &std::path::Path {
-        &self.generation.copy
+    pub fn memory(&self) -> Option<u64> {
+        self.memory.get(|| match self.generation.process() {
+            None => resident::of_file(&self.generation.copy),
+            Some(process) => process.pid.and_then(resident::of_process),
+        })
     }
 
     /// Figures of its process, where it has one of its own.

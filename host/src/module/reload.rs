@@ -24,6 +24,7 @@ use super::metadata;
 use super::registry::{Pinned, Refused, Registry};
 use crate::bus::{Binding, Bus};
 use crate::store::{Store, StoreError};
+use crate::stream::{Stream, What};
 
 /// How long an old generation's thread may take to end, `shutdown` included, before it is left mapped.
 pub const RELEASE_WITHIN: Duration = Duration::from_secs(2);
@@ -54,6 +55,7 @@ pub struct Reloader {
     bus: Arc<dyn Bus>,
     store: Arc<dyn Store>,
     call_timeout: Duration,
+    stream: Arc<Stream>,
     state: tokio::sync::Mutex<State>,
 }
 
@@ -125,9 +127,10 @@ impl Reloader {
         bus: Arc<dyn Bus>,
         store: Arc<dyn Store>,
         call_timeout: Duration,
+        stream: Arc<Stream>,
     ) -> Self {
         let state = tokio::sync::Mutex::default();
-        Reloader { folder, loading, registry, bus, store, call_timeout, state }
+        Reloader { folder, loading, registry, bus, store, call_timeout, stream, state }
     }
 
     /// The folder that it looks at.
@@ -250,8 +253,9 @@ impl Reloader {
     fn refuse(&self, file: &Path, id: Option<ModuleId>, refusal: &Refusal) -> Outcome {
         let reason = refusal.to_string();
         let at = OffsetDateTime::now_utc();
-        let refused = Refused { file: file.to_owned(), id, reason: reason.clone(), at };
+        let refused = Refused { file: file.to_owned(), id: id.clone(), reason: reason.clone(), at };
         if self.registry.refuse(refused) {
+            self.happened(id.as_ref(), None, file, "refused", Some(reason.clone()));
             warn!(file = %file.display(), reason, "file refused");
         }
         Outcome::Refused(reason)
@@ -284,6 +288,18 @@ impl Reloader {
         let module = Arc::new(Module::new(generation, inspected, file.to_owned(), before.as_deref()));
         self.swap(&module, before, bytes.len()).await;
         Ok(Outcome::Loaded { id, generation: number })
+    }
+
+    fn happened(
+        &self,
+        module: Option<&ModuleId>,
+        generation: Option<u64>,
+        file: &Path,
+        change: &'static str,
+        reason: Option<String>,
+    ) {
+        let (module, file) = (module.cloned(), shown(file));
+        self.stream.tell(What::Module { module, generation, file, change, reason });
     }
 
     /// Whether another generation may be loaded.
@@ -324,6 +340,7 @@ impl Reloader {
         let (version, sha256) = (&module.inspected.manifest.version, &module.inspected.sha256);
         let generation = module.figures().generation;
         info!(module = %module.id, version, generation, sha256, file = %module.file.display(), "module loaded");
+        self.happened(Some(&module.id), Some(generation), &module.file, "loaded", None);
         self.store_metadata(module).await;
         if let Some(before) = before {
             self.unbind(&before).await;
@@ -373,6 +390,7 @@ impl Reloader {
         self.registry.counters().removed.fetch_add(1, Ordering::Relaxed);
         let generation = module.figures().generation;
         info!(module = %module.id, generation, file = %file.display(), "module removed, its file is gone");
+        self.happened(Some(&module.id), None, file, "removed", None);
         self.unbind(&module).await;
         self.end(&module, 0).await;
         let waiting: Vec<PathBuf> = self

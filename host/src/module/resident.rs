@@ -1,6 +1,32 @@
 //! How much memory a generation takes, as the kernel counts it.
 
 use std::path::Path;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// How old a figure may be that is shown: the kernel walks all pages of the process for it.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// A figure that is taken at most once in a second.
+#[derive(Debug, Default)]
+pub struct Sampled(Mutex<Option<(Instant, Option<u64>)>>);
+
+impl Sampled {
+    /// The figure, by `take` where the last one is too old.
+    pub fn get(&self, take: impl FnOnce() -> Option<u64>) -> Option<u64> {
+        let mut last = self.0.lock();
+        if let Some((at, figure)) = *last
+            && at.elapsed() < FRESH
+        {
+            return figure;
+        }
+        let figure = take();
+        *last = Some((Instant::now(), figure));
+        figure
+    }
+}
 
 /// Bytes of a file that are resident in this process; nothing where it is not mapped or nobody counts.
 #[must_use]
@@ -54,6 +80,15 @@ Rss:                 400 kB
     fn the_mappings_of_one_file_are_added_up() {
         assert_eq!(resident_of(SMAPS, "/data/generations/webhooks_door.g1.0.so"), Some(16 * 1024));
         assert_eq!(resident_of(SMAPS, "/data/generations/webhooks_door.g2.1.so"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_figure_is_taken_once_in_a_second() {
+        let sampled = Sampled::default();
+        assert_eq!(sampled.get(|| Some(1)), Some(1));
+        assert_eq!(sampled.get(|| Some(2)), Some(1));
+        tokio::time::advance(FRESH).await;
+        assert_eq!(sampled.get(|| None), None);
     }
 
     #[test]

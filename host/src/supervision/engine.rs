@@ -177,11 +177,15 @@ impl Running {
         let child_stop = stop.clone();
         self.shared.enter(at, Phase::Starting);
         // The child's function is called inside the task, so that its panic is the task's too.
-        let abort = self.tasks.spawn(async move {
+        let work = async move {
             let (ready, readiness) = oneshot::channel();
             let work = start(ChildContext { ready: Ready(ready), stop: child_stop });
             task.run(work, readiness).await
-        });
+        };
+        let abort = match &child.spec.crew {
+            Some(crew) => self.tasks.spawn_on(work, crew.runtime()),
+            None => self.tasks.spawn(work),
+        };
         self.at_of.insert(abort.id(), at);
         child.task = Some((stop, abort));
         debug!(child = child.spec.name, "child starts");

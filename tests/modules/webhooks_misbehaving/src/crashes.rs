@@ -15,6 +15,12 @@ pub(super) fn segfault() {
     black_box(unsafe { nowhere.read_volatile() });
 }
 
+/// A text that is none.
+pub(super) fn no_text() -> &'static str {
+    // SAFETY: there is none; nobody looks into it as a text, but for the host that is to notice.
+    unsafe { std::str::from_utf8_unchecked(black_box(b"\"\xff\xfe\"")) }
+}
+
 /// Calls itself until the stack ends.
 #[allow(unconditional_recursion)]
 pub(super) fn stack_overflow() {

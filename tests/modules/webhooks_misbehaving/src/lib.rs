@@ -52,6 +52,14 @@ impl Module for Misbehaving {
                 let payload = JsonWriter::object().raw("said", "nonsense").finish();
                 host.fire(&Firing::new("misbehaving", account), &payload);
             }
+            "fire what is not text" => {
+                let payload = JsonWriter::object().raw("said", crashes::no_text()).finish();
+                host.fire(&Firing::new("misbehaving", account), &payload);
+            }
+            "fire for another account" => {
+                host.fire(&Firing::new("misbehaving", account), &payload);
+                host.fire(&Firing::new("misbehaving", event.required_str("Other")?), &payload);
+            }
             "fire without a name" => host.fire(&Firing::new("", account), &payload),
             "fire 100 MB" => {
                 let payload = JsonWriter::object().str("said", &"x".repeat(100_000_000)).finish();

@@ -1,0 +1,96 @@
+//! Whether a module's library may be unmapped at all, decided from its file.
+//!
+//! What a library leaves behind in the process would point into nothing once it is gone. Thread-local keys and
+//! threads can be watched (`janitor`); what is listed here cannot.
+
+use object::read::elf::{Dyn as _, ElfFile64};
+use object::{Object as _, ObjectSymbol as _, SymbolFlags, elf};
+use plugin_api::manifest::UNLOADABLE;
+
+/// Functions of the C library that keep the address of what they are given for the rest of the process's life, and
+/// one that opens libraries nobody here knows of.
+const KEEPERS: [&str; 7] =
+    ["signal", "sigaction", "pthread_atfork", "atfork", "timer_create", "dlopen", "dlmopen"];
+
+/// What a library's file says about staying.
+#[derive(Debug, Default)]
+struct Signs<'a> {
+    /// The bits of its manifest.
+    flags: u32,
+    /// Marked so that the loader never lets it go (`DF_1_NODELETE`).
+    nodelete: bool,
+    /// A symbol that exists once in a process (`STB_GNU_UNIQUE`, as C++ makes them): its library stays for it.
+    unique: Option<&'a str>,
+    /// What it imports.
+    imports: Vec<&'a str>,
+}
+
+/// Why the library of this file stays mapped when its generation has ended; `None` where it may go.
+#[must_use]
+pub(super) fn stays(file: &object::File<'_>, flags: u32) -> Option<String> {
+    let mut signs = Signs { flags, ..Signs::default() };
+    if let object::File::Elf64(elf) = file {
+        signs.nodelete = is_nodelete(elf);
+    }
+    for symbol in file.dynamic_symbols() {
+        let Ok(name) = symbol.name() else { continue };
+        if symbol.is_undefined() {
+            signs.imports.push(name);
+        } else if let SymbolFlags::Elf { st_info, .. } = symbol.flags()
+            && st_info.st_bind() == elf::STB_GNU_UNIQUE
+        {
+            signs.unique.get_or_insert(name);
+        }
+    }
+    signs.reason()
+}
+
+fn is_nodelete(file: &ElfFile64<'_>) -> bool {
+    let endian = file.endian();
+    let Ok(Some((entries, _))) = file.elf_section_table().dynamic(endian, file.data()) else { return false };
+    entries.iter().any(|entry| {
+        entry.d_tag(endian) == elf::DT_FLAGS_1 && entry.d_val(endian) & elf::DF_1_NODELETE.0 != 0
+    })
+}
+
+impl Signs<'_> {
+    fn reason(&self) -> Option<String> {
+        if self.flags & UNLOADABLE == 0 {
+            return Some("its manifest does not allow that it is unmapped".to_owned());
+        }
+        if self.nodelete {
+            return Some("its file is marked never to be unmapped (NODELETE)".to_owned());
+        }
+        if let Some(symbol) = self.unique {
+            return Some(format!("it defines {symbol}, of which a process has one for good (GNU_UNIQUE)"));
+        }
+        let keeper = self.imports.iter().find(|import| KEEPERS.contains(import))?;
+        Some(format!("it uses {keeper}, which may leave the address of its code with the process"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(signs: &Signs<'_>, expected: Option<&str>) {
+        let reason = signs.reason();
+        assert_eq!(reason.is_some(), expected.is_some(), "{reason:?}");
+        let reason = reason.unwrap_or_default();
+        assert!(reason.contains(expected.unwrap_or_default()), "{reason}");
+    }
+
+    #[test]
+    fn each_sign_keeps_it() {
+        let fine =
+            || Signs { flags: UNLOADABLE, imports: vec!["malloc", "pthread_key_create"], ..Signs::default() };
+        check(&fine(), None);
+        check(&Signs { flags: 0, ..fine() }, Some("manifest"));
+        check(&Signs { nodelete: true, ..fine() }, Some("NODELETE"));
+        check(&Signs { unique: Some("_ZN1a"), ..fine() }, Some("_ZN1a"));
+        for keeper in KEEPERS {
+            check(&Signs { imports: vec!["malloc", keeper], ..fine() }, Some(keeper));
+        }
+    }
+}

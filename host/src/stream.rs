@@ -1,0 +1,266 @@
+//! What has happened lately, for those who watch: a bounded memory of it, from which each watcher reads at its own
+//! pace, and where one that is too slow misses the oldest and is told so.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::Notify;
+
+use crate::hooks::{AccountId, HookId};
+use crate::module::ModuleId;
+
+/// How much is remembered, for watchers that are slow or come back.
+const REMEMBERED: usize = 4096;
+
+/// What can happen.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A try of a delivery has ended.
+    Delivery {
+        /// The delivery's number.
+        delivery: i64,
+        /// Whose.
+        hook: HookId,
+        /// The hook's account.
+        account: AccountId,
+        /// `webhook-id` of the request.
+        webhook_id: String,
+        /// The try's number, from 1.
+        attempt: u32,
+        /// `delivered`, `retried` or `dead`.
+        outcome: &'static str,
+        /// Why, where it was not delivered.
+        reason: Option<String>,
+    },
+    /// A module was loaded, removed or refused.
+    Module {
+        /// Which; unknown for a file that is none.
+        module: Option<ModuleId>,
+        /// The generation that serves now.
+        generation: Option<u64>,
+        /// The file in the plugins folder.
+        file: String,
+        /// `loaded`, `removed` or `refused`.
+        change: &'static str,
+        /// Why, where it was refused.
+        reason: Option<String>,
+    },
+    /// A hook was switched off, paused or on again by the host.
+    Hook {
+        /// Which.
+        hook: HookId,
+        /// Its account.
+        account: AccountId,
+        /// `disabled`, `paused` or `enabled`.
+        change: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    /// Its number in this run of the host, from 1.
+    pub number: u64,
+    /// When.
+    pub at: OffsetDateTime,
+    /// What.
+    pub what: What,
+}
+
+/// What a watcher reads.
+#[derive(Debug, Default)]
+pub struct News {
+    /// In the order in which it happened.
+    pub happened: Vec<Happened>,
+    /// How much came between what was read before and this, and is forgotten.
+    pub missed: u64,
+}
+
+/// The memory of what happened.
+#[derive(Debug)]
+pub struct Stream {
+    run: String,
+    memory: Mutex<Memory>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    last: u64,
+    happened: VecDeque<Happened>,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        let run = format!("{:08x}", rand::random::<u32>());
+        Stream { run, memory: Mutex::default(), changed: Notify::new() }
+    }
+}
+
+impl Stream {
+    /// Notes what happened now.
+    pub fn tell(&self, what: What) {
+        let mut memory = self.memory.lock();
+        memory.last += 1;
+        if memory.happened.len() == REMEMBERED {
+            memory.happened.pop_front();
+        }
+        let happened = Happened { number: memory.last, at: OffsetDateTime::now_utc(), what };
+        memory.happened.push_back(happened);
+        drop(memory);
+        self.changed.notify_waiters();
+    }
+
+    /// The number after which a new watcher begins: that of what happened last.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.memory.lock().last
+    }
+
+    /// The number in an id that an earlier connection was told; of another run of the host everything that is
+    /// remembered is news.
+    #[must_use]
+    pub fn number_of(&self, id: &str) -> Option<u64> {
+        let (run, number) = id.split_once('-')?;
+        let number = number.parse().ok()?;
+        Some(if run == self.run { number } else { 0 })
+    }
+
+    /// The id of what has this number.
+    #[must_use]
+    pub fn id_of(&self, number: u64) -> String {
+        format!("{}-{number}", self.run)
+    }
+
+    /// What happened after this number, at most `most`; waits where nothing has.
+    pub async fn after(&self, number: u64, most: usize) -> News {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Enabled before looking: what happens between the look and the wait is not slept through.
+            changed.as_mut().enable();
+            let news = self.memory.lock().after(number, most);
+            if !news.happened.is_empty() {
+                return news;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Memory {
+    fn after(&self, number: u64, most: usize) -> News {
+        let Some(oldest) = self.happened.front().map(|happened| happened.number) else {
+            return News::default();
+        };
+        // A number of the future is none of ours: it begins with what is remembered.
+        let number = if number > self.last { 0 } else { number };
+        let missed = oldest.saturating_sub(number + 1);
+        let skip = usize::try_from((number + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
+        News { happened: self.happened.iter().skip(skip).take(most).cloned().collect(), missed }
+    }
+}
+
+impl What {
+    /// The name of its kind, by which a watcher chooses.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            What::Delivery { .. } => "delivery",
+            What::Module { .. } => "module",
+            What::Hook { .. } => "hook",
+        }
+    }
+
+    /// Whose it is; nobody's is the operator's.
+    #[must_use]
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            What::Delivery { account, .. } | What::Hook { account, .. } => Some(account),
+            What::Module { .. } => None,
+        }
+    }
+}
+
+impl Happened {
+    /// As watchers are told.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let mut told = match &self.what {
+            What::Delivery { delivery, hook, account, webhook_id, attempt, outcome, reason } => json!({
+                "delivery": delivery, "hook": hook.as_str(), "account": account.as_str(), "webhook_id": webhook_id,
+                "attempt": attempt, "outcome": outcome, "reason": reason,
+            }),
+            What::Module { module, generation, file, change, reason } => json!({
+                "module": module.as_ref().map(ModuleId::as_str), "generation": generation, "file": file,
+                "change": change, "reason": reason,
+            }),
+            What::Hook { hook, account, change, reason } => json!({
+                "hook": hook.as_str(), "account": account.as_str(), "change": change, "reason": reason,
+            }),
+        };
+        told["at"] = self.at.format(&Rfc3339).unwrap_or_default().into();
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(n: u64) -> What {
+        let (hook, account) = (HookId::from("hook"), AccountId::from("account"));
+        What::Hook { hook, account, change: "disabled", reason: n.to_string() }
+    }
+
+    fn told(count: u64) -> Stream {
+        let stream = Stream::default();
+        (1..=count).for_each(|n| stream.tell(hook(n)));
+        stream
+    }
+
+    #[track_caller]
+    fn check(stream: &Stream, after: u64, first: Option<u64>, missed: u64) {
+        let news = stream.memory.lock().after(after, 10);
+        assert_eq!((news.happened.first().map(|happened| happened.number), news.missed), (first, missed));
+    }
+
+    #[test]
+    fn a_watcher_reads_what_came_after_what_it_knows() {
+        let stream = told(5);
+        check(&stream, 0, Some(1), 0);
+        check(&stream, 3, Some(4), 0);
+        check(&stream, 5, None, 0);
+        check(&stream, 99, Some(1), 0);
+        check(&told(0), 0, None, 0);
+    }
+
+    #[test]
+    fn a_slow_watcher_is_told_how_much_it_missed() {
+        let stream = told(REMEMBERED as u64 + 7);
+        check(&stream, 0, Some(8), 7);
+        check(&stream, 5, Some(8), 2);
+        check(&stream, 7, Some(8), 0);
+    }
+
+    #[test]
+    fn an_id_of_another_run_begins_with_what_is_remembered() {
+        let stream = told(3);
+        assert_eq!(stream.number_of(&stream.id_of(2)), Some(2));
+        assert_eq!(stream.number_of("another-2"), Some(0));
+        assert_eq!(stream.number_of("nonsense"), None);
+    }
+
+    #[tokio::test]
+    async fn a_watcher_waits_for_what_happens_next() {
+        let stream = told(1);
+        let (news, ()) = tokio::join!(stream.after(1, 10), async { stream.tell(hook(2)) });
+        assert_eq!(news.happened.len(), 1);
+        assert_eq!(news.happened[0].json()["reason"], "2");
+    }
+}
