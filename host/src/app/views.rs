@@ -23,7 +23,6 @@ use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;
-use crate::module::resident;
 use crate::store::Store;
 use crate::supervision::ChildContext;
 

@@ -104,6 +104,12 @@ impl Flights {
         self.flying.is_empty() && self.parking.is_empty()
     }
 
+    /// How many deliveries wait in the store for a place in memory.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parking.len()
+    }
+
     /// How many requests are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
