@@ -258,7 +258,8 @@ async fn in_a_hurry_a_child_has_half_a_second_and_the_others_still_stop_in_order
     let (exit, ()) = tokio::join!(running.run(&stop), impatient);
 
     assert_eq!(exit, SupervisorExit::Stopped);
-    assert_eq!(started.elapsed(), Duration::from_millis(2500));
+    // The other child takes some milliseconds for its own stop.
+    assert!((2500..2600).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     assert_eq!(diary.lock().last().unwrap(), "first stopped");
 }
 
