@@ -124,6 +124,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (config, origins) = args.load_config()?;
     telemetry::init(&config.log)?;
     warn_of_settings_without_effect(&origins);
+    raise_open_files();
     let demo = args.demo.then(demo::receiver).transpose()?;
     let receiver = demo.as_ref().map(TcpListener::local_addr).transpose()?;
     let stop = CancellationToken::new();
@@ -135,6 +136,16 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     watching.abort();
     info!("stopped");
     ended
+}
+
+/// As many files may be open as the system allows this process; what it starts with is often much less.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        warn!(%error, "the number of files that may be open stays as it is");
+    }
 }
 
 /// Settings that are part of the interface already and of nothing else yet.
