@@ -14,6 +14,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,8 +64,7 @@ async fn start_until(
 ) -> anyhow::Result<RunningHost> {
     let listen = config.api.listen;
     let listener =
-        TcpListener::bind(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
-    listener.set_nonblocking(true)?;
+        listen_on(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
     let address = listener.local_addr()?;
     let parts = Arc::new(Parts::new(config, outside, stop.clone()).await?);
     let mut children = tree::supervisor(&parts, listener);
@@ -136,6 +136,17 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     watching.abort();
     info!("stopped");
     ended
+}
+
+/// Clients that come all at once wait for their turn; the usual queue of 128 would turn them away for a second.
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4_096)?.into_std()
 }
 
 /// As many files may be open as the system allows this process; what it starts with is often much less.

@@ -49,12 +49,16 @@ async fn a_token_is_made_used_listed_and_revoked_by_the_command_line() {
     assert_eq!(asked(&url, "GET", &own, &token, None).await.0, 401);
     let again = command(&program, &["token", "revoke", id]).await.one_line_failure();
     assert!(again.contains("404"), "{again}");
-    let administrator = command(&program, &["token", "create", "--account", &account, "--admin"]).await.success();
+    let administrator =
+        command(&program, &["token", "create", "--account", &account, "--admin"]).await.success();
     assert_eq!(asked(&url, "GET", "/modules", administrator.trim(), None).await.0, 200);
 
     let audit = command(&program, &["audit", "--json"]).await.success();
-    let actions: Vec<String> = serde_json::from_str::<Vec<Value>>(&audit).unwrap().iter()
-        .map(|entry| entry["action"].as_str().unwrap().to_owned()).collect();
+    let actions: Vec<String> = serde_json::from_str::<Vec<Value>>(&audit)
+        .unwrap()
+        .iter()
+        .map(|entry| entry["action"].as_str().unwrap().to_owned())
+        .collect();
     assert_eq!(actions, ["token.create", "token.revoke", "token.create", "account.create"]);
     let last = command(&program, &["audit", "--account", &account, "--last", "1"]).await.success();
     assert!(last.contains("token.create") && !last.contains("token.revoke"), "{last}");
@@ -73,7 +77,10 @@ async fn tokens_outlive_a_restart_and_revoked_ones_do_not_come_back() {
     let tokens = format!("/v2/accounts/{account}/tokens");
     let made = async |host: &TestHost| {
         let answer = host.ask("PUT", &tokens, Some(json!({"data": {}}))).await;
-        (answer.json["data"]["id"].as_str().unwrap().to_owned(), answer.json["data"]["token"].as_str().unwrap().to_owned())
+        (
+            answer.json["data"]["id"].as_str().unwrap().to_owned(),
+            answer.json["data"]["token"].as_str().unwrap().to_owned(),
+        )
     };
     let (_, stays) = made(&host).await;
     let (id, goes) = made(&host).await;
@@ -184,9 +191,12 @@ async fn a_half_sent_request_is_closed_when_its_time_is_up() {
     let host = TestHost::configured(settings, &[]).await;
     let address = host.url().strip_prefix("http://").unwrap().to_owned();
     let token = host.token().to_owned();
-    let body = format!("POST /events HTTP/1.1\r\nhost: x\r\nx-auth-token: {token}\r\ncontent-length: 9\r\n\r\n[");
+    let body =
+        format!("POST /events HTTP/1.1\r\nhost: x\r\nx-auth-token: {token}\r\ncontent-length: 9\r\n\r\n[");
 
-    for (sent, answered) in [("POST /events HTTP/1.1\r\nx-slow: ", ""), ("", ""), (body.as_str(), "HTTP/1.1 408")] {
+    for (sent, answered) in
+        [("POST /events HTTP/1.1\r\nx-slow: ", ""), ("", ""), (body.as_str(), "HTTP/1.1 408")]
+    {
         let mut stream = TcpStream::connect(&address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
         let mut answer = Vec::new();

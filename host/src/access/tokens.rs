@@ -149,8 +149,7 @@ impl Tokens {
         if holder.account.is_none() || now - written < USE_WRITTEN_EVERY.as_millis() as i64 {
             return;
         }
-        let own_turn =
-            holder.written_ms.compare_exchange(written, now, Ordering::Relaxed, Ordering::Relaxed);
+        let own_turn = holder.written_ms.compare_exchange(written, now, Ordering::Relaxed, Ordering::Relaxed);
         if own_turn.is_ok() {
             let writing = self.store.note_uses(vec![(holder.id.clone(), now)]);
             if let Ok(Err(error)) = tokio::time::timeout(USE_WRITTEN_WITHIN, writing).await {

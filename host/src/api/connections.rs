@@ -1,6 +1,7 @@
 //! How many clients may be connected, and who has to make room: sockets are accepted here, and given a limit for
 //! everything that a client could leave undone.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,15 +43,18 @@ pub struct Connections {
 
 #[derive(Debug, Default)]
 struct Open {
-    /// By number; a lower one is older.
     connections: FxHashMap<u64, Arc<Connection>>,
+    /// Those without a request under way, in the order in which they make room: strangers first, then the oldest.
+    dispensable: BTreeSet<(bool, u64)>,
     next: u64,
     evicted: u64,
 }
 
 /// One client's connection, as an extension of each of its requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connection {
+    /// A lower one is older.
+    number: u64,
     requests: AtomicUsize,
     known: AtomicBool,
     evict: CancellationToken,
@@ -59,12 +63,7 @@ pub(super) struct Connection {
 impl Connections {
     /// At most so many, each with so much time for the headers of a request.
     pub fn new(most: usize, header_timeout: Duration) -> Self {
-        Self {
-            most,
-            header_timeout,
-            open: Mutex::default(),
-            freed: Notify::new(),
-        }
+        Self { most, header_timeout, open: Mutex::default(), freed: Notify::new() }
     }
 
     /// How many there are.
@@ -90,9 +89,15 @@ impl Connections {
         }
         let number = open.next;
         open.next += 1;
-        let connection = Arc::<Connection>::default();
+        let connection = Arc::new(Connection {
+            number,
+            requests: AtomicUsize::new(0),
+            known: AtomicBool::new(false),
+            evict: CancellationToken::new(),
+        });
         open.connections.insert(number, Arc::clone(&connection));
-        Some(Place { connections: Arc::clone(self), number, connection })
+        open.dispensable.insert((false, number));
+        Some(Place { connections: Arc::clone(self), connection })
     }
 
     async fn wait_for_place(self: &Arc<Self>) -> Place {
@@ -109,21 +114,51 @@ impl Connections {
 /// The place of one connection; it is free again when this is dropped.
 struct Place {
     connections: Arc<Connections>,
-    number: u64,
     connection: Arc<Connection>,
+}
+
+impl Place {
+    /// A request is under way until this is dropped.
+    fn busy(&self) -> Busy {
+        let mut open = self.connections.open.lock();
+        self.connection.requests.fetch_add(1, Ordering::Relaxed);
+        open.dispensable.remove(&self.connection.rank());
+        Busy { connections: Arc::clone(&self.connections), connection: Arc::clone(&self.connection) }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.open.lock().connections.remove(&self.number);
+        let mut open = self.connections.open.lock();
+        open.connections.remove(&self.connection.number);
+        open.dispensable.remove(&self.connection.rank());
+        drop(open);
         self.connections.freed.notify_one();
+    }
+}
+
+/// A request under way.
+struct Busy {
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock();
+        let left = self.connection.requests.fetch_sub(1, Ordering::Relaxed) - 1;
+        if left == 0 && open.connections.contains_key(&self.connection.number) {
+            open.dispensable.insert(self.connection.rank());
+            drop(open);
+            // Whoever waits for a place may have this one.
+            self.connections.freed.notify_one();
+        }
     }
 }
 
 impl Open {
     fn make_room(&mut self) -> bool {
-        let states = self.connections.iter().map(|(number, one)| one.state(*number));
-        let gone = dispensable(states).and_then(|number| self.connections.remove(&number));
+        let gone = self.dispensable.pop_first().and_then(|(_, number)| self.connections.remove(&number));
         gone.inspect(|gone| {
             gone.evict.cancel();
             self.evicted += 1;
@@ -138,31 +173,14 @@ pub fn most(wanted: usize, open_files: Option<u64>) -> usize {
     wanted.min(half).max(1)
 }
 
-/// What decides who makes room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
-    number: u64,
-    busy: bool,
-    known: bool,
-}
-
-/// The one that makes room: it has no request under way, strangers go first, then the oldest.
-fn dispensable(all: impl Iterator<Item = State>) -> Option<u64> {
-    all.filter(|one| !one.busy).min_by_key(|one| (one.known, one.number)).map(|one| one.number)
-}
-
 impl Connection {
-    fn state(&self, number: u64) -> State {
-        State {
-            number,
-            busy: self.requests.load(Ordering::Relaxed) > 0,
-            known: self.known.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Its client has sent a known token.
+    /// Its client has sent a known token. It does so in a request, while it makes room for nobody.
     pub(super) fn is_known(&self) {
         self.known.store(true, Ordering::Relaxed);
+    }
+
+    fn rank(&self) -> (bool, u64) {
+        (self.known.load(Ordering::Relaxed), self.number)
     }
 }
 
@@ -222,7 +240,7 @@ async fn attend(
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(Arc::clone(connection));
-        let busy = Busy::on(connection);
+        let busy = place.busy();
         let answer = router.call(request);
         async move {
             let answer = answer.await;
@@ -259,47 +277,46 @@ async fn silent(connection: &Connection) {
     }
 }
 
-/// A request under way.
-struct Busy(Arc<Connection>);
-
-impl Busy {
-    fn on(connection: &Arc<Connection>) -> Self {
-        connection.requests.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(connection))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(all: &[(u64, bool, bool)], goes: Option<u64>) {
-        let states = all.iter().map(|&(number, busy, known)| State { number, busy, known });
-        assert_eq!(dispensable(states), goes);
+    fn room(most: usize) -> Arc<Connections> {
+        Arc::new(Connections::new(most, Duration::from_secs(1)))
+    }
+
+    /// Who has gone, of places in the order of their numbers.
+    fn gone(places: &[&Place]) -> Vec<bool> {
+        places.iter().map(|place| place.connection.evict.is_cancelled()).collect()
     }
 
     #[test]
-    fn the_oldest_idle_stranger_makes_room() {
-        check(&[(3, false, false), (2, false, false), (1, true, false)], Some(2));
+    fn the_oldest_stranger_without_a_request_makes_room() {
+        let connections = room(3);
+        let [first, second, third] = [(); 3].map(|()| connections.place().unwrap());
+        let busy = first.busy();
+
+        let _fourth = connections.place().unwrap();
+        assert_eq!(gone(&[&first, &second, &third]), [false, true, false]);
+        drop(busy);
+        let _fifth = connections.place().unwrap();
+        assert_eq!(gone(&[&first, &second, &third]), [true, true, false]);
     }
 
     #[test]
     fn somebody_with_a_token_makes_room_only_when_no_stranger_can() {
-        check(&[(1, false, true), (2, false, false)], Some(2));
-        check(&[(1, false, true), (2, true, false), (3, false, true)], Some(1));
-    }
+        let connections = room(2);
+        let known = connections.place().unwrap();
+        let stranger = connections.place().unwrap();
+        let busy = known.busy();
+        known.connection.is_known();
+        drop(busy);
 
-    #[test]
-    fn whoever_has_a_request_under_way_stays() {
-        check(&[(1, true, false), (2, true, true)], None);
-        check(&[], None);
+        let third = connections.place().unwrap();
+        assert_eq!(gone(&[&known, &stranger, &third]), [false, true, false]);
+        let _busy = third.busy();
+        let _fourth = connections.place().unwrap();
+        assert_eq!(gone(&[&known, &stranger, &third]), [true, true, false]);
     }
 
     #[test]
@@ -312,7 +329,7 @@ mod tests {
 
     #[test]
     fn one_more_than_the_most_takes_the_place_of_an_idle_one() {
-        let connections = Arc::new(Connections::new(2, Duration::from_secs(1)));
+        let connections = room(2);
         let first = connections.place().unwrap();
         let second = connections.place().unwrap();
         let third = connections.place().unwrap();
@@ -322,23 +339,23 @@ mod tests {
         drop((first, second));
         assert_eq!(connections.open(), 1);
         drop(third);
-        assert_eq!(connections.open(), 0);
+        let rest = connections.open.lock();
+        assert!(rest.connections.is_empty() && rest.dispensable.is_empty());
     }
 
     #[tokio::test]
-    async fn whoever_finds_all_busy_waits_for_one_to_go() {
-        let connections = Arc::new(Connections::new(1, Duration::from_secs(1)));
+    async fn whoever_finds_all_busy_waits_for_one_that_is_not() {
+        let connections = room(1);
         let only = connections.place().unwrap();
-        let busy = Busy::on(&only.connection);
+        let busy = only.busy();
 
         let waiting = connections.wait_for_place();
         tokio::pin!(waiting);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         assert!(!only.connection.evict.is_cancelled());
         drop(busy);
-        drop(only);
 
         waiting.await;
-        assert_eq!(connections.evicted(), 0);
+        assert!(only.connection.evict.is_cancelled());
     }
 }

@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::Instrument as _;
 
-use super::auth::{self, Caller};
 use super::Api;
+use super::auth::{self, Caller};
 use super::connections::Connection;
 use super::error::Failure;
 
@@ -91,7 +91,8 @@ async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next
     let from = auth::address_or_none(request.extensions());
     let caller = Caller::of(request.headers(), from, &api.access).await;
     let frame = Frame { request_id: request_id.clone(), caller: caller.clone() };
-    if let (Some(connection), Caller::Known { .. }) = (request.extensions().get::<Arc<Connection>>(), &caller) {
+    if let (Some(connection), Caller::Known { .. }) = (request.extensions().get::<Arc<Connection>>(), &caller)
+    {
         connection.is_known();
     }
     request.extensions_mut().insert(caller);

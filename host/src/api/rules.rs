@@ -68,7 +68,9 @@ const ROWS: &[Row] = &[
 /// The rule of a route.
 pub(super) fn rule(method: &Method, path: &str) -> (Reach, Change) {
     match row(method, path) {
-        Some((_, _, reach, name)) => (*reach, name.map_or(Change::None, |name| Change::Named(name.to_owned()))),
+        Some((_, _, reach, name)) => {
+            (*reach, name.map_or(Change::None, |name| Change::Named(name.to_owned())))
+        }
         None if method.is_safe() => (Reach::Administrators, Change::None),
         None => (Reach::Administrators, Change::Named(format!("{method} {path}"))),
     }

@@ -57,7 +57,9 @@ fn wanted(data: &Document) -> Result<(Option<String>, bool), Failure> {
     let name = match data.get("name") {
         None | Some(Value::Null) => None,
         Some(Value::String(name)) if name.chars().count() <= NAME => Some(name.clone()),
-        Some(Value::String(_)) => return wrong("name", "maxLength", "the name must have at most 128 characters"),
+        Some(Value::String(_)) => {
+            return wrong("name", "maxLength", "the name must have at most 128 characters");
+        }
         Some(_) => return wrong("name", "type", "the name must be a string"),
     };
     match data.get("admin") {

@@ -40,8 +40,8 @@ use crate::module::registry::Registry;
 use crate::module::reload::{RELEASE_WITHIN, Reloader};
 use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
-use crate::store::{AuditKeep, Store};
 use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::{AuditKeep, Store};
 use crate::stream::Stream;
 use crate::supervision::Crew;
 
@@ -280,8 +280,7 @@ fn max_open_files() -> Option<u64> {
 
 async fn access(config: &Config, store: &Arc<dyn Store>, accounts: &Accounts) -> anyhow::Result<Access> {
     let administrator = first_token(&config.data_dir)?.hash();
-    let keep =
-        AuditKeep { entries: config.api.audit_keep_entries, age_ms: config.api.audit_keep_ms };
+    let keep = AuditKeep { entries: config.api.audit_keep_entries, age_ms: config.api.audit_keep_ms };
     let exists = |account: &AccountId| accounts.get(account).is_some_and(|account| !account.deleted);
     Access::open(store.clone(), administrator, keep, exists).await.context("reading the tokens")
 }

@@ -29,7 +29,8 @@ impl Family {
             ("sibling", Some("parent")),
             ("stranger", None),
         ] {
-            let path = above.map_or("/v2/accounts".to_owned(), |above| format!("/v2/accounts/{}", ids[above]));
+            let path =
+                above.map_or("/v2/accounts".to_owned(), |above| format!("/v2/accounts/{}", ids[above]));
             ids.insert(name, host.data("PUT", &path, json!({"name": name})).await.id());
         }
         let mut tokens = BTreeMap::new();
@@ -227,7 +228,10 @@ async fn a_token_is_shown_once_and_stored_as_a_hash() {
     let data = &made.body["data"];
     let (id, token) = (data["id"].as_str().unwrap(), data["token"].as_str().unwrap());
     assert_eq!(made.headers["location"], id);
-    assert_eq!((&data["name"], &data["admin"], &data["last_used"]), (&json!("pager"), &json!(false), &Value::Null));
+    assert_eq!(
+        (&data["name"], &data["admin"], &data["last_used"]),
+        (&json!("pager"), &json!(false), &Value::Null)
+    );
     assert_eq!(data["created_by"], "admin.token");
     assert_eq!(host.asked("GET", &path, Some(token)).await.status(), StatusCode::OK);
 
@@ -275,7 +279,9 @@ async fn only_administrators_make_see_and_revoke_administrators() {
     let listed = host.raw("GET", &path, &own, Body::empty()).await;
     assert!(!listed.body["data"].to_string().contains(&administrators));
     let of_theirs = format!("{path}/{administrators}");
-    host.raw("DELETE", &of_theirs, &own, Body::empty()).await.expect_error(StatusCode::NOT_FOUND, "bad_identifier");
+    host.raw("DELETE", &of_theirs, &own, Body::empty())
+        .await
+        .expect_error(StatusCode::NOT_FOUND, "bad_identifier");
     let siblings = family.tokens["sibling"].split('_').nth(1).unwrap();
     let of_siblings = format!("{path}/{siblings}");
     host.raw("DELETE", &of_siblings, &own, Body::empty()).await.expect(StatusCode::NOT_FOUND);
@@ -340,7 +346,10 @@ async fn whoever_guesses_has_to_wait_and_whoever_is_known_there_does_not() {
     }
     let open = host.asked_from(from, "GET", "/v2/webhooks", Some(&never_here)).await;
     let body = to_bytes(open.into_body(), usize::MAX).await.unwrap();
-    assert!(!String::from_utf8(body.to_vec()).unwrap().contains("auth_token"), "an open route tells a good guess");
+    assert!(
+        !String::from_utf8(body.to_vec()).unwrap().contains("auth_token"),
+        "an open route tells a good guess"
+    );
     assert_eq!(ask(&known).await.status(), StatusCode::OK);
     assert_eq!(host.asked("GET", "/modules", Some(&never_here)).await.status(), StatusCode::OK);
     tokio::time::pause();
@@ -382,12 +391,16 @@ async fn a_change_is_written_down_with_who_what_when_and_where() {
     }
     assert!(entries.iter().any(|entry| entry["action"] == "token.revoke" && entry["token"] == "admin.token"));
 
-    let own_log = host.raw("GET", &format!("/v2/accounts/{}/audit?page_size=1", family.own), &own, Body::empty()).await;
+    let own_log =
+        host.raw("GET", &format!("/v2/accounts/{}/audit?page_size=1", family.own), &own, Body::empty()).await;
     assert_eq!(own_log.body["data"], json!([entry]));
     let next = own_log.body["next_start_key"].as_str().unwrap();
     let rest = host.get(&format!("/audit?account={}&start_key={next}", family.own)).await;
     let rest = rest.body["data"].as_array().unwrap();
-    assert!(!rest.is_empty() && rest.iter().all(|entry| entry["account_id"] == family.own.as_str()), "{rest:#?}");
+    assert!(
+        !rest.is_empty() && rest.iter().all(|entry| entry["account_id"] == family.own.as_str()),
+        "{rest:#?}"
+    );
 }
 
 #[tokio::test]

@@ -13,10 +13,8 @@ use crate::store::{Result, StoreError};
 const FILE: &str = "hookline.db";
 const LOCK: &str = "hookline.lock";
 /// Each file once, in order; the number of the last applied one is the database's `user_version`.
-const MIGRATIONS: &[(u32, &str)] = &[
-    (1, include_str!("../migrations/0001_start.sql")),
-    (5, include_str!("../migrations/0005_tokens.sql")),
-];
+const MIGRATIONS: &[(u32, &str)] =
+    &[(1, include_str!("../migrations/0001_start.sql")), (5, include_str!("../migrations/0005_tokens.sql"))];
 /// How long a statement waits for somebody who looks at the file with another tool.
 const BUSY: Duration = Duration::from_secs(5);
 /// Set while a host has the file open, so that the next one knows whether it was closed properly.
