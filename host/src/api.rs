@@ -30,6 +30,7 @@ pub mod connections;
 mod envelope;
 mod error;
 mod events;
+mod filters;
 mod health;
 mod hooks;
 mod listing;
