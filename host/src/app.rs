@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,8 +76,7 @@ async fn start_until(
 ) -> anyhow::Result<RunningHost> {
     let listen = config.api.listen;
     let listener =
-        TcpListener::bind(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
-    listener.set_nonblocking(true)?;
+        listen_on(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
     let address = listener.local_addr()?;
     let parts = Arc::new(Parts::new(config, outside, stopping.stop.clone()).await?);
     let mut children = tree::supervisor(&parts, listener).hurried_by(stopping.at_once.clone());
@@ -153,6 +153,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (config, origins) = args.load_config()?;
     telemetry::init(&config.log)?;
     warn_of_settings_without_effect(&origins);
+    raise_open_files();
     let demo = args.demo.then(demo::receiver).transpose()?;
     let receiver = demo.as_ref().map(TcpListener::local_addr).transpose()?;
     let stopping = Stopping::default();
@@ -172,6 +173,27 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     watching.abort();
     info!("stopped");
     ended
+}
+
+/// Clients that come all at once wait for their turn; the usual queue of 128 would turn them away for a second.
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4_096)?.into_std()
+}
+
+/// As many files may be open as the system allows this process; what it starts with is often much less.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        warn!(%error, "the number of files that may be open stays as it is");
+    }
 }
 
 /// Settings that are part of the interface already and of nothing else yet.

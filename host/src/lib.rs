@@ -10,6 +10,7 @@ pub mod hooks;
 pub mod delivery;
 pub mod store;
 pub mod stream;
+pub mod access;
 pub mod api;
 pub mod metrics;
 pub mod app;

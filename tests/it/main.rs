@@ -3,6 +3,7 @@
 // A test fails by panicking, and so do the functions that it calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod accounts;
 mod amqp;
 mod api;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
 use super::Parts;
-use crate::api::{self, Api, Figures, Health, Intake, IntakeError, Limits, MetadataView, ModulesView, auth};
+use crate::api::{self, Api, Figures, Health, Intake, IntakeError, Limits, MetadataView, ModulesView};
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
 use crate::hooks::accounts::{Account, Accounts};
@@ -46,20 +46,18 @@ pub(super) async fn serve(
         stream: Arc::clone(&parts.stream),
         watchers: api::watchers(),
         stop: context.stop.clone(),
-        token: auth::first_token(&parts.config.data_dir)?.hash(),
+        access: Arc::clone(&parts.access),
         limits: Limits {
             event_bytes: parts.config.api.max_event_bytes,
             request_bytes: parts.config.api.max_request_bytes,
+            body_timeout: parts.config.api.body_timeout(),
             ..Limits::default()
         },
         node: node_name(),
     });
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let stop = context.stop.clone();
+    let router = api::with_cors(api::router(api), &parts.config.api.cors_origins);
     context.ready.ready();
-    let server = axum::serve(listener, api::router(api));
-    server.with_graceful_shutdown(async move { stop.cancelled().await }).await?;
-    Ok(())
+    Ok(api::connections::serve(listener, router, Arc::clone(&parts.connections), context.stop).await?)
 }
 
 /// `hookline@HOST`: what envelopes call this process, as KAZOO's name an Erlang node.

@@ -62,6 +62,19 @@ impl Client {
         self.ask(Method::POST, url, |request| request.header(CONTENT_TYPE, content_type).body(body)).await
     }
 
+    /// Puts a JSON body and returns the JSON answer.
+    pub(super) async fn put(&self, path: &[&str], body: String) -> anyhow::Result<Value> {
+        let url = self.at(path, &[])?;
+        let fill = |request: RequestBuilder| request.header(CONTENT_TYPE, "application/json").body(body);
+        self.ask(Method::PUT, url, fill).await
+    }
+
+    /// Deletes what a path names and returns the JSON answer.
+    pub(super) async fn delete(&self, path: &[&str]) -> anyhow::Result<Value> {
+        let url = self.at(path, &[])?;
+        self.ask(Method::DELETE, url, |request| request).await
+    }
+
     fn at(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
         let mut url = self.url.clone();
         match url.path_segments_mut() {

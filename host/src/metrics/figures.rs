@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::exposition::{Family, Value};
 use super::process::Process;
+use crate::access::Access;
+use crate::api::connections::Connections;
 use crate::bus::{Bus, BusState};
 use crate::delivery::dispatch::Dispatch;
 use crate::listener::shared::{Counters, Shared};
@@ -15,6 +17,7 @@ use crate::store::DeliveryCounts;
 
 const MODULE: &str = "module";
 const OUTCOME: &str = "outcome";
+const REASON: &str = "reason";
 
 fn read(counter: &AtomicU64) -> Value {
     counter.load(Ordering::Relaxed).into()
@@ -242,6 +245,31 @@ pub(super) fn store(commits: u64, readable: bool) -> Vec<Family> {
         Family::counter("hookline_store_commits_total", "Commits of the store.").is(Value::from(commits)),
         Family::gauge("hookline_store_readable", "1 when the store could say what is owed.")
             .is(Value::from(readable)),
+    ]
+}
+
+pub(super) fn clients(connections: &Connections) -> Vec<Family> {
+    vec![
+        Family::gauge("hookline_api_connections", "Connections of clients of the API.")
+            .is(Value::from(connections.open())),
+        Family::gauge("hookline_api_connections_max", "Connections that clients may have at once.")
+            .is(Value::from(connections.most())),
+        Family::counter("hookline_api_evictions_total", "Idle connections that made room for others.")
+            .is(Value::from(connections.evicted())),
+    ]
+}
+
+pub(super) fn access(access: &Access) -> Vec<Family> {
+    let counters = &access.counters;
+    vec![
+        Family::gauge("hookline_tokens", "Access tokens, without the one in admin.token.")
+            .is(Value::from(access.tokens.len())),
+        Family::counter("hookline_api_refusals_total", "Requests that were not let in, by the reason.")
+            .with(REASON, "credentials", read(&counters.credentials))
+            .with(REASON, "forbidden", read(&counters.forbidden))
+            .with(REASON, "throttled", read(&counters.throttled)),
+        Family::counter("hookline_audit_failures_total", "Changes that are missing in the audit log.")
+            .is(Value::from(access.audit.failures())),
     ]
 }
 

@@ -8,13 +8,15 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 
 use super::{
-    Accepted, AcceptedEvent, AccountStore, DeliveryCounts, DeliveryStore, HookStore, MetadataStore, Outcome,
-    Result, SettingStore, Store, StoreError, StoredDelivery,
+    Accepted, AcceptedEvent, AccountStore, AuditEntry, AuditKeep, AuditQuery, AuditStore, DeliveryCounts,
+    DeliveryStore, HookStore, MetadataStore, Outcome, Result, SettingStore, Store, StoreError,
+    StoredAuditEntry, StoredDelivery, StoredToken, TokenStore,
 };
 use crate::hooks::Document;
 use documents::Kind;
 use writer::{Writer, Writing};
 
+mod access;
 mod deliveries;
 mod documents;
 mod open;
@@ -216,6 +218,36 @@ impl DeliveryStore for SqliteStore {
 
     async fn counts(&self) -> Result<DeliveryCounts> {
         self.read(deliveries::counts).await
+    }
+}
+
+#[async_trait]
+impl TokenStore for SqliteStore {
+    async fn tokens(&self) -> Result<Vec<StoredToken>> {
+        self.read(access::tokens).await
+    }
+
+    async fn add_token(&self, token: StoredToken) -> Result<()> {
+        self.writer.write(1, move |writing| access::add_token(writing.connection, &token)).await
+    }
+
+    async fn remove_tokens(&self, ids: Vec<String>) -> Result<usize> {
+        self.writer.write(1, move |writing| access::remove_tokens(writing.connection, &ids)).await
+    }
+
+    async fn note_uses(&self, uses: Vec<(String, i64)>) -> Result<()> {
+        self.writer.write_patiently(move |writing| access::note_uses(writing.connection, &uses)).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for SqliteStore {
+    async fn add_audit(&self, entry: AuditEntry, keep: AuditKeep) -> Result<()> {
+        self.writer.write(1, move |writing| access::add_audit(writing, &entry, keep)).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<StoredAuditEntry>> {
+        self.read(move |connection| access::audit(connection, &query)).await
     }
 }
 

@@ -13,8 +13,9 @@ use crate::store::{Result, StoreError};
 const FILE: &str = "hookline.db";
 const LOG: &str = "hookline.db-wal";
 const LOCK: &str = "hookline.lock";
-/// Each file once, in order; the number of applied ones is the file's `user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_start.sql")];
+/// Each file once, in order; the number of the last applied one is the database's `user_version`.
+const MIGRATIONS: &[(u32, &str)] =
+    &[(1, include_str!("../migrations/0001_start.sql")), (5, include_str!("../migrations/0005_tokens.sql"))];
 /// How long a statement waits for somebody who looks at the file with another tool.
 const BUSY: Duration = Duration::from_secs(5);
 /// Set while a host has the file open, so that the next one knows whether it was closed properly.
@@ -151,14 +152,19 @@ fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
+/// The schema that this program works with.
+pub(super) fn newest() -> u32 {
+    MIGRATIONS.last().map_or(0, |(version, _)| *version)
+}
+
 fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
     let sqlite = |error: rusqlite::Error| explain(file, &error);
-    let known = MIGRATIONS.len() as u32;
+    let known = newest();
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
     if found > known {
         return Err(StoreError::TooNew { path: file.to_owned(), found, known });
     }
-    for (version, sql) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
+    for &(version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version > found) {
         let transaction = connection.transaction().map_err(sqlite)?;
         transaction.execute_batch(sql).map_err(sqlite)?;
         transaction.pragma_update(None, "user_version", version).map_err(sqlite)?;
