@@ -33,6 +33,8 @@ pub struct Config {
     pub plugins_dir: PathBuf,
     /// Folder of the database and of `admin.token`.
     pub data_dir: PathBuf,
+    /// How long a stop waits for requests under way before it breaks them off.
+    pub stop_timeout: Duration,
     /// `[api]`
     pub api: Api,
     /// `[bus]`
@@ -346,6 +348,7 @@ impl Config {
 fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let plugins_dir = reader.read("plugins_dir", rules::folder);
     let data_dir = reader.read("data_dir", rules::folder);
+    let stop_timeout_ms = reader.read("stop_timeout_ms", rules::milliseconds_or_none);
     let api = read_api(reader);
     let bus = read_bus(reader);
     let store = read_store(reader);
@@ -357,6 +360,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     Some(Config {
         plugins_dir: plugins_dir?,
         data_dir: data_dir?,
+        stop_timeout: Duration::from_millis(stop_timeout_ms?),
         api: api?,
         bus: bus?,
         store: store?,

@@ -19,3 +19,5 @@ pub mod scaffold;
 pub mod supervision;
 pub mod config;
 pub mod telemetry;
+#[cfg(test)]
+mod fuzz;

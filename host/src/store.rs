@@ -149,6 +149,8 @@ pub trait Store:
 {
     /// Commits since the store was opened: what writes have cost, and whether they are grouped.
     fn commits(&self) -> u64;
+    /// Why nothing can be written at the moment: what the last write failed with. A success ends it, except damage.
+    fn trouble(&self) -> Option<StoreError>;
     /// Finishes what was handed in, and closes; later calls answer [`StoreError::Unavailable`].
     async fn close(&self) -> Result<()>;
 }

@@ -128,8 +128,11 @@ impl From<StoreError> for Failure {
             return Self::with_data(StatusCode::CONFLICT, "datastore_conflict", data);
         }
         tracing::error!(%error, "the store failed a request");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "datastore_fault", "the store cannot be used right now")
-            .retry_soon()
+        let mut data = json!({"message": "the store cannot be used right now"});
+        if error == StoreError::Full {
+            data["cause"] = error.to_string().into();
+        }
+        Self::with_data(StatusCode::SERVICE_UNAVAILABLE, "datastore_fault", data).retry_soon()
     }
 }
 

@@ -19,7 +19,6 @@ use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
 use crate::bus::embedded::{EmbeddedBus, Inlet};
 use crate::bus::{Bus, Incoming};
 use crate::config::{self, BusKind, Config, DeliveryProfile};
-use crate::delivery::Profile;
 use crate::delivery::client::{Client, Limits};
 use crate::delivery::dispatch::{Counters, Dispatch, Flights, Outcomes};
 use crate::delivery::guard::Guard;
@@ -27,6 +26,7 @@ use crate::delivery::queue::Queue;
 use crate::delivery::resolve::{Resolver, System};
 use crate::delivery::retries::Retries;
 use crate::delivery::work::{Delivery, Rules};
+use crate::delivery::{Profile, schedule};
 use crate::hooks::AccountId;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::document::UriRules;
@@ -142,11 +142,15 @@ impl Parts {
         let profile = profile(config.delivery.profile);
         let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
-        let retries = Arc::new(Retries::default());
         let stream = Arc::new(Stream::default());
         let delivery = &config.delivery;
+        let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
         let dispatch = Arc::new(Dispatch {
-            flights: Mutex::new(Flights::new(delivery.max_in_flight, delivery.max_in_flight_per_hook)),
+            flights: Mutex::new(Flights::new(
+                delivery.max_in_flight,
+                delivery.max_in_flight_per_hook,
+                delivery.request_timeout(),
+            )),
             table: Arc::clone(&table),
             editor: Arc::clone(&editor),
             client: Client::new(&limits(delivery), Arc::new(guard), outside.resolver)?,
@@ -248,6 +252,7 @@ impl Parts {
             crate::bus::BusState::Stopped => reasons.push("the bus has stopped".to_owned()),
         }
         reasons.extend(self.bus.problems());
+        reasons.extend(self.store.trouble().map(|trouble| format!("the store cannot be written: {trouble}")));
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 

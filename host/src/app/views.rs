@@ -23,6 +23,7 @@ use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;
+use crate::store::Store;
 use crate::supervision::ChildContext;
 
 /// Serves the API until it is told to stop, then lets requests in hand end.
@@ -33,7 +34,11 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     let api = Arc::new(Api {
         editor: Arc::clone(&parts.editor),
-        intake: Arc::new(Door { inlet: parts.inlet.clone(), bus: Arc::clone(&parts.bus) }),
+        intake: Arc::new(Door {
+            inlet: parts.inlet.clone(),
+            bus: Arc::clone(&parts.bus),
+            store: Arc::clone(&parts.store),
+        }),
         modules: Arc::clone(&parts) as Arc<dyn ModulesView>,
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
@@ -66,6 +71,7 @@ fn node_name() -> String {
 struct Door {
     inlet: Inlet,
     bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
 }
 
 #[async_trait]
@@ -76,7 +82,10 @@ impl Intake for Door {
                 PostError::Unroutable { exchange, routing_key } => {
                     IntakeError::Unroutable { exchange, routing_key }
                 }
-                PostError::Unavailable(reason) => IntakeError::Unavailable(reason),
+                PostError::Unavailable(reason) => IntakeError::Unavailable(match self.store.trouble() {
+                    Some(trouble) => format!("{reason}, as the store cannot be written: {trouble}"),
+                    None => reason,
+                }),
                 PostError::Refused(index, refusal) => {
                     IntakeError::Malformed { index, reason: refusal.to_string() }
                 }

@@ -163,7 +163,10 @@ pub(super) fn module_changes(registry: &Registry) -> Vec<Family> {
 
 pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> {
     let counters = &dispatch.counters;
-    let in_flight = dispatch.flights.lock().in_flight();
+    let (in_flight, parked) = {
+        let flights = dispatch.flights.lock();
+        (flights.in_flight(), flights.parked())
+    };
     vec![
         Family::counter("hookline_deliveries_total", "Tries of deliveries, by what became of the delivery.")
             .with(OUTCOME, "delivered", read(&counters.delivered))
@@ -176,6 +179,11 @@ pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> 
             "Deliveries that wait for their turn or are in flight.",
         )
         .is(Value::from(listener.queue.in_memory())),
+        Family::gauge(
+            "hookline_deliveries_parked",
+            "Deliveries that are due and wait in the store, as their endpoint is slow.",
+        )
+        .is(Value::from(parked)),
         Family::gauge("hookline_retries_waiting", "Deliveries that are due later.")
             .is(Value::from(dispatch.retries.len())),
     ]

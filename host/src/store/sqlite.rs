@@ -46,7 +46,11 @@ pub struct SqliteStore {
     file: Arc<PathBuf>,
     writer: Writer,
     reader: Arc<Mutex<Option<Connection>>>,
+    trouble: Trouble,
 }
+
+/// What the last write failed with.
+type Trouble = Arc<Mutex<Option<StoreError>>>;
 
 impl SqliteStore {
     /// Opens `hookline.db` in `dir` and makes both when they are missing.
@@ -58,7 +62,9 @@ impl SqliteStore {
         let opened = open::open(dir, options)?;
         let file = Arc::new(opened.file.clone());
         let reader = open::reader(&opened.file)?;
-        Ok(Self { writer: Writer::start(opened)?, reader: Arc::new(Mutex::new(Some(reader))), file })
+        let trouble = Trouble::default();
+        let writer = Writer::start(opened, Arc::clone(&trouble))?;
+        Ok(Self { writer, reader: Arc::new(Mutex::new(Some(reader))), file, trouble })
     }
 
     /// Runs one query off the async threads, on the reading connection.
@@ -72,7 +78,13 @@ impl SqliteStore {
             Some(connection) => query(connection).map_err(|error| explain(&file, &error)),
             None => Err(closed()),
         });
-        answer.await.map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?
+        let answer = answer.await;
+        let answer =
+            answer.map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?;
+        if let Err(damage @ StoreError::Corrupt { .. }) = &answer {
+            note(&self.trouble, Some(damage));
+        }
+        answer
     }
 
     async fn save(&self, kind: Kind, doc: Document) -> Result<Document> {
@@ -95,6 +107,19 @@ fn explain(file: &Path, error: &rusqlite::Error) -> StoreError {
             _ => StoreError::Unavailable(format!("{}: {other}", file.display())),
         },
     }
+}
+
+/// Notes how a write, or a read of damage, ended; says so where that is news.
+fn note(trouble: &Trouble, error: Option<&StoreError>) {
+    let mut known = trouble.lock();
+    match (&*known, error) {
+        // Damage does not heal because another page could be written.
+        (Some(StoreError::Corrupt { .. }), _) | (None, None) => return,
+        (Some(_), None) => tracing::info!("the store can be written again"),
+        (Some(before), Some(error)) if before == error => return,
+        (_, Some(error)) => tracing::error!(%error, "the store cannot be written"),
+    }
+    *known = error.cloned();
 }
 
 fn closed() -> StoreError {
@@ -230,6 +255,10 @@ impl AuditStore for SqliteStore {
 impl Store for SqliteStore {
     fn commits(&self) -> u64 {
         self.writer.commits()
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        self.trouble.lock().clone()
     }
 
     async fn close(&self) -> Result<()> {

@@ -11,6 +11,7 @@ use super::{Options, Synchronous, explain};
 use crate::store::{Result, StoreError};
 
 const FILE: &str = "hookline.db";
+const LOG: &str = "hookline.db-wal";
 const LOCK: &str = "hookline.lock";
 /// Each file once, in order; the number of the last applied one is the database's `user_version`.
 const MIGRATIONS: &[(u32, &str)] =
@@ -36,6 +37,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     let file = dir.join(FILE);
     refuse_emptied(&file, &holder)?;
     make_private(&file).map_err(|error| failed("making", &file, error))?;
+    keep_names(dir).map_err(|error| failed("writing", dir, error))?;
 
     let sqlite = |error: rusqlite::Error| explain(&file, &error);
     let mut connection = Connection::open(&file).map_err(sqlite)?;
@@ -101,14 +103,17 @@ fn write_holder(mut lock: &File) -> std::io::Result<()> {
 
 /// SQLite takes a file of no bytes for a new database. Where a host has worked before, it is a lost one.
 fn refuse_emptied(file: &Path, last_holder: &str) -> Result<()> {
-    let emptied = std::fs::metadata(file).is_ok_and(|found| found.len() == 0);
-    if emptied && !last_holder.is_empty() {
-        return Err(StoreError::Corrupt {
-            path: file.to_owned(),
-            reason: "it is empty although this folder has been in use".to_owned(),
-        });
+    let corrupt =
+        |reason: &str| Err(StoreError::Corrupt { path: file.to_owned(), reason: reason.to_owned() });
+    let bytes = |path: &Path| std::fs::metadata(path).ok().map(|found| found.len());
+    match bytes(file) {
+        Some(0) if !last_holder.is_empty() => corrupt("it is empty although this folder has been in use"),
+        // SQLite would throw the log away, with what was committed last.
+        None if bytes(&file.with_file_name(LOG)).is_some_and(|bytes| bytes > 0) => {
+            corrupt("it is missing although its log, hookline.db-wal, is there")
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Payloads and secrets of hooks are nobody else's business.
@@ -118,6 +123,15 @@ fn make_private(file: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(file).map(drop)
+}
+
+/// A file that is new can be lost with its name, however well its content is kept: the names are flushed, too.
+fn keep_names(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()?;
+    match dir.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
