@@ -20,6 +20,9 @@ pub mod guesses;
 pub mod token;
 pub mod tokens;
 
+/// How often the log speaks of guesses.
+const WARN_EVERY: Duration = Duration::from_mins(1);
+
 /// Everything that decides who reaches the host, and remembers what they did.
 pub struct Access {
     /// The tokens.
@@ -29,6 +32,7 @@ pub struct Access {
     /// What is counted.
     pub counters: Counters,
     guesses: Mutex<Guesses>,
+    warned: Mutex<Option<Instant>>,
 }
 
 /// Requests that were turned away since the start.
@@ -68,7 +72,8 @@ impl Access {
             tokens: Tokens::open(store.clone(), administrator, exists).await?,
             audit: Audit::new(store, keep),
             counters: Counters::default(),
-            guesses: Mutex::new(Guesses::default()),
+            guesses: Mutex::default(),
+            warned: Mutex::default(),
         })
     }
 
@@ -92,8 +97,19 @@ impl Access {
             }
             (None, None) => {
                 self.guesses.lock().failed(from, now);
+                self.warn_of_guesses(from, now);
                 Recognised::Unknown
             }
+        }
+    }
+
+    /// Now and then, so that whoever guesses does not fill the log.
+    fn warn_of_guesses(&self, from: IpAddr, now: Instant) {
+        let mut warned = self.warned.lock();
+        let is_due = warned.is_none_or(|at| now.duration_since(at) >= WARN_EVERY);
+        if is_due && self.guesses.lock().wait(from, now).is_some() {
+            *warned = Some(now);
+            tracing::warn!(address = %from, "too many wrong tokens came from this address, its next ones have to wait");
         }
     }
 
