@@ -2,6 +2,7 @@
 //!
 //! Commands that look at or change a running host are clients of its HTTP API; the others work alone.
 
+mod audit;
 mod backup;
 pub mod check;
 mod client;
@@ -17,6 +18,7 @@ mod progress;
 mod publish;
 #[cfg(test)]
 mod tests;
+mod token;
 pub mod try_one;
 
 use std::ffi::OsString;
@@ -26,6 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, Flag, LoadOptions, Origins};
@@ -77,6 +80,10 @@ pub enum Command {
     Modules(ModulesArgs),
     /// The hooks of the running host
     Hooks(HooksArgs),
+    /// Access tokens of the running host
+    Token(TokenArgs),
+    /// Who changed what in the running host, the newest first
+    Audit(AuditArgs),
     /// Copy everything that the running host keeps into a file
     ///
     /// The host goes on meanwhile. The file is one SQLite database as of one moment; it appears when it has arrived
@@ -310,6 +317,69 @@ pub enum HooksAction {
     List,
 }
 
+/// `hookline token`
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: TokenAction,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokenAction {
+    /// Make a token and print it; it is never shown again
+    Create {
+        /// The account; the token reaches it and those below it
+        #[arg(long, value_name = "ID")]
+        account: String,
+        /// Make it an administrator's, which reaches everything
+        #[arg(long)]
+        admin: bool,
+        /// What to call it
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// List tokens, without what is secret about them
+    List {
+        /// Only those of this account
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+    },
+    /// Revoke a token at once
+    Revoke {
+        /// The token's id, as `token list` shows it
+        #[arg(value_name = "TOKEN")]
+        id: String,
+        /// Its account; without it an administrator's token is needed
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+    },
+}
+
+/// `hookline audit`
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// Only what concerns this account
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// How many entries
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..).map(|n| n as usize))]
+    pub last: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// `hookline backup`
 #[derive(Debug, Clone, Args)]
 pub struct BackupArgs {
@@ -395,6 +465,8 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Publish(args) => publish::publish(&args, out).await?,
         Command::Modules(args) => modules::modules(&args, out).await?,
         Command::Hooks(args) => hooks::hooks(&args, out).await?,
+        Command::Token(args) => token::token(&args, out).await?,
+        Command::Audit(args) => audit::audit(&args, out).await?,
         Command::Backup(args) => backup::backup(&args, out).await?,
         Command::Restore(args) => backup::restore(&args, out)?,
         Command::Health(args) => health::health(&args, out).await?,

@@ -10,6 +10,7 @@ pub mod hooks;
 pub mod delivery;
 pub mod store;
 pub mod stream;
+pub mod access;
 pub mod api;
 pub mod metrics;
 pub mod app;
@@ -18,3 +19,5 @@ pub mod scaffold;
 pub mod supervision;
 pub mod config;
 pub mod telemetry;
+#[cfg(test)]
+mod fuzz;

@@ -11,10 +11,13 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::hooks::{AccountId, Document, HookId};
 
+mod access;
 #[cfg(test)]
 #[macro_use]
 mod conformance;
 pub mod sqlite;
+
+pub use access::{AuditEntry, AuditKeep, AuditQuery, AuditStore, StoredAuditEntry, StoredToken, TokenStore};
 
 /// The result of everything that a store does.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -142,9 +145,13 @@ pub trait DeliveryStore: Send + Sync {
 
 /// Everything that the host keeps, in one place.
 #[async_trait]
-pub trait Store: AccountStore + HookStore + MetadataStore + SettingStore + DeliveryStore {
+pub trait Store:
+    AccountStore + HookStore + MetadataStore + SettingStore + DeliveryStore + TokenStore + AuditStore
+{
     /// Commits since the store was opened: what writes have cost, and whether they are grouped.
     fn commits(&self) -> u64;
+    /// Why nothing can be written at the moment: what the last write failed with. A success ends it, except damage.
+    fn trouble(&self) -> Option<StoreError>;
     /// A copy of all of it as of one moment, made while everything goes on.
     ///
     /// # Errors

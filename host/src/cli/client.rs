@@ -69,6 +69,19 @@ impl Client {
         self.ask(Method::POST, url, |request| request.header(CONTENT_TYPE, content_type).body(body)).await
     }
 
+    /// Puts a JSON body and returns the JSON answer.
+    pub(super) async fn put(&self, path: &[&str], body: String) -> anyhow::Result<Value> {
+        let url = self.at(path, &[])?;
+        let fill = |request: RequestBuilder| request.header(CONTENT_TYPE, "application/json").body(body);
+        self.ask(Method::PUT, url, fill).await
+    }
+
+    /// Deletes what a path names and returns the JSON answer.
+    pub(super) async fn delete(&self, path: &[&str]) -> anyhow::Result<Value> {
+        let url = self.at(path, &[])?;
+        self.ask(Method::DELETE, url, |request| request).await
+    }
+
     /// A file that the host makes for this request, as it arrives.
     pub(super) async fn file(&self, path: &[&str]) -> anyhow::Result<Response> {
         let what = format!("POST /{}", path.join("/"));

@@ -165,8 +165,7 @@ pub fn restore(backup: &Path, folder: &Path) -> Result<Restored> {
     let place = folder.join(open::FILE);
     let aside = doing(format!("keeping {}", place.display()), put_aside(&place))?;
     doing(format!("writing {}", place.display()), std::fs::rename(&copy, &place))?;
-    // The new name is to survive a power cut as well.
-    doing(format!("writing {}", folder.display()), File::open(folder).and_then(|folder| folder.sync_all()))?;
+    doing(format!("writing {}", folder.display()), open::keep_names(folder))?;
     Ok(Restored { contents, aside })
 }
 
