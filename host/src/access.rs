@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::hooks::AccountId;
-use crate::store::{AuditKeep, Store, StoreError};
+use crate::store::{AuditKeep, Store, StoreError, StoredToken};
 use audit::Audit;
 use guesses::Guesses;
 use token::TokenHash;
@@ -68,13 +68,28 @@ impl Access {
         keep: AuditKeep,
         exists: impl Fn(&AccountId) -> bool,
     ) -> Result<Self, StoreError> {
-        Ok(Self {
-            tokens: Tokens::open(store.clone(), administrator, exists).await?,
+        let tokens = store.tokens().await?;
+        let (held, orphans): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| exists(&token.account));
+        if !orphans.is_empty() {
+            store.remove_tokens(orphans.into_iter().map(|token| token.id).collect()).await?;
+        }
+        Ok(Self::holding(held, store, administrator, keep))
+    }
+
+    /// With these tokens, which are stored.
+    pub(crate) fn holding(
+        held: Vec<StoredToken>,
+        store: Arc<dyn Store>,
+        administrator: TokenHash,
+        keep: AuditKeep,
+    ) -> Self {
+        Self {
+            tokens: Tokens::new(held, store.clone(), administrator),
             audit: Audit::new(store, keep),
             counters: Counters::default(),
             guesses: Mutex::default(),
             warned: Mutex::default(),
-        })
+        }
     }
 
     /// Whose token this is, for a client at this address.
