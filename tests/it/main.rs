@@ -15,6 +15,7 @@ mod configuration;
 mod delivery;
 mod durability;
 mod events_in;
+mod guides;
 mod faults;
 mod isolation;
 mod metrics;
