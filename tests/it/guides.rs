@@ -18,8 +18,13 @@ fn every_block_says_what_it_is_and_those_for_a_shell_are_run_here() {
             // `console`: not for a test, as it does not end or changes the machine.
             let known = ["sh", "console", "toml", "yaml", "rust", "text"].contains(&language.as_str());
             assert!(known, "{name}: {language:?} stands over\n{block}");
-            let typed = block.lines().any(|line| ["hookline ", "cargo ", "curl "].iter().any(|it| line.starts_with(it)));
-            assert!(!typed || language == "sh" || language == "console", "{name}: commands in {language}:\n{block}");
+            let typed = block
+                .lines()
+                .any(|line| ["hookline ", "cargo ", "curl "].iter().any(|it| line.starts_with(it)));
+            assert!(
+                !typed || language == "sh" || language == "console",
+                "{name}: commands in {language}:\n{block}"
+            );
         }
     }
 }
@@ -37,9 +42,10 @@ impl Drop for EndOf {
 
 /// A `scripts/run` that builds nothing: the host is the one that was built for the tests, on a free port.
 fn stand_in_for_the_script(home: &Home) -> EndOf {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
     let pid = home.path("pid");
-    let script = format!("#!/bin/sh\necho $$ > '{}'\nexec hookline run --listen 127.0.0.1:0 \"$@\"\n", pid.display());
+    let script =
+        format!("#!/bin/sh\necho $$ > '{}'\nexec hookline run --listen 127.0.0.1:0 \"$@\"\n", pid.display());
     std::fs::create_dir(home.path("scripts")).unwrap();
     std::fs::write(home.path("scripts/run"), script).unwrap();
     std::fs::set_permissions(home.path("scripts/run"), PermissionsExt::from_mode(0o755)).unwrap();
@@ -63,7 +69,11 @@ async fn the_readmes_first_webhook_fires() {
 
     let line = shown.next().await;
     let payload: Value = serde_json::from_str(line.strip_prefix("/calls ").expect(&line)).unwrap();
-    assert_eq!((&payload["call_id"], &payload["hook_event"]), (&"call-1".into(), &"channel_create".into()), "{said}");
+    assert_eq!(
+        (&payload["call_id"], &payload["hook_event"]),
+        (&"call-1".into(), &"channel_create".into()),
+        "{said}"
+    );
 }
 
 /// What a command prints in the folder of a host, and asks of that host.
@@ -80,9 +90,13 @@ async fn the_operators_commands_do_what_the_guide_says() {
     let host = Home::new("", &[]).start().await;
     let client = ["--url", host.url(), "--token", &host.token()].map(str::to_owned);
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).chain(client.clone()).collect();
-    let ask = async |said: Vec<String>| say(&said.iter().map(String::as_str).collect::<Vec<_>>()).await.success();
-    let put = reqwest::Client::new().put(format!("{}/v2/accounts", host.url())).header("x-auth-token", host.token());
-    let made = put.body(r#"{"data": {"name": "acme"}}"#).header("content-type", "application/json").send().await;
+    let ask =
+        async |said: Vec<String>| say(&said.iter().map(String::as_str).collect::<Vec<_>>()).await.success();
+    let put = reqwest::Client::new()
+        .put(format!("{}/v2/accounts", host.url()))
+        .header("x-auth-token", host.token());
+    let made =
+        put.body(r#"{"data": {"name": "acme"}}"#).header("content-type", "application/json").send().await;
     let made: Value = made.unwrap().json().await.unwrap();
     let account = made["data"]["id"].as_str().unwrap();
     ask(words(&["token", "create", "--account", account])).await;
@@ -109,7 +123,8 @@ async fn the_operators_commands_do_what_the_guide_says() {
 
 #[tokio::test]
 async fn the_authors_commands_lead_from_a_name_to_a_module_that_serves() {
-    let [new, look, install] = blocks(&page("docs/module-authors-guide.md")).try_into().expect("three blocks");
+    let [new, look, install] =
+        blocks(&page("docs/module-authors-guide.md")).try_into().expect("three blocks");
     let home = Home::new("", &[]);
     let folder = home.path("");
     // Whatever workspace it may lie in, it is none of its business.
@@ -129,7 +144,9 @@ async fn the_authors_commands_lead_from_a_name_to_a_module_that_serves() {
     let request: Value = serde_json::from_str(looked.lines().last().unwrap()).unwrap();
     assert_eq!(request["method"], "post");
     let shows = || async {
-        let said = say(&["modules", "show", "webhooks_doorbell", "--url", host.url(), "--token", &host.token()]).await;
+        let said =
+            say(&["modules", "show", "webhooks_doorbell", "--url", host.url(), "--token", &host.token()])
+                .await;
         (said.code == Some(0)).then_some(())
     };
     tests::eventually("the running host takes the module", shows).await;

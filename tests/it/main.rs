@@ -29,5 +29,6 @@ mod stopping;
 mod stream;
 mod supervision;
 mod targets;
+mod terminal;
 mod tidy;
 mod vectors;

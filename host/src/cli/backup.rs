@@ -26,7 +26,9 @@ pub(super) async fn backup(args: &BackupArgs, out: &mut dyn Write) -> anyhow::Re
     let mut part = part.with_context(writing)?;
     let mut arriving = client.file(&["backup"]).await?;
     let bar = progress::bytes(arriving.content_length());
-    while let Some(bytes) = arriving.chunk().await.context("the host broke the backup off; its log says why")? {
+    while let Some(bytes) =
+        arriving.chunk().await.context("the host broke the backup off; its log says why")?
+    {
         part.write_all(&bytes).with_context(writing)?;
         bar.inc(bytes.len() as u64);
     }
@@ -59,5 +61,7 @@ pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> anyhow::Result
 
 fn told(held: &Contents) -> String {
     let Contents { accounts, hooks, owed, dead, schema, .. } = held;
-    format!("{accounts} accounts, {hooks} hooks, {owed} deliveries owed, {dead} dead (schema version {schema})")
+    format!(
+        "{accounts} accounts, {hooks} hooks, {owed} deliveries owed, {dead} dead (schema version {schema})"
+    )
 }

@@ -99,7 +99,10 @@ impl Client {
         let status = answer.status();
         let body = answer.bytes().await.context("reading the answer")?;
         let json = serde_json::from_slice(&body);
-        Ok((status, json.with_context(|| format!("the answer is not JSON; is {} a Hookline host?", self.url))?))
+        Ok((
+            status,
+            json.with_context(|| format!("the answer is not JSON; is {} a Hookline host?", self.url))?,
+        ))
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {

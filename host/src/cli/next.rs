@@ -41,7 +41,8 @@ async fn situation(args: &NextArgs) -> Situation {
         Ok(_) => {}
     }
     let Ok(client) = Client::new(&args.client) else { return Situation::NoToken };
-    let asked = async { anyhow::Ok((client.get(&["modules"], &[]).await?, client.get(&["hooks"], &[]).await?)) };
+    let asked =
+        async { anyhow::Ok((client.get(&["modules"], &[]).await?, client.get(&["hooks"], &[]).await?)) };
     let count = |answer: &Value| entries(answer, "data").len();
     match asked.await {
         Err(error) => Situation::Refused { why: format!("{error:#}") },
@@ -57,7 +58,10 @@ fn advice(situation: &Situation, url: &str) -> (String, Vec<(String, &'static st
         commands.iter().map(|&(command, does)| (command.to_owned(), does)).collect()
     };
     let token = [
-        ("hookline modules --data DIR", "what the host has loaded; DIR is its data folder, for the token in it"),
+        (
+            "hookline modules --data DIR",
+            "what the host has loaded; DIR is its data folder, for the token in it",
+        ),
         ("HOOKLINE_TOKEN=TOKEN hookline modules", "the same with a token in hand"),
     ];
     match situation {
@@ -73,7 +77,9 @@ fn advice(situation: &Situation, url: &str) -> (String, Vec<(String, &'static st
             format!("the host at {url} is not ready: {why}"),
             commands(&[("hookline health", "whether that has changed")]),
         ),
-        Situation::NoToken => (format!("a host answers at {url}; to ask it for more takes a token"), commands(&token)),
+        Situation::NoToken => {
+            (format!("a host answers at {url}; to ask it for more takes a token"), commands(&token))
+        }
         Situation::Refused { why } => {
             (format!("a host answers at {url}, but not to this token: {why}"), commands(&token))
         }
@@ -89,7 +95,10 @@ fn advice(situation: &Situation, url: &str) -> (String, Vec<(String, &'static st
             format!("the host at {url} has modules and no hooks, so nobody is sent anything"),
             vec![
                 ("hookline modules".to_owned(), "which events hooks can ask for"),
-                (format!("curl -X PUT {url}/v2/accounts/ACCOUNT/webhooks …"), "a hook; README.md has it in full"),
+                (
+                    format!("curl -X PUT {url}/v2/accounts/ACCOUNT/webhooks …"),
+                    "a hook; README.md has it in full",
+                ),
             ],
         ),
         Situation::AtWork { modules, hooks } => (
@@ -133,7 +142,8 @@ mod tests {
                 if words.len() == 1 {
                     words.push("next");
                 }
-                Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{situation:?}: {command}: {error}"));
+                Cli::try_parse_from(&words)
+                    .unwrap_or_else(|error| panic!("{situation:?}: {command}: {error}"));
             }
         }
     }

@@ -9,9 +9,9 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Accepted, AcceptedEvent, AccountStore, AuditEntry, AuditKeep, AuditQuery, AuditStore, Backup, DeliveryCounts,
-    DeliveryStore, HookStore, MetadataStore, Outcome, Result, SettingStore, Store, StoreError,
-    StoredAuditEntry, StoredDelivery, StoredToken, TokenStore,
+    Accepted, AcceptedEvent, AccountStore, AuditEntry, AuditKeep, AuditQuery, AuditStore, Backup,
+    DeliveryCounts, DeliveryStore, HookStore, MetadataStore, Outcome, Result, SettingStore, Store,
+    StoreError, StoredAuditEntry, StoredDelivery, StoredToken, TokenStore,
 };
 use crate::hooks::Document;
 use documents::Kind;

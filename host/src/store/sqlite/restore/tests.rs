@@ -209,7 +209,10 @@ async fn what_is_no_sound_backup_is_refused_and_changes_nothing() {
     check_refused(|file| std::fs::write(file, "").unwrap(), "none of Hookline's").await;
     let other = |file: &Path| {
         std::fs::remove_file(file).unwrap();
-        Connection::open(file).unwrap().execute_batch("CREATE TABLE mine (x); PRAGMA user_version = 1").unwrap();
+        Connection::open(file)
+            .unwrap()
+            .execute_batch("CREATE TABLE mine (x); PRAGMA user_version = 1")
+            .unwrap();
     };
     check_refused(other, "none of Hookline's").await;
     let newer = |file: &Path| {
