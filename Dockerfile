@@ -8,6 +8,8 @@ FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+# What `hookline new` writes beside a module.
+COPY LICENSE-APACHE LICENSE-MIT clippy.toml rustfmt.toml ./
 COPY host host
 COPY plugin-api plugin-api
 COPY plugins plugins

@@ -102,7 +102,7 @@ async fn a_bad_name_is_refused_with_what_would_be_right() {
 }
 
 /// Every file below a folder, by its path in it.
-fn read(folder: &Path) -> BTreeMap<PathBuf, String> {
+fn read(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(below) = open.pop() {
@@ -111,8 +111,8 @@ fn read(folder: &Path) -> BTreeMap<PathBuf, String> {
             if path.is_dir() {
                 open.push(path);
             } else {
-                let text = std::fs::read_to_string(&path).unwrap();
-                found.insert(path.strip_prefix(folder).unwrap().to_owned(), text);
+                let bytes = std::fs::read(&path).unwrap();
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
             }
         }
     }

@@ -146,6 +146,32 @@ async fn cargo_finds_every_crate_in_what_the_container_copies() {
 }
 
 #[test]
+fn what_is_compiled_into_the_program_is_in_what_the_container_copies() {
+    let sources = sources(&recipe());
+    let mut included = 0;
+    let mut open = vec![root().join("host"), root().join("plugin-api"), root().join("plugins")];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_test = path.file_stem().unwrap().to_string_lossy().contains("test");
+            if path.is_dir() && !is_test {
+                open.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") && !is_test {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let paths = text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+                for file in paths.map(|file| path.parent().unwrap().join(file).canonicalize().unwrap()) {
+                    let own = file.strip_prefix(root().canonicalize().unwrap()).unwrap();
+                    let first = own.iter().next().unwrap().to_string_lossy().into_owned();
+                    assert!(sources.contains(&first), "{} needs {first}", path.display());
+                    included += 1;
+                }
+            }
+        }
+    }
+    assert!(included > 5, "the sources were not looked through");
+}
+
+#[test]
 fn the_container_takes_over_what_the_build_makes() {
     let build = read("scripts/build");
     let recipe = recipe();
