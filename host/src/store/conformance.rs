@@ -11,7 +11,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Accepted, AcceptedEvent, NewDelivery, Outcome, Store, StoreError, StoredDelivery};
+use super::{
+    Accepted, AcceptedEvent, Failure, NewDelivery, Outcome, Store, StoreError, StoredDelivery, StoredFailing,
+    Trouble,
+};
 use crate::delivery::retries::now_ms;
 use crate::hooks::Document;
 
@@ -41,6 +44,8 @@ macro_rules! store_suite {
             ids_of_deliveries_are_never_used_again,
             a_shared_payload_lives_as_long_as_its_last_delivery,
             a_sweep_reads_all_pending_deliveries_page_by_page,
+            what_is_known_of_failing_hooks_survives_a_reopen,
+            what_accounts_have_set_is_kept_until_it_is_emptied,
             concurrent_accepts_share_commits,
             a_closed_store_says_so,
             everything_committed_survives_a_crash,
@@ -451,4 +456,55 @@ pub(super) async fn everything_committed_survives_a_crash(make: Make) {
     assert_eq!(pending_ids(&*store).await, ids);
     let again = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
     assert!(again[0] > ids[0]);
+}
+
+pub(super) async fn what_is_known_of_failing_hooks_survives_a_reopen(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let failure = |hook: &str, at_ms| Failure { account: "acct".into(), hook: hook.into(), at_ms };
+    let failing = |hook: &str, step| StoredFailing {
+        hook: hook.into(),
+        account: "acct".into(),
+        since_ms: 10,
+        failed: 7,
+        step,
+        until_ms: 99,
+    };
+    let changes = [
+        Trouble::Failed(failure("h1", 10)),
+        Trouble::Failed(failure("h1", 10)),
+        Trouble::Failed(failure("h1", 20)),
+        Trouble::Failing(failing("h1", 0)),
+        Trouble::Failed(failure("h2", 30)),
+        Trouble::Failing(failing("h2", 1)),
+        Trouble::Failing(failing("h1", 2)),
+        Trouble::Forgotten { hook: "h2".into(), account: "acct".into() },
+        Trouble::Failed(failure("h2", 40)),
+        Trouble::Expired { hook: "h1".into(), account: "acct".into(), before_ms: 20 },
+    ];
+
+    store.note_troubles(changes.into()).await.unwrap();
+    store.close().await.unwrap();
+
+    let store = make(dir.path());
+    let mut failures = store.failures().await.unwrap();
+    failures.sort();
+    assert_eq!(failures, [failure("h1", 20), failure("h2", 40)]);
+    assert_eq!(store.failing().await.unwrap(), [failing("h1", 2)]);
+}
+
+pub(super) async fn what_accounts_have_set_is_kept_until_it_is_emptied(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    store.save_config("", document(json!({"attempt_failure_count": 3}))).await.unwrap();
+    store.save_config("acct", document(json!({"attempt_failure_count": 4}))).await.unwrap();
+    store.save_config("acct", document(json!({"attempt_failure_count": 5}))).await.unwrap();
+    store.save_config("other", document(json!({"attempt_failure_count": 6}))).await.unwrap();
+    store.save_config("other", document(json!({}))).await.unwrap();
+
+    let mut configs = store.configs().await.unwrap();
+
+    configs.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let set = |account: &str, count| (account.to_owned(), document(json!({"attempt_failure_count": count})));
+    assert_eq!(configs, [set("", 3), set("acct", 5)]);
 }

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 
 use super::{
-    Accepted, AcceptedEvent, AccountStore, DeliveryCounts, DeliveryStore, HookStore, MetadataStore, Outcome,
-    Result, SettingStore, Store, StoreError, StoredDelivery,
+    Accepted, AcceptedEvent, AccountStore, DeliveryCounts, DeliveryStore, DisablerStore, Failure, HookStore,
+    MetadataStore, Outcome, Result, SettingStore, Store, StoreError, StoredDelivery, StoredFailing, Trouble,
 };
 use crate::hooks::Document;
 use documents::Kind;
@@ -17,6 +17,7 @@ use writer::{Writer, Writing};
 
 mod deliveries;
 mod documents;
+mod disabler;
 mod open;
 #[cfg(test)]
 mod tests;
@@ -191,6 +192,33 @@ impl DeliveryStore for SqliteStore {
 
     async fn counts(&self) -> Result<DeliveryCounts> {
         self.read(deliveries::counts).await
+    }
+}
+
+#[async_trait]
+impl DisablerStore for SqliteStore {
+    async fn failures(&self) -> Result<Vec<Failure>> {
+        self.read(disabler::failures).await
+    }
+
+    async fn failing(&self) -> Result<Vec<StoredFailing>> {
+        self.read(disabler::failing).await
+    }
+
+    async fn note_troubles(&self, changes: Vec<Trouble>) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.writer.write_patiently(move |writing| disabler::note(writing.connection, &changes)).await
+    }
+
+    async fn configs(&self) -> Result<Vec<(String, Document)>> {
+        self.read(disabler::configs).await
+    }
+
+    async fn save_config(&self, account: &str, doc: Document) -> Result<()> {
+        let account = account.to_owned();
+        self.writer.write(1, move |writing| disabler::save_config(writing.connection, &account, &doc)).await
     }
 }
 

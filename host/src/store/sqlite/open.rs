@@ -12,8 +12,12 @@ use crate::store::{Result, StoreError};
 
 const FILE: &str = "hookline.db";
 const LOCK: &str = "hookline.lock";
-/// Each file once, in order; the number of applied ones is the file's `user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_start.sql")];
+/// Each file once, in the order of their numbers. Which ones were applied stands in the table `migrations`, so that a
+/// number may come later than a higher one; the highest of them is the file's `user_version`.
+const MIGRATIONS: &[(u32, &str)] = &[
+    (1, include_str!("../migrations/0001_start.sql")),
+    (4, include_str!("../migrations/0004_disabler.sql")),
+];
 /// How long a statement waits for somebody who looks at the file with another tool.
 const BUSY: Duration = Duration::from_secs(5);
 /// Set while a host has the file open, so that the next one knows whether it was closed properly.
@@ -139,16 +143,37 @@ fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
 
 fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
     let sqlite = |error: rusqlite::Error| explain(file, &error);
-    let known = MIGRATIONS.len() as u32;
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
+    let known = newest();
     if found > known {
         return Err(StoreError::TooNew { path: file.to_owned(), found, known });
     }
-    for (version, sql) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
-        let transaction = connection.transaction().map_err(sqlite)?;
-        transaction.execute_batch(sql).map_err(sqlite)?;
-        transaction.pragma_update(None, "user_version", version).map_err(sqlite)?;
-        transaction.commit().map_err(sqlite)?;
+    apply(connection, MIGRATIONS, found).map_err(sqlite)
+}
+
+/// The highest number that this program knows.
+pub(super) fn newest() -> u32 {
+    MIGRATIONS.iter().map(|(number, _)| *number).max().unwrap_or_default()
+}
+
+/// Applies what was not applied yet, each in a transaction of its own.
+pub(super) fn apply(
+    connection: &mut Connection,
+    migrations: &[(u32, &str)],
+    found: u32,
+) -> rusqlite::Result<()> {
+    connection.execute_batch("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY)")?;
+    // A file from before this table was only ever at the first one.
+    connection.execute("INSERT OR IGNORE INTO migrations SELECT 1 WHERE ?1 > 0", [found])?;
+    for &(number, sql) in migrations {
+        let transaction = connection.transaction()?;
+        if transaction.execute("INSERT OR IGNORE INTO migrations VALUES (?1)", [number])? == 0 {
+            continue;
+        }
+        transaction.execute_batch(sql)?;
+        let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        transaction.pragma_update(None, "user_version", version.max(number))?;
+        transaction.commit()?;
     }
     Ok(())
 }
