@@ -8,6 +8,7 @@ pub mod listener;
 pub mod module;
 pub mod hooks;
 pub mod delivery;
+pub mod disabler;
 pub mod store;
 pub mod stream;
 pub mod api;

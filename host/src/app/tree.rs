@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Parts;
 use super::views;
+use crate::disabler::Means;
 use crate::module::watcher::watch;
 use crate::supervision::{ChildContext, ChildSpec, Intensity, Restart, Strategy, Supervisor};
 
@@ -29,6 +30,16 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
             })
             .with_crew(&parts.sending),
         )
+        .child(child("disabler", parts, |parts, context| async move {
+            context.ready.ready();
+            let means = Means {
+                store: &*parts.store,
+                editor: &parts.editor,
+                bus: &*parts.bus,
+                stream: &parts.stream,
+            };
+            parts.disabler.run(means, context.stop).await
+        }))
         .child(
             child("dispatch", parts, |parts, context| async move {
                 context.ready.ready();
@@ -40,7 +51,8 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         .child(
             child("retries", parts, |parts, context| async move {
                 let (store, queue) = (parts.store.clone(), parts.queue.clone());
-                parts.retries.run(store, queue, context.ready.into_sender(), context.stop).await
+                let gate = &parts.dispatch.gate;
+                parts.retries.run(store, queue, gate, context.ready.into_sender(), context.stop).await
             })
             .with_crew(&parts.sending),
         )

@@ -218,7 +218,7 @@ impl Desk {
         }
         fields::set(&mut doc, "enabled", false);
         fields::set(&mut doc, DISABLED_MESSAGE, reason);
-        fields::set(&mut doc, "pvt_modified", fields::now());
+        // `pvt_modified` is the owner's; the original leaves it alone here, too.
         let saved = self.store.save_hook(doc).await?;
         self.show_hook(&saved)?;
         Ok(true)
