@@ -26,6 +26,7 @@ mod cloud_events;
 mod envelope;
 mod error;
 mod events;
+mod filters;
 mod health;
 mod hooks;
 mod listing;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::envelope::Reply;
 use super::error::Failure;
+use super::filters::Filters;
 use super::{Api, body, listing};
 use crate::hooks::editor::{EditError, fields};
 use crate::hooks::{AccountId, Document};
@@ -63,30 +64,46 @@ pub(super) async fn children(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Query(query): Query<listing::Query>,
+    Query(filters): Query<Vec<(String, String)>>,
 ) -> Answer {
-    list(&api, api.editor.children(&id).await?, &query).await
+    list(&api, api.editor.children(&id).await?, &query, &Filters::of(&filters)?).await
 }
 
 pub(super) async fn descendants(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Query(query): Query<listing::Query>,
+    Query(filters): Query<Vec<(String, String)>>,
 ) -> Answer {
-    list(&api, api.editor.descendants(&id).await?, &query).await
+    list(&api, api.editor.descendants(&id).await?, &query, &Filters::of(&filters)?).await
 }
 
-async fn list(api: &Api, ids: Vec<AccountId>, query: &listing::Query) -> Answer {
-    let page = query.page(ids.iter().map(AccountId::to_string).collect())?;
+async fn list(api: &Api, ids: Vec<AccountId>, query: &listing::Query, filters: &Filters) -> Answer {
+    let mut ids: Vec<String> = ids.iter().map(AccountId::to_string).collect();
+    if !filters.want_all() {
+        let mut wanted = Vec::new();
+        for id in ids {
+            if account(api, &id).await?.is_some_and(|doc| filters.want(&doc)) {
+                wanted.push(id);
+            }
+        }
+        ids = wanted;
+    }
+    let page = query.page(ids)?;
     let mut items = Vec::with_capacity(page.ids.len());
     for id in &page.ids {
-        match api.editor.account(id).await {
-            Ok(doc) => items.push(summary(&doc)),
-            // It was deleted after the listing began.
-            Err(EditError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        items.extend(account(api, id).await?.map(|doc| summary(&doc)));
     }
     Ok(page.reply(items))
+}
+
+/// An account of a listing; nothing when it was deleted after the listing began.
+async fn account(api: &Api, id: &str) -> Result<Option<Document>, Failure> {
+    match api.editor.account(id).await {
+        Ok(doc) => Ok(Some(doc)),
+        Err(EditError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn summary(doc: &Document) -> Value {

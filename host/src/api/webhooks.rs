@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::auth::Caller;
 use super::envelope::Reply;
 use super::error::Failure;
+use super::filters::Filters;
 use super::{Api, body, listing};
 use crate::hooks::Document;
 use crate::hooks::editor::{fields, is_enabled, shown_hook};
@@ -49,16 +50,11 @@ pub(super) async fn samples(State(api): State<Arc<Api>>) -> Reply {
 pub(super) async fn sample(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
-    Query(query): Query<BTreeMap<String, String>>,
+    Query(query): Query<Vec<(String, String)>>,
 ) -> Answer {
     let mut samples = api.modules.samples().remove(&id).ok_or_else(|| Failure::bad_identifier(&id))?;
-    for (key, wanted) in query.iter().filter_map(|(key, value)| Some((key.strip_prefix("filter_")?, value))) {
-        samples.retain(|sample| match sample.get(key) {
-            Some(Value::String(text)) => text == wanted,
-            Some(other) => serde_json::from_str(wanted).is_ok_and(|wanted: Value| wanted == *other),
-            None => false,
-        });
-    }
+    let filters = Filters::of(&query)?;
+    samples.retain(|sample| sample.as_object().is_some_and(|sample| filters.want(sample)));
     Ok(Reply::ok(samples))
 }
 
@@ -66,9 +62,12 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
     Query(query): Query<listing::Query>,
+    Query(filters): Query<Vec<(String, String)>>,
 ) -> Answer {
+    let filters = Filters::of(&filters)?;
     let hooks = api.editor.hooks(&account).await?;
-    let mut items: BTreeMap<&str, Value> = hooks.iter().map(|doc| (fields::id(doc), summary(doc))).collect();
+    let wanted = hooks.iter().filter(|doc| filters.want(doc));
+    let mut items: BTreeMap<&str, Value> = wanted.map(|doc| (fields::id(doc), summary(doc))).collect();
     let page = query.page(items.keys().map(|id| (*id).to_owned()).collect())?;
     let items = page.ids.iter().filter_map(|id| items.remove(id.as_str())).collect();
     Ok(page.reply(items))

@@ -1,0 +1,194 @@
+//! Which documents of a listing a query wants, in Crossbar's words: `filter_KEY`, `filter_not_KEY`, `has_key`,
+//! `key_missing`, `has_value`, and times from and to. Pure.
+
+use serde_json::Value;
+
+use super::error::Failure;
+use crate::hooks::Document;
+use crate::hooks::editor::fields;
+
+/// What a document must be like. All of it must hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Filters(Vec<Filter>);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Filter {
+    Is(String, String),
+    IsNot(String, String),
+    HasKey(String),
+    HasNoKey(String),
+    HasValue(String),
+    /// A private time, in Gregorian seconds, from this one on.
+    From(&'static str, i64),
+    To(&'static str, i64),
+}
+
+/// The times that a document keeps, by the word before `_from` and `_to`.
+const TIMES: [(&str, &str); 2] = [("created", "pvt_created"), ("modified", "pvt_modified")];
+
+impl Filters {
+    /// Reads the filters of a query; what is none is left to others.
+    ///
+    /// # Errors
+    /// A time that is no number.
+    pub(super) fn of(query: &[(String, String)]) -> Result<Self, Failure> {
+        let filters = query.iter().map(|(key, value)| one(key, value));
+        filters.filter_map(Result::transpose).collect::<Result<_, _>>().map(Filters)
+    }
+
+    /// Whether every document is wanted.
+    pub(super) fn want_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this document is wanted. Its id is looked up as `id`.
+    pub(super) fn want(&self, doc: &Document) -> bool {
+        self.0.iter().all(|filter| filter.holds(doc))
+    }
+}
+
+fn one(key: &str, value: &str) -> Result<Option<Filter>, Failure> {
+    let owned = (key.to_owned(), value.to_owned());
+    let time = || {
+        value.parse::<i64>().map_err(|_| {
+            let message = format!("{key} must be Gregorian seconds, not {value:?}");
+            Failure::validation(fields::invalid(&owned.0, "invalid", &message))
+        })
+    };
+    Ok(Some(match key {
+        "has_key" => Filter::HasKey(owned.1),
+        "key_missing" => Filter::HasNoKey(owned.1),
+        "has_value" => Filter::HasValue(owned.1),
+        _ => {
+            if let Some(name) = key.strip_prefix("filter_not_") {
+                Filter::IsNot(name.to_owned(), owned.1)
+            } else if let Some(name) = key.strip_prefix("filter_") {
+                Filter::Is(name.to_owned(), owned.1)
+            } else if let Some((_, field)) =
+                TIMES.iter().find(|(word, _)| key.strip_prefix(word) == Some("_from"))
+            {
+                Filter::From(field, time()?)
+            } else if let Some((_, field)) =
+                TIMES.iter().find(|(word, _)| key.strip_prefix(word) == Some("_to"))
+            {
+                Filter::To(field, time()?)
+            } else {
+                return Ok(None);
+            }
+        }
+    }))
+}
+
+impl Filter {
+    fn holds(&self, doc: &Document) -> bool {
+        match self {
+            Filter::Is(key, wanted) => public(doc, key).is_some_and(|found| equals(found, wanted)),
+            Filter::IsNot(key, wanted) => !public(doc, key).is_some_and(|found| equals(found, wanted)),
+            Filter::HasKey(key) => public(doc, key).is_some(),
+            Filter::HasNoKey(key) => public(doc, key).is_none(),
+            Filter::HasValue(key) => public(doc, key).is_some_and(|found| !is_nothing(found)),
+            Filter::From(field, seconds) => at(doc, field).is_some_and(|at| at >= *seconds),
+            Filter::To(field, seconds) => at(doc, field).is_some_and(|at| at <= *seconds),
+        }
+    }
+}
+
+/// A public value by its dotted path. What is private, or a secret, cannot be asked for.
+fn public<'d>(doc: &'d Document, path: &str) -> Option<&'d Value> {
+    let mut keys = path.split('.');
+    let first = keys.next().map(|first| if first == "id" { "_id" } else { first })?;
+    if first.starts_with("pvt_") || (first.starts_with('_') && first != "_id") || first == "secret" {
+        return None;
+    }
+    keys.try_fold(doc.get(first)?, |value, key| value.get(key))
+}
+
+/// A query is text, and so is compared as text: `true` and `"true"` are the same, as in Crossbar.
+fn equals(found: &Value, wanted: &str) -> bool {
+    match found {
+        Value::String(text) => text == wanted,
+        Value::Bool(found) => wanted == if *found { "true" } else { "false" },
+        Value::Number(found) => found.to_string() == wanted,
+        Value::Null => wanted == "null",
+        Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+fn is_nothing(found: &Value) -> bool {
+    match found {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn at(doc: &Document, field: &str) -> Option<i64> {
+    doc.get(field)?.as_i64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[track_caller]
+    fn check(query: &[(&str, &str)], expected: bool) {
+        let doc = json!({
+            "_id": "abc", "_rev": "1-a", "pvt_created": 100, "pvt_account_id": "acct", "name": "calls", "enabled": true,
+            "retries": 2, "group": "", "custom_data": {"type": "user"}, "secret": "hidden",
+        });
+        let Value::Object(doc) = doc else { unreachable!() };
+        let query: Vec<_> =
+            query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(Filters::of(&query).unwrap().want(&doc), expected, "{query:?}");
+    }
+
+    #[test]
+    fn a_value_is_compared_as_text_by_its_path() {
+        check(&[("filter_name", "calls")], true);
+        check(&[("filter_name", "Calls")], false);
+        check(&[("filter_enabled", "true")], true);
+        check(&[("filter_retries", "2")], true);
+        check(&[("filter_custom_data.type", "user")], true);
+        check(&[("filter_custom_data", "user")], false);
+        check(&[("filter_id", "abc")], true);
+        check(&[("filter_missing", "")], false);
+        check(&[("filter_not_name", "calls")], false);
+        check(&[("filter_not_missing", "x")], true);
+    }
+
+    #[test]
+    fn keys_and_values_can_be_asked_for() {
+        check(&[("has_key", "group")], true);
+        check(&[("has_key", "missing")], false);
+        check(&[("key_missing", "missing")], true);
+        check(&[("has_value", "group")], false);
+        check(&[("has_value", "custom_data")], true);
+    }
+
+    #[test]
+    fn all_filters_hold_together_and_what_is_none_is_passed_over() {
+        check(&[("filter_name", "calls"), ("filter_retries", "3")], false);
+        check(&[("filter_name", "calls"), ("page_size", "3"), ("created", "7")], true);
+    }
+
+    #[test]
+    fn times_are_bounds_that_belong_to_the_range() {
+        check(&[("created_from", "100"), ("created_to", "100")], true);
+        check(&[("created_from", "101")], false);
+        check(&[("created_to", "99")], false);
+        check(&[("modified_from", "1")], false);
+        let failure = Filters::of(&[("created_from".to_owned(), "noon".to_owned())]).unwrap_err();
+        assert!(failure.data["created_from"]["invalid"]["message"].as_str().unwrap().contains("noon"));
+    }
+
+    #[test]
+    fn what_is_private_cannot_be_found_out() {
+        for key in ["pvt_account_id", "_rev", "secret"] {
+            check(&[("has_key", key)], false);
+            check(&[(&format!("filter_{key}"), "hidden")], false);
+        }
+    }
+}
