@@ -94,7 +94,7 @@ mod tests {
     fn only_the_first_of_a_line_goes_and_each_line_on_its_own() {
         let (one, other) = (HookId::from("h1"), HookId::from("h2"));
         let mut lines = Lines::default();
-        let mut enter = |lines: &mut Lines, hook: &HookId, key: &str, id| lines.enter(hook, key.to_owned(), id);
+        let enter = |lines: &mut Lines, hook: &HookId, key: &str, id| lines.enter(hook, key.to_owned(), id);
         assert!(enter(&mut lines, &one, "a", 1));
         assert!(!enter(&mut lines, &one, "a", 3));
         assert!(!enter(&mut lines, &one, "a", 2));
