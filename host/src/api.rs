@@ -7,15 +7,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post, put};
+use axum::routing::{get, patch, post, put};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::disabler::Disabler;
 use crate::hooks::Document;
 use crate::hooks::editor::Editor;
 use crate::module::reload::NotReloaded;
+use crate::store::Store;
 use crate::stream::Stream;
 use auth::TokenHash;
 
@@ -23,9 +25,11 @@ mod accounts;
 pub mod auth;
 mod body;
 mod cloud_events;
+mod configs;
 mod envelope;
 mod error;
 mod events;
+mod failures;
 mod filters;
 mod health;
 mod hooks;
@@ -41,6 +45,10 @@ mod webhooks;
 pub struct Api {
     /// Changes hooks and accounts.
     pub editor: Arc<Editor>,
+    /// What is known of hooks that fail.
+    pub disabler: Arc<Disabler>,
+    /// Where what was set about them is kept.
+    pub store: Arc<dyn Store>,
     /// Takes posted events.
     pub intake: Arc<dyn Intake>,
     /// Shows the loaded modules.
@@ -191,13 +199,27 @@ pub fn router(api: Arc<Api>) -> Router {
         )
         .route("/v2/accounts/{account}/children", get(accounts::children))
         .route("/v2/accounts/{account}/descendants", get(accounts::descendants))
-        .route("/v2/accounts/{account}/webhooks", get(webhooks::list).put(webhooks::create))
+        .route(
+            "/v2/accounts/{account}/webhooks",
+            get(webhooks::list).put(webhooks::create).patch(webhooks::enable),
+        )
+        .route("/v2/accounts/{account}/descendants/webhooks", patch(webhooks::enable_descendants))
+        .route(
+            "/v2/accounts/{account}/configs/webhooks",
+            get(configs::show).patch(configs::patch).delete(configs::delete),
+        )
+        .route(
+            "/v2/system_configs/webhooks",
+            get(configs::show_system).patch(configs::patch_system).delete(configs::delete_system),
+        )
         .route(
             "/v2/accounts/{account}/webhooks/{hook}",
             get(webhooks::show).post(webhooks::replace).patch(webhooks::patch).delete(webhooks::delete),
         )
         .route("/events", post(events::take))
         .route("/hooks", get(hooks::list))
+        .route("/hooks/enable", post(failures::enable))
+        .route("/failures", get(failures::list).delete(failures::flush))
         .route("/stream", get(stream::watch))
         .route("/modules", get(modules::list))
         .route("/modules/{id}", get(modules::show))

@@ -6,6 +6,7 @@ pub mod check;
 mod client;
 mod config;
 pub mod definition;
+mod failures;
 mod hooks;
 mod listing;
 mod modules;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigErrors, Flag, LoadOptions, Origins};
 
@@ -60,6 +61,17 @@ pub enum Command {
     Modules(ModulesArgs),
     /// The hooks of the running host
     Hooks(HooksArgs),
+    /// The hooks whose requests fail
+    Failures(FailuresArgs),
+    /// Forget failures of hooks, and end their pauses
+    Flush(FlushArgs),
+    /// Switch on the hooks that the host has switched off
+    Enable(EnableArgs),
+    /// Set when hooks that fail are paused or switched off, while the host runs
+    ///
+    /// What is set goes over the settings and stays over restarts. An account without anything of its own has what its
+    /// reseller has set.
+    Set(SetArgs),
     /// Print every setting with its value and where that came from
     Config(ConfigArgs),
     /// Be the process of one module; the host starts these itself
@@ -278,6 +290,89 @@ pub enum HooksAction {
     List,
 }
 
+/// `hookline failures`
+#[derive(Debug, Clone, Args)]
+pub struct FailuresArgs {
+    /// Only the hooks of this account
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline flush`
+#[derive(Debug, Clone, Args)]
+pub struct FlushArgs {
+    /// The account whose hooks begin anew
+    #[arg(long, value_name = "ID")]
+    pub account: String,
+    /// Only this hook
+    #[arg(long, value_name = "ID")]
+    pub hook: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline enable`
+#[derive(Debug, Clone, Args)]
+pub struct EnableArgs {
+    /// The account whose hooks are switched on
+    #[arg(long, value_name = "ID")]
+    pub account: String,
+    /// Also the hooks of all accounts below it
+    #[arg(long)]
+    pub descendants: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline set`
+#[derive(Debug, Clone, Args)]
+pub struct SetArgs {
+    /// What to set
+    #[arg(value_enum)]
+    pub name: Set,
+    /// A whole number (milliseconds, or failures); or the word default, to take away what was set
+    #[arg(value_name = "NUMBER")]
+    pub value: String,
+    /// For this account; without it, for all that have set nothing themselves
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What `hookline set` sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Set {
+    /// How long a failed attempt counts, in milliseconds
+    FailureExpiry,
+    /// How many failed attempts within that time are too many
+    DisableThreshold,
+    /// The first pause in milliseconds, profile standard
+    PauseFirst,
+    /// The longest pause in milliseconds, profile standard
+    PauseLongest,
+    /// Without a success for so many milliseconds a hook is switched off, profile standard
+    DisableAfter,
+}
+
 /// `hookline config`
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
@@ -322,6 +417,10 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Publish(args) => publish::publish(&args, out).await?,
         Command::Modules(args) => modules::modules(&args, out).await?,
         Command::Hooks(args) => hooks::hooks(&args, out).await?,
+        Command::Failures(args) => failures::failures(&args, out).await?,
+        Command::Flush(args) => failures::flush(&args, out).await?,
+        Command::Enable(args) => failures::enable(&args, out).await?,
+        Command::Set(args) => failures::set(&args, out).await?,
         Command::Config(args) => config::config(&args, out)?,
         Command::ModuleChild { .. } => anyhow::bail!("a module's process has no runtime"),
         Command::Completions(args) => definition::completions(&args, out)?,

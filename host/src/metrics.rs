@@ -59,6 +59,7 @@ impl Metrics {
         families.extend(figures::deliveries(listener, dispatch));
         families.extend(figures::backlog(owed, unix_seconds()));
         families.extend(figures::hooks(listener));
+        families.extend(figures::disabler(&dispatch.disabler));
         families.extend(figures::bus(&**bus));
         families.extend(figures::store(store.commits(), owed.is_some()));
         families.extend(figures::process(&process));

@@ -121,8 +121,12 @@ fn host() -> Host {
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = auth::first_token(dir.path()).unwrap();
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
+    let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
+    let disabler = Disabler::new(crate::delivery::Profile::Standard, &settings, Arc::default(), "n".to_owned());
     let api = Api {
         editor,
+        disabler: Arc::new(disabler),
+        store: store.clone(),
         intake: basket.clone(),
         modules: Arc::new(Nine),
         metadata: Arc::new(Nine),

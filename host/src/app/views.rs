@@ -34,6 +34,8 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     let api = Arc::new(Api {
         editor: Arc::clone(&parts.editor),
+        disabler: Arc::clone(&parts.disabler),
+        store: Arc::clone(&parts.store),
         intake: Arc::new(Door { inlet: parts.inlet.clone(), bus: Arc::clone(&parts.bus) }),
         modules: Arc::clone(&parts) as Arc<dyn ModulesView>,
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,

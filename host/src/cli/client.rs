@@ -62,6 +62,18 @@ impl Client {
         self.ask(Method::POST, url, |request| request.header(CONTENT_TYPE, content_type).body(body)).await
     }
 
+    /// Changes something by `{"data": …}` and returns the JSON answer.
+    pub(super) async fn patch(&self, path: &[&str], body: String) -> anyhow::Result<Value> {
+        let url = self.at(path, &[])?;
+        self.ask(Method::PATCH, url, |request| request.header(CONTENT_TYPE, "application/json").body(body)).await
+    }
+
+    /// Takes something away and returns the JSON answer.
+    pub(super) async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let url = self.at(path, query)?;
+        self.ask(Method::DELETE, url, |request| request).await
+    }
+
     fn at(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
         let mut url = self.url.clone();
         match url.path_segments_mut() {
