@@ -139,8 +139,8 @@ impl Disabler {
         for (account, set) in configs {
             state.set(&account, set);
         }
-        for Failure { account, hook, at_ms } in failures {
-            state.failures.note(&account, &hook, at_ms);
+        for Failure { account, hook, at_ms, times } in failures {
+            state.failures.note(&account, &hook, at_ms, times);
         }
         if self.profile == Profile::Standard {
             state.failing.extend(failing.into_iter().map(taken_up));
@@ -207,9 +207,16 @@ impl Disabler {
     }
 
     fn failed(&self, state: &mut State, hook: &Hook, probing: bool, now_ms: i64) {
-        if state.failures.note(&hook.account, &hook.id, now_ms) {
-            let failure = Failure { account: hook.account.clone(), hook: hook.id.clone(), at_ms: now_ms };
-            self.write(state, Trouble::Failed(failure));
+        let one_more = match self.profile {
+            Profile::Kazoo => state.failures.note_once(&hook.account, &hook.id, now_ms),
+            Profile::Standard => {
+                state.failures.note(&hook.account, &hook.id, now_ms, 1);
+                true
+            }
+        };
+        if one_more {
+            let (account, hook) = (hook.account.clone(), hook.id.clone());
+            self.write(state, Trouble::Failed(Failure { account, hook, at_ms: now_ms, times: 1 }));
         }
         if self.profile == Profile::Kazoo {
             return;

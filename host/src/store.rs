@@ -269,6 +269,8 @@ pub struct Failure {
     pub hook: HookId,
     /// When, Unix milliseconds.
     pub at_ms: i64,
+    /// How many in this millisecond.
+    pub times: u32,
 }
 
 /// A hook whose last try failed.
@@ -291,7 +293,7 @@ pub struct StoredFailing {
 /// A change of what is known of hooks that fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
-    /// A try failed.
+    /// Tries failed, besides those of the same millisecond that are known.
     Failed(Failure),
     /// How a hook that fails does now.
     Failing(StoredFailing),

@@ -21,8 +21,12 @@ fn pausing(first_ms: u64) -> String {
 const HOUR: u64 = 3_600_000;
 
 async fn publish(host: &TestHost, account: &str, calls: std::ops::Range<usize>) {
-    let events = calls.map(|n| call_event("CHANNEL_CREATE", account, &format!("call-{n}"))).collect();
-    host.publish(Value::Array(events)).await;
+    let event = |n| {
+        let mut event = call_event("CHANNEL_CREATE", account, &format!("call-{n}"));
+        event["Msg-ID"] = json!(format!("{account}-{n}"));
+        event
+    };
+    host.publish(calls.map(event).collect()).await;
 }
 
 /// The only hook that fails, once it is as expected.

@@ -1,16 +1,19 @@
 //! How many failed tries of a hook count. Pure: times are passed in, as Unix milliseconds.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
 use crate::hooks::{AccountId, HookId};
 
-/// Failed tries by account and hook. Two within one millisecond are one, as in the original.
+/// Failed tries by account and hook.
 #[derive(Debug, Default)]
 pub struct Failures {
-    hooks: FxHashMap<(AccountId, HookId), BTreeSet<i64>>,
+    hooks: FxHashMap<(AccountId, HookId), Times>,
 }
+
+/// How many in which millisecond.
+type Times = BTreeMap<i64, u32>;
 
 /// Failures of one hook that count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,9 +27,15 @@ pub struct Count {
 }
 
 impl Failures {
-    /// A try failed. Says whether it is one more, and not one of a millisecond that is known.
-    pub fn note(&mut self, account: &AccountId, hook: &HookId, at_ms: i64) -> bool {
-        self.hooks.entry((account.clone(), hook.clone())).or_default().insert(at_ms)
+    /// Tries failed.
+    pub fn note(&mut self, account: &AccountId, hook: &HookId, at_ms: i64, times: u32) {
+        let known = self.hooks.entry((account.clone(), hook.clone())).or_default().entry(at_ms).or_default();
+        *known = known.saturating_add(times);
+    }
+
+    /// A try failed, and is one with those of the same millisecond, as in the original. Says whether there were none.
+    pub fn note_once(&mut self, account: &AccountId, hook: &HookId, at_ms: i64) -> bool {
+        self.hooks.entry((account.clone(), hook.clone())).or_default().insert(at_ms, 1).is_none()
     }
 
     /// How many of a hook's count: those that are younger than `expiry_ms`, ones of the future too.
@@ -55,7 +64,7 @@ impl Failures {
 
     /// Forgets those of one hook, counting or not; says how many they were.
     pub fn flush_hook(&mut self, account: &AccountId, hook: &HookId) -> usize {
-        self.hooks.remove(&(account.clone(), hook.clone())).map_or(0, |times| times.len())
+        self.hooks.remove(&(account.clone(), hook.clone())).map_or(0, |times| sum(times.values()))
     }
 
     /// Forgets those from before a time; says of which hooks there were any.
@@ -63,7 +72,7 @@ impl Failures {
         let mut expired = Vec::new();
         self.hooks.retain(|(account, hook), times| {
             let before = before_ms(account);
-            if times.first().is_some_and(|first| *first < before) {
+            if times.first_key_value().is_some_and(|(first, _)| *first < before) {
                 *times = times.split_off(&before);
                 expired.push((account.clone(), hook.clone(), before));
             }
@@ -84,9 +93,13 @@ impl Failures {
     }
 }
 
-fn within(times: &BTreeSet<i64>, now_ms: i64, expiry_ms: i64) -> usize {
+fn within(times: &Times, now_ms: i64, expiry_ms: i64) -> usize {
     let oldest = now_ms.saturating_sub(expiry_ms).saturating_add(1);
-    times.range(oldest..).count()
+    sum(times.range(oldest..).map(|(_, times)| times))
+}
+
+fn sum<'a>(times: impl Iterator<Item = &'a u32>) -> usize {
+    times.map(|times| *times as usize).sum()
 }
 
 #[cfg(test)]
@@ -98,15 +111,27 @@ mod tests {
         let (account, hook) = (AccountId::from("a"), HookId::from("h"));
         let mut failures = Failures::default();
         for at_ms in [10, 20, 30] {
-            assert!(failures.note(&account, &hook, at_ms));
+            failures.note(&account, &hook, at_ms, 1);
         }
-        assert!(!failures.note(&account, &hook, 30));
-        failures.note(&"b".into(), &hook, 10);
+        failures.note(&"b".into(), &hook, 10, 1);
 
         let expired = failures.expire(|_| 20);
 
         assert_eq!(expired.len(), 2);
         assert_eq!(failures.counts(30, |_| 100), [Count { account, hook, count: 2 }]);
         assert!(failures.expire(|_| 20).is_empty());
+    }
+
+    #[test]
+    fn those_of_one_millisecond_are_one_for_the_original_and_each_counts_for_us() {
+        let (account, hook) = (AccountId::from("a"), HookId::from("h"));
+        let mut failures = Failures::default();
+        assert!(failures.note_once(&account, &hook, 10));
+        assert!(!failures.note_once(&account, &hook, 10));
+        assert_eq!(failures.count(&account, &hook, 10, 100), 1);
+        failures.note(&account, &hook, 10, 1);
+        failures.note(&account, &hook, 11, 2);
+        assert_eq!(failures.count(&account, &hook, 11, 100), 4);
+        assert_eq!(failures.flush_hook(&account, &hook), 4);
     }
 }

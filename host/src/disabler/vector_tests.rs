@@ -36,7 +36,7 @@ fn disabler(case: &Case<'_>) -> Disabler {
     for failure in case.input("failures").as_array().into_iter().flatten() {
         let [account, hook, age] = failure.as_array().unwrap().as_slice() else { panic!("{failure}") };
         let at_ms = NOW - age.as_i64().unwrap();
-        state.failures.note(&account.as_str().unwrap().into(), &hook.as_str().unwrap().into(), at_ms);
+        state.failures.note_once(&account.as_str().unwrap().into(), &hook.as_str().unwrap().into(), at_ms);
     }
     drop(state);
     disabler
@@ -135,7 +135,7 @@ fn noted_failures_are_found_at_the_edge_of_the_window() {
         let disabler = disabler(case);
         for note in case.input("notes").as_array().unwrap() {
             let text = |place: usize| note[place].as_str().unwrap();
-            disabler.state.lock().failures.note(&text(0).into(), &text(1).into(), note[2].as_i64().unwrap());
+            disabler.state.lock().failures.note_once(&text(0).into(), &text(1).into(), note[2].as_i64().unwrap());
         }
         let check_at = case.input("check_at_ms").as_i64().unwrap();
         assert_eq!(counts(&disabler, check_at), case.expected["failures"], "{}", case.case);

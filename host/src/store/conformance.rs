@@ -461,7 +461,8 @@ pub(super) async fn everything_committed_survives_a_crash(make: Make) {
 pub(super) async fn what_is_known_of_failing_hooks_survives_a_reopen(make: Make) {
     let dir = TempDir::new().unwrap();
     let store = make(dir.path());
-    let failure = |hook: &str, at_ms| Failure { account: "acct".into(), hook: hook.into(), at_ms };
+    let failures = |hook: &str, at_ms, times| Failure { account: "acct".into(), hook: hook.into(), at_ms, times };
+    let failure = |hook: &str, at_ms| failures(hook, at_ms, 1);
     let failing = |hook: &str, step| StoredFailing {
         hook: hook.into(),
         account: "acct".into(),
@@ -474,6 +475,7 @@ pub(super) async fn what_is_known_of_failing_hooks_survives_a_reopen(make: Make)
         Trouble::Failed(failure("h1", 10)),
         Trouble::Failed(failure("h1", 10)),
         Trouble::Failed(failure("h1", 20)),
+        Trouble::Failed(failures("h1", 20, 2)),
         Trouble::Failing(failing("h1", 0)),
         Trouble::Failed(failure("h2", 30)),
         Trouble::Failing(failing("h2", 1)),
@@ -487,9 +489,9 @@ pub(super) async fn what_is_known_of_failing_hooks_survives_a_reopen(make: Make)
     store.close().await.unwrap();
 
     let store = make(dir.path());
-    let mut failures = store.failures().await.unwrap();
-    failures.sort();
-    assert_eq!(failures, [failure("h1", 20), failure("h2", 40)]);
+    let mut found = store.failures().await.unwrap();
+    found.sort();
+    assert_eq!(found, [failures("h1", 20, 3), failure("h2", 40)]);
     assert_eq!(store.failing().await.unwrap(), [failing("h1", 2)]);
 }
 

@@ -1,8 +1,9 @@
--- Failed tries that may count against a hook. Two within one millisecond are one.
+-- Failed tries that may count against a hook, `times` of them in a millisecond.
 CREATE TABLE failures (
     hook    TEXT    NOT NULL,
     at_ms   INTEGER NOT NULL,
     account TEXT    NOT NULL,
+    times   INTEGER NOT NULL,
     PRIMARY KEY (hook, account, at_ms)
 ) WITHOUT ROWID;
 

@@ -7,12 +7,13 @@ use crate::hooks::Document;
 use crate::store::{Failure, StoredFailing, Trouble};
 
 pub(super) fn failures(connection: &Connection) -> rusqlite::Result<Vec<Failure>> {
-    let mut query = connection.prepare_cached("SELECT account, hook, at_ms FROM failures")?;
+    let mut query = connection.prepare_cached("SELECT account, hook, at_ms, times FROM failures")?;
     let failure = |row: &rusqlite::Row<'_>| {
         Ok(Failure {
             account: row.get_ref(0)?.as_str()?.into(),
             hook: row.get_ref(1)?.as_str()?.into(),
             at_ms: row.get(2)?,
+            times: row.get(3)?,
         })
     };
     query.query_map([], failure)?.collect()
@@ -38,8 +39,16 @@ pub(super) fn note(connection: &Connection, changes: &[Trouble]) -> rusqlite::Re
     for change in changes {
         match change {
             Trouble::Failed(failure) => connection
-                .prepare_cached("INSERT OR IGNORE INTO failures (hook, account, at_ms) VALUES (?1, ?2, ?3)")?
-                .execute(params![failure.hook.as_ref(), failure.account.as_ref(), failure.at_ms])?,
+                .prepare_cached(
+                    "INSERT INTO failures (hook, account, at_ms, times) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (hook, account, at_ms) DO UPDATE SET times = times + excluded.times",
+                )?
+                .execute(params![
+                    failure.hook.as_ref(),
+                    failure.account.as_ref(),
+                    failure.at_ms,
+                    failure.times
+                ])?,
             Trouble::Failing(failing) => connection
                 .prepare_cached(
                     "INSERT OR REPLACE INTO failing (hook, account, since_ms, failed, step, until_ms)
