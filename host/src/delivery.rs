@@ -14,15 +14,19 @@ pub mod guard;
 pub mod resolve;
 pub mod client;
 pub mod work;
+pub mod bulkheads;
 pub mod lanes;
 pub mod rate;
 pub mod ordering;
 pub mod held;
 pub mod gate;
+pub mod parking;
 pub mod queue;
 pub mod dispatch;
 pub mod retries;
 
+#[cfg(test)]
+mod life_tests;
 #[cfg(test)]
 pub(crate) mod vector_tests;
 

@@ -17,7 +17,7 @@ use crate::config;
 use crate::delivery::Profile;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::{AccountId, Document, Hook, HookId};
-use crate::store::{Failure, Store, StoreError, StoredFailing, Trouble};
+use crate::store::{Failure, FailureChange, Store, StoreError, StoredFailing};
 
 pub mod failures;
 pub mod limits;
@@ -90,9 +90,9 @@ struct State {
     probes: FxHashMap<HookId, i64>,
     /// Being switched off; nothing is sent to them meanwhile.
     ending: FxHashSet<HookId>,
-    unwritten: VecDeque<Trouble>,
+    unwritten: VecDeque<FailureChange>,
     /// Being written down; a crash in between must not forget them.
-    writing: Vec<Trouble>,
+    writing: Vec<FailureChange>,
 }
 
 /// A hook that fails, for those who look.
@@ -216,7 +216,7 @@ impl Disabler {
         };
         if one_more {
             let (account, hook) = (hook.account.clone(), hook.id.clone());
-            self.write(state, Trouble::Failed(Failure { account, hook, at_ms: now_ms, times: 1 }));
+            self.write(state, FailureChange::Failed(Failure { account, hook, at_ms: now_ms, times: 1 }));
         }
         if self.profile == Profile::Kazoo {
             return;
@@ -230,7 +230,7 @@ impl Disabler {
             false => Consequence::None,
         };
         state.failing.insert(hook.id.clone(), (hook.account.clone(), failing));
-        self.write(state, Trouble::Failing(stored(&hook.id, &hook.account, &failing)));
+        self.write(state, FailureChange::Failing(stored(&hook.id, &hook.account, &failing)));
         let (account, id) = (hook.account.clone(), hook.id.clone());
         match consequence {
             Consequence::None => {}
@@ -241,8 +241,10 @@ impl Disabler {
             Consequence::SwitchedOff => {
                 state.ending.insert(id.clone());
                 let since = crate::hooks::editor::fields::iso_time(failing.since_ms.div_euclid(1000));
-                let reason =
-                    format!("too many failed attempts, none has succeeded since {}", since.unwrap_or_default());
+                let reason = format!(
+                    "too many failed attempts, none has succeeded since {}",
+                    since.unwrap_or_default()
+                );
                 self.order(Order::SwitchOff(account, id, reason));
             }
         }
@@ -289,7 +291,7 @@ impl Disabler {
         state.probes.remove(hook);
         state.ending.remove(hook);
         if failing || flushed > 0 {
-            self.write(state, Trouble::Forgotten { hook: hook.clone(), account: account.clone() });
+            self.write(state, FailureChange::Forgotten { hook: hook.clone(), account: account.clone() });
         }
         flushed
     }
@@ -342,7 +344,12 @@ impl Disabler {
     ///
     /// # Errors
     /// The store does not take it; nothing has changed.
-    pub async fn set_config(&self, store: &dyn Store, account: &str, set: Document) -> Result<(), StoreError> {
+    pub async fn set_config(
+        &self,
+        store: &dyn Store,
+        account: &str,
+        set: Document,
+    ) -> Result<(), StoreError> {
         store.save_config(account, set.clone()).await?;
         self.state.lock().set(account, set);
         self.changed.notify_one();
@@ -354,9 +361,10 @@ impl Disabler {
         self.changed.notified().await;
     }
 
-    fn write(&self, state: &mut State, trouble: Trouble) {
+    fn write(&self, state: &mut State, trouble: FailureChange) {
         // Of a hook that fails only the last word counts.
-        if let (Trouble::Failing(now), Some(Trouble::Failing(before))) = (&trouble, state.unwritten.back())
+        if let (FailureChange::Failing(now), Some(FailureChange::Failing(before))) =
+            (&trouble, state.unwritten.back())
             && now.hook == before.hook
         {
             state.unwritten.pop_back();

@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod disabler;
 pub mod store;
 pub mod stream;
+pub mod access;
 pub mod api;
 pub mod metrics;
 pub mod app;
@@ -19,3 +20,5 @@ pub mod scaffold;
 pub mod supervision;
 pub mod config;
 pub mod telemetry;
+#[cfg(test)]
+mod fuzz;

@@ -10,10 +10,13 @@ use bytes::Bytes;
 
 use crate::hooks::{AccountId, Document, HookId};
 
+mod access;
 #[cfg(test)]
 #[macro_use]
 mod conformance;
 pub mod sqlite;
+
+pub use access::{AuditEntry, AuditKeep, AuditQuery, AuditStore, StoredAuditEntry, StoredToken, TokenStore};
 
 /// The result of everything that a store does.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -147,7 +150,7 @@ pub trait DisablerStore: Send + Sync {
     /// All hooks that fail.
     async fn failing(&self) -> Result<Vec<StoredFailing>>;
     /// Makes changes in their order; returns once they are durable.
-    async fn note_troubles(&self, changes: Vec<Trouble>) -> Result<()>;
+    async fn note_failures(&self, changes: Vec<FailureChange>) -> Result<()>;
     /// What accounts have set, by their ids; what the system has set is under the empty one.
     async fn configs(&self) -> Result<Vec<(String, Document)>>;
     /// Sets what an account has set; an empty document is forgotten.
@@ -157,10 +160,19 @@ pub trait DisablerStore: Send + Sync {
 /// Everything that the host keeps, in one place.
 #[async_trait]
 pub trait Store:
-    AccountStore + HookStore + MetadataStore + SettingStore + DeliveryStore + DisablerStore
+    AccountStore
+    + HookStore
+    + MetadataStore
+    + SettingStore
+    + DeliveryStore
+    + DisablerStore
+    + TokenStore
+    + AuditStore
 {
     /// Commits since the store was opened: what writes have cost, and whether they are grouped.
     fn commits(&self) -> u64;
+    /// Why nothing can be written at the moment: what the last write failed with. A success ends it, except damage.
+    fn trouble(&self) -> Option<StoreError>;
     /// Finishes what was handed in, and closes; later calls answer [`StoreError::Unavailable`].
     async fn close(&self) -> Result<()>;
 }
@@ -292,7 +304,7 @@ pub struct StoredFailing {
 
 /// A change of what is known of hooks that fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
+pub enum FailureChange {
     /// Tries failed, besides those of the same millisecond that are known.
     Failed(Failure),
     /// How a hook that fails does now.

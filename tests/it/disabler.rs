@@ -69,7 +69,10 @@ async fn a_paused_hook_keeps_its_deliveries_over_a_restart_until_its_failures_ar
     let meanwhile = receiver.waiting().len();
     let flushed = host.ask("DELETE", &format!("/failures?account={account}&hook={hook}"), None).await;
 
-    assert_eq!((&paused["hook_id"], &paused["count"], &paused["pause"]), (&json!(hook), &json!(3), &json!(1)));
+    assert_eq!(
+        (&paused["hook_id"], &paused["count"], &paused["pause"]),
+        (&json!(hook), &json!(3), &json!(1))
+    );
     assert_eq!(after, paused);
     assert_eq!((before, meanwhile), (3, 0));
     assert_eq!(flushed.json["data"], json!({"flushed": 3}));
@@ -203,7 +206,10 @@ async fn what_an_account_has_set_goes_over_the_settings_for_its_hooks_only_and_s
     host.settled().await;
 
     let effective = &answer.json["data"]["_read_only"]["effective"];
-    assert_eq!((&effective["attempt_failure_count"], &effective["pause_first_ms"]), (&json!(1), &json!(HOUR)));
+    assert_eq!(
+        (&effective["attempt_failure_count"], &effective["pause_first_ms"]),
+        (&json!(1), &json!(HOUR))
+    );
     host.figure("hookline_hooks_paused", 1).await;
     let paused = host.ask("GET", &format!("/failures?account={strict}"), None).await.json["data"].clone();
     assert_eq!((&paused[0]["hook_id"], &paused[0]["state"]), (&json!(hook), &json!("paused")));
@@ -279,7 +285,10 @@ async fn notifications(broker: &Broker, keys: &str) -> Consumer {
     let queue = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     let queue = channel.queue_declare("".into(), queue, none.clone()).await.unwrap();
     let name = || queue.name().clone();
-    channel.queue_bind(name(), "notifications".into(), keys.into(), Default::default(), none.clone()).await.unwrap();
+    channel
+        .queue_bind(name(), "notifications".into(), keys.into(), Default::default(), none.clone())
+        .await
+        .unwrap();
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
     channel.basic_consume(name(), "".into(), options, none).await.unwrap()
 }
@@ -372,7 +381,8 @@ async fn failures_are_shown_flushed_and_limited_from_the_command_line() {
         tests::Answer::of(request.json(&body))
     };
     let named = json!({"data": {"name": "acme"}});
-    let account = ask(reqwest::Method::PUT, "/v2/accounts".to_owned(), named).await.json["data"]["id"].clone();
+    let account =
+        ask(reqwest::Method::PUT, "/v2/accounts".to_owned(), named).await.json["data"]["id"].clone();
     let account = account.as_str().unwrap();
     let hook = json!({"name": "n", "hook": "channel_create", "uri": receiver.url("/"), "retries": 0, "format": "json"});
     let path = format!("/v2/accounts/{account}/webhooks");
@@ -394,7 +404,8 @@ async fn failures_are_shown_flushed_and_limited_from_the_command_line() {
     receiver.next_request().await;
     let enabled = run(words(&["enable", "--account", account, "--descendants"])).await;
     let none = run(words(&["failures"])).await;
-    let wrong = say(&["set", "failure-expiry", "soon", "--url", &url, "--data", &data]).await.one_line_failure();
+    let wrong =
+        say(&["set", "failure-expiry", "soon", "--url", &url, "--data", &data]).await.one_line_failure();
 
     assert_eq!(of_account, format!("attempt_failure_count is 1 for account {account}\n"));
     let of_system: Value = serde_json::from_str(&of_system).unwrap();

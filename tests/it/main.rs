@@ -3,16 +3,19 @@
 // A test fails by panicking, and so do the functions that it calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod accounts;
 mod amqp;
 mod api;
 mod authors;
+mod bulkheads;
 mod cli;
 mod configuration;
 mod delivery;
 mod disabler;
 mod durability;
 mod events_in;
+mod faults;
 mod isolation;
 mod metrics;
 mod modules;
@@ -21,6 +24,7 @@ mod probe;
 mod rate_limit;
 mod reload;
 mod signing;
+mod stopping;
 mod stream;
 mod supervision;
 mod targets;

@@ -13,7 +13,9 @@ use super::envelope::Reply;
 use super::error::Failure;
 use super::{Api, body};
 use crate::disabler::SYSTEM;
-use crate::disabler::limits::{COUNT, DISABLE_AFTER, EXPIRY, KEYS, Limits, PAUSE_FIRST, PAUSE_LONGEST, Threshold};
+use crate::disabler::limits::{
+    COUNT, DISABLE_AFTER, EXPIRY, KEYS, Limits, PAUSE_FIRST, PAUSE_LONGEST, Threshold,
+};
 use crate::hooks::Document;
 use crate::hooks::editor::fields;
 
@@ -106,7 +108,9 @@ fn wrong(patch: &Document) -> Document {
                 json!({"enum": {"message": "there is no such setting", "cause": key, "target": KEYS}})
             }
             _ if value.is_null() => continue,
-            None => json!({"type": {"message": "value did not match type(s): integer", "target": "integer", "cause": value}}),
+            None => {
+                json!({"type": {"message": "value did not match type(s): integer", "target": "integer", "cause": value}})
+            }
             Some(number) if number < *allowed.start() => {
                 let least = allowed.start();
                 json!({"minimum": {"message": format!("value must be at least {least}"), "target": least, "cause": number}})
@@ -129,10 +133,13 @@ mod tests {
     #[track_caller]
     fn check(patch: Value, codes: &[(&str, &str)]) {
         let found = wrong(patch.as_object().unwrap());
-        let codes_of = |(field, error): (&String, &Value)| (field.clone(), error.as_object().unwrap().clone());
+        let codes_of =
+            |(field, error): (&String, &Value)| (field.clone(), error.as_object().unwrap().clone());
         let found: Vec<(String, Document)> = found.iter().map(codes_of).collect();
-        let found: Vec<(&str, &str)> =
-            found.iter().map(|(field, error)| (field.as_str(), error.keys().next().unwrap().as_str())).collect();
+        let found: Vec<(&str, &str)> = found
+            .iter()
+            .map(|(field, error)| (field.as_str(), error.keys().next().unwrap().as_str()))
+            .collect();
         assert_eq!(found, codes);
     }
 
@@ -141,7 +148,10 @@ mod tests {
         check(json!({EXPIRY: 5000, COUNT: 1, PAUSE_FIRST: null, "id": "webhooks"}), &[]);
         check(json!({EXPIRY: 0, COUNT: 0}), &[(EXPIRY, "minimum"), (COUNT, "minimum")]);
         check(json!({EXPIRY: "5000", COUNT: 1.5}), &[(EXPIRY, "type"), (COUNT, "type")]);
-        check(json!({DISABLE_AFTER: 31_536_000_001_i64, COUNT: 31_536_000_001_i64}), &[(DISABLE_AFTER, "maximum"), (COUNT, "maximum")]);
+        check(
+            json!({DISABLE_AFTER: 31_536_000_001_i64, COUNT: 31_536_000_001_i64}),
+            &[(DISABLE_AFTER, "maximum"), (COUNT, "maximum")],
+        );
         check(json!({"expiry": 5000}), &[("expiry", "enum")]);
     }
 }

@@ -65,10 +65,18 @@ impl Client {
     /// Changes something by `{"data": …}` and returns the JSON answer.
     pub(super) async fn patch(&self, path: &[&str], body: String) -> anyhow::Result<Value> {
         let url = self.at(path, &[])?;
-        self.ask(Method::PATCH, url, |request| request.header(CONTENT_TYPE, "application/json").body(body)).await
+        let fill = |request: RequestBuilder| request.header(CONTENT_TYPE, "application/json").body(body);
+        self.ask(Method::PATCH, url, fill).await
     }
 
-    /// Takes something away and returns the JSON answer.
+    /// Puts a JSON body and returns the JSON answer.
+    pub(super) async fn put(&self, path: &[&str], body: String) -> anyhow::Result<Value> {
+        let url = self.at(path, &[])?;
+        let fill = |request: RequestBuilder| request.header(CONTENT_TYPE, "application/json").body(body);
+        self.ask(Method::PUT, url, fill).await
+    }
+
+    /// Deletes what a path names and returns the JSON answer.
     pub(super) async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Value> {
         let url = self.at(path, query)?;
         self.ask(Method::DELETE, url, |request| request).await

@@ -100,7 +100,8 @@ pub(super) fn milliseconds_or_none(kind: &ValueKind) -> Result<u64, Wrong> {
 
 /// The time in which a rate limit counts.
 pub(super) fn rate_period(kind: &ValueKind) -> Result<u64, Wrong> {
-    number(kind, *rate::PERIOD_MS.start(), *rate::PERIOD_MS.end()).map_err(|why| format!("{why} (milliseconds)"))
+    number(kind, *rate::PERIOD_MS.start(), *rate::PERIOD_MS.end())
+        .map_err(|why| format!("{why} (milliseconds)"))
 }
 
 pub(super) fn schedule(kind: &ValueKind) -> Result<Vec<u64>, Wrong> {
@@ -212,6 +213,19 @@ pub(super) fn networks(kind: &ValueKind) -> Result<Vec<IpNet>, Wrong> {
         })
     };
     array(kind)?.iter().map(|item| each(item, network)).collect()
+}
+
+/// Origins of web pages: scheme, host and, where it is not the usual one, port.
+pub(super) fn origins(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
+    let origin = |kind: &ValueKind| {
+        let text = string(kind)?;
+        let is_one = Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+        });
+        let right = "write one such as \"https://pbx.example.com\", without a path";
+        if is_one { Ok(text.to_owned()) } else { Err(format!("is not an origin; {right}")) }
+    };
+    array(kind)?.iter().map(|item| each(item, origin)).collect()
 }
 
 /// SHA-256 digests, in lower case.

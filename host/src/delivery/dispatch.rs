@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::bulkheads::{Pace, slow_after};
 use super::client::{Client, Sent};
 use super::gate::Gate;
 use super::lanes::Lanes;
+use super::parking::{self, Parking};
 use super::request::{Stamp, Unsendable};
 use super::retries::{Retries, now_ms};
 use super::verdict::{Answer, judge};
@@ -31,6 +34,9 @@ const OUTCOMES: usize = 500;
 /// Wait before outcomes that could not be written are tried again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
+/// How often dispatch looks who keeps it waiting.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+
 /// Wait before a delivery whose sending crashed is tried again, in milliseconds.
 const CRASH_PAUSE_MS: i64 = 1000;
 
@@ -38,14 +44,34 @@ const CRASH_PAUSE_MS: i64 = 1000;
 #[derive(Debug)]
 pub struct Flights {
     lanes: Lanes<HookId, Delivery>,
-    flying: FxHashMap<i64, HookId>,
+    flying: FxHashMap<i64, (HookId, Instant)>,
+    parking: Parking<HookId>,
+    slow_after: Duration,
 }
 
 impl Flights {
-    /// Nothing yet; `limit` requests may fly in total and `limit_per_hook` at one hook.
+    /// Nothing yet; `limit` requests may fly in total and `limit_per_hook` at one hook, each up to `timeout`.
     #[must_use]
-    pub fn new(limit: usize, limit_per_hook: usize) -> Self {
-        Flights { lanes: Lanes::new(limit, limit_per_hook), flying: FxHashMap::default() }
+    pub fn new(limit: usize, limit_per_hook: usize, timeout: Duration) -> Self {
+        Flights {
+            lanes: Lanes::new(limit, limit_per_hook),
+            flying: FxHashMap::default(),
+            parking: Parking::default(),
+            slow_after: slow_after(timeout),
+        }
+    }
+
+    /// It waits for its turn in memory, or behind a slow endpoint in the store, where it is already.
+    fn push(&mut self, delivery: Delivery) {
+        let hook = &delivery.hook;
+        let (pace, waiting) = self.lanes.lane(hook);
+        if self.parking.is_behind_others(hook, delivery.id)
+            || parking::is_parked(pace, waiting, self.lanes.waiting())
+        {
+            self.parking.park(hook.clone(), delivery.id, Instant::now());
+        } else {
+            self.lanes.push(hook.clone(), delivery);
+        }
     }
 
     /// The next one that `passes`, whatever that answers of it; the others are not kept here.
@@ -54,18 +80,44 @@ impl Flights {
             let (hook, delivery) = self.lanes.next_to_fly()?;
             match passes(&delivery) {
                 Some(passed) => {
-                    self.flying.insert(delivery.id, hook);
+                    self.flying.insert(delivery.id, (hook, Instant::now()));
                     return Some((delivery, passed));
                 }
-                None => self.lanes.landed(&hook),
+                None => self.lanes.landed(&hook, None),
             }
         }
     }
 
     fn landed(&mut self, id: i64) {
-        if let Some(hook) = self.flying.remove(&id) {
-            self.lanes.landed(&hook);
+        if let Some((hook, begun)) = self.flying.remove(&id) {
+            self.lanes.landed(&hook, Some(Pace::of(begun.elapsed(), self.slow_after)));
         }
+    }
+
+    /// Looks who keeps us waiting; answers which deliveries are to be brought from the store now.
+    fn look_around(&mut self, now: Instant) -> Vec<i64> {
+        let overdue = |begun: Instant| now.saturating_duration_since(begun) >= self.slow_after;
+        for (hook, _) in self.flying.values().filter(|(_, begun)| overdue(*begun)) {
+            self.lanes.set_pace(hook, Pace::Slow);
+            let beyond = self.lanes.take_beyond(hook, parking::KEPT);
+            if !beyond.is_empty() {
+                let ids = beyond.iter().map(|delivery| delivery.id);
+                self.parking.park_before(hook.clone(), ids, now);
+            }
+        }
+        let lanes = &self.lanes;
+        self.parking.fetch(now, |hook| lanes.lane(hook))
+    }
+
+    /// Whether looking around can change anything.
+    fn is_idle(&self) -> bool {
+        self.flying.is_empty() && self.parking.is_empty()
+    }
+
+    /// How many deliveries wait in the store for a place in memory.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parking.len()
     }
 
     /// How many requests are in flight.
@@ -128,16 +180,23 @@ impl Dispatch {
         let mut flying: JoinSet<i64> = JoinSet::new();
         let mut ids: FxHashMap<task::Id, i64> = FxHashMap::default();
         let mut arrived = Vec::with_capacity(64);
+        let mut look_around = tokio::time::interval(LOOK_AROUND);
+        look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
             while let Some((delivery, hook)) = self.next_to_fly() {
                 let id = delivery.id;
                 let task = flying.spawn(Arc::clone(&self).fly(delivery, hook));
                 ids.insert(task.id(), id);
             }
+            let idle = self.flights.lock().is_idle();
             let look = self.gate.next_look();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                _ = look_around.tick(), if !idle => {
+                    let fetched = self.flights.lock().look_around(Instant::now());
+                    fetched.into_iter().for_each(|id| self.retries.add(id, now_ms()));
+                }
                 () = self.gate.changes(now_ms) => {}
                 () = until(look.unwrap_or_default()), if look.is_some() => self.call_back(),
                 Some(landed) = flying.join_next_with_id() => self.land(&landed, &mut ids),
@@ -146,9 +205,8 @@ impl Dispatch {
                         break;
                     }
                     let mut flights = self.flights.lock();
-                    for delivery in arrived.drain(..).filter(|delivery| self.gate.is_first(delivery)) {
-                        flights.lanes.push(delivery.hook.clone(), delivery);
-                    }
+                    let due = arrived.drain(..).filter(|delivery| self.gate.is_first(delivery));
+                    due.for_each(|delivery| flights.push(delivery));
                 }
             }
         }
@@ -180,8 +238,8 @@ impl Dispatch {
     fn take_up_what_a_crash_left(&self) {
         self.disabler.lost_probes();
         let mut flights = self.flights.lock();
-        for (id, hook) in std::mem::take(&mut flights.flying) {
-            flights.lanes.landed(&hook);
+        for (id, (hook, _)) in std::mem::take(&mut flights.flying) {
+            flights.lanes.landed(&hook, None);
             self.retries.add(id, now_ms());
         }
     }
@@ -341,8 +399,12 @@ impl Outcomes {
                     () = stop.cancelled() => return Ok(()),
                 }
             }
+            let mut failing = false;
             while let Err(error) = store.finish(self.in_hand.clone()).await {
-                error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
+                // It is said once.
+                if !std::mem::replace(&mut failing, true) {
+                    error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
+                }
                 if stop.is_cancelled() {
                     return Ok(());
                 }

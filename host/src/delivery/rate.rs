@@ -112,9 +112,14 @@ mod tests {
     #[test]
     fn tokens_come_back_when_their_time_has_passed() {
         let mut bucket = Bucket::new(limit(2, 1000));
-        for (now, expected) in
-            [(0, Ok(())), (400, Ok(())), (500, Err(1000)), (999, Err(1000)), (1000, Ok(())), (1001, Err(1400))]
-        {
+        for (now, expected) in [
+            (0, Ok(())),
+            (400, Ok(())),
+            (500, Err(1000)),
+            (999, Err(1000)),
+            (1000, Ok(())),
+            (1001, Err(1400)),
+        ] {
             assert_eq!(bucket.take(now), expected, "{now}");
         }
         assert!(!bucket.is_full(1999));

@@ -14,7 +14,7 @@ use crate::delivery::Profile;
 use crate::delivery::retries::now_ms;
 use crate::hooks::editor::{EditError, Editor};
 use crate::hooks::{AccountId, HookId};
-use crate::store::{Store, Trouble};
+use crate::store::{FailureChange, Store};
 use crate::stream::{Stream, What};
 
 /// What the original says of a hook that it switches off.
@@ -81,7 +81,7 @@ impl Disabler {
             }
         }
         while let Some(group) = self.unwritten_group() {
-            match means.store.note_troubles(group).await {
+            match means.store.note_failures(group).await {
                 Ok(()) => self.written(),
                 Err(error) => {
                     warn!(%error, "the last failures of hooks were not written down");
@@ -117,7 +117,7 @@ impl Disabler {
         });
         state.failures = failures;
         for (account, hook, before_ms) in expired {
-            self.write(state, Trouble::Expired { hook, account, before_ms });
+            self.write(state, FailureChange::Expired { hook, account, before_ms });
         }
     }
 
@@ -126,7 +126,8 @@ impl Disabler {
         let state = self.state.lock();
         let limits = |account: &AccountId| state.limits(account, &self.accounts, self.settings);
         let counts = state.failures.counts(now_ms, |account| limits(account).expiry_ms);
-        let reached = counts.into_iter().filter(|count| limits(&count.account).threshold.is_reached(count.count));
+        let reached =
+            counts.into_iter().filter(|count| limits(&count.account).threshold.is_reached(count.count));
         reached.map(|count| (count.account, count.hook)).collect()
     }
 
@@ -173,7 +174,7 @@ impl Disabler {
     }
 
     /// What is to be written next; it stays so until it is [`written`](Disabler::written).
-    fn unwritten_group(&self) -> Option<Vec<Trouble>> {
+    fn unwritten_group(&self) -> Option<Vec<FailureChange>> {
         let mut state = self.state.lock();
         if state.writing.is_empty() {
             let count = state.unwritten.len().min(GROUP);
@@ -189,7 +190,7 @@ impl Disabler {
     async fn write_down(&self, store: &dyn Store) {
         let mut failing = false;
         while let Some(group) = self.unwritten_group() {
-            match store.note_troubles(group).await {
+            match store.note_failures(group).await {
                 Ok(()) => self.written(),
                 Err(error) => {
                     // It is said once.

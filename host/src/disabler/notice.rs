@@ -129,9 +129,13 @@ mod tests {
 
     #[test]
     fn a_pause_says_when_it_ends() {
-        let (key, message) = message(Profile::Standard, News::Paused { step: 2, until_ms: 1_704_067_200_999 });
+        let (key, message) =
+            message(Profile::Standard, News::Paused { step: 2, until_ms: 1_704_067_200_999 });
         assert_eq!(key, "notifications.webhook.paused");
-        assert_eq!((&message["Pause-Step"], &message["Paused-Until"]), (&json!(2), &json!(63_871_286_400_i64)));
+        assert_eq!(
+            (&message["Pause-Step"], &message["Paused-Until"]),
+            (&json!(2), &json!(63_871_286_400_i64))
+        );
         assert_eq!(message["Reason"], "too many failed attempts: pause 2, until 2024-01-01T00:00:00Z");
     }
 }

@@ -88,8 +88,12 @@ fn too_many_of_them_switch_a_hook_off() {
         let disabler = disabler(case);
         let too_many = disabler.too_many(NOW);
         let hooks: Vec<&str> = too_many.iter().map(|(_, hook)| hook.as_str()).collect();
-        let expected: Vec<&str> =
-            case.expected["disabled"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
+        let expected: Vec<&str> = case.expected["disabled"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["id"].as_str().unwrap())
+            .collect();
         assert_eq!(hooks, expected, "{}", case.case);
         if case.context.get("update_doc_answer").is_some() {
             return; // The document was not saved, so nothing is forgotten and nobody is told.
@@ -135,7 +139,11 @@ fn noted_failures_are_found_at_the_edge_of_the_window() {
         let disabler = disabler(case);
         for note in case.input("notes").as_array().unwrap() {
             let text = |place: usize| note[place].as_str().unwrap();
-            disabler.state.lock().failures.note_once(&text(0).into(), &text(1).into(), note[2].as_i64().unwrap());
+            disabler.state.lock().failures.note_once(
+                &text(0).into(),
+                &text(1).into(),
+                note[2].as_i64().unwrap(),
+            );
         }
         let check_at = case.input("check_at_ms").as_i64().unwrap();
         assert_eq!(counts(&disabler, check_at), case.expected["failures"], "{}", case.case);

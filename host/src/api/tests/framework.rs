@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn an_answer_to_the_administrator_is_a_whole_envelope() {
-    let host = host();
+    let host = host().await;
 
     let answer = host.get("/modules/webhooks_sms").await.expect(StatusCode::OK);
 
@@ -23,7 +23,7 @@ async fn an_answer_to_the_administrator_is_a_whole_envelope() {
 
 #[tokio::test]
 async fn only_the_administrator_learns_the_version() {
-    let host = host();
+    let host = host().await;
 
     let answer = host.anonymous("GET", "/v2/webhooks").await.expect(StatusCode::OK);
 
@@ -32,43 +32,8 @@ async fn only_the_administrator_learns_the_version() {
 }
 
 #[tokio::test]
-async fn guarded_routes_want_the_administrators_token() {
-    let host = host();
-    let account = host.account().await;
-    let hook = format!("/v2/accounts/{account}/webhooks/x");
-    let routes = [
-        ("PUT", "/v2/accounts".to_owned()),
-        ("GET", format!("/v2/accounts/{account}")),
-        ("PUT", format!("/v2/accounts/{account}")),
-        ("POST", format!("/v2/accounts/{account}")),
-        ("PATCH", format!("/v2/accounts/{account}")),
-        ("DELETE", format!("/v2/accounts/{account}")),
-        ("GET", format!("/v2/accounts/{account}/children")),
-        ("GET", format!("/v2/accounts/{account}/descendants")),
-        ("GET", format!("/v2/accounts/{account}/webhooks")),
-        ("PUT", format!("/v2/accounts/{account}/webhooks")),
-        ("GET", hook.clone()),
-        ("POST", hook.clone()),
-        ("PATCH", hook.clone()),
-        ("DELETE", hook),
-        ("POST", "/events".to_owned()),
-        ("GET", "/modules".to_owned()),
-        ("GET", "/modules/webhooks_sms".to_owned()),
-    ];
-
-    for (method, path) in routes {
-        let answer = host.anonymous(method, &path).await;
-        let answer = answer.expect_error(StatusCode::UNAUTHORIZED, "invalid_credentials");
-        assert_eq!(answer.headers["www-authenticate"], "Bearer", "{method} {path}");
-        let wrong = host.raw(method, &path, &[("x-auth-token", "wrong")], Body::empty()).await;
-        wrong.expect_error(StatusCode::UNAUTHORIZED, "invalid_credentials");
-    }
-    assert!(host.basket.taken.lock().is_empty());
-}
-
-#[tokio::test]
 async fn a_token_is_taken_from_either_header() {
-    let host = host();
+    let host = host().await;
     let token = host.token.reveal();
     let bearer = format!("bearer {token}");
 
@@ -81,14 +46,14 @@ async fn a_token_is_taken_from_either_header() {
 
 #[tokio::test]
 async fn an_unknown_path_is_named() {
-    let answer = host().anonymous("GET", "/nowhere").await;
+    let answer = host().await.anonymous("GET", "/nowhere").await;
     let answer = answer.expect_error(StatusCode::NOT_FOUND, "not_found");
     assert_eq!(answer.body["data"]["cause"], "/nowhere");
 }
 
 #[tokio::test]
 async fn a_wrong_method_names_the_right_ones() {
-    let host = host();
+    let host = host().await;
     for (method, path, allowed) in [
         ("DELETE", "/v2/webhooks", "GET,HEAD"),
         ("GET", "/events", "POST"),
@@ -103,25 +68,28 @@ async fn a_wrong_method_names_the_right_ones() {
 
 #[tokio::test]
 async fn a_panic_says_nothing_of_the_inside() {
-    let host = host();
+    let host = host().await;
 
-    let answer = host.get("/modules/webhooks_panic").await;
+    let token = [("x-auth-token", host.token.reveal())];
+    for (method, path) in [("GET", "/modules/webhooks_panic"), ("POST", "/modules/webhooks_panic/reload")] {
+        let answer = host.raw(method, path, &token, Body::empty()).await;
 
-    let answer = answer.expect_error(StatusCode::INTERNAL_SERVER_ERROR, "unspecified_fault");
-    assert!(!answer.body.to_string().contains("secret"));
+        let answer = answer.expect_error(StatusCode::INTERNAL_SERVER_ERROR, "unspecified_fault");
+        assert!(!answer.body.to_string().contains("secret"), "{method} {path}");
+    }
     host.get("/modules").await.expect(StatusCode::OK);
 }
 
 #[tokio::test]
 async fn headers_beyond_the_limit_are_refused() {
     let long = "x".repeat(40_000);
-    let answer = host().raw("GET", "/healthz", &[("x-long", &long)], Body::empty()).await;
+    let answer = host().await.raw("GET", "/healthz", &[("x-long", &long)], Body::empty()).await;
     answer.expect_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large");
 }
 
 #[tokio::test]
 async fn a_harmless_request_id_is_repeated_and_another_is_not() {
-    let host = host();
+    let host = host().await;
     for (given, repeated) in [("call-42", true), ("with space", false)] {
         let answer = host.raw("GET", "/healthz", &[("x-request-id", given)], Body::empty()).await;
         assert_eq!(answer.body["request_id"] == given, repeated, "{given}");
@@ -131,7 +99,7 @@ async fn a_harmless_request_id_is_repeated_and_another_is_not() {
 #[tokio::test]
 async fn a_body_that_never_comes_is_given_up() {
     tokio::time::pause();
-    let host = host();
+    let host = host().await;
     let silence = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
 
     let answer = host.raw("POST", "/events", &[("x-auth-token", host.token.reveal())], silence).await;
@@ -141,7 +109,7 @@ async fn a_body_that_never_comes_is_given_up() {
 
 #[tokio::test]
 async fn health_and_readiness_are_told_apart() {
-    let host = host();
+    let host = host().await;
     host.anonymous("GET", "/healthz").await.expect(StatusCode::OK);
     assert_eq!(host.anonymous("GET", "/readyz").await.expect(StatusCode::OK).body["data"]["ready"], true);
 
@@ -155,7 +123,7 @@ async fn health_and_readiness_are_told_apart() {
 
 #[tokio::test]
 async fn modules_are_listed_with_the_files_that_were_refused() {
-    let host = host();
+    let host = host().await;
 
     let answer = host.get("/modules").await.expect(StatusCode::OK);
 
@@ -168,7 +136,7 @@ async fn modules_are_listed_with_the_files_that_were_refused() {
 
 #[tokio::test]
 async fn a_store_that_fails_is_a_state_and_not_a_crash() {
-    let host = host();
+    let host = host().await;
     let account = host.account().await;
     crate::store::Store::close(&*host.store).await.unwrap();
 
@@ -178,30 +146,44 @@ async fn a_store_that_fails_is_a_state_and_not_a_crash() {
     assert_eq!(answer.headers["retry-after"], "1");
 }
 
-#[test]
-fn the_first_token_is_private_and_stays() {
-    let dir = TempDir::new().unwrap();
+#[tokio::test]
+async fn every_answer_tells_browsers_to_keep_nothing_and_let_nobody_else_read_it() {
+    let host = host().await;
+    for path in ["/healthz", "/metrics", "/nowhere", "/modules"] {
+        let request = Request::builder().uri(path).header("origin", "https://elsewhere.example");
+        let answer = host.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
 
-    let token = auth::first_token(dir.path()).unwrap();
-
-    assert_eq!(token.reveal().len(), 64);
-    assert!(token.reveal().bytes().all(|byte| byte.is_ascii_alphanumeric()));
-    assert_eq!(auth::first_token(dir.path()).unwrap(), token);
-    assert!(!format!("{token:?}").contains(token.reveal()));
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(dir.path().join("admin.token")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let headers = answer.headers();
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ] {
+            assert_eq!(headers[name], value, "{path}");
+        }
+        assert!(headers.contains_key("x-request-id"), "{path}");
+        assert!(!headers.keys().any(|name| name.as_str().starts_with("access-control")), "{path}");
     }
 }
 
-#[test]
-fn a_token_file_without_a_token_is_refused_by_name() {
-    let dir = TempDir::new().unwrap();
-    std::fs::write(dir.path().join("admin.token"), "\n").unwrap();
+#[tokio::test]
+async fn only_pages_of_listed_origins_may_read_answers() {
+    let host = host().await;
+    let router = with_cors(host.router.clone(), &["https://pbx.example.com".to_owned()]);
+    let ask = async |method: &str, origin: &str| {
+        let request = Request::builder().method(method).uri("/modules").header("origin", origin);
+        let request = request.header("access-control-request-method", "GET");
+        router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    };
 
-    let error = auth::first_token(dir.path()).unwrap_err().to_string();
-
-    assert!(error.contains("admin.token holds no token"), "{error}");
+    let preflight = ask("OPTIONS", "https://pbx.example.com").await;
+    assert_eq!(preflight.headers()["access-control-allow-origin"], "https://pbx.example.com");
+    assert!(preflight.headers()["access-control-allow-headers"].to_str().unwrap().contains("x-auth-token"));
+    let answer = ask("GET", "https://pbx.example.com").await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://pbx.example.com");
+    let stranger = ask("GET", "https://elsewhere.example").await;
+    assert!(!stranger.headers().contains_key("access-control-allow-origin"));
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::documents;
 use crate::hooks::Document;
-use crate::store::{Failure, StoredFailing, Trouble};
+use crate::store::{Failure, FailureChange, StoredFailing};
 
 pub(super) fn failures(connection: &Connection) -> rusqlite::Result<Vec<Failure>> {
     let mut query = connection.prepare_cached("SELECT account, hook, at_ms, times FROM failures")?;
@@ -35,10 +35,10 @@ pub(super) fn failing(connection: &Connection) -> rusqlite::Result<Vec<StoredFai
     query.query_map([], failing)?.collect()
 }
 
-pub(super) fn note(connection: &Connection, changes: &[Trouble]) -> rusqlite::Result<()> {
+pub(super) fn note(connection: &Connection, changes: &[FailureChange]) -> rusqlite::Result<()> {
     for change in changes {
         match change {
-            Trouble::Failed(failure) => connection
+            FailureChange::Failed(failure) => connection
                 .prepare_cached(
                     "INSERT INTO failures (hook, account, at_ms, times) VALUES (?1, ?2, ?3, ?4)
                      ON CONFLICT (hook, account, at_ms) DO UPDATE SET times = times + excluded.times",
@@ -49,7 +49,7 @@ pub(super) fn note(connection: &Connection, changes: &[Trouble]) -> rusqlite::Re
                     failure.at_ms,
                     failure.times
                 ])?,
-            Trouble::Failing(failing) => connection
+            FailureChange::Failing(failing) => connection
                 .prepare_cached(
                     "INSERT OR REPLACE INTO failing (hook, account, since_ms, failed, step, until_ms)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -62,7 +62,7 @@ pub(super) fn note(connection: &Connection, changes: &[Trouble]) -> rusqlite::Re
                     failing.step,
                     failing.until_ms
                 ])?,
-            Trouble::Forgotten { hook, account } => {
+            FailureChange::Forgotten { hook, account } => {
                 connection
                     .prepare_cached("DELETE FROM failing WHERE hook = ?1 AND account = ?2")?
                     .execute([hook.as_ref(), account.as_ref()])?;
@@ -70,7 +70,7 @@ pub(super) fn note(connection: &Connection, changes: &[Trouble]) -> rusqlite::Re
                     .prepare_cached("DELETE FROM failures WHERE hook = ?1 AND account = ?2")?
                     .execute([hook.as_ref(), account.as_ref()])?
             }
-            Trouble::Expired { hook, account, before_ms } => connection
+            FailureChange::Expired { hook, account, before_ms } => connection
                 .prepare_cached("DELETE FROM failures WHERE hook = ?1 AND account = ?2 AND at_ms < ?3")?
                 .execute(params![hook.as_ref(), account.as_ref(), before_ms])?,
         };

@@ -11,13 +11,17 @@ use super::{Options, Synchronous, explain};
 use crate::store::{Result, StoreError};
 
 const FILE: &str = "hookline.db";
+const LOG: &str = "hookline.db-wal";
 const LOCK: &str = "hookline.lock";
 /// Each file once, in the order of their numbers. Which ones were applied stands in the table `migrations`, so that a
 /// number may come later than a higher one; the highest of them is the file's `user_version`.
 const MIGRATIONS: &[(u32, &str)] = &[
     (1, include_str!("../migrations/0001_start.sql")),
     (4, include_str!("../migrations/0004_disabler.sql")),
+    (5, include_str!("../migrations/0005_tokens.sql")),
 ];
+/// The numbers that there were before the table `migrations`: then all up to the file's `user_version` were applied.
+const FIRST_NUMBERS: [u32; 2] = [1, 5];
 /// How long a statement waits for somebody who looks at the file with another tool.
 const BUSY: Duration = Duration::from_secs(5);
 /// Set while a host has the file open, so that the next one knows whether it was closed properly.
@@ -39,6 +43,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     let file = dir.join(FILE);
     refuse_emptied(&file, &holder)?;
     make_private(&file).map_err(|error| failed("making", &file, error))?;
+    keep_names(dir).map_err(|error| failed("writing", dir, error))?;
 
     let sqlite = |error: rusqlite::Error| explain(&file, &error);
     let mut connection = Connection::open(&file).map_err(sqlite)?;
@@ -104,14 +109,17 @@ fn write_holder(mut lock: &File) -> std::io::Result<()> {
 
 /// SQLite takes a file of no bytes for a new database. Where a host has worked before, it is a lost one.
 fn refuse_emptied(file: &Path, last_holder: &str) -> Result<()> {
-    let emptied = std::fs::metadata(file).is_ok_and(|found| found.len() == 0);
-    if emptied && !last_holder.is_empty() {
-        return Err(StoreError::Corrupt {
-            path: file.to_owned(),
-            reason: "it is empty although this folder has been in use".to_owned(),
-        });
+    let corrupt =
+        |reason: &str| Err(StoreError::Corrupt { path: file.to_owned(), reason: reason.to_owned() });
+    let bytes = |path: &Path| std::fs::metadata(path).ok().map(|found| found.len());
+    match bytes(file) {
+        Some(0) if !last_holder.is_empty() => corrupt("it is empty although this folder has been in use"),
+        // SQLite would throw the log away, with what was committed last.
+        None if bytes(&file.with_file_name(LOG)).is_some_and(|bytes| bytes > 0) => {
+            corrupt("it is missing although its log, hookline.db-wal, is there")
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Payloads and secrets of hooks are nobody else's business.
@@ -121,6 +129,15 @@ fn make_private(file: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(file).map(drop)
+}
+
+/// A file that is new can be lost with its name, however well its content is kept: the names are flushed, too.
+fn keep_names(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()?;
+    match dir.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
@@ -141,6 +158,11 @@ fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
+/// The schema that this program works with.
+pub(super) fn newest() -> u32 {
+    MIGRATIONS.last().map_or(0, |(version, _)| *version)
+}
+
 fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
     let sqlite = |error: rusqlite::Error| explain(file, &error);
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
@@ -151,20 +173,21 @@ fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
     apply(connection, MIGRATIONS, found).map_err(sqlite)
 }
 
-/// The highest number that this program knows.
-pub(super) fn newest() -> u32 {
-    MIGRATIONS.iter().map(|(number, _)| *number).max().unwrap_or_default()
-}
-
 /// Applies what was not applied yet, each in a transaction of its own.
 pub(super) fn apply(
     connection: &mut Connection,
     migrations: &[(u32, &str)],
     found: u32,
 ) -> rusqlite::Result<()> {
-    connection.execute_batch("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY)")?;
-    // A file from before this table was only ever at the first one.
-    connection.execute("INSERT OR IGNORE INTO migrations SELECT 1 WHERE ?1 > 0", [found])?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY)")?;
+    let known: u32 = transaction.query_row("SELECT count(*) FROM migrations", [], |row| row.get(0))?;
+    if known == 0 {
+        for number in FIRST_NUMBERS.iter().filter(|number| **number <= found) {
+            transaction.execute("INSERT INTO migrations VALUES (?1)", [number])?;
+        }
+    }
+    transaction.commit()?;
     for &(number, sql) in migrations {
         let transaction = connection.transaction()?;
         if transaction.execute("INSERT OR IGNORE INTO migrations VALUES (?1)", [number])? == 0 {

@@ -54,22 +54,21 @@ async fn a_file_of_a_newer_program_is_refused() {
 #[test]
 fn each_migration_is_applied_once_also_when_a_lower_number_comes_later() {
     let mut connection = Connection::open_in_memory().unwrap();
-    let (first, fourth) = ((1, "CREATE TABLE a (x)"), (4, "CREATE TABLE d (x)"));
-    let tables = |connection: &Connection| -> i64 {
-        let count = "SELECT count(*) FROM sqlite_schema WHERE name IN ('a', 'b', 'd')";
-        connection.query_row(count, [], |row| row.get(0)).unwrap()
-    };
-    let version = |connection: &Connection| -> u32 {
-        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+    let (first, fourth, fifth) =
+        ((1, "CREATE TABLE a (x)"), (4, "CREATE TABLE d (x)"), (5, "CREATE TABLE e (x)"));
+    let found = |connection: &Connection| -> (i64, u32) {
+        let count = "SELECT count(*) FROM sqlite_schema WHERE name IN ('a', 'b', 'd', 'e')";
+        let tables = connection.query_row(count, [], |row| row.get(0)).unwrap();
+        (tables, connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap())
     };
 
     // A file of the time when the version alone told what was applied.
-    connection.execute_batch("CREATE TABLE a (x); PRAGMA user_version = 1").unwrap();
-    open::apply(&mut connection, &[first, fourth], 1).unwrap();
-    assert_eq!((tables(&connection), version(&connection)), (2, 4));
-    open::apply(&mut connection, &[first, (2, "CREATE TABLE b (x)"), fourth], 4).unwrap();
+    connection.execute_batch("CREATE TABLE a (x); CREATE TABLE e (x); PRAGMA user_version = 5").unwrap();
+    open::apply(&mut connection, &[first, fourth, fifth], 5).unwrap();
+    assert_eq!(found(&connection), (3, 5));
+    open::apply(&mut connection, &[first, (2, "CREATE TABLE b (x)"), fourth, fifth], 5).unwrap();
 
-    assert_eq!((tables(&connection), version(&connection)), (3, 4));
+    assert_eq!(found(&connection), (4, 5));
 }
 
 #[track_caller]
@@ -101,6 +100,14 @@ fn a_cut_off_file_is_refused() {
 #[test]
 fn an_emptied_file_is_not_taken_for_a_new_one() {
     check_damage(|file| std::fs::write(file, "").unwrap());
+}
+
+#[test]
+fn a_missing_file_whose_log_is_still_there_is_not_taken_for_a_new_one() {
+    check_damage(|file| {
+        std::fs::write(file.with_file_name("hookline.db-wal"), [7; 4096]).unwrap();
+        std::fs::remove_file(file).unwrap();
+    });
 }
 
 #[tokio::test]
@@ -183,6 +190,25 @@ async fn identities_are_forgotten_after_a_day() {
 
     assert!(matches!(accept("old").await.unwrap(), Accepted::New(_)));
     assert_eq!(accept("young").await.unwrap(), Accepted::AlreadyKnown);
+}
+
+#[tokio::test]
+async fn identities_of_a_clock_that_was_set_back_are_forgotten_a_day_later_too() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let accept = |identity| store.accept(event(Some(identity), vec![owed("h1", &payload("{}"))]));
+    accept("of the future").await.unwrap();
+    store.close().await.unwrap();
+    let connection = Connection::open(dir.path().join("hookline.db")).unwrap();
+    connection.execute("UPDATE events SET accepted_ms = accepted_ms + 365 * 24 * 3600 * 1000", []).unwrap();
+
+    let store = open(dir.path());
+    let accept = |identity| store.accept(event(Some(identity), vec![owed("h1", &payload("{}"))]));
+    assert_eq!(accept("of the future").await.unwrap(), Accepted::AlreadyKnown);
+    accept("of now").await.unwrap();
+
+    let ahead = "SELECT count(*) FROM events WHERE accepted_ms > (SELECT accepted_ms FROM events WHERE identity = 'of now')";
+    assert_eq!(query(dir.path(), ahead), 0);
 }
 
 #[tokio::test]
