@@ -207,16 +207,13 @@ impl Disabler {
     }
 
     fn failed(&self, state: &mut State, hook: &Hook, probing: bool, now_ms: i64) {
-        let one_more = match self.profile {
-            Profile::Kazoo => state.failures.note_once(&hook.account, &hook.id, now_ms),
-            Profile::Standard => {
-                state.failures.note(&hook.account, &hook.id, now_ms, 1);
-                true
-            }
+        let times = match self.profile {
+            Profile::Kazoo => u32::from(state.failures.note_once(&hook.account, &hook.id, now_ms)),
+            Profile::Standard => state.failures.note(&hook.account, &hook.id, now_ms, 1),
         };
-        if one_more {
+        if times > 0 {
             let (account, hook) = (hook.account.clone(), hook.id.clone());
-            self.write(state, FailureChange::Failed(Failure { account, hook, at_ms: now_ms, times: 1 }));
+            self.write(state, FailureChange::Failed(Failure { account, hook, at_ms: now_ms, times }));
         }
         if self.profile == Profile::Kazoo {
             return;

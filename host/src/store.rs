@@ -149,7 +149,7 @@ pub trait DisablerStore: Send + Sync {
     async fn failures(&self) -> Result<Vec<Failure>>;
     /// All hooks that fail.
     async fn failing(&self) -> Result<Vec<StoredFailing>>;
-    /// Makes changes in their order; returns once they are durable.
+    /// Makes changes in their order; returns once they are durable. Repeating them is harmless.
     async fn note_failures(&self, changes: Vec<FailureChange>) -> Result<()>;
     /// What accounts have set, by their ids; what the system has set is under the empty one.
     async fn configs(&self) -> Result<Vec<(String, Document)>>;
@@ -305,7 +305,7 @@ pub struct StoredFailing {
 /// A change of what is known of hooks that fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FailureChange {
-    /// Tries failed, besides those of the same millisecond that are known.
+    /// Tries failed: so many in this millisecond, in place of what was known of it.
     Failed(Failure),
     /// How a hook that fails does now.
     Failing(StoredFailing),

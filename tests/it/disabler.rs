@@ -313,7 +313,7 @@ async fn the_owner_of_a_switched_off_hook_is_told_on_the_bus_as_kazoo_tells_it()
     let mut notices = notifications(&broker, "notifications.webhook.disabled").await;
     let receiver = Receiver::answering(500).await;
     let settings = format!(
-        "{}[delivery]\nprofile = \"kazoo\"\n[disabler]\nattempt_failure_count = 3\n\
+        "{}[delivery]\nprofile = \"kazoo\"\nmax_in_flight_per_hook = 1\n[disabler]\nattempt_failure_count = 3\n\
          attempt_failure_expiry_ms = 4000\n",
         broker.settings(&queue)
     );
@@ -321,7 +321,8 @@ async fn the_owner_of_a_switched_off_hook_is_told_on_the_bus_as_kazoo_tells_it()
     let account = host.account("acme").await;
     let hook = host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
 
-    publish(&host, &account, 0..6).await;
+    // Failures of one millisecond are one.
+    publish(&host, &account, 0..40).await;
 
     let (key, notice) = next_of(&mut notices, &hook).await;
     assert_eq!(key, "notifications.webhook.disabled");

@@ -27,10 +27,11 @@ pub struct Count {
 }
 
 impl Failures {
-    /// Tries failed.
-    pub fn note(&mut self, account: &AccountId, hook: &HookId, at_ms: i64, times: u32) {
+    /// Tries failed. Says how many have in that millisecond.
+    pub fn note(&mut self, account: &AccountId, hook: &HookId, at_ms: i64, times: u32) -> u32 {
         let known = self.hooks.entry((account.clone(), hook.clone())).or_default().entry(at_ms).or_default();
         *known = known.saturating_add(times);
+        *known
     }
 
     /// A try failed, and is one with those of the same millisecond, as in the original. Says whether there were none.
@@ -129,8 +130,8 @@ mod tests {
         assert!(failures.note_once(&account, &hook, 10));
         assert!(!failures.note_once(&account, &hook, 10));
         assert_eq!(failures.count(&account, &hook, 10, 100), 1);
-        failures.note(&account, &hook, 10, 1);
-        failures.note(&account, &hook, 11, 2);
+        assert_eq!(failures.note(&account, &hook, 10, 1), 2);
+        assert_eq!(failures.note(&account, &hook, 11, 2), 2);
         assert_eq!(failures.count(&account, &hook, 11, 100), 4);
         assert_eq!(failures.flush_hook(&account, &hook), 4);
     }

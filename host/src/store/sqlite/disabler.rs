@@ -40,8 +40,7 @@ pub(super) fn note(connection: &Connection, changes: &[FailureChange]) -> rusqli
         match change {
             FailureChange::Failed(failure) => connection
                 .prepare_cached(
-                    "INSERT INTO failures (hook, account, at_ms, times) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (hook, account, at_ms) DO UPDATE SET times = times + excluded.times",
+                    "INSERT OR REPLACE INTO failures (hook, account, at_ms, times) VALUES (?1, ?2, ?3, ?4)",
                 )?
                 .execute(params![
                     failure.hook.as_ref(),
