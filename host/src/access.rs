@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::hooks::AccountId;
-use crate::store::{AuditKeep, Store, StoreError};
+use crate::store::{AuditKeep, Store, StoreError, StoredToken};
 use audit::Audit;
 use guesses::Guesses;
 use token::TokenHash;
@@ -20,6 +20,9 @@ pub mod guesses;
 pub mod token;
 pub mod tokens;
 
+/// How often the log speaks of guesses.
+const WARN_EVERY: Duration = Duration::from_mins(1);
+
 /// Everything that decides who reaches the host, and remembers what they did.
 pub struct Access {
     /// The tokens.
@@ -29,6 +32,7 @@ pub struct Access {
     /// What is counted.
     pub counters: Counters,
     guesses: Mutex<Guesses>,
+    warned: Mutex<Option<Instant>>,
 }
 
 /// Requests that were turned away since the start.
@@ -64,12 +68,28 @@ impl Access {
         keep: AuditKeep,
         exists: impl Fn(&AccountId) -> bool,
     ) -> Result<Self, StoreError> {
-        Ok(Self {
-            tokens: Tokens::open(store.clone(), administrator, exists).await?,
+        let tokens = store.tokens().await?;
+        let (held, orphans): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| exists(&token.account));
+        if !orphans.is_empty() {
+            store.remove_tokens(orphans.into_iter().map(|token| token.id).collect()).await?;
+        }
+        Ok(Self::holding(held, store, administrator, keep))
+    }
+
+    /// With these tokens, which are stored.
+    pub(crate) fn holding(
+        held: Vec<StoredToken>,
+        store: Arc<dyn Store>,
+        administrator: TokenHash,
+        keep: AuditKeep,
+    ) -> Self {
+        Self {
+            tokens: Tokens::new(held, store.clone(), administrator),
             audit: Audit::new(store, keep),
             counters: Counters::default(),
-            guesses: Mutex::new(Guesses::default()),
-        })
+            guesses: Mutex::default(),
+            warned: Mutex::default(),
+        }
     }
 
     /// Whose token this is, for a client at this address.
@@ -92,8 +112,19 @@ impl Access {
             }
             (None, None) => {
                 self.guesses.lock().failed(from, now);
+                self.warn_of_guesses(from, now);
                 Recognised::Unknown
             }
+        }
+    }
+
+    /// Now and then, so that whoever guesses does not fill the log.
+    fn warn_of_guesses(&self, from: IpAddr, now: Instant) {
+        let mut warned = self.warned.lock();
+        let is_due = warned.is_none_or(|at| now.duration_since(at) >= WARN_EVERY);
+        if is_due && self.guesses.lock().wait(from, now).is_some() {
+            *warned = Some(now);
+            tracing::warn!(address = %from, "too many wrong tokens came from this address, its next ones have to wait");
         }
     }
 

@@ -4,11 +4,12 @@
 //! does. What a target fails on is written into its corpus, and so stays a test.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mutatis::check::{Check, CheckError};
 use mutatis::mutators;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 /// Names the seconds for each target.
 const VARIABLE: &str = "HOOKLINE_FUZZ_SECONDS";

@@ -192,7 +192,7 @@ pub async fn siege(plan: &Plan, broker: &Broker) -> Report {
     let lives = plan.lives.iter().cycle();
     for (kill, life) in (1..=plan.kills).zip(lives) {
         sleep(*life).await;
-        let is_turn = |every: u64| every > 0 && kill % every == 0;
+        let is_turn = |every: u64| every > 0 && kill.is_multiple_of(every);
         let full = disk.as_ref().ok().filter(|_| is_turn(plan.full_disk_every));
         if let Some(disk) = full {
             disk.fill();
@@ -327,7 +327,7 @@ async fn note(
     let id = header("webhook-id").to_owned();
     let number: u64 = owed.1.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default();
     let mut failed = books.failed.lock();
-    if manner == "flaky" && number % 3 == 0 && !failed.contains_key(&owed) {
+    if manner == "flaky" && number.is_multiple_of(3) && !failed.contains_key(&owed) {
         failed.entry(owed).or_default().push(id);
         return StatusCode::SERVICE_UNAVAILABLE;
     }

@@ -104,27 +104,15 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Reads the stored tokens. Those of accounts that are not there any more are forgotten.
-    ///
-    /// # Errors
-    /// The store cannot be used.
-    pub async fn open(
-        store: Arc<dyn Store>,
-        administrator: TokenHash,
-        exists: impl Fn(&AccountId) -> bool,
-    ) -> Result<Self, StoreError> {
-        let (held, orphans): (Vec<_>, Vec<_>) =
-            store.tokens().await?.into_iter().partition(|token| exists(&token.account));
-        if !orphans.is_empty() {
-            store.remove_tokens(orphans.into_iter().map(|token| token.id).collect()).await?;
-        }
+    /// These tokens, which are stored.
+    pub(super) fn new(held: Vec<StoredToken>, store: Arc<dyn Store>, administrator: TokenHash) -> Self {
         let held = held.into_iter().map(|token| (token.id.clone(), Arc::new(Holder::of(token)))).collect();
-        Ok(Self {
+        Self {
             store,
             administrator: Arc::new(Holder::first(administrator)),
             held: RwLock::new(held),
             changing: tokio::sync::Mutex::default(),
-        })
+        }
     }
 
     /// Whose token this is. Both comparisons are always made, and neither tells by its time how much was right.

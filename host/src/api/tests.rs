@@ -118,7 +118,7 @@ pub(super) struct Answer {
     body: Value,
 }
 
-async fn host() -> Host {
+fn host() -> Host {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
     let editor =
@@ -126,7 +126,7 @@ async fn host() -> Host {
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = first_token(dir.path()).unwrap();
     let keep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
-    let access = Arc::new(Access::open(store.clone(), token.hash(), keep, |_| true).await.unwrap());
+    let access = Arc::new(Access::holding(Vec::new(), store.clone(), token.hash(), keep));
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
     let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
     let disabler =

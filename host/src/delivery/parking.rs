@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::hash::Hash;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::time::Instant;
 
 use super::bulkheads::Pace;
 

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn an_account_is_made_read_changed_and_deleted() {
-    let host = host().await;
+    let host = host();
 
     let made =
         host.data("PUT", "/v2/accounts", json!({"name": "acme", "realm": "a.example", "id": "mine"})).await;
@@ -29,7 +29,7 @@ async fn an_account_is_made_read_changed_and_deleted() {
 
 #[tokio::test]
 async fn children_and_descendants_are_listed() {
-    let host = host().await;
+    let host = host();
     let root = host.account().await;
     let below = |parent: &str| format!("/v2/accounts/{parent}");
     let child =
@@ -50,7 +50,7 @@ async fn children_and_descendants_are_listed() {
 
 #[tokio::test]
 async fn what_is_wrong_with_an_account_is_named() {
-    let host = host().await;
+    let host = host();
     for (data, field, code) in [
         (json!({}), "name", "required"),
         (json!({"name": ""}), "name", "minLength"),
@@ -66,7 +66,7 @@ async fn what_is_wrong_with_an_account_is_named() {
 
 #[tokio::test]
 async fn a_body_that_is_no_data_is_refused() {
-    let host = host().await;
+    let host = host();
     let too_long = format!(r#"{{"data":{{"name":"{}"}}}}"#, "x".repeat(1_000));
     let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
     for (body, content_type, status, message) in [

@@ -20,14 +20,14 @@ impl Host {
 }
 
 async fn check_taken(content_type: &str, body: &str, expected: &[&str]) {
-    let host = host().await;
+    let host = host();
     let answer = host.post("/events", content_type, body).await.expect(StatusCode::ACCEPTED);
     assert_eq!(answer.body["data"], json!({"accepted": expected.len()}));
     assert_eq!(host.taken(), expected);
 }
 
 async fn check_refused(content_type: &str, body: &str, status: StatusCode, place: (&str, u64), words: &str) {
-    let host = host().await;
+    let host = host();
     let answer = host.post("/events", content_type, body).await.expect(status);
     assert_eq!(answer.body["data"][place.0], place.1, "{}", answer.body);
     let message = answer.body["data"]["message"].as_str().unwrap();
@@ -79,7 +79,7 @@ async fn an_event_or_a_request_that_is_too_large_is_refused() {
     let many = format!("[{}{CALL}]", format!("{CALL},").repeat(60));
     check_refused(JSON, &many, status, ("limit_bytes", 3_000), "may have 3000 bytes").await;
 
-    let host = host().await;
+    let host = host();
     let stream = futures_util::stream::iter(
         (0..60).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(CALL.as_bytes()))),
     );
@@ -90,7 +90,7 @@ async fn an_event_or_a_request_that_is_too_large_is_refused() {
 
 #[tokio::test]
 async fn another_content_type_is_refused_with_those_that_are_taken() {
-    let answer = host().await.post("/events", "application/x-www-form-urlencoded", CALL).await;
+    let answer = host().post("/events", "application/x-www-form-urlencoded", CALL).await;
     let answer = answer.expect_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");
     assert!(answer.body["data"]["message"].as_str().unwrap().contains("application/x-ndjson"));
 }
@@ -150,7 +150,7 @@ async fn a_cloud_event_without_what_it_needs_is_refused() {
 
 #[tokio::test]
 async fn a_binary_cloud_event_has_its_identity_in_headers() {
-    let host = host().await;
+    let host = host();
     let headers = [
         ("x-auth-token", host.token.reveal()),
         ("content-type", JSON),
@@ -171,7 +171,7 @@ async fn a_binary_cloud_event_has_its_identity_in_headers() {
 
 #[tokio::test]
 async fn a_route_is_an_exchange_and_a_routing_key() {
-    let host = host().await;
+    let host = host();
 
     let path = "/events?exchange=callevt&routing_key=call.CHANNEL_CREATE.%2A";
     host.post(path, JSON, CALL).await.expect(StatusCode::ACCEPTED);
@@ -187,7 +187,7 @@ async fn a_route_is_an_exchange_and_a_routing_key() {
 
 #[tokio::test]
 async fn what_the_intake_refuses_is_told_apart() {
-    let host = host().await;
+    let host = host();
     let malformed = IntakeError::Malformed { index: 1, reason: "Event-Name is odd".into() };
     for (refusal, status, message) in [
         (malformed, StatusCode::BAD_REQUEST, "malformed_event"),

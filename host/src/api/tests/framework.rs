@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn an_answer_to_the_administrator_is_a_whole_envelope() {
-    let host = host().await;
+    let host = host();
 
     let answer = host.get("/modules/webhooks_sms").await.expect(StatusCode::OK);
 
@@ -23,7 +23,7 @@ async fn an_answer_to_the_administrator_is_a_whole_envelope() {
 
 #[tokio::test]
 async fn only_the_administrator_learns_the_version() {
-    let host = host().await;
+    let host = host();
 
     let answer = host.anonymous("GET", "/v2/webhooks").await.expect(StatusCode::OK);
 
@@ -33,7 +33,7 @@ async fn only_the_administrator_learns_the_version() {
 
 #[tokio::test]
 async fn a_token_is_taken_from_either_header() {
-    let host = host().await;
+    let host = host();
     let token = host.token.reveal();
     let bearer = format!("bearer {token}");
 
@@ -46,14 +46,14 @@ async fn a_token_is_taken_from_either_header() {
 
 #[tokio::test]
 async fn an_unknown_path_is_named() {
-    let answer = host().await.anonymous("GET", "/nowhere").await;
+    let answer = host().anonymous("GET", "/nowhere").await;
     let answer = answer.expect_error(StatusCode::NOT_FOUND, "not_found");
     assert_eq!(answer.body["data"]["cause"], "/nowhere");
 }
 
 #[tokio::test]
 async fn a_wrong_method_names_the_right_ones() {
-    let host = host().await;
+    let host = host();
     for (method, path, allowed) in [
         ("DELETE", "/v2/webhooks", "GET,HEAD"),
         ("GET", "/events", "POST"),
@@ -68,7 +68,7 @@ async fn a_wrong_method_names_the_right_ones() {
 
 #[tokio::test]
 async fn a_panic_says_nothing_of_the_inside() {
-    let host = host().await;
+    let host = host();
 
     let token = [("x-auth-token", host.token.reveal())];
     for (method, path) in [("GET", "/modules/webhooks_panic"), ("POST", "/modules/webhooks_panic/reload")] {
@@ -83,13 +83,13 @@ async fn a_panic_says_nothing_of_the_inside() {
 #[tokio::test]
 async fn headers_beyond_the_limit_are_refused() {
     let long = "x".repeat(40_000);
-    let answer = host().await.raw("GET", "/healthz", &[("x-long", &long)], Body::empty()).await;
+    let answer = host().raw("GET", "/healthz", &[("x-long", &long)], Body::empty()).await;
     answer.expect_error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large");
 }
 
 #[tokio::test]
 async fn a_harmless_request_id_is_repeated_and_another_is_not() {
-    let host = host().await;
+    let host = host();
     for (given, repeated) in [("call-42", true), ("with space", false)] {
         let answer = host.raw("GET", "/healthz", &[("x-request-id", given)], Body::empty()).await;
         assert_eq!(answer.body["request_id"] == given, repeated, "{given}");
@@ -99,7 +99,7 @@ async fn a_harmless_request_id_is_repeated_and_another_is_not() {
 #[tokio::test]
 async fn a_body_that_never_comes_is_given_up() {
     tokio::time::pause();
-    let host = host().await;
+    let host = host();
     let silence = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
 
     let answer = host.raw("POST", "/events", &[("x-auth-token", host.token.reveal())], silence).await;
@@ -109,7 +109,7 @@ async fn a_body_that_never_comes_is_given_up() {
 
 #[tokio::test]
 async fn health_and_readiness_are_told_apart() {
-    let host = host().await;
+    let host = host();
     host.anonymous("GET", "/healthz").await.expect(StatusCode::OK);
     assert_eq!(host.anonymous("GET", "/readyz").await.expect(StatusCode::OK).body["data"]["ready"], true);
 
@@ -123,7 +123,7 @@ async fn health_and_readiness_are_told_apart() {
 
 #[tokio::test]
 async fn modules_are_listed_with_the_files_that_were_refused() {
-    let host = host().await;
+    let host = host();
 
     let answer = host.get("/modules").await.expect(StatusCode::OK);
 
@@ -136,7 +136,7 @@ async fn modules_are_listed_with_the_files_that_were_refused() {
 
 #[tokio::test]
 async fn a_store_that_fails_is_a_state_and_not_a_crash() {
-    let host = host().await;
+    let host = host();
     let account = host.account().await;
     crate::store::Store::close(&*host.store).await.unwrap();
 
@@ -148,7 +148,7 @@ async fn a_store_that_fails_is_a_state_and_not_a_crash() {
 
 #[tokio::test]
 async fn every_answer_tells_browsers_to_keep_nothing_and_let_nobody_else_read_it() {
-    let host = host().await;
+    let host = host();
     for path in ["/healthz", "/metrics", "/nowhere", "/modules"] {
         let request = Request::builder().uri(path).header("origin", "https://elsewhere.example");
         let answer = host.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
@@ -170,7 +170,7 @@ async fn every_answer_tells_browsers_to_keep_nothing_and_let_nobody_else_read_it
 
 #[tokio::test]
 async fn only_pages_of_listed_origins_may_read_answers() {
-    let host = host().await;
+    let host = host();
     let router = with_cors(host.router.clone(), &["https://pbx.example.com".to_owned()]);
     let ask = async |method: &str, origin: &str| {
         let request = Request::builder().method(method).uri("/modules").header("origin", origin);

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn what_can_be_hooked_is_public() {
-    let host = host().await;
+    let host = host();
 
     let answer = host.anonymous("GET", "/v2/webhooks").await.expect(StatusCode::OK);
 
@@ -22,7 +22,7 @@ async fn what_can_be_hooked_is_public() {
 
 #[tokio::test]
 async fn samples_are_public_and_can_be_filtered() {
-    let host = host().await;
+    let host = host();
 
     let ids = host.anonymous("GET", "/v2/webhooks/samples").await.expect(StatusCode::OK);
     let all =
@@ -39,7 +39,7 @@ async fn samples_are_public_and_can_be_filtered() {
 
 #[tokio::test]
 async fn a_hook_is_made_read_changed_and_deleted() {
-    let host = host().await;
+    let host = host();
     let hooks = format!("/v2/accounts/{}/webhooks", host.account().await);
     assert_eq!(host.get(&hooks).await.expect(StatusCode::OK).body["data"], json!([]));
 
@@ -74,7 +74,7 @@ async fn a_hook_is_made_read_changed_and_deleted() {
 
 #[tokio::test]
 async fn an_automatically_disabled_hook_says_why() {
-    let host = host().await;
+    let host = host();
     let account = host.account().await;
     let hooks = format!("/v2/accounts/{account}/webhooks");
     let id = host.data("PUT", &hooks, json!({"name": "calls"})).await.id();
@@ -93,7 +93,7 @@ async fn an_automatically_disabled_hook_says_why() {
 
 #[tokio::test]
 async fn a_hook_is_only_found_under_its_own_account() {
-    let host = host().await;
+    let host = host();
     let (mine, other) = (host.account().await, host.account().await);
     let hook =
         host.data("PUT", &format!("/v2/accounts/{mine}/webhooks"), json!({"name": "calls"})).await.id();
@@ -113,7 +113,7 @@ async fn a_hook_is_only_found_under_its_own_account() {
 
 #[tokio::test]
 async fn the_validators_words_reach_the_client() {
-    let host = host().await;
+    let host = host();
     let hooks = format!("/v2/accounts/{}/webhooks", host.account().await);
 
     let answer = host.data("PUT", &hooks, json!({"uri": "http://example.com"})).await;
@@ -124,7 +124,7 @@ async fn the_validators_words_reach_the_client() {
 
 #[tokio::test]
 async fn a_long_list_comes_in_pages() {
-    let host = host().await;
+    let host = host();
     let hooks = format!("/v2/accounts/{}/webhooks", host.account().await);
     for n in 0..5 {
         host.data("PUT", &hooks, json!({"name": format!("hook {n}")})).await.expect(StatusCode::CREATED);

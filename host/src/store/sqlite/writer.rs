@@ -238,7 +238,6 @@ impl State {
     }
 
     /// As one transaction; what kept it from being written is noted for those who ask how the store is.
-
     fn together(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Spoilt> {
         let outcome = self.transaction(group);
         let error = outcome.as_ref().err().map(|(Spoilt::ByJob(error) | Spoilt::ByFile(error))| error);
