@@ -16,13 +16,17 @@ use tokio_util::sync::CancellationToken;
 use crate::hooks::Document;
 use crate::hooks::editor::Editor;
 use crate::module::reload::NotReloaded;
+use crate::replays::Replays;
+use crate::store::Store;
 use crate::stream::Stream;
 use auth::TokenHash;
 
 mod accounts;
+mod attempts;
 pub mod auth;
 mod body;
 mod cloud_events;
+mod deliveries;
 mod envelope;
 mod error;
 mod events;
@@ -51,6 +55,10 @@ pub struct Api {
     pub health: Arc<dyn Health>,
     /// Says what is counted.
     pub figures: Arc<dyn Figures>,
+    /// What was tried, and what waits or is dead.
+    pub store: Arc<dyn Store>,
+    /// Sends dead deliveries again.
+    pub replays: Replays,
     /// What happens, for those who watch.
     pub stream: Arc<Stream>,
     /// Places for those who watch.
@@ -192,12 +200,20 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v2/accounts/{account}/children", get(accounts::children))
         .route("/v2/accounts/{account}/descendants", get(accounts::descendants))
         .route("/v2/accounts/{account}/webhooks", get(webhooks::list).put(webhooks::create))
+        .route("/v2/accounts/{account}/webhooks/attempts", get(attempts::of_account))
+        .route("/v2/accounts/{account}/webhooks/{hook}/attempts", get(attempts::of_hook))
         .route(
             "/v2/accounts/{account}/webhooks/{hook}",
             get(webhooks::show).post(webhooks::replace).patch(webhooks::patch).delete(webhooks::delete),
         )
         .route("/events", post(events::take))
         .route("/hooks", get(hooks::list))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/replay", post(deliveries::replay_many))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/replay", post(deliveries::replay))
+        .route("/replays", get(deliveries::replays))
+        .route("/replays/{id}", get(deliveries::show_replay).delete(deliveries::cancel_replay))
         .route("/stream", get(stream::watch))
         .route("/modules", get(modules::list))
         .route("/modules/{id}", get(modules::show))

@@ -138,12 +138,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 /// Settings that are part of the interface already and of nothing else yet.
-const WITHOUT_EFFECT: [&str; 4] = [
-    "delivery.log_successful_attempts",
-    "disabler.attempt_failure_count",
-    "disabler.attempt_failure_expiry_ms",
-    "disabler.disable_disabler",
-];
+const WITHOUT_EFFECT: [&str; 3] =
+    ["disabler.attempt_failure_count", "disabler.attempt_failure_expiry_ms", "disabler.disable_disabler"];
 
 /// Nobody should believe in a setting that does nothing.
 fn warn_of_settings_without_effect(origins: &Origins) {

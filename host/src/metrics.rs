@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::bus::Bus;
 use crate::delivery::dispatch::Dispatch;
 use crate::listener::shared::Shared;
+use crate::replays::Replays;
 use crate::store::Store;
 use backlog::Backlog;
 pub use exposition::CONTENT_TYPE;
@@ -23,6 +24,8 @@ pub struct Sources {
     pub listener: Arc<Shared>,
     /// What becomes of deliveries.
     pub dispatch: Arc<Dispatch>,
+    /// What is sent again.
+    pub replays: Replays,
     /// Where events come from.
     pub bus: Arc<dyn Bus>,
     /// What is owed.
@@ -49,7 +52,7 @@ impl Metrics {
     /// # Errors
     /// The text cannot be written: a bug.
     pub async fn exposition(&self, ready: bool) -> Result<String, std::fmt::Error> {
-        let Sources { listener, dispatch, bus, store } = &self.sources;
+        let Sources { listener, dispatch, replays, bus, store } = &self.sources;
         let owed = self.backlog.counts(&**store).await;
         let process = tokio::task::spawn_blocking(process::read).await.unwrap_or_default();
         let mut families = figures::host(ready, self.started);
@@ -57,6 +60,8 @@ impl Metrics {
         families.extend(figures::modules(&listener.registry.current()));
         families.extend(figures::module_changes(&listener.registry));
         families.extend(figures::deliveries(listener, dispatch));
+        families.extend(figures::attempts(&dispatch.attempts.counters));
+        families.extend(figures::replays(replays.counters()));
         families.extend(figures::backlog(owed, unix_seconds()));
         families.extend(figures::hooks(listener));
         families.extend(figures::bus(&**bus));

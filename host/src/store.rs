@@ -13,7 +13,12 @@ use crate::hooks::{AccountId, Document, HookId};
 #[cfg(test)]
 #[macro_use]
 mod conformance;
+mod attempts;
+mod replays;
 pub mod sqlite;
+
+pub use attempts::{AttemptKey, AttemptQuery, AttemptStore, NewAttempt, StoredAttempt};
+pub use replays::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, ReplayStore};
 
 /// The result of everything that a store does.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -141,7 +146,9 @@ pub trait DeliveryStore: Send + Sync {
 
 /// Everything that the host keeps, in one place.
 #[async_trait]
-pub trait Store: AccountStore + HookStore + MetadataStore + SettingStore + DeliveryStore {
+pub trait Store:
+    AccountStore + HookStore + MetadataStore + SettingStore + DeliveryStore + AttemptStore + ReplayStore
+{
     /// Commits since the store was opened: what writes have cost, and whether they are grouped.
     fn commits(&self) -> u64;
     /// Finishes what was handed in, and closes; later calls answer [`StoreError::Unavailable`].

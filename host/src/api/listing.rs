@@ -28,17 +28,7 @@ pub(super) struct Page {
 
 impl Query {
     pub(super) fn page(&self, mut ids: Vec<String>) -> Result<Page, Failure> {
-        let size = match self.page_size.as_deref() {
-            _ if self.paginate.as_deref() == Some("false") => usize::MAX,
-            None => PAGE_SIZE,
-            Some(text) => match text.parse() {
-                Ok(size) if size > 0 => size,
-                _ => {
-                    let message = format!("page_size must be a number above 0, not {text}");
-                    return Err(Failure::validation(fields::invalid("page_size", "invalid", &message)));
-                }
-            },
-        };
+        let size = size(self.page_size.as_deref(), self.paginate.as_deref())?;
         let ascending = self.ascending.as_deref() == Some("true");
         ids.sort_unstable();
         if !ascending {
@@ -50,6 +40,18 @@ impl Query {
         let next = ids.get(size).cloned();
         ids.truncate(size);
         Ok(Page { ids, start: self.start_key.clone(), next })
+    }
+}
+
+/// How many entries a page has at most.
+pub(super) fn size(page_size: Option<&str>, paginate: Option<&str>) -> Result<usize, Failure> {
+    match page_size {
+        _ if paginate == Some("false") => Ok(usize::MAX),
+        None => Ok(PAGE_SIZE),
+        Some(text) => text.parse().ok().filter(|size| *size > 0).ok_or_else(|| {
+            let message = format!("page_size must be a number above 0, not {text}");
+            Failure::validation(fields::invalid("page_size", "invalid", &message))
+        }),
     }
 }
 

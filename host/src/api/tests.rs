@@ -118,6 +118,7 @@ fn host() -> Host {
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
     let editor =
         Arc::new(Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly), vault()));
+    let replays = Replays::new(store.clone(), Arc::default(), Arc::default(), Duration::from_secs(86_400));
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = auth::first_token(dir.path()).unwrap();
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
@@ -128,6 +129,8 @@ fn host() -> Host {
         metadata: Arc::new(Nine),
         health: pulse.clone(),
         figures: Arc::new(Nine),
+        store: store.clone(),
+        replays,
         stream: Arc::default(),
         watchers: watchers(),
         stop: tokio_util::sync::CancellationToken::new(),

@@ -38,6 +38,8 @@ pub(super) async fn serve(
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
         figures: Arc::clone(&parts) as Arc<dyn Figures>,
+        store: parts.store.clone(),
+        replays: parts.replays.clone(),
         stream: Arc::clone(&parts.stream),
         watchers: api::watchers(),
         stop: context.stop.clone(),

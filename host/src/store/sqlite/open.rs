@@ -13,7 +13,11 @@ use crate::store::{Result, StoreError};
 const FILE: &str = "hookline.db";
 const LOCK: &str = "hookline.lock";
 /// Each file once, in order; the number of applied ones is the file's `user_version`.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_start.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_start.sql"),
+    include_str!("../migrations/0002_attempts.sql"),
+    include_str!("../migrations/0003_replays.sql"),
+];
 /// How long a statement waits for somebody who looks at the file with another tool.
 const BUSY: Duration = Duration::from_secs(5);
 /// Set while a host has the file open, so that the next one knows whether it was closed properly.
