@@ -2,10 +2,12 @@
 //!
 //! Commands that look at or change a running host are clients of its HTTP API; the others work alone.
 
+mod attempts;
 pub mod check;
 mod client;
 mod config;
 pub mod definition;
+mod deliveries;
 mod hooks;
 mod listing;
 mod modules;
@@ -60,6 +62,17 @@ pub enum Command {
     Modules(ModulesArgs),
     /// The hooks of the running host
     Hooks(HooksArgs),
+    /// What was sent for an account and what came back
+    Attempts(attempts::AttemptsArgs),
+    /// What waits to be sent, and what was given up
+    Deliveries(deliveries::DeliveriesArgs),
+    /// Send dead deliveries of a hook again
+    ///
+    /// One, or all that were accepted from some time on. That is a job of the host: it goes on after a restart, and no
+    /// faster than its deliveries are tried. A delivery keeps its webhook-id.
+    Replay(deliveries::ReplayArgs),
+    /// The jobs that send dead deliveries again
+    Replays(deliveries::ReplaysArgs),
     /// Print every setting with its value and where that came from
     Config(ConfigArgs),
     /// Be the process of one module; the host starts these itself
@@ -322,6 +335,10 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Publish(args) => publish::publish(&args, out).await?,
         Command::Modules(args) => modules::modules(&args, out).await?,
         Command::Hooks(args) => hooks::hooks(&args, out).await?,
+        Command::Attempts(args) => attempts::attempts(&args, out).await?,
+        Command::Deliveries(args) => deliveries::deliveries(&args, out).await?,
+        Command::Replay(args) => deliveries::replay(&args, out).await?,
+        Command::Replays(args) => deliveries::replays(&args, out).await?,
         Command::Config(args) => config::config(&args, out)?,
         Command::ModuleChild { .. } => anyhow::bail!("a module's process has no runtime"),
         Command::Completions(args) => definition::completions(&args, out)?,

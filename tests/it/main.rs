@@ -5,11 +5,13 @@
 
 mod accounts;
 mod amqp;
+mod attempts;
 mod api;
 mod authors;
 mod cli;
 mod configuration;
 mod delivery;
+mod deliveries;
 mod durability;
 mod events_in;
 mod isolation;

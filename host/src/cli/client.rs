@@ -62,6 +62,12 @@ impl Client {
         self.ask(Method::POST, url, |request| request.header(CONTENT_TYPE, content_type).body(body)).await
     }
 
+    /// Deletes what stands at a path; the JSON answer.
+    pub(super) async fn delete(&self, path: &[&str]) -> anyhow::Result<Value> {
+        let url = self.at(path, &[])?;
+        self.ask(Method::DELETE, url, |request| request).await
+    }
+
     fn at(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
         let mut url = self.url.clone();
         match url.path_segments_mut() {
