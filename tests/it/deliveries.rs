@@ -264,7 +264,7 @@ async fn a_panic_in_replays_costs_no_delivery() {
 
 /// A host in a process of its own, an account and a hook to this address.
 async fn program_with_a_hook(settings: &str, uri: &str) -> (Program, String, String) {
-    let program = Home::new(settings, MODULE).start().await;
+    let program = Home::new(settings, MODULE).start_logging("error", &[]).await;
     let made = ask(&program, "PUT", "/v2/accounts", Some(json!({"data": {"name": "acme"}}))).await;
     let account = made["data"]["id"].as_str().unwrap().to_owned();
     let hook = json!({"name": "n", "hook": "misbehaving", "uri": uri, "format": "json", "retries": 0});
@@ -313,7 +313,7 @@ async fn a_bulk_replay_goes_on_after_the_host_was_killed_in_the_middle_of_it() {
     };
     assert_eq!(eventually("the job is at work", at_work).await, "running");
 
-    let program = program.killed().await.start().await;
+    let program = program.killed().await.start_logging("error", &[]).await;
     holding.release();
 
     let done = || async {
@@ -351,7 +351,7 @@ async fn the_commands_list_deliveries_and_attempts_and_send_again() {
     let id = dead[0]["id"].to_string();
     assert_eq!(dead.as_array().unwrap().len(), 3);
     let table = run(&["deliveries"]).await.success();
-    assert!(table.starts_with("ID ") && table.contains("status 404"), "{table}");
+    assert!(table.contains("REASON") && table.contains("status 404"), "{table}");
     assert_eq!(run(&["deliveries", "--pending"]).await.success(), "no deliveries\n");
     let latest = run(&["deliveries", "--limit", "2"]).await.success();
     assert!(latest.ends_with("the latest 2; --limit shows more\n"), "{latest}");
@@ -373,7 +373,7 @@ async fn the_commands_list_deliveries_and_attempts_and_send_again() {
     assert_eq!(many, "replay 1 is done: 2 dead deliveries were brought back\n");
     program_dead(&program, 0).await;
     let jobs = run(&["replays"]).await.success();
-    assert!(jobs.starts_with("ID ") && jobs.contains("done"), "{jobs}");
+    assert!(jobs.contains("BROUGHT BACK") && jobs.contains("done"), "{jobs}");
     let job: Value = serde_json::from_str(&run(&["replays", "show", "1", "--json"]).await.success()).unwrap();
     assert_eq!((&job["total"], &job["replayed"]), (&json!(2), &json!(2)));
     let ended = run(&["replays", "cancel", "1"]).await.one_line_failure();

@@ -98,15 +98,20 @@ fn in_connecting(error: &reqwest::Error) -> Class {
         if cause.is::<Unresolved>() {
             return Class::Resolve;
         }
-        // What the TLS library says comes as data that is wrong, or that ends too soon.
-        if let Some(io) = cause.downcast_ref::<std::io::Error>()
-            && matches!(io.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
-        {
+        if cause.downcast_ref::<std::io::Error>().is_some_and(is_of_tls) {
             return Class::Tls;
         }
         next = cause.source();
     }
     Class::Connect
+}
+
+/// What the TLS library says comes as data that is wrong, or that ends too soon; sometimes with another error around
+/// it, whose source it is not.
+fn is_of_tls(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<std::io::Error>());
+    matches!(error.kind(), InvalidData | UnexpectedEof) || inner.is_some_and(is_of_tls)
 }
 
 /// How long a new connection took. A try over a connection that was there has neither.
