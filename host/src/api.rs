@@ -6,26 +6,30 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post, put};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, delete, get, post, put};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower_http::cors::CorsLayer;
 
+use crate::access::Access;
 use crate::hooks::Document;
 use crate::hooks::editor::Editor;
 use crate::module::reload::NotReloaded;
 use crate::replays::Replays;
 use crate::store::Store;
 use crate::stream::Stream;
-use auth::TokenHash;
 
 mod accounts;
 mod attempts;
-pub mod auth;
+mod audit;
+mod auth;
 mod body;
 mod cloud_events;
+pub mod connections;
 mod deliveries;
 mod envelope;
 mod error;
@@ -36,10 +40,13 @@ mod hooks;
 mod listing;
 mod metrics;
 mod modules;
+mod rules;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod webhooks;
+mod written;
 
 /// What the routes work with.
 pub struct Api {
@@ -65,8 +72,8 @@ pub struct Api {
     pub watchers: Arc<Semaphore>,
     /// Ends what would go on for ever.
     pub stop: CancellationToken,
-    /// The administrator's token.
-    pub token: TokenHash,
+    /// Says who reaches what, and writes down who changed what.
+    pub access: Arc<Access>,
     /// What a request may cost.
     pub limits: Limits,
     /// The name of this host in envelopes.
@@ -180,14 +187,58 @@ pub trait Figures: Send + Sync {
 
 /// All routes of the host. Every answer, whatever goes wrong, is an envelope.
 pub fn router(api: Arc<Api>) -> Router {
-    let open = Router::new()
+    routes()
+        .router
+        .route_layer(from_fn_with_state(Arc::clone(&api), auth::gate))
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&api), envelope::wrap))
+        .with_state(api)
+}
+
+/// Lets pages of these origins read answers, and of no other. Tokens are sent by scripts, not by the browser itself.
+pub fn with_cors(router: Router, origins: &[String]) -> Router {
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    if origins.is_empty() {
+        return router;
+    }
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::PUT, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("x-auth-token"),
+            HeaderName::from_static("last-event-id"),
+        ])
+        .expose_headers([HeaderName::from_static("x-request-id"), header::LOCATION, header::RETRY_AFTER])
+        .max_age(Duration::from_mins(10));
+    router.layer(cors)
+}
+
+/// Routes with the list of their paths, which a router does not tell.
+#[derive(Default)]
+struct Routes {
+    router: Router<Arc<Api>>,
+    paths: Vec<&'static str>,
+}
+
+impl Routes {
+    fn route(mut self, path: &'static str, methods: MethodRouter<Arc<Api>>) -> Self {
+        self.paths.push(path);
+        Self { router: self.router.route(path, methods), ..self }
+    }
+}
+
+/// Who may use each of them is said in `rules.rs`; administrators alone, where it is not said.
+fn routes() -> Routes {
+    Routes::default()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::exposition))
         .route("/v2/webhooks", get(webhooks::available))
         .route("/v2/webhooks/samples", get(webhooks::samples))
-        .route("/v2/webhooks/samples/{id}", get(webhooks::sample));
-    let guarded = Router::new()
+        .route("/v2/webhooks/samples/{id}", get(webhooks::sample))
         .route("/v2/accounts", put(accounts::create))
         .route(
             "/v2/accounts/{account}",
@@ -206,6 +257,9 @@ pub fn router(api: Arc<Api>) -> Router {
             "/v2/accounts/{account}/webhooks/{hook}",
             get(webhooks::show).post(webhooks::replace).patch(webhooks::patch).delete(webhooks::delete),
         )
+        .route("/v2/accounts/{account}/tokens", get(tokens::list).put(tokens::create))
+        .route("/v2/accounts/{account}/tokens/{token}", delete(tokens::revoke))
+        .route("/v2/accounts/{account}/audit", get(audit::list_of))
         .route("/events", post(events::take))
         .route("/hooks", get(hooks::list))
         .route("/deliveries", get(deliveries::list))
@@ -215,13 +269,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/replays", get(deliveries::replays))
         .route("/replays/{id}", get(deliveries::show_replay).delete(deliveries::cancel_replay))
         .route("/stream", get(stream::watch))
+        .route("/tokens", get(tokens::list_all))
+        .route("/tokens/{token}", delete(tokens::revoke_any))
+        .route("/audit", get(audit::list))
         .route("/modules", get(modules::list))
         .route("/modules/{id}", get(modules::show))
         .route("/modules/{id}/reload", post(modules::reload))
-        .route_layer(from_fn(auth::require_token));
-    open.merge(guarded)
-        .fallback(error::no_such_route)
-        .method_not_allowed_fallback(error::wrong_method)
-        .layer(from_fn_with_state(Arc::clone(&api), envelope::wrap))
-        .with_state(api)
 }

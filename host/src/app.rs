@@ -9,11 +9,15 @@ mod tree;
 mod views;
 mod figures;
 mod signals;
+mod store_watch;
 
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +27,7 @@ pub use parts::{Outside, Parts};
 
 use crate::cli::RunArgs;
 use crate::config::{Config, Origin, Origins};
-use crate::supervision::{SupervisorExit, SupervisorHandle};
+use crate::supervision::{StartError, SupervisorExit, SupervisorHandle};
 use crate::telemetry;
 
 /// A host that takes events.
@@ -34,8 +38,17 @@ pub struct RunningHost {
     pub parts: Arc<Parts>,
     /// Its children.
     pub children: SupervisorHandle,
-    stop: CancellationToken,
+    stopping: Stopping,
     ended: JoinHandle<SupervisorExit>,
+}
+
+/// How a host is told to end.
+#[derive(Debug, Clone, Default)]
+struct Stopping {
+    /// In order: what is in flight may land.
+    stop: CancellationToken,
+    /// At once: what is in flight is left for the next start.
+    at_once: CancellationToken,
 }
 
 /// Starts a host and returns once every child is ready.
@@ -51,7 +64,7 @@ pub async fn start(config: Config) -> anyhow::Result<RunningHost> {
 /// # Errors
 /// As [`start`].
 pub async fn start_with(config: Config, outside: Outside) -> anyhow::Result<RunningHost> {
-    start_until(config, outside, None, CancellationToken::new()).await
+    start_until(config, outside, None, Stopping::default()).await
 }
 
 /// With the listener of the demo's receiver, the host also feeds itself.
@@ -59,22 +72,21 @@ async fn start_until(
     config: Config,
     outside: Outside,
     demo: Option<TcpListener>,
-    stop: CancellationToken,
+    stopping: Stopping,
 ) -> anyhow::Result<RunningHost> {
     let listen = config.api.listen;
     let listener =
-        TcpListener::bind(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
-    listener.set_nonblocking(true)?;
+        listen_on(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
     let address = listener.local_addr()?;
-    let parts = Arc::new(Parts::new(config, outside, stop.clone()).await?);
-    let mut children = tree::supervisor(&parts, listener);
+    let parts = Arc::new(Parts::new(config, outside, stopping.stop.clone()).await?);
+    let mut children = tree::supervisor(&parts, listener).hurried_by(stopping.at_once.clone());
     if let Some(receiver) = demo {
         children = children.child(tree::child("demo", &parts, move |parts, context| {
             let receiver = receiver.try_clone();
             async move { demo::run(parts, receiver?, context).await }
         }));
     }
-    let running = match children.start(&stop).await {
+    let running = match children.start(&stopping.stop).await {
         Ok(running) => running,
         Err(error) => {
             parts.close().await;
@@ -83,13 +95,30 @@ async fn start_until(
     };
     let children = running.handle();
     // The tracker owns the one task that owns all others.
-    let (own_stop, own_parts) = (stop.clone(), Arc::clone(&parts));
+    let (own_stopping, own_parts) = (stopping.clone(), Arc::clone(&parts));
     let ended = TaskTracker::new().spawn(async move {
-        let exit = running.run(&own_stop).await;
+        let exit = tokio::select! {
+            exit = running.run(&own_stopping.stop) => exit,
+            never = own_stopping.at_once_after(own_parts.config.stop_timeout) => match never {},
+        };
         own_parts.close().await;
         exit
     });
-    Ok(RunningHost { address, parts, children, stop, ended })
+    Ok(RunningHost { address, parts, children, stopping, ended })
+}
+
+impl Stopping {
+    /// Gives a stop this much time; what has not ended then does so at once.
+    async fn at_once_after(&self, limit: Duration) -> Infallible {
+        self.stop.cancelled().await;
+        tokio::time::sleep(limit).await;
+        warn!(
+            limit_ms = limit.as_millis(),
+            "the time for a stop has passed, requests under way are broken off"
+        );
+        self.at_once.cancel();
+        std::future::pending().await
+    }
 }
 
 impl RunningHost {
@@ -98,7 +127,7 @@ impl RunningHost {
     /// # Errors
     /// It had ended before, because restarts of a child did not help.
     pub async fn stop(self) -> anyhow::Result<()> {
-        self.stop.cancel();
+        self.stopping.stop.cancel();
         self.ended().await
     }
 
@@ -124,17 +153,47 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (config, origins) = args.load_config()?;
     telemetry::init(&config.log)?;
     warn_of_settings_without_effect(&origins);
+    raise_open_files();
     let demo = args.demo.then(demo::receiver).transpose()?;
     let receiver = demo.as_ref().map(TcpListener::local_addr).transpose()?;
-    let stop = CancellationToken::new();
+    let stopping = Stopping::default();
     let tasks = TaskTracker::new();
-    let watching = tasks.spawn(signals::cancel_on_signal(stop.clone())?);
-    let host = start_until(config, Outside { receiver, ..Outside::default() }, demo, stop).await?;
+    let watching = tasks.spawn(signals::stop_on_signal(stopping.clone())?);
+    let outside = Outside { receiver, ..Outside::default() };
+    let host = match start_until(config, outside, demo, stopping).await {
+        // Whoever stops a host that is still starting gets what was asked for.
+        Err(error) if matches!(error.downcast_ref(), Some(StartError::Stopped)) => {
+            info!("stopped while starting");
+            return Ok(());
+        }
+        started => started?,
+    };
     announce(host.address)?;
     let ended = host.ended().await;
     watching.abort();
     info!("stopped");
     ended
+}
+
+/// Clients that come all at once wait for their turn; the usual queue of 128 would turn them away for a second.
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4_096)?.into_std()
+}
+
+/// As many files may be open as the system allows this process; what it starts with is often much less.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        warn!(%error, "the number of files that may be open stays as it is");
+    }
 }
 
 /// Settings that are part of the interface already and of nothing else yet.

@@ -3,6 +3,7 @@
 //! Commands that look at or change a running host are clients of its HTTP API; the others work alone.
 
 mod attempts;
+mod audit;
 pub mod check;
 mod client;
 mod config;
@@ -15,6 +16,7 @@ pub mod new;
 mod publish;
 #[cfg(test)]
 mod tests;
+mod token;
 pub mod try_one;
 
 use std::io::Write;
@@ -23,6 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigErrors, Flag, LoadOptions, Origins};
@@ -73,6 +76,10 @@ pub enum Command {
     Replay(deliveries::ReplayArgs),
     /// The jobs that send dead deliveries again
     Replays(deliveries::ReplaysArgs),
+    /// Access tokens of the running host
+    Token(TokenArgs),
+    /// Who changed what in the running host, the newest first
+    Audit(AuditArgs),
     /// Print every setting with its value and where that came from
     Config(ConfigArgs),
     /// Be the process of one module; the host starts these itself
@@ -291,6 +298,69 @@ pub enum HooksAction {
     List,
 }
 
+/// `hookline token`
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: TokenAction,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokenAction {
+    /// Make a token and print it; it is never shown again
+    Create {
+        /// The account; the token reaches it and those below it
+        #[arg(long, value_name = "ID")]
+        account: String,
+        /// Make it an administrator's, which reaches everything
+        #[arg(long)]
+        admin: bool,
+        /// What to call it
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// List tokens, without what is secret about them
+    List {
+        /// Only those of this account
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+    },
+    /// Revoke a token at once
+    Revoke {
+        /// The token's id, as `token list` shows it
+        #[arg(value_name = "TOKEN")]
+        id: String,
+        /// Its account; without it an administrator's token is needed
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+    },
+}
+
+/// `hookline audit`
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// Only what concerns this account
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// How many entries
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..).map(|n| n as usize))]
+    pub last: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// `hookline config`
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
@@ -339,6 +409,8 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Deliveries(args) => deliveries::deliveries(&args, out).await?,
         Command::Replay(args) => deliveries::replay(&args, out).await?,
         Command::Replays(args) => deliveries::replays(&args, out).await?,
+        Command::Token(args) => token::token(&args, out).await?,
+        Command::Audit(args) => audit::audit(&args, out).await?,
         Command::Config(args) => config::config(&args, out)?,
         Command::ModuleChild { .. } => anyhow::bail!("a module's process has no runtime"),
         Command::Completions(args) => definition::completions(&args, out)?,

@@ -33,6 +33,8 @@ pub struct Config {
     pub plugins_dir: PathBuf,
     /// Folder of the database and of `admin.token`.
     pub data_dir: PathBuf,
+    /// How long a stop waits for requests under way before it breaks them off.
+    pub stop_timeout: Duration,
     /// `[api]`
     pub api: Api,
     /// `[bus]`
@@ -62,6 +64,30 @@ pub struct Api {
     pub max_event_bytes: usize,
     /// Largest request body, bytes.
     pub max_request_bytes: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Milliseconds in which the headers of a request, or the next request, must have arrived.
+    pub header_timeout_ms: u64,
+    /// Milliseconds in which the body of a request must have arrived.
+    pub body_timeout_ms: u64,
+    /// Origins whose pages may read answers.
+    pub cors_origins: Vec<String>,
+    /// Entries of the audit log that are kept.
+    pub audit_keep_entries: u64,
+    /// Milliseconds for which they are kept.
+    pub audit_keep_ms: u64,
+}
+
+impl Api {
+    /// The limit for the headers of a request.
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// The limit for the body of a request.
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_millis(self.body_timeout_ms)
+    }
 }
 
 /// Where events come from.
@@ -337,6 +363,7 @@ impl Config {
 fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let plugins_dir = reader.read("plugins_dir", rules::folder);
     let data_dir = reader.read("data_dir", rules::folder);
+    let stop_timeout_ms = reader.read("stop_timeout_ms", rules::milliseconds_or_none);
     let api = read_api(reader);
     let bus = read_bus(reader);
     let store = read_store(reader);
@@ -349,6 +376,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     Some(Config {
         plugins_dir: plugins_dir?,
         data_dir: data_dir?,
+        stop_timeout: Duration::from_millis(stop_timeout_ms?),
         api: api?,
         bus: bus?,
         store: store?,
@@ -365,7 +393,23 @@ fn read_api(reader: &mut Reader<'_>) -> Option<Api> {
     let listen = reader.read("api.listen", rules::socket);
     let max_event_bytes = reader.read("api.max_event_bytes", |v| rules::size(v, 1));
     let max_request_bytes = reader.read("api.max_request_bytes", |v| rules::size(v, 1));
-    Some(Api { listen: listen?, max_event_bytes: max_event_bytes?, max_request_bytes: max_request_bytes? })
+    let max_connections = reader.read("api.max_connections", |v| rules::number(v, 1, 1_000_000_usize));
+    let header_timeout_ms = reader.read("api.header_timeout_ms", rules::milliseconds);
+    let body_timeout_ms = reader.read("api.body_timeout_ms", rules::milliseconds);
+    let cors_origins = reader.read("api.cors_origins", rules::origins);
+    let audit_keep_entries = reader.read("api.audit_keep_entries", |v| rules::number(v, 1, 10_000_000_u64));
+    let audit_keep_ms = reader.read("api.audit_keep_ms", rules::milliseconds);
+    Some(Api {
+        listen: listen?,
+        max_event_bytes: max_event_bytes?,
+        max_request_bytes: max_request_bytes?,
+        max_connections: max_connections?,
+        header_timeout_ms: header_timeout_ms?,
+        body_timeout_ms: body_timeout_ms?,
+        cors_origins: cors_origins?,
+        audit_keep_entries: audit_keep_entries?,
+        audit_keep_ms: audit_keep_ms?,
+    })
 }
 
 fn read_bus(reader: &mut Reader<'_>) -> Option<Bus> {

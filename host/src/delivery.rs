@@ -15,11 +15,15 @@ pub mod resolve;
 pub mod trace;
 pub mod client;
 pub mod work;
+pub mod bulkheads;
 pub mod lanes;
+pub mod parking;
 pub mod queue;
 pub mod dispatch;
 pub mod retries;
 
+#[cfg(test)]
+mod life_tests;
 #[cfg(test)]
 pub(crate) mod vector_tests;
 

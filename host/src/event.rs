@@ -1,5 +1,7 @@
 //! An event, parsed once: what it is called, who it is, and a flat index that modules look into.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use plugin_api::abi::kind;
 use plugin_api::index::Index;
@@ -51,7 +53,7 @@ impl Event {
         let identity = index
             .find(&text, 0, "Msg-ID")
             .filter(|found| found.kind == kind::STRING && !found.text.is_empty())
-            .map(|found| format!("{category}/{name}/{}", found.text));
+            .map(|found| format!("{}/{}/{}", part(&category), part(&name), found.text));
         Ok(Event { text, index, category, name, identity })
     }
 
@@ -97,6 +99,14 @@ impl Event {
     }
 }
 
+/// A name within an identity: no two events may have the same one, wherever their names have the separator.
+fn part(name: &str) -> Cow<'_, str> {
+    match name.contains(['/', '%']) {
+        true => name.replace('%', "%25").replace('/', "%2F").into(),
+        false => name.into(),
+    }
+}
+
 fn required(index: &Index, text: &str, field: &'static str) -> Result<String, BadEvent> {
     let found = index.find(text, 0, field).ok_or(BadEvent::Missing(field))?;
     if found.kind != kind::STRING || found.text.is_empty() {
@@ -109,6 +119,7 @@ fn required(index: &Index, text: &str, field: &'static str) -> Result<String, Ba
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
 
     #[track_caller]
     fn refused(body: &'static str, reason: &str) {
@@ -124,6 +135,53 @@ mod tests {
         assert_eq!(event.name(), "CHANNEL_CREATE");
         assert_eq!(event.identity(), Some("call_event/CHANNEL_CREATE/m1"));
         assert_eq!(event.json(), body);
+    }
+
+    #[test]
+    fn no_two_events_share_an_identity_because_of_what_their_names_hold() {
+        let identity = |category: &str, name: &str, id: &str| {
+            let event = serde_json::json!({"Event-Category": category, "Event-Name": name, "Msg-ID": id});
+            Event::parse(event.to_string().into()).unwrap().identity().map(str::to_owned)
+        };
+        let identities = [
+            identity("a/b", "c", "1"),
+            identity("a", "b/c", "1"),
+            identity("a", "b", "c/1"),
+            identity("a%2Fb", "c", "1"),
+        ];
+        let different: std::collections::BTreeSet<_> = identities.iter().collect();
+        assert_eq!(different.len(), identities.len(), "{identities:?}");
+        assert_eq!(identity("a", "b", ""), None);
+    }
+
+    #[test]
+    fn fuzz_event() {
+        fuzz::target("event", |bytes| {
+            let Ok(event) = Event::parse(Bytes::copy_from_slice(bytes)) else { return Ok(()) };
+            let unread = ["recursion limit", "hex escape"];
+            let json: serde_json::Value = match serde_json::from_slice(bytes) {
+                Ok(json) => json,
+                // What is nested deeply, and halves of surrogate pairs, are not looked into but handed on.
+                Err(error) if unread.iter().any(|why| error.to_string().contains(why)) => return Ok(()),
+                Err(error) => return Err(format!("taken and not JSON: {error}")),
+            };
+            let same = |field: &str, found: &str| {
+                let known = json[field].as_str();
+                fuzz::ensure(known == Some(found), || {
+                    format!("{field} is {found:?}, and JSON says {known:?}")
+                })
+            };
+            same("Event-Category", event.category())?;
+            same("Event-Name", event.name())?;
+            let id = json["Msg-ID"].as_str().filter(|id| !id.is_empty());
+            fuzz::ensure(id.is_some() == event.identity().is_some(), || {
+                format!("the identity of Msg-ID {id:?}")
+            })?;
+            fuzz::ensure(
+                id.is_none_or(|id| event.identity().is_some_and(|whole| whole.ends_with(id))),
+                || format!("{:?} has not {id:?}", event.identity()),
+            )
+        });
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod attempts;
 pub mod replays;
 pub mod store;
 pub mod stream;
+pub mod access;
 pub mod api;
 pub mod metrics;
 pub mod app;
@@ -21,3 +22,5 @@ pub mod supervision;
 pub mod times;
 pub mod config;
 pub mod telemetry;
+#[cfg(test)]
+mod fuzz;

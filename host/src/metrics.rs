@@ -10,6 +10,8 @@ mod process;
 
 use std::sync::Arc;
 
+use crate::access::Access;
+use crate::api::connections::Connections;
 use crate::bus::Bus;
 use crate::delivery::dispatch::Dispatch;
 use crate::listener::shared::Shared;
@@ -20,6 +22,10 @@ pub use exposition::CONTENT_TYPE;
 
 /// Those who count.
 pub struct Sources {
+    /// Who is let in.
+    pub access: Arc<Access>,
+    /// Who is connected.
+    pub connections: Arc<Connections>,
     /// Events, modules, hooks and accounts.
     pub listener: Arc<Shared>,
     /// What becomes of deliveries.
@@ -52,7 +58,7 @@ impl Metrics {
     /// # Errors
     /// The text cannot be written: a bug.
     pub async fn exposition(&self, ready: bool) -> Result<String, std::fmt::Error> {
-        let Sources { listener, dispatch, replays, bus, store } = &self.sources;
+        let Sources { access, connections, listener, dispatch, replays, bus, store } = &self.sources;
         let owed = self.backlog.counts(&**store).await;
         let process = tokio::task::spawn_blocking(process::read).await.unwrap_or_default();
         let mut families = figures::host(ready, self.started);
@@ -66,6 +72,8 @@ impl Metrics {
         families.extend(figures::hooks(listener));
         families.extend(figures::bus(&**bus));
         families.extend(figures::store(store.commits(), owed.is_some()));
+        families.extend(figures::clients(connections));
+        families.extend(figures::access(access));
         families.extend(figures::process(&process));
         exposition::text(families)
     }

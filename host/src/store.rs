@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::hooks::{AccountId, Document, HookId};
 
+mod access;
 #[cfg(test)]
 #[macro_use]
 mod conformance;
@@ -17,6 +18,7 @@ mod attempts;
 mod replays;
 pub mod sqlite;
 
+pub use access::{AuditEntry, AuditKeep, AuditQuery, AuditStore, StoredAuditEntry, StoredToken, TokenStore};
 pub use attempts::{AttemptKey, AttemptQuery, AttemptStore, NewAttempt, StoredAttempt};
 pub use replays::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, ReplayStore};
 
@@ -147,10 +149,20 @@ pub trait DeliveryStore: Send + Sync {
 /// Everything that the host keeps, in one place.
 #[async_trait]
 pub trait Store:
-    AccountStore + HookStore + MetadataStore + SettingStore + DeliveryStore + AttemptStore + ReplayStore
+    AccountStore
+    + HookStore
+    + MetadataStore
+    + SettingStore
+    + DeliveryStore
+    + AttemptStore
+    + ReplayStore
+    + TokenStore
+    + AuditStore
 {
     /// Commits since the store was opened: what writes have cost, and whether they are grouped.
     fn commits(&self) -> u64;
+    /// Why nothing can be written at the moment: what the last write failed with. A success ends it, except damage.
+    fn trouble(&self) -> Option<StoreError>;
     /// Finishes what was handed in, and closes; later calls answer [`StoreError::Unavailable`].
     async fn close(&self) -> Result<()>;
 }

@@ -138,12 +138,18 @@ pub struct Supervisor {
     strategy: Strategy,
     intensity: Intensity,
     children: Vec<ChildSpec>,
+    hurry: CancellationToken,
 }
 
 impl Supervisor {
     /// No children so far.
     pub fn new(strategy: Strategy, intensity: Intensity) -> Self {
-        Self { strategy, intensity, children: Vec::new() }
+        Self { strategy, intensity, children: Vec::new(), hurry: CancellationToken::new() }
+    }
+
+    /// Once this is cancelled a child that is told to stop has half a second for it, whatever its own limit is.
+    pub fn hurried_by(self, hurry: CancellationToken) -> Self {
+        Self { hurry, ..self }
     }
 
     /// One more child, started after those before it.
@@ -159,7 +165,7 @@ impl Supervisor {
     /// meanwhile. The children that had started are stopped again, in reverse.
     pub async fn start(self, stop: &CancellationToken) -> Result<Running, StartError> {
         let Strategy::OneForOne = self.strategy;
-        Running::start(self.intensity, self.children, stop).await
+        Running::start(self.intensity, self.children, self.hurry, stop).await
     }
 }
 

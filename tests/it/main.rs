@@ -3,23 +3,27 @@
 // A test fails by panicking, and so do the functions that it calls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod accounts;
 mod amqp;
 mod attempts;
 mod api;
 mod authors;
+mod bulkheads;
 mod cli;
 mod configuration;
 mod delivery;
 mod deliveries;
 mod durability;
 mod events_in;
+mod faults;
 mod isolation;
 mod metrics;
 mod modules;
 mod probe;
 mod reload;
 mod signing;
+mod stopping;
 mod stream;
 mod supervision;
 mod targets;

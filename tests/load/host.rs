@@ -111,12 +111,12 @@ impl Host {
 
     /// Posts one event, or several as lines.
     pub(crate) async fn post(&self, events: String, media_type: &str) -> anyhow::Result<()> {
-        let asked = self.http.post(self.address("/events")).header("content-type", media_type);
-        let answer = asked.header("x-auth-token", &self.token).body(events).send().await?;
-        let status = answer.status();
-        let body = answer.text().await?;
-        ensure!(status == 202, "POST /events answered {status}: {body}");
-        Ok(())
+        self.poster().post(events, media_type).await
+    }
+
+    /// Posts events from elsewhere.
+    pub(crate) fn poster(&self) -> Poster {
+        Poster { url: self.address("/events"), token: self.token.clone(), http: self.http.clone() }
     }
 
     /// CPU time of the process so far, once it rests.
@@ -156,6 +156,25 @@ impl Host {
             sleep(Duration::from_millis(20)).await;
         }
         bail!("the host does not stop")
+    }
+}
+
+/// Whoever sends events to a host.
+pub(crate) struct Poster {
+    url: String,
+    token: String,
+    http: reqwest::Client,
+}
+
+impl Poster {
+    /// Posts one event, or several as lines.
+    pub(crate) async fn post(&self, events: String, media_type: &str) -> anyhow::Result<()> {
+        let asked = self.http.post(&self.url).header("content-type", media_type);
+        let answer = asked.header("x-auth-token", &self.token).body(events).send().await?;
+        let status = answer.status();
+        let body = answer.text().await?;
+        ensure!(status == 202, "POST /events answered {status}: {body}");
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@
 mod events;
 mod figures;
 mod host;
+mod hostile;
 mod receiver;
 
 use std::collections::VecDeque;
@@ -92,7 +93,9 @@ async fn run() -> anyhow::Result<()> {
         owed: 0,
         lines: Vec::new(),
     };
-    bench.bare().await?;
+    if bench.plan.only != "hostile" {
+        bench.bare().await?;
+    }
     if ["fan-out", "post"].iter().any(|part| bench.plan.has(part)) {
         let host = Host::start("").await?;
         bench.fan_out(&host).await?;
@@ -106,6 +109,9 @@ async fn run() -> anyhow::Result<()> {
             Broker::own().await
         };
         bench.rabbitmq(&broker).await?;
+    }
+    if bench.plan.has("hostile") {
+        hostile::run(bench.plan.runs, &mut bench.events).await?;
     }
     println!("{}", table(&bench.lines));
     bench.balance().await

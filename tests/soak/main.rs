@@ -1,7 +1,8 @@
-//! The soak: a released host under load while its modules are replaced, broken and taken away, and the books at
-//! the end. `scripts/soak` runs it.
+//! The soak: a released host under load while its modules are replaced, broken and taken away, or while it is killed and
+//! all that it depends on fails; and the books at the end. `scripts/soak` runs it.
 //!
-//! Exit code 1 when an accepted event is missing or came twice, or when something of the process grew.
+//! Exit code 1 when an accepted event is missing, when one came twice without a kill, or when something of the process
+//! grew.
 
 // A program for people.
 #![allow(clippy::print_stdout)]
@@ -10,6 +11,7 @@ mod books;
 mod faults;
 mod host;
 mod load;
+mod siege;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,14 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(run())
 }
 
+/// A bound from the environment.
+fn number(name: &str, default: u64) -> anyhow::Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} should be a number and is {text:?}")),
+        Err(_) => Ok(default),
+    }
+}
+
 /// How much of it.
 struct Plan {
     /// Replacements that become a generation.
@@ -44,10 +54,6 @@ struct Plan {
 
 impl Plan {
     fn of_environment() -> anyhow::Result<Self> {
-        let number = |name: &str, default: u64| match std::env::var(name) {
-            Ok(text) => text.parse().with_context(|| format!("{name} should be a number and is {text:?}")),
-            Err(_) => Ok(default),
-        };
         let buses = std::env::var("SOAK_BUS").unwrap_or_else(|_| "embedded,amqp".to_owned());
         Ok(Plan {
             replacements: number("SOAK_REPLACEMENTS", 300)?,
@@ -61,8 +67,10 @@ impl Plan {
 
 async fn run() -> anyhow::Result<()> {
     let what = std::env::args().nth(1).unwrap_or_default();
-    if what != "reload" {
-        bail!("soak {what:?} is none: reload is");
+    match what.as_str() {
+        "reload" => {}
+        "faults" => return siege::run().await,
+        _ => bail!("soak {what:?} is none: reload and faults are"),
     }
     let plan = Plan::of_environment()?;
     for bus in &plan.buses {

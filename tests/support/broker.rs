@@ -105,12 +105,19 @@ impl Broker {
     /// # Panics
     /// The broker cannot be reached.
     pub async fn channel(&self) -> Channel {
-        let connection =
-            Connection::connect(&self.uri, ConnectionProperties::default()).await.expect("a connection");
-        let channel = connection.create_channel().await.expect("a channel");
-        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        Self::channel_to(&self.uri).await.expect("a channel")
+    }
+
+    /// A channel with publisher confirms to a broker that may not be there.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn channel_to(uri: &str) -> lapin::Result<Channel> {
+        let connection = Connection::connect(uri, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
         // A channel of lapin's keeps its connection alive.
-        channel
+        Ok(channel)
     }
 
     /// Publishes an event as KAZOO does: its exchange (declared as KAZOO declares it), properties and header.

@@ -432,7 +432,7 @@ impl Answer {
         Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() }
     }
 
-    fn created_id(self) -> String {
+    pub(crate) fn created_id(self) -> String {
         assert_eq!(self.status, 201, "{}", self.json);
         self.json["data"]["id"].as_str().expect("an id").to_owned()
     }

@@ -7,25 +7,31 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod broker;
+mod disk;
 mod events;
 mod host;
+mod hostile;
 mod isolation;
 mod modules;
 mod program;
 mod proxy;
 mod receiver;
+mod siege;
 mod tls;
 
 use std::time::Duration;
 
 pub use broker::{Broker, Published};
+pub use disk::{Disk, limit_file_size};
 pub use events::{call_event, vectors};
 pub use host::{Answer, StoppedHost, TestHost};
+pub use hostile::{Hostile, Manner};
 pub use isolation::{IsolatedModule, lendable, payload, private_copy, runs, send_signal};
 pub use modules::{cdylib, corrupted_copy, hookline, versioned, versioned_for_good, with_manifest_bytes};
 pub use program::{Home, Program, Said, ended, program, say, say_with_input};
 pub use proxy::Proxy;
 pub use receiver::{ClosedReceiver, Receiver, Request};
+pub use siege::{Plan, Report, siege};
 pub use tls::Authority;
 
 /// How long anything that should happen may take; generous, as machines that run tests are busy.

@@ -7,7 +7,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::{PATIENCE, cdylib, hookline};
+use serde_json::{Value, json};
+
+use super::{Answer, PATIENCE, cdylib, eventually, hookline};
 
 /// What a command that has ended said.
 #[derive(Debug)]
@@ -111,6 +113,7 @@ pub struct Program {
     out: BufReader<ChildStdout>,
     first_line: String,
     folders: Home,
+    http: reqwest::Client,
 }
 
 /// The folders of a host that does not run: `data`, `plugins` and `hookline.toml`.
@@ -199,7 +202,7 @@ impl Home {
             let said = Said::of(patient(child.wait_with_output()).await.expect("an end"));
             panic!("the host did not start: {said:?}");
         }
-        Program { child, out, first_line, folders: self }
+        Program { child, out, first_line, folders: self, http: reqwest::Client::new() }
     }
 }
 
@@ -240,15 +243,94 @@ impl Program {
         self.child.id().expect("a process")
     }
 
-    /// Sends it a signal (`TERM`, `INT`) and waits for its end; with all that it has written.
+    /// Asks its API as the administrator.
     ///
     /// # Panics
-    /// It does not end.
-    pub async fn signalled(mut self, signal: &str) -> (Said, Home) {
-        let pid = self.child.id().expect("a process").to_string();
+    /// There is no answer.
+    pub async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let method = method.parse().expect("a method");
+        let request = self.http.request(method, format!("{}{path}", self.url()));
+        let request = request.header("x-auth-token", self.token());
+        Answer::of(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
+    }
+
+    /// Makes an account.
+    ///
+    /// # Panics
+    /// It is not made.
+    pub async fn account(&self, name: &str) -> String {
+        self.ask("PUT", "/v2/accounts", Some(json!({"data": {"name": name}}))).await.created_id()
+    }
+
+    /// Makes a hook with JSON bodies, with these further fields.
+    ///
+    /// # Panics
+    /// It is not made.
+    pub async fn hook(&self, account: &str, event: &str, uri: &str, more: Value) -> String {
+        let mut hook = json!({"name": event, "hook": event, "uri": uri, "format": "json"});
+        let fields = hook.as_object_mut().expect("an object");
+        fields.extend(more.as_object().expect("an object of further fields").clone());
+        let path = format!("/v2/accounts/{account}/webhooks");
+        self.ask("PUT", &path, Some(json!({"data": hook}))).await.created_id()
+    }
+
+    /// Waits until `/readyz` says that it is ready, or that it is not; what it says.
+    ///
+    /// # Panics
+    /// It never does.
+    #[track_caller]
+    pub fn ready(&self, ready: bool) -> impl Future<Output = Value> {
+        let status = if ready { 200 } else { 503 };
+        let asked = move || async move {
+            let answer = self.ask("GET", "/readyz", None).await;
+            (answer.status == status).then_some(answer.json)
+        };
+        eventually("the host is as ready as it should be", asked)
+    }
+
+    /// Waits until no delivery is pending.
+    ///
+    /// # Panics
+    /// Some stay.
+    #[track_caller]
+    pub fn owes_nothing(&self) -> impl Future<Output = ()> {
+        let asked = move || async move {
+            let figures =
+                self.http.get(format!("{}/metrics", self.url())).send().await.ok()?.text().await.ok()?;
+            figures.lines().any(|line| line == "hookline_deliveries_pending 0").then_some(())
+        };
+        eventually("nothing is owed", asked)
+    }
+
+    /// Sends it a signal (`TERM`, `INT`).
+    ///
+    /// # Panics
+    /// It cannot be sent.
+    pub async fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
         // `kill` is built into every shell; as a program it need not be there.
         let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]).status().await;
         assert!(sent.expect("a shell").success(), "the signal could not be sent");
+    }
+
+    /// Sends it a signal and waits for its end; with all that it has written.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub async fn signalled(self, signal: &str) -> (Said, Home) {
+        self.signal(signal).await;
+        self.ended().await
+    }
+
+    /// Waits for its end; with all that it has written.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub async fn ended(mut self) -> (Said, Home) {
         let mut rest = String::new();
         patient(self.out.read_to_string(&mut rest)).await.expect("the rest of its output");
         let mut said = Said::of(patient(self.child.wait_with_output()).await.expect("an end"));

@@ -57,6 +57,10 @@ pub(super) async fn patch(
 
 pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let deleted = api.editor.delete_account(&id).await?;
+    if let Err(error) = api.access.tokens.revoke_of(&AccountId::from(id)).await {
+        // Nobody gets in with them any more, and the next start forgets those of accounts that are gone.
+        tracing::warn!(%error, "the tokens of a deleted account are still stored");
+    }
     Ok(Reply::ok(fields::public_deleted(&deleted)).revision(&deleted))
 }
 

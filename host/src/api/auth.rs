@@ -1,111 +1,22 @@
-//! Who may ask: the administrator's token, how it comes into the world, and what a request must carry.
+//! Who may ask what: whose token a request carries, and whether that reaches so far.
 
-use std::fmt;
-use std::io::Write as _;
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::extract::{ConnectInfo, MatchedPath, RawPathParams, Request, State};
+use axum::http::{Extensions, HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use sha2::{Digest as _, Sha256};
 
+use super::Api;
 use super::error::Failure;
-
-const FILE: &str = "admin.token";
-
-/// An access token in clear; it does not show itself in logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-
-/// What the host keeps of a token.
-#[derive(Clone, Copy)]
-pub struct TokenHash([u8; 32]);
-
-impl Token {
-    /// A token of 32 random bytes, as URL-safe text.
-    pub fn random() -> Self {
-        let bytes: [u8; 32] = rand::random();
-        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    /// The text that a client sends.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// What the host keeps of it.
-    pub fn hash(&self) -> TokenHash {
-        TokenHash::of(&self.0)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
-impl TokenHash {
-    fn of(token: &str) -> Self {
-        Self(Sha256::digest(token.as_bytes()).into())
-    }
-
-    /// Compares hashes, and all of their bytes, so that the time it takes says nothing about the token.
-    pub fn admits(&self, token: &str) -> bool {
-        let other = Self::of(token);
-        let differing = self.0.iter().zip(other.0).fold(0, |sum, (a, b)| sum | (a ^ b));
-        std::hint::black_box(differing) == 0
-    }
-}
-
-/// The administrator's token of a data folder. The first start makes it (`admin.token`, readable by its owner
-/// only); to change it, remove the file and start again.
-///
-/// # Errors
-/// When the file cannot be written or read, or holds no token.
-pub fn first_token(data_dir: &Path) -> anyhow::Result<Token> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("making {}", data_dir.display()))?;
-    let path = data_dir.join(FILE);
-    if !path.try_exists().with_context(|| format!("looking for {}", path.display()))? {
-        return write(&path).with_context(|| format!("writing {}", path.display()));
-    }
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    warn_if_open(&path);
-    let token = text.trim();
-    if token.len() < 16 || !token.chars().all(|c| c.is_ascii_graphic()) {
-        bail!(
-            "{} holds no token: at least 16 visible ASCII characters are needed; remove the file to get a new one",
-            path.display()
-        );
-    }
-    Ok(Token(token.to_owned()))
-}
-
-/// The file appears whole or not at all: a crash leaves no half token.
-fn write(path: &Path) -> anyhow::Result<Token> {
-    let token = Token::random();
-    let dir = path.parent().context("it has no folder")?;
-    // Temporary files are readable by their owner only.
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    writeln!(file, "{}", token.reveal())?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path)?;
-    Ok(token)
-}
-
-#[cfg(unix)]
-fn warn_if_open(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path).map_or(0, |file| file.permissions().mode() & 0o777);
-    if mode & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), mode = format!("{mode:o}"), "others may read the administrator's token, set its mode to 600");
-    }
-}
-
-#[cfg(not(unix))]
-fn warn_if_open(_path: &Path) {}
+use super::rules::{Change, Reach, rule};
+use super::written;
+use crate::access::tokens::Holder;
+use crate::access::{Access, Counters, Recognised};
+use crate::hooks::Document;
+use crate::hooks::editor::{EditError, fields};
 
 /// Who asks. Every request carries one as an extension.
 #[derive(Debug, Clone)]
@@ -115,18 +26,39 @@ pub(super) enum Caller {
         /// Whether there was a token at all.
         token_given: bool,
     },
-    /// The administrator.
-    Administrator {
+    /// Somebody whose token was not looked at.
+    Throttled {
+        /// When the next one will be.
+        wait: Duration,
+    },
+    /// Somebody whose token is known.
+    Known {
         /// The token, which the envelope repeats.
         token: String,
+        /// Whose it is.
+        holder: Arc<Holder>,
     },
 }
 
 impl Caller {
-    pub(super) fn of(headers: &HeaderMap, administrator: &TokenHash) -> Self {
-        match token(headers) {
-            Some(token) if administrator.admits(token) => Self::Administrator { token: token.to_owned() },
-            given => Self::Anybody { token_given: given.is_some() },
+    pub(super) async fn of(headers: &HeaderMap, from: IpAddr, access: &Access) -> Self {
+        let Some(token) = token(headers) else { return Self::Anybody { token_given: false } };
+        match access.recognise(token, from).await {
+            Recognised::Holder(holder) => Self::Known { token: token.to_owned(), holder },
+            Recognised::Unknown => Self::Anybody { token_given: true },
+            Recognised::Wait(wait) => Self::Throttled { wait },
+        }
+    }
+
+    pub(super) fn is_administrator(&self) -> bool {
+        self.holder().is_some_and(|holder| holder.administrator)
+    }
+
+    /// Whose token it is, where it is known.
+    pub(super) fn holder(&self) -> Option<&Arc<Holder>> {
+        match self {
+            Self::Known { holder, .. } => Some(holder),
+            Self::Anybody { .. } | Self::Throttled { .. } => None,
         }
     }
 }
@@ -139,11 +71,99 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Lets only the administrator through.
-pub(super) async fn require_token(request: Request, next: Next) -> Result<Response, Failure> {
-    match request.extensions().get::<Caller>() {
-        Some(Caller::Administrator { .. }) => Ok(next.run(request).await),
-        Some(Caller::Anybody { token_given: true }) => Err(Failure::credentials("the token is not known")),
-        _ => Err(Failure::credentials("send a token as X-Auth-Token or as Authorization: Bearer")),
+/// The other end of the connection; a proxy's headers are not believed.
+pub(super) fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_canonical())
+}
+
+/// The address that guesses are counted under.
+pub(super) fn address_or_none(extensions: &Extensions) -> IpAddr {
+    address(extensions).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+/// Stands before every route: lets through whom its rule lets through, and has changes written down.
+pub(super) async fn gate(
+    State(api): State<Arc<Api>>,
+    path: MatchedPath,
+    params: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    let (reach, change) = rule(request.method(), path.as_str());
+    let caller = request.extensions().get::<Caller>();
+    let account = params.iter().find(|(name, _)| *name == "account").map(|(_, value)| value);
+    admit(&api, reach, caller, account).await.inspect_err(|failure| failure.count(&api.access.counters))?;
+    match (change, caller.and_then(Caller::holder)) {
+        (Change::Named(action), Some(holder)) => {
+            let change = written::Asked::by(holder, action, &params, &request);
+            Ok(change.made(&api, request, next).await)
+        }
+        _ => Ok(next.run(request).await),
+    }
+}
+
+async fn admit(
+    api: &Api,
+    reach: Reach,
+    caller: Option<&Caller>,
+    account: Option<&str>,
+) -> Result<(), Failure> {
+    if reach == Reach::Anybody {
+        return Ok(());
+    }
+    let holder = match caller {
+        Some(Caller::Known { holder, .. }) => holder,
+        Some(Caller::Throttled { wait }) => return Err(Failure::throttled(*wait)),
+        Some(Caller::Anybody { token_given: true }) => {
+            return Err(Failure::credentials("the token is not known"));
+        }
+        _ => return Err(Failure::credentials("send a token as X-Auth-Token or as Authorization: Bearer")),
+    };
+    match (&holder.account, reach, account) {
+        _ if holder.administrator => Ok(()),
+        (Some(own), Reach::Account, Some(account)) => {
+            may_act(&account_of(api, own.as_str()).await?)?;
+            match api.editor.account(account).await {
+                Ok(doc) if account == own.as_str() || is_below(&doc, own.as_str()) => Ok(()),
+                // Whether there is such an account is not for strangers to know.
+                Ok(_) | Err(EditError::NotFound { .. }) => {
+                    Err(Failure::forbidden("the token reaches its account and those below it"))
+                }
+                Err(error) => Err(error.into()),
+            }
+        }
+        _ => Err(Failure::forbidden("this is for administrators")),
+    }
+}
+
+async fn account_of(api: &Api, id: &str) -> Result<Document, Failure> {
+    match api.editor.account(id).await {
+        Err(EditError::NotFound { .. }) => Err(Failure::credentials("the token is not known")),
+        found => Ok(found?),
+    }
+}
+
+fn may_act(account: &Document) -> Result<(), Failure> {
+    match account.get("enabled") {
+        Some(serde_json::Value::Bool(false)) => {
+            Err(Failure::forbidden(&format!("account {} is disabled", fields::id(account))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_below(account: &Document, ancestor: &str) -> bool {
+    let tree = account.get("pvt_tree").and_then(serde_json::Value::as_array);
+    tree.is_some_and(|tree| tree.iter().any(|id| id == ancestor))
+}
+
+impl Failure {
+    fn count(&self, counters: &Counters) {
+        match self.status.as_u16() {
+            401 => Counters::add(&counters.credentials),
+            403 => Counters::add(&counters.forbidden),
+            429 => Counters::add(&counters.throttled),
+            _ => {}
+        }
     }
 }

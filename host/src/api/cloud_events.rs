@@ -17,7 +17,8 @@ impl Identity {
         match (source, id) {
             ("", _) => Err("the CloudEvent's source is empty".to_owned()),
             (_, "") => Err("the CloudEvent's id is empty".to_owned()),
-            _ => Ok(Self(format!("{source}#{id}"))),
+            // Both may hold any character; no two pairs may become one text, or an event would be taken for another.
+            _ => Ok(Self(format!("{source}#{}", id.replace('%', "%25").replace('#', "%23")))),
         }
     }
 }
@@ -54,7 +55,7 @@ pub(super) fn unwrap(text: &Bytes) -> Result<Bytes, String> {
     Ok(identified(text.slice_ref(data.get().as_bytes()), &identity))
 }
 
-/// The event with the identity as its `Msg-ID`, unless it has one. What is no object stays as it is.
+/// The event with the identity as its `Msg-ID`, unless it has one that can be used. What is no object stays as it is.
 pub(super) fn identified(event: Bytes, identity: &Identity) -> Bytes {
     #[derive(Deserialize)]
     struct Identified<'e> {
@@ -65,7 +66,8 @@ pub(super) fn identified(event: Bytes, identity: &Identity) -> Bytes {
     let Some(open) = text.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")) else {
         return event;
     };
-    if serde_json::from_slice::<Identified<'_>>(text).is_ok_and(|found| found.id.is_some()) {
+    let usable = |id: &RawValue| id.get().starts_with('"') && id.get() != "\"\"";
+    if serde_json::from_slice::<Identified<'_>>(text).is_ok_and(|found| found.id.is_some_and(usable)) {
         return event;
     }
     let mut with_id = Vec::with_capacity(text.len() + identity.0.len() + 16);
@@ -85,5 +87,39 @@ fn check_version(version: &str) -> Result<(), String> {
         "1.0" => Ok(()),
         "" => Err("the CloudEvent has no specversion".to_owned()),
         other => Err(format!("the CloudEvent has specversion {other}, 1.0 is known")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::fuzz;
+
+    #[test]
+    fn fuzz_cloud_event() {
+        fuzz::target("cloud_event", |bytes| {
+            let Ok(inner) = unwrap(&Bytes::copy_from_slice(bytes)) else { return Ok(()) };
+            let Ok(event) = Event::parse(inner) else { return Ok(()) };
+            fuzz::ensure(event.identity().is_some(), || format!("{} has no identity", event.json()))
+        });
+    }
+
+    /// Name and value of a header in each line.
+    #[test]
+    fn fuzz_cloud_event_headers() {
+        fuzz::target("cloud_event_headers", |bytes| {
+            let mut headers = HeaderMap::new();
+            for line in bytes.split(|byte| *byte == b'\n') {
+                let mut parts = line.splitn(2, |byte| *byte == b':');
+                let name = parts.next().and_then(|name| axum::http::HeaderName::from_bytes(name).ok());
+                let value = parts.next().and_then(|value| axum::http::HeaderValue::from_bytes(value).ok());
+                headers.extend(name.zip(value));
+            }
+            let event = Bytes::from_static(br#"{"Event-Category":"a","Event-Name":"b"}"#);
+            let Ok(Some(identity)) = binary(&headers) else { return Ok(()) };
+            let event = Event::parse(identified(event, &identity)).map_err(|error| error.to_string())?;
+            fuzz::ensure(event.identity().is_some(), || "no identity".to_owned())
+        });
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -13,9 +13,11 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tracing::Instrument as _;
 
 use super::Api;
-use super::auth::Caller;
+use super::auth::{self, Caller};
+use super::connections::Connection;
 use super::error::Failure;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -72,11 +74,29 @@ struct Frame {
     caller: Caller,
 }
 
-/// Stands around all routes.
-pub(super) async fn wrap(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let frame = Frame { request_id: request_id(&request), caller: Caller::of(request.headers(), &api.token) };
+/// The id of a request, as an extension.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) String);
+
+/// Stands around all routes. Every log line of a request carries its id.
+pub(super) async fn wrap(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let request_id = request_id(&request);
+    // Of the highest level, so that no filter takes the id away from lines that it lets through.
+    let span = tracing::error_span!("request", request = request_id);
+    wrapped(&api, request_id, request, next).instrument(span).await
+}
+
+async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    request.extensions_mut().insert(frame.caller.clone());
+    let from = auth::address_or_none(request.extensions());
+    let caller = Caller::of(request.headers(), from, &api.access).await;
+    let frame = Frame { request_id: request_id.clone(), caller: caller.clone() };
+    if let (Some(connection), Caller::Known { .. }) = (request.extensions().get::<Arc<Connection>>(), &caller)
+    {
+        connection.is_known();
+    }
+    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(RequestId(request_id));
 
     let answered = if header_bytes(&request) > api.limits.header_bytes {
         Failure::new(
@@ -93,17 +113,37 @@ pub(super) async fn wrap(State(api): State<Arc<Api>>, mut request: Request, next
         match run.await {
             Ok(Ok(response)) => response,
             Ok(Err(panic)) => {
-                tracing::error!(%method, path, request = frame.request_id, error = panic_text(&*panic), "a route panicked");
+                tracing::error!(%method, path, error = panic_text(&*panic), "a route panicked");
                 Failure::internal().into_response()
             }
             Err(_) => {
-                tracing::warn!(%method, path, request = frame.request_id, "a request took too long");
+                tracing::warn!(%method, path, "a request took too long");
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the request took too long")
                     .into_response()
             }
         }
     };
-    enclose(&api, &frame, answered)
+    let mut response = enclose(api, &frame, answered);
+    if let Ok(id) = HeaderValue::from_str(&frame.request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    harden(response.headers_mut());
+    response
+}
+
+/// Headers for browsers that were led here: nothing is kept, framed, guessed at or fetched. A page that needs more
+/// says so itself.
+fn harden(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
 }
 
 fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
@@ -125,9 +165,6 @@ fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
     frame.fill(&mut fields, api);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     parts.headers.remove(header::CONTENT_LENGTH);
-    if let Ok(id) = HeaderValue::from_str(&frame.request_id) {
-        parts.headers.insert(REQUEST_ID, id);
-    }
     Response::from_parts(parts, Body::from(Value::Object(fields).to_string()))
 }
 
@@ -156,7 +193,7 @@ impl Frame {
         fields.insert("request_id".to_owned(), self.request_id.clone().into());
         fields.insert("timestamp".to_owned(), now().into());
         fields.insert("node".to_owned(), api.node.clone().into());
-        if let Caller::Administrator { token } = &self.caller {
+        if let Caller::Known { token, .. } = &self.caller {
             fields.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
             fields.insert("auth_token".to_owned(), token.clone().into());
         }

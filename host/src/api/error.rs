@@ -1,6 +1,7 @@
 //! What a failure looks like to a client: status, a fixed code as the message, and data that says what to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -43,6 +44,23 @@ impl Failure {
     pub(super) fn credentials(sentence: &str) -> Self {
         let data = json!({"message": "invalid credentials", "cause": sentence});
         Self::with_data(StatusCode::UNAUTHORIZED, "invalid_credentials", data)
+    }
+
+    pub(super) fn forbidden(sentence: &str) -> Self {
+        let data = json!({"message": "forbidden", "cause": sentence});
+        Self::with_data(StatusCode::FORBIDDEN, "forbidden", data)
+    }
+
+    /// Too many wrong tokens came from the client's address.
+    pub(super) fn throttled(wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+        let data = json!({
+            "message": "too many requests",
+            "cause": "too many wrong tokens came from this address; its next one is looked at later",
+            "retry_after_seconds": seconds,
+        });
+        let failure = Self::with_data(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", data);
+        Self { retry_after_seconds: Some(seconds), ..failure }
     }
 
     /// Something that is ours to mend; what exactly stands in the log.
@@ -110,8 +128,11 @@ impl From<StoreError> for Failure {
             return Self::with_data(StatusCode::CONFLICT, "datastore_conflict", data);
         }
         tracing::error!(%error, "the store failed a request");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "datastore_fault", "the store cannot be used right now")
-            .retry_soon()
+        let mut data = json!({"message": "the store cannot be used right now"});
+        if error == StoreError::Full {
+            data["cause"] = error.to_string().into();
+        }
+        Self::with_data(StatusCode::SERVICE_UNAVAILABLE, "datastore_fault", data).retry_soon()
     }
 }
 

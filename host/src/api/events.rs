@@ -222,3 +222,27 @@ fn too_large(place: Place, bytes: usize, limit: usize) -> Failure {
     place.mark(&mut data);
     Failure::with_data(StatusCode::PAYLOAD_TOO_LARGE, "event_too_large", data)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::fuzz;
+
+    /// What is taken at the door is an event to the listener: nobody hears 202 for what is refused behind it.
+    #[test]
+    fn fuzz_post_body() {
+        fuzz::target("post_body", |bytes| {
+            let body = Bytes::copy_from_slice(bytes);
+            for parts in [elements(&body), lines(&body)].into_iter().flatten() {
+                for (place, part) in parts {
+                    if check(&part).is_ok() {
+                        let event = Event::parse(part);
+                        fuzz::ensure(event.is_ok(), || format!("{place} was let in: {:?}", event.err()))?;
+                    }
+                }
+            }
+            Ok(())
+        });
+    }
+}

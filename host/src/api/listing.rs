@@ -1,4 +1,6 @@
 //! How a listing is cut into pages: descending by id, `page_size` at once, from `start_key` on. Pure.
+//!
+//! No answer has more than [`MOST`] items, whatever was asked for; `next_start_key` says that there are more.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,6 +10,8 @@ use super::error::Failure;
 use crate::hooks::editor::fields;
 
 const PAGE_SIZE: usize = 50;
+/// Items of one answer, also without pagination.
+const MOST: usize = 10_000;
 
 /// The query of a listing, as Crossbar spells it. Texts, so that a wrong one is named and not just refused.
 #[derive(Debug, Default, Deserialize)]
@@ -27,8 +31,24 @@ pub(super) struct Page {
 }
 
 impl Query {
+    /// How many items the answer may have.
+    pub(super) fn size(&self) -> Result<usize, Failure> {
+        size(self.page_size.as_deref(), self.paginate.as_deref())
+    }
+
+    /// The start of a listing by number.
+    pub(super) fn start_number(&self) -> Result<Option<i64>, Failure> {
+        let number = |text: &String| {
+            text.parse().map_err(|_| {
+                let message = format!("start_key must be a number, not {text}");
+                Failure::validation(fields::invalid("start_key", "invalid", &message))
+            })
+        };
+        self.start_key.as_ref().map(number).transpose()
+    }
+
     pub(super) fn page(&self, mut ids: Vec<String>) -> Result<Page, Failure> {
-        let size = size(self.page_size.as_deref(), self.paginate.as_deref())?;
+        let size = self.size()?;
         let ascending = self.ascending.as_deref() == Some("true");
         ids.sort_unstable();
         if !ascending {
@@ -46,12 +66,14 @@ impl Query {
 /// How many entries a page has at most.
 pub(super) fn size(page_size: Option<&str>, paginate: Option<&str>) -> Result<usize, Failure> {
     match page_size {
-        _ if paginate == Some("false") => Ok(usize::MAX),
+        _ if paginate == Some("false") => Ok(MOST),
         None => Ok(PAGE_SIZE),
-        Some(text) => text.parse().ok().filter(|size| *size > 0).ok_or_else(|| {
-            let message = format!("page_size must be a number above 0, not {text}");
-            Failure::validation(fields::invalid("page_size", "invalid", &message))
-        }),
+        Some(text) => {
+            text.parse().ok().filter(|size| *size > 0).map(|size| MOST.min(size)).ok_or_else(|| {
+                let message = format!("page_size must be a number above 0, not {text}");
+                Failure::validation(fields::invalid("page_size", "invalid", &message))
+            })
+        }
     }
 }
 
@@ -109,6 +131,24 @@ mod tests {
     fn without_pagination_all_are_listed() {
         let query = Query { page_size: text("1"), paginate: text("false"), ..Query::default() };
         check(query, &["d", "c", "b", "a"], None);
+    }
+
+    #[test]
+    fn no_answer_is_without_bounds() {
+        let ids: Vec<String> = (0..MOST + 1).map(|n| format!("{n:08}")).collect();
+        let all = Query { paginate: text("false"), ..Query::default() };
+        let huge = Query { page_size: text("4000000000"), ..Query::default() };
+        for query in [all, huge] {
+            let page = query.page(ids.clone()).unwrap();
+            assert_eq!((page.ids.len(), page.next.as_deref()), (MOST, Some("00000000")));
+        }
+    }
+
+    #[test]
+    fn a_listing_by_number_begins_at_a_number() {
+        let query = |start| Query { start_key: text(start), ..Query::default() };
+        assert_eq!(query("42").start_number().unwrap(), Some(42));
+        query("x").start_number().unwrap_err();
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -15,6 +16,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Api;
+use super::auth::Caller;
 use super::error::Failure;
 use crate::hooks::AccountId;
 use crate::hooks::editor::fields;
@@ -70,6 +72,7 @@ struct Watching {
 
 pub(super) async fn watch(
     State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
     Query(wish): Query<Wish>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
@@ -90,9 +93,16 @@ pub(super) async fn watch(
         Some((stream::iter(events.into_iter().map(Ok::<_, Infallible>)), watching))
     });
     let stop = api.stop.clone();
-    let until_stop = events.flatten().take_until(async move { stop.cancelled().await });
+    let revoked = caller.holder().map(|holder| holder.revoked()).unwrap_or_default();
+    let over = async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = revoked.cancelled() => {}
+        }
+    };
+    let until_over = events.flatten().take_until(over);
     let begun = stream::iter([Ok(Event::default().comment("watching"))]);
-    let sse = Sse::new(begun.chain(until_stop).boxed());
+    let sse = Sse::new(begun.chain(until_over).boxed());
     Ok(sse.keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE)).into_response())
 }
 

@@ -8,10 +8,13 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::access::token::{Token, first_token};
 use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
 use crate::module::reload::NotReloaded;
+use crate::store::AuditKeep;
 use crate::store::sqlite::{Options, SqliteStore};
 
+mod access;
 mod accounts;
 mod events;
 mod framework;
@@ -54,6 +57,7 @@ impl ModulesView for Nine {
     }
 
     async fn reload(&self, id: &str) -> Result<Value, NotReloaded> {
+        assert_ne!(id, "webhooks_panic", "secret detail");
         match id {
             "webhooks_sms" => Ok(json!({"id": id, "generation": 2})),
             "webhooks_mms" => Err(NotReloaded::Refused("libwebhooks_mms.so was cut short".to_owned())),
@@ -103,7 +107,8 @@ pub(super) struct Host {
     basket: Arc<Basket>,
     pulse: Arc<Pulse>,
     store: Arc<SqliteStore>,
-    token: auth::Token,
+    token: Token,
+    access: Arc<Access>,
     _dir: TempDir,
 }
 
@@ -118,9 +123,13 @@ fn host() -> Host {
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
     let editor =
         Arc::new(Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly), vault()));
-    let replays = Replays::new(store.clone(), Arc::default(), Arc::default(), Duration::from_secs(86_400));
+    let day = Duration::from_secs(86_400);
+    let retries = Arc::new(crate::delivery::retries::Retries::new(day));
+    let replays = Replays::new(store.clone(), Arc::default(), retries, day);
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
-    let token = auth::first_token(dir.path()).unwrap();
+    let token = first_token(dir.path()).unwrap();
+    let keep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
+    let access = Arc::new(Access::holding(Vec::new(), store.clone(), token.hash(), keep));
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
     let api = Api {
         editor,
@@ -134,11 +143,11 @@ fn host() -> Host {
         stream: Arc::default(),
         watchers: watchers(),
         stop: tokio_util::sync::CancellationToken::new(),
-        token: token.hash(),
+        access: access.clone(),
         limits,
         node: "test@host".into(),
     };
-    Host { router: router(Arc::new(api)), basket, pulse, store, token, _dir: dir }
+    Host { router: router(Arc::new(api)), basket, pulse, store, token, access, _dir: dir }
 }
 
 fn object(value: Value) -> Document {

@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::views::{Schema, Shelves};
+use crate::access::Access;
+use crate::access::token::first_token;
+use crate::api::connections::{self, Connections};
 use crate::attempts::log::{self as attempts_log, Attempts, Log};
 use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
 use crate::bus::embedded::{EmbeddedBus, Inlet};
 use crate::bus::{Bus, Incoming};
 use crate::config::{self, BusKind, Config, DeliveryProfile};
-use crate::delivery::Profile;
 use crate::delivery::client::{Client, Limits};
 use crate::delivery::dispatch::{Counters, Dispatch, Flights, Outcomes};
 use crate::delivery::guard::Guard;
@@ -26,6 +28,8 @@ use crate::delivery::queue::Queue;
 use crate::delivery::resolve::{Resolver, System};
 use crate::delivery::retries::Retries;
 use crate::delivery::work::{Delivery, Rules};
+use crate::delivery::{Profile, schedule};
+use crate::hooks::AccountId;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::document::UriRules;
 use crate::hooks::editor::Editor;
@@ -39,8 +43,8 @@ use crate::module::reload::{RELEASE_WITHIN, Reloader};
 use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
 use crate::replays::Replays;
-use crate::store::Store;
 use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::{AuditKeep, Store};
 use crate::stream::Stream;
 use crate::supervision::Crew;
 
@@ -53,6 +57,10 @@ pub struct Parts {
     pub config: Config,
     /// Where everything durable is.
     pub store: Arc<dyn Store>,
+    /// Who reaches the host, and who changed what.
+    pub access: Arc<Access>,
+    /// The clients of the API that are connected.
+    pub connections: Arc<Connections>,
     /// The one way in which hooks and accounts change.
     pub editor: Arc<Editor>,
     /// The hooks.
@@ -129,6 +137,9 @@ impl Parts {
         let loaded = editor.load().await.context("reading the accounts and hooks")?;
         refuse_lost_secrets(&table, config.store.start_with_lost_secrets)?;
         vault.make_missing_key()?;
+        let most = connections::most(config.api.max_connections, max_open_files());
+        let connections = Arc::new(Connections::new(most, config.api.header_timeout()));
+        let access = Arc::new(access(&config, &store, &accounts).await?);
         info!(accounts = loaded.accounts, hooks = loaded.hooks, "documents read");
 
         let (intake, arriving) = mpsc::channel(INTAKE);
@@ -137,14 +148,18 @@ impl Parts {
         let profile = profile(config.delivery.profile);
         let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
-        let retries = Arc::new(Retries::default());
         let stream = Arc::new(Stream::default());
         let delivery = &config.delivery;
+        let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
         let (attempts, log) = Attempts::new(attempts_limits(&config));
         let dead_retention = Duration::from_millis(delivery.dead_retention_ms);
         let replays = Replays::new(store.clone(), Arc::clone(&table), Arc::clone(&retries), dead_retention);
         let dispatch = Arc::new(Dispatch {
-            flights: Mutex::new(Flights::new(delivery.max_in_flight, delivery.max_in_flight_per_hook)),
+            flights: Mutex::new(Flights::new(
+                delivery.max_in_flight,
+                delivery.max_in_flight_per_hook,
+                delivery.request_timeout(),
+            )),
             table: Arc::clone(&table),
             editor: Arc::clone(&editor),
             client: Client::new(&limits(delivery), Arc::new(guard), outside.resolver)?,
@@ -175,6 +190,8 @@ impl Parts {
             Arc::clone(&stream),
         );
         let metrics = Metrics::new(Sources {
+            access: Arc::clone(&access),
+            connections: Arc::clone(&connections),
             listener: Arc::clone(&listener),
             dispatch: Arc::clone(&dispatch),
             replays: replays.clone(),
@@ -185,6 +202,8 @@ impl Parts {
         Ok(Parts {
             config,
             store,
+            access,
+            connections,
             editor,
             table,
             accounts,
@@ -246,11 +265,13 @@ impl Parts {
             crate::bus::BusState::Stopped => reasons.push("the bus has stopped".to_owned()),
         }
         reasons.extend(self.bus.problems());
+        reasons.extend(self.store.trouble().map(|trouble| format!("the store cannot be written: {trouble}")));
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
     /// Ends what is no child: the modules' threads and the store's.
     pub(super) async fn close(&self) {
+        self.access.close().await;
         self.editor.close().await;
         self.registry.stop(RELEASE_WITHIN).await;
         if let Err(error) = self.store.close().await {
@@ -269,6 +290,17 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     };
     let store = SqliteStore::open(dir, Options { synchronous });
     Ok(Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?))
+}
+
+fn max_open_files() -> Option<u64> {
+    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(now, _)| now)
+}
+
+async fn access(config: &Config, store: &Arc<dyn Store>, accounts: &Accounts) -> anyhow::Result<Access> {
+    let administrator = first_token(&config.data_dir)?.hash();
+    let keep = AuditKeep { entries: config.api.audit_keep_entries, age_ms: config.api.audit_keep_ms };
+    let exists = |account: &AccountId| accounts.get(account).is_some_and(|account| !account.deleted);
+    Access::open(store.clone(), administrator, keep, exists).await.context("reading the tokens")
 }
 
 /// The threads of those who take events and of those who send. Where the machine has no more than two cores they

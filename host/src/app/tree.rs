@@ -7,8 +7,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Parts;
-use super::views;
+use super::{Parts, store_watch, views};
 use crate::module::watcher::watch;
 use crate::supervision::{ChildContext, ChildSpec, Intensity, Restart, Strategy, Supervisor};
 
@@ -25,7 +24,11 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
             child("outcomes", parts, |parts, context| async move {
                 context.ready.ready();
                 let mut outcomes = parts.outcomes.lock().await;
-                outcomes.write(&*parts.store, &parts.retries, context.stop).await
+                let writing = outcomes.write(&*parts.store, &parts.retries, context.stop.clone());
+                tokio::select! {
+                    written = writing => written,
+                    never = store_watch::run(&*parts.store) => match never {},
+                }
             })
             .with_crew(&parts.sending),
         )

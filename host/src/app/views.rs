@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
 use super::Parts;
-use crate::api::{self, Api, Figures, Health, Intake, IntakeError, Limits, MetadataView, ModulesView, auth};
+use crate::api::{self, Api, Figures, Health, Intake, IntakeError, Limits, MetadataView, ModulesView};
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
 use crate::hooks::accounts::{Account, Accounts};
@@ -23,6 +23,7 @@ use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;
+use crate::store::Store;
 use crate::supervision::ChildContext;
 
 /// Serves the API until it is told to stop, then lets requests in hand end.
@@ -33,7 +34,11 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     let api = Arc::new(Api {
         editor: Arc::clone(&parts.editor),
-        intake: Arc::new(Door { inlet: parts.inlet.clone(), bus: Arc::clone(&parts.bus) }),
+        intake: Arc::new(Door {
+            inlet: parts.inlet.clone(),
+            bus: Arc::clone(&parts.bus),
+            store: Arc::clone(&parts.store),
+        }),
         modules: Arc::clone(&parts) as Arc<dyn ModulesView>,
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
@@ -43,20 +48,18 @@ pub(super) async fn serve(
         stream: Arc::clone(&parts.stream),
         watchers: api::watchers(),
         stop: context.stop.clone(),
-        token: auth::first_token(&parts.config.data_dir)?.hash(),
+        access: Arc::clone(&parts.access),
         limits: Limits {
             event_bytes: parts.config.api.max_event_bytes,
             request_bytes: parts.config.api.max_request_bytes,
+            body_timeout: parts.config.api.body_timeout(),
             ..Limits::default()
         },
         node: node_name(),
     });
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let stop = context.stop.clone();
+    let router = api::with_cors(api::router(api), &parts.config.api.cors_origins);
     context.ready.ready();
-    let server = axum::serve(listener, api::router(api));
-    server.with_graceful_shutdown(async move { stop.cancelled().await }).await?;
-    Ok(())
+    Ok(api::connections::serve(listener, router, Arc::clone(&parts.connections), context.stop).await?)
 }
 
 /// `hookline@HOST`: what envelopes call this process, as KAZOO's name an Erlang node.
@@ -70,6 +73,7 @@ fn node_name() -> String {
 struct Door {
     inlet: Inlet,
     bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
 }
 
 #[async_trait]
@@ -80,7 +84,10 @@ impl Intake for Door {
                 PostError::Unroutable { exchange, routing_key } => {
                     IntakeError::Unroutable { exchange, routing_key }
                 }
-                PostError::Unavailable(reason) => IntakeError::Unavailable(reason),
+                PostError::Unavailable(reason) => IntakeError::Unavailable(match self.store.trouble() {
+                    Some(trouble) => format!("{reason}, as the store cannot be written: {trouble}"),
+                    None => reason,
+                }),
                 PostError::Refused(index, refusal) => {
                     IntakeError::Malformed { index, reason: refusal.to_string() }
                 }

@@ -75,6 +75,7 @@ fn unpack(packed: &[u8], limit: usize) -> Result<Bytes, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzz;
     use flate2::{Compression, write::GzEncoder};
     use proptest::prelude::*;
     use std::io::Write;
@@ -139,6 +140,39 @@ mod tests {
         check(None, Some("gzip"), gzip(&[b' '; 65]), Err("larger than 64 bytes"));
         check(None, Some("gzip"), gzip(&vec![0; 32 << 20]), Err("larger than 64 bytes"));
         check(None, Some("gzip"), gzip(&[b'1'; 64]), Ok("1".repeat(64).as_str()));
+    }
+
+    /// The first byte says what the message claims to be, the rest is its body.
+    #[test]
+    fn fuzz_amqp_body() {
+        const LIMIT: usize = 64 * 1024;
+        fuzz::target("amqp_body", |bytes| {
+            let Some((claim, body)) = bytes.split_first() else { return Ok(()) };
+            let kind = if claim & 1 == 0 { "application/json" } else { "application/erlang" };
+            let encoding = (claim & 2 != 0).then_some("gzip");
+            match decode(Some(kind), encoding, Bytes::copy_from_slice(body), LIMIT) {
+                Ok(text) => {
+                    fuzz::ensure(text.len() <= LIMIT, || format!("{} bytes beyond the limit", text.len()))?;
+                    let json = serde_json::from_slice::<&serde_json::value::RawValue>(&text);
+                    fuzz::ensure(claim & 1 == 0 || json.is_ok(), || format!("a term became {json:?}"))
+                }
+                Err(_) => Ok(()),
+            }
+        });
+    }
+
+    /// Content type and content encoding, a line each.
+    #[test]
+    fn fuzz_amqp_headers() {
+        fuzz::target("amqp_headers", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let (kind, encoding) = text.split_once('\n').unwrap_or((&text, ""));
+            let body = Bytes::from_static(b"{}");
+            match decode(Some(kind), Some(encoding), body.clone(), 100) {
+                Ok(decoded) => fuzz::ensure(decoded == body, || format!("another body: {decoded:?}")),
+                Err(refusal) => fuzz::ensure(!refusal.to_string().is_empty(), || "no reason".to_owned()),
+            }
+        });
     }
 
     proptest! {

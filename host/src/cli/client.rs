@@ -62,7 +62,14 @@ impl Client {
         self.ask(Method::POST, url, |request| request.header(CONTENT_TYPE, content_type).body(body)).await
     }
 
-    /// Deletes what stands at a path; the JSON answer.
+    /// Puts a JSON body and returns the JSON answer.
+    pub(super) async fn put(&self, path: &[&str], body: String) -> anyhow::Result<Value> {
+        let url = self.at(path, &[])?;
+        let fill = |request: RequestBuilder| request.header(CONTENT_TYPE, "application/json").body(body);
+        self.ask(Method::PUT, url, fill).await
+    }
+
+    /// Deletes what a path names and returns the JSON answer.
     pub(super) async fn delete(&self, path: &[&str]) -> anyhow::Result<Value> {
         let url = self.at(path, &[])?;
         self.ask(Method::DELETE, url, |request| request).await

@@ -5,6 +5,11 @@ use std::io::Write;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
+use super::client::Client;
+
+/// Entries that are asked for at once.
+const PAGE: usize = 1_000;
+
 /// Writes rows under a header, wrapped to the terminal's width where there is a terminal.
 pub(super) fn table(
     out: &mut dyn Write,
@@ -35,6 +40,29 @@ pub(super) fn cell(of: &Value, field: &str) -> String {
 /// The text with control characters replaced.
 pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// The first `most` entries of a listing, however many pages they are on.
+pub(super) async fn all_pages(
+    client: &Client,
+    path: &[&str],
+    query: &[(&str, &str)],
+    most: usize,
+) -> anyhow::Result<Vec<Value>> {
+    let mut found: Vec<Value> = Vec::new();
+    let mut start: Option<String> = None;
+    loop {
+        let size = PAGE.min(most - found.len()).to_string();
+        let mut asked = query.to_vec();
+        asked.push(("page_size", &size));
+        asked.extend(start.as_deref().map(|start| ("start_key", start)));
+        let answer = client.get(path, &asked).await?;
+        found.extend(entries(&answer, "data").iter().cloned());
+        start = answer.get("next_start_key").and_then(Value::as_str).map(str::to_owned);
+        if start.is_none() || found.len() >= most {
+            return Ok(found);
+        }
+    }
 }
 
 /// The entries of an answer's list.

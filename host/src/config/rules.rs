@@ -208,6 +208,19 @@ pub(super) fn networks(kind: &ValueKind) -> Result<Vec<IpNet>, Wrong> {
     array(kind)?.iter().map(|item| each(item, network)).collect()
 }
 
+/// Origins of web pages: scheme, host and, where it is not the usual one, port.
+pub(super) fn origins(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
+    let origin = |kind: &ValueKind| {
+        let text = string(kind)?;
+        let is_one = Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+        });
+        let right = "write one such as \"https://pbx.example.com\", without a path";
+        if is_one { Ok(text.to_owned()) } else { Err(format!("is not an origin; {right}")) }
+    };
+    array(kind)?.iter().map(|item| each(item, origin)).collect()
+}
+
 /// SHA-256 digests, in lower case.
 pub(super) fn digests(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
     let digest = |kind: &ValueKind| {

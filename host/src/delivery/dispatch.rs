@@ -8,11 +8,14 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::bulkheads::{Pace, slow_after};
 use super::client::{Client, Sent};
 use super::lanes::Lanes;
+use super::parking::{self, Parking};
 use super::request::{Stamp, Unsendable};
 use super::retries::{Retries, now_ms};
 use super::trace::Trace;
@@ -32,6 +35,9 @@ const OUTCOMES: usize = 500;
 /// Wait before outcomes that could not be written are tried again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
+/// How often dispatch looks who keeps it waiting.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+
 /// Wait before a delivery whose sending crashed is tried again, in milliseconds.
 const CRASH_PAUSE_MS: i64 = 1000;
 
@@ -39,26 +45,72 @@ const CRASH_PAUSE_MS: i64 = 1000;
 #[derive(Debug)]
 pub struct Flights {
     lanes: Lanes<HookId, Delivery>,
-    flying: FxHashMap<i64, HookId>,
+    flying: FxHashMap<i64, (HookId, Instant)>,
+    parking: Parking<HookId>,
+    slow_after: Duration,
 }
 
 impl Flights {
-    /// Nothing yet; `limit` requests may fly in total and `limit_per_hook` at one hook.
+    /// Nothing yet; `limit` requests may fly in total and `limit_per_hook` at one hook, each up to `timeout`.
     #[must_use]
-    pub fn new(limit: usize, limit_per_hook: usize) -> Self {
-        Flights { lanes: Lanes::new(limit, limit_per_hook), flying: FxHashMap::default() }
+    pub fn new(limit: usize, limit_per_hook: usize, timeout: Duration) -> Self {
+        Flights {
+            lanes: Lanes::new(limit, limit_per_hook),
+            flying: FxHashMap::default(),
+            parking: Parking::default(),
+            slow_after: slow_after(timeout),
+        }
+    }
+
+    /// It waits for its turn in memory, or behind a slow endpoint in the store, where it is already.
+    fn push(&mut self, delivery: Delivery) {
+        let hook = &delivery.hook;
+        let (pace, waiting) = self.lanes.lane(hook);
+        if self.parking.is_behind_others(hook, delivery.id)
+            || parking::is_parked(pace, waiting, self.lanes.waiting())
+        {
+            self.parking.park(hook.clone(), delivery.id, Instant::now());
+        } else {
+            self.lanes.push(hook.clone(), delivery);
+        }
     }
 
     fn next_to_fly(&mut self) -> Option<Delivery> {
         let (hook, delivery) = self.lanes.next_to_fly()?;
-        self.flying.insert(delivery.id, hook);
+        self.flying.insert(delivery.id, (hook, Instant::now()));
         Some(delivery)
     }
 
     fn landed(&mut self, id: i64) {
-        if let Some(hook) = self.flying.remove(&id) {
-            self.lanes.landed(&hook);
+        if let Some((hook, begun)) = self.flying.remove(&id) {
+            self.lanes.landed(&hook, Some(Pace::of(begun.elapsed(), self.slow_after)));
         }
+    }
+
+    /// Looks who keeps us waiting; answers which deliveries are to be brought from the store now.
+    fn look_around(&mut self, now: Instant) -> Vec<i64> {
+        let overdue = |begun: Instant| now.saturating_duration_since(begun) >= self.slow_after;
+        for (hook, _) in self.flying.values().filter(|(_, begun)| overdue(*begun)) {
+            self.lanes.set_pace(hook, Pace::Slow);
+            let beyond = self.lanes.take_beyond(hook, parking::KEPT);
+            if !beyond.is_empty() {
+                let ids = beyond.iter().map(|delivery| delivery.id);
+                self.parking.park_before(hook.clone(), ids, now);
+            }
+        }
+        let lanes = &self.lanes;
+        self.parking.fetch(now, |hook| lanes.lane(hook))
+    }
+
+    /// Whether looking around can change anything.
+    fn is_idle(&self) -> bool {
+        self.flying.is_empty() && self.parking.is_empty()
+    }
+
+    /// How many deliveries wait in the store for a place in memory.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parking.len()
     }
 
     /// How many requests are in flight.
@@ -119,24 +171,29 @@ impl Dispatch {
         let mut flying: JoinSet<i64> = JoinSet::new();
         let mut ids: FxHashMap<task::Id, i64> = FxHashMap::default();
         let mut arrived = Vec::with_capacity(64);
+        let mut look_around = tokio::time::interval(LOOK_AROUND);
+        look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
             while let Some(delivery) = self.next_to_fly() {
                 let id = delivery.id;
                 let task = flying.spawn(Arc::clone(&self).fly(delivery));
                 ids.insert(task.id(), id);
             }
+            let idle = self.flights.lock().is_idle();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                _ = look_around.tick(), if !idle => {
+                    let fetched = self.flights.lock().look_around(Instant::now());
+                    fetched.into_iter().for_each(|id| self.retries.add(id, now_ms()));
+                }
                 Some(landed) = flying.join_next_with_id() => self.land(&landed, &mut ids),
                 count = ready.recv_many(&mut arrived, 64) => {
                     if count == 0 {
                         break;
                     }
                     let mut flights = self.flights.lock();
-                    for delivery in arrived.drain(..) {
-                        flights.lanes.push(delivery.hook.clone(), delivery);
-                    }
+                    arrived.drain(..).for_each(|delivery| flights.push(delivery));
                 }
             }
         }
@@ -154,8 +211,8 @@ impl Dispatch {
     /// Requests that a crashed run had in flight may have arrived or not: they are tried again.
     fn take_up_what_a_crash_left(&self) {
         let mut flights = self.flights.lock();
-        for (id, hook) in std::mem::take(&mut flights.flying) {
-            flights.lanes.landed(&hook);
+        for (id, (hook, _)) in std::mem::take(&mut flights.flying) {
+            flights.lanes.landed(&hook, None);
             self.retries.add(id, now_ms());
         }
     }
@@ -311,8 +368,12 @@ impl Outcomes {
                     () = stop.cancelled() => return Ok(()),
                 }
             }
+            let mut failing = false;
             while let Err(error) = store.finish(self.in_hand.clone()).await {
-                error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
+                // It is said once.
+                if !std::mem::replace(&mut failing, true) {
+                    error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
+                }
                 if stop.is_cancelled() {
                     return Ok(());
                 }

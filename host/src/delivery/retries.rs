@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::queue::Queue;
-use crate::store::DeliveryStore;
+use super::schedule;
+use crate::store::{DeliveryStore, StoreError};
 
 /// Deliveries read from the store at once.
 const PAGE: usize = 500;
@@ -21,9 +24,12 @@ const PAGE: usize = 500;
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// When which delivery is due. Only its id is kept in memory; the rest waits in the store.
-#[derive(Default)]
+///
+/// What is due is stored by the wall clock, as only that outlives a process. Here it goes by the clock that nobody
+/// can set, so that a wait is as long as it was meant to be.
 pub struct Retries {
-    due: Mutex<BinaryHeap<Reverse<(i64, i64)>>>,
+    due: Mutex<BinaryHeap<Reverse<(Instant, i64)>>>,
+    longest: Duration,
     /// Being brought back just now; a crash in between must not forget them.
     in_hand: Mutex<Vec<i64>>,
     swept: AtomicBool,
@@ -31,9 +37,22 @@ pub struct Retries {
 }
 
 impl Retries {
+    /// None yet; none will wait longer than `longest`.
+    #[must_use]
+    pub fn new(longest: Duration) -> Self {
+        Retries {
+            due: Mutex::default(),
+            longest,
+            in_hand: Mutex::default(),
+            swept: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+
     /// A delivery is due at `due_ms` (Unix milliseconds).
     pub fn add(&self, id: i64, due_ms: i64) {
-        self.due.lock().push(Reverse((due_ms, id)));
+        let left = schedule::left(due_ms, now_ms(), self.longest);
+        self.due.lock().push(Reverse((Instant::now() + left, id)));
         self.changed.notify_one();
     }
 
@@ -49,13 +68,12 @@ impl Retries {
         self.len() == 0
     }
 
-    fn take_due(&self, now_ms: i64) -> (Vec<i64>, Option<Duration>) {
+    fn take_due(&self, now: Instant) -> (Vec<i64>, Option<Duration>) {
         let mut due = self.due.lock();
         let mut ids = Vec::new();
-        while let Some(Reverse((due_ms, id))) = due.peek().copied() {
-            if due_ms > now_ms || ids.len() == PAGE {
-                let wait = u64::try_from(due_ms - now_ms).unwrap_or(0);
-                return (ids, Some(Duration::from_millis(wait)));
+        while let Some(Reverse((at, id))) = due.peek().copied() {
+            if at > now || ids.len() == PAGE {
+                return (ids, Some(at.saturating_duration_since(now)));
             }
             due.pop();
             ids.push(id);
@@ -66,7 +84,7 @@ impl Retries {
     /// Takes up what the store holds, says that it is ready, then brings back what becomes due until `stop`.
     ///
     /// # Errors
-    /// Never; a store that fails is asked again.
+    /// What an earlier run left is damaged. A store that only fails is asked again.
     pub async fn run(
         &self,
         store: Arc<dyn DeliveryStore>,
@@ -78,13 +96,14 @@ impl Retries {
         if self.swept.load(Ordering::Relaxed) {
             let in_hand = std::mem::take(&mut *self.in_hand.lock());
             in_hand.into_iter().for_each(|id| self.add(id, now_ms()));
-        } else if let Some(count) = stop.run_until_cancelled(self.sweep(&*store)).await {
+        } else if let Some(swept) = stop.run_until_cancelled(self.sweep(&*store)).await {
+            let count = swept.context("reading the deliveries of an earlier run")?;
             self.swept.store(true, Ordering::Relaxed);
             info!(count, "deliveries of an earlier run taken up");
         }
         _ = ready.send(());
         while !stop.is_cancelled() {
-            let (ids, wait) = self.take_due(now_ms());
+            let (ids, wait) = self.take_due(Instant::now());
             if ids.is_empty() {
                 let wait = wait.unwrap_or(Duration::from_secs(3600));
                 tokio::select! {
@@ -101,16 +120,18 @@ impl Retries {
         Ok(())
     }
 
-    async fn sweep(&self, store: &dyn DeliveryStore) -> usize {
+    async fn sweep(&self, store: &dyn DeliveryStore) -> Result<usize, StoreError> {
         let (mut after, mut count) = (0, 0);
         loop {
             match store.pending(after, PAGE).await {
-                Ok(page) if page.is_empty() => return count,
+                Ok(page) if page.is_empty() => return Ok(count),
                 Ok(page) => {
                     count += page.len();
                     after = page.last().map_or(after, |last| last.id);
                     page.iter().for_each(|delivery| self.add(delivery.id, delivery.due_ms));
                 }
+                // It will not become whole by being asked again, and a host that goes on would seem to owe nothing.
+                Err(error @ StoreError::Corrupt { .. }) => return Err(error),
                 Err(error) => {
                     warn!(%error, "deliveries of an earlier run cannot be read");
                     tokio::time::sleep(STORE_PAUSE).await;
@@ -147,14 +168,27 @@ pub fn now_ms() -> i64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_due_comes_first_and_the_rest_says_when() {
-        let retries = Retries::default();
-        retries.add(1, 500);
-        retries.add(2, 100);
-        retries.add(3, 200);
-        assert_eq!(retries.take_due(200), (vec![2, 3], Some(Duration::from_millis(300))));
-        assert_eq!(retries.take_due(500), (vec![1], None));
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_comes_first_and_the_rest_says_when() {
+        let retries = Retries::new(LONGEST);
+        let begun = Instant::now();
+        retries.add(1, now_ms() + 50_000);
+        retries.add(2, now_ms() - 1);
+        retries.add(3, now_ms());
+        let (ids, wait) = retries.take_due(begun);
+        assert_eq!(ids, [2, 3]);
+        assert!(wait.is_some_and(|wait| (Duration::from_secs(49)..=Duration::from_secs(50)).contains(&wait)));
+        assert_eq!(retries.take_due(begun + Duration::from_secs(50)), (vec![1], None));
         assert!(retries.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_wrong_clock_has_put_years_away_is_due_after_the_longest_wait() {
+        let retries = Retries::new(LONGEST);
+        retries.add(1, now_ms() + 1_000_000_000_000);
+        assert_eq!(retries.take_due(Instant::now()), (Vec::new(), Some(LONGEST)));
+        assert_eq!(retries.take_due(Instant::now() + LONGEST), (vec![1], None));
     }
 }

@@ -4,11 +4,30 @@ use std::time::Duration;
 
 use super::Profile;
 
+/// As good as never, and far from what a double or a date cannot hold.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// What the original waits after every failed try.
 pub const KAZOO_DELAY: Duration = Duration::from_millis(2000);
 
 /// The longest wait that an endpoint may ask for.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// More than the longest wait that the configuration allows for, with all that a wait is moved by, and that an endpoint
+/// or a hook's own schedule may ask for.
+#[must_use]
+pub fn longest(schedule_ms: &[u64]) -> Duration {
+    let planned = schedule_ms.iter().copied().max().map_or(KAZOO_DELAY, Duration::from_millis);
+    planned.min(A_YEAR).max(MAX_RETRY_AFTER).mul_f64(1.25)
+}
+
+/// What is left until a delivery is due. `now_ms` and `due_ms` are Unix milliseconds of clocks that may have been
+/// set meanwhile: nothing waits longer than `longest`, whatever they say.
+#[must_use]
+pub fn left(due_ms: i64, now_ms: i64, longest: Duration) -> Duration {
+    let left = u64::try_from(due_ms.saturating_sub(now_ms)).unwrap_or(0);
+    Duration::from_millis(left).min(longest)
+}
 
 /// How long to wait after the `failed`-th failed try (1, 2, …).
 ///
@@ -29,8 +48,7 @@ pub fn delay(
     let step = failed.saturating_sub(1) as usize;
     let planned =
         schedule_ms.get(step).or(schedule_ms.last()).map_or(KAZOO_DELAY, |ms| Duration::from_millis(*ms));
-    // A year is as good as never, and far from what a double or a date cannot hold.
-    let planned = planned.min(Duration::from_secs(365 * 24 * 60 * 60));
+    let planned = planned.min(A_YEAR);
     let planned = planned.mul_f64(0.8 + 0.4 * random.clamp(0.0, 1.0));
     planned.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
@@ -61,6 +79,35 @@ mod tests {
         check(1, Some(60), 0.5, 60_000);
         check(2, Some(1), 0.5, 5000);
         check(1, Some(u64::MAX), 0.5, MAX_RETRY_AFTER.as_millis());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_nothing_wait_longer_than_the_longest_wait() {
+        const LONGEST: Duration = Duration::from_secs(60);
+        const NOW: i64 = 1_700_000_000_000;
+        for (due_ms, left_ms) in [
+            (NOW + 5_000, 5_000),
+            (NOW, 0),
+            // It was due, or the clock went forward.
+            (NOW - 1, 0),
+            (i64::MIN, 0),
+            // The clock went back by years.
+            (NOW + 100_000_000_000, 60_000),
+            (i64::MAX, 60_000),
+        ] {
+            assert_eq!(left(due_ms, NOW, LONGEST).as_millis(), left_ms, "{due_ms}");
+        }
+        assert_eq!(left(i64::MAX, i64::MIN, LONGEST), LONGEST);
+    }
+
+    #[test]
+    fn the_longest_wait_covers_the_schedule_and_what_others_may_ask_for() {
+        let hours = |hours: f64| Duration::from_secs_f64(hours * 3600.0);
+        assert_eq!(longest(&[1_000]), hours(30.0));
+        assert_eq!(longest(&[]), hours(30.0));
+        assert_eq!(longest(&[1, 48 * 3_600_000, 2]), hours(60.0));
+        assert!(longest(&[u64::MAX]) < Duration::from_secs(500 * 24 * 60 * 60));
+        assert!(delay(Profile::Standard, &[u64::MAX], 1, None, 1.0) <= longest(&[u64::MAX]));
     }
 
     #[test]

@@ -94,6 +94,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::fuzz;
 
     const WAIT: Option<Duration> = Some(Duration::from_secs(7));
 
@@ -127,6 +128,22 @@ mod tests {
         assert_eq!(judge(Profile::Kazoo, Verb::Get, &Answer::ClientError), again);
         assert_eq!(judge(Profile::Standard, Verb::Get, &Answer::Refused), Final);
         assert_eq!(judge(Profile::Kazoo, Verb::Get, &Answer::Refused), Final);
+    }
+
+    #[test]
+    fn fuzz_retry_after() {
+        use crate::delivery::schedule;
+        let now = datetime!(2026-01-02 03:04:05 UTC);
+        fuzz::target("retry_after", |bytes| {
+            // A client only sees values that are visible ASCII.
+            let Ok(text) = str::from_utf8(bytes) else { return Ok(()) };
+            let asked = retry_after(text, now);
+            let delay = schedule::delay(Profile::Standard, &[1000], 1, asked, 1.0);
+            fuzz::ensure(delay <= schedule::longest(&[1000]), || format!("{asked:?} made {delay:?}"))?;
+            fuzz::ensure(delay >= asked.unwrap_or_default().min(schedule::MAX_RETRY_AFTER), || {
+                format!("{asked:?} was not granted: {delay:?}")
+            })
+        });
     }
 
     #[test]

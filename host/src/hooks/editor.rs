@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::vault::Vault;
 use super::{AccountId, Document};
@@ -157,7 +158,7 @@ impl Editor {
         T: Send + 'static,
         F: Future<Output = Result<T, EditError>> + Send + 'static,
     {
-        match self.changes.spawn(change).await {
+        match self.changes.spawn(change.in_current_span()).await {
             Ok(outcome) => outcome,
             Err(error) => Err(EditError::BrokenOff(error.to_string())),
         }

@@ -274,6 +274,11 @@ fn allowed(rule: &Value) -> Option<Vec<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Profile;
+    use crate::delivery::payload::Payload;
+    use crate::delivery::request::{SharedBodies, Stamp};
+    use crate::fuzz;
+    use crate::hooks::Hook;
 
     fn events() -> Events {
         let mut events = Events::default();
@@ -285,6 +290,33 @@ mod tests {
         });
         events.insert("object", modifiers.as_object().cloned());
         events
+    }
+
+    /// What validation lets through is a hook, and a request can be made for it.
+    #[test]
+    fn fuzz_hook_document() {
+        let payload = bytes::Bytes::from_static(br#"{"a":"b","c":[1,{"d":null}]}"#);
+        fuzz::target("hook_document", |bytes| {
+            let Ok(Value::Object(mut document)) = serde_json::from_slice(bytes) else { return Ok(()) };
+            drop(Hook::from_document(&document));
+            if validate(&mut document, &events(), &UriRules::default()).is_err() {
+                return Ok(());
+            }
+            // The editor sets these, and keeps a secret elsewhere.
+            document.insert("_id".to_owned(), "h1".into());
+            document.insert("pvt_account_id".to_owned(), "a1".into());
+            document.remove("secret");
+            let hook = Hook::from_document(&document)
+                .map_err(|error| format!("it is let in and no hook: {error}"))?;
+            fuzz::ensure(hook.url.is_some(), || format!("it is let in and {:?} is no address", hook.uri))?;
+            for profile in [Profile::Standard, Profile::Kazoo] {
+                let payload = Payload::parse(payload.clone()).map_err(|error| error.to_string())?;
+                let stamp = Stamp { webhook_id: "msg_1", timestamp: 1 };
+                let made = SharedBodies::new(profile, "cluster", payload).request(&hook, Some(stamp));
+                fuzz::ensure(made.is_ok(), || format!("it is let in and cannot be sent: {:?}", made.err()))?;
+            }
+            Ok(())
+        });
     }
 
     #[track_caller]

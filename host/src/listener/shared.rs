@@ -1,7 +1,7 @@
 //! The shared listener: event → modules → hooks → durable deliveries → answer to the bus.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -57,6 +57,8 @@ pub struct Counters {
     pub postponed: AtomicU64,
     /// Deliveries that events caused.
     pub deliveries: AtomicU64,
+    /// Whether the last ones could not be stored: it is said once.
+    failing: AtomicBool,
 }
 
 /// An event with the way to answer it.
@@ -161,12 +163,17 @@ impl Shared {
         match self.queue.accept_many(events).await {
             Ok(()) => {
                 self.counters.deliveries.fetch_add(deliveries as u64, Ordering::Relaxed);
+                self.counters.failing.store(false, Ordering::Relaxed);
                 endings.into_iter().for_each(|ending| self.end(ending));
             }
             Err(error) => {
                 let events = endings.len();
                 self.counters.postponed.fetch_add(events as u64, Ordering::Relaxed);
-                error!(events, %error, "events cannot be taken, their deliveries cannot be stored");
+                if self.counters.failing.swap(true, Ordering::Relaxed) {
+                    debug!(events, %error, "events still cannot be taken");
+                } else {
+                    error!(events, %error, "events cannot be taken, their deliveries cannot be stored");
+                }
                 endings.into_iter().for_each(|ending| ending.acker.postpone());
             }
         }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::exposition::{Family, Value};
 use super::process::Process;
+use crate::access::Access;
+use crate::api::connections::Connections;
 use crate::attempts::log as attempts;
 use crate::bus::{Bus, BusState};
 use crate::delivery::dispatch::Dispatch;
@@ -18,6 +20,7 @@ use crate::store::DeliveryCounts;
 
 const MODULE: &str = "module";
 const OUTCOME: &str = "outcome";
+const REASON: &str = "reason";
 
 fn read(counter: &AtomicU64) -> Value {
     counter.load(Ordering::Relaxed).into()
@@ -163,7 +166,10 @@ pub(super) fn module_changes(registry: &Registry) -> Vec<Family> {
 
 pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> {
     let counters = &dispatch.counters;
-    let in_flight = dispatch.flights.lock().in_flight();
+    let (in_flight, parked) = {
+        let flights = dispatch.flights.lock();
+        (flights.in_flight(), flights.parked())
+    };
     vec![
         Family::counter("hookline_deliveries_total", "Tries of deliveries, by what became of the delivery.")
             .with(OUTCOME, "delivered", read(&counters.delivered))
@@ -176,6 +182,11 @@ pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> 
             "Deliveries that wait for their turn or are in flight.",
         )
         .is(Value::from(listener.queue.in_memory())),
+        Family::gauge(
+            "hookline_deliveries_parked",
+            "Deliveries that are due and wait in the store, as their endpoint is slow.",
+        )
+        .is(Value::from(parked)),
         Family::gauge("hookline_retries_waiting", "Deliveries that are due later.")
             .is(Value::from(dispatch.retries.len())),
     ]
@@ -268,6 +279,31 @@ pub(super) fn store(commits: u64, readable: bool) -> Vec<Family> {
         Family::counter("hookline_store_commits_total", "Commits of the store.").is(Value::from(commits)),
         Family::gauge("hookline_store_readable", "1 when the store could say what is owed.")
             .is(Value::from(readable)),
+    ]
+}
+
+pub(super) fn clients(connections: &Connections) -> Vec<Family> {
+    vec![
+        Family::gauge("hookline_api_connections", "Connections of clients of the API.")
+            .is(Value::from(connections.open())),
+        Family::gauge("hookline_api_connections_max", "Connections that clients may have at once.")
+            .is(Value::from(connections.most())),
+        Family::counter("hookline_api_evictions_total", "Idle connections that made room for others.")
+            .is(Value::from(connections.evicted())),
+    ]
+}
+
+pub(super) fn access(access: &Access) -> Vec<Family> {
+    let counters = &access.counters;
+    vec![
+        Family::gauge("hookline_tokens", "Access tokens, without the one in admin.token.")
+            .is(Value::from(access.tokens.len())),
+        Family::counter("hookline_api_refusals_total", "Requests that were not let in, by the reason.")
+            .with(REASON, "credentials", read(&counters.credentials))
+            .with(REASON, "forbidden", read(&counters.forbidden))
+            .with(REASON, "throttled", read(&counters.throttled)),
+        Family::counter("hookline_audit_failures_total", "Changes that are missing in the audit log.")
+            .is(Value::from(access.audit.failures())),
     ]
 }
 

@@ -21,12 +21,14 @@ pub(super) fn own(event: &Event, answer: Answer, accounts: &Accounts) -> Answer 
 
 fn foreign(event: &Event, firing: &Firing, accounts: &Accounts) -> Option<String> {
     let Target::Hooks { account, .. } = &firing.target else { return None };
-    let mut named = event.accounts().peekable();
-    let first = (*named.peek()?).to_owned();
-    if named.any(|own| own == account.as_str() || is_above(account, own, accounts)) {
-        return None;
+    let mut first = None;
+    for own in event.accounts() {
+        if own == account.as_str() || is_above(account, own, accounts) {
+            return None;
+        }
+        first.get_or_insert(own);
     }
-    Some(format!("fired for the account {:?}; the event is of {first:?}", account.as_str()))
+    first.map(|first| format!("fired for the account {:?}; the event is of {first:?}", account.as_str()))
 }
 
 fn is_above(account: &AccountId, own: &str, accounts: &Accounts) -> bool {

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use plugin_api::lend::{CallError, HostServices};
 use plugin_api::{BindingsAndResponders, Metadata};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -199,6 +200,16 @@ impl Generation {
         }
         self.tainted.store(true, Ordering::Release);
         self.run(event)
+    }
+
+    /// The crossing alone, for who measures it: what the module fires goes to these services as it comes. `None`
+    /// where the module has a process of its own.
+    pub fn cross(&self, event: &Event, services: &dyn HostServices) -> Option<Result<(), CallError>> {
+        self.tainted.store(true, Ordering::Release);
+        match &self.runs {
+            Runs::Here(entry) => Some(entry.handle(event, services)),
+            Runs::Apart(_) => None,
+        }
     }
 
     fn run(&self, event: &Arc<Event>) -> Answer {

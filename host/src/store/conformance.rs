@@ -11,7 +11,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Accepted, AcceptedEvent, NewDelivery, Outcome, Store, StoreError, StoredDelivery};
+use super::{
+    Accepted, AcceptedEvent, AuditEntry, AuditKeep, AuditQuery, NewDelivery, Outcome, Store, StoreError,
+    StoredDelivery, StoredToken,
+};
 use crate::delivery::retries::now_ms;
 use crate::hooks::Document;
 
@@ -42,6 +45,9 @@ macro_rules! store_suite {
             a_shared_payload_lives_as_long_as_its_last_delivery,
             a_sweep_reads_all_pending_deliveries_page_by_page,
             concurrent_accepts_share_commits,
+            a_token_is_kept_with_its_last_use_until_it_is_removed,
+            the_audit_log_is_read_from_its_newest_entry,
+            the_audit_log_keeps_so_many_entries_and_no_old_ones,
             a_closed_store_says_so,
             everything_committed_survives_a_crash,
         }
@@ -421,6 +427,88 @@ pub(super) async fn concurrent_accepts_share_commits(make: Make) {
     assert_eq!(pending_ids(&*store).await.len(), 1_000);
     let commits = store.commits() - before;
     assert!(commits <= 500, "{commits} commits for 1000 accepts");
+}
+
+fn token(id: &str) -> StoredToken {
+    StoredToken {
+        id: id.to_owned(),
+        account: "acct".into(),
+        administrator: id == "t1",
+        name: (id == "t2").then(|| "pager".to_owned()),
+        hash: [7; 32],
+        created_ms: 1_000,
+        created_by: "admin.token".to_owned(),
+        used_ms: None,
+    }
+}
+
+pub(super) async fn a_token_is_kept_with_its_last_use_until_it_is_removed(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    store.add_token(token("t2")).await.unwrap();
+    store.add_token(token("t1")).await.unwrap();
+    store.note_uses(vec![("t2".to_owned(), 2_000), ("nobody".to_owned(), 1)]).await.unwrap();
+    store.close().await.unwrap();
+
+    let store = make(dir.path());
+    let used = StoredToken { used_ms: Some(2_000), ..token("t2") };
+    assert_eq!(store.tokens().await.unwrap(), [token("t1"), used.clone()]);
+    assert_eq!(store.remove_tokens(vec!["t1".to_owned(), "nobody".to_owned()]).await.unwrap(), 1);
+    assert_eq!(store.tokens().await.unwrap(), [used]);
+}
+
+const KEEP_ALL: AuditKeep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
+
+fn change(action: &str, account: Option<&str>) -> AuditEntry {
+    AuditEntry {
+        at_ms: now_ms(),
+        token: "t1".to_owned(),
+        token_account: Some("acct".to_owned()),
+        address: Some("192.0.2.1".to_owned()),
+        action: action.to_owned(),
+        account: account.map(str::to_owned),
+        document: Some("h1".to_owned()),
+        request: "r1".to_owned(),
+    }
+}
+
+async fn actions(store: &dyn Store, query: AuditQuery) -> Vec<(i64, String)> {
+    let found = store.audit(query).await.unwrap();
+    found.into_iter().map(|stored| (stored.id, stored.entry.action)).collect()
+}
+
+pub(super) async fn the_audit_log_is_read_from_its_newest_entry(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let first = change("one", Some("a"));
+    store.add_audit(first.clone(), KEEP_ALL).await.unwrap();
+    store.add_audit(change("two", None), KEEP_ALL).await.unwrap();
+    store.add_audit(change("three", Some("a")), KEEP_ALL).await.unwrap();
+
+    let page = |up_to, limit| AuditQuery { up_to, limit, ..AuditQuery::default() };
+    let found = actions(&*store, page(None, 2)).await;
+    assert_eq!(found.iter().map(|(_, action)| action.as_str()).collect::<Vec<_>>(), ["three", "two"]);
+    let rest = store.audit(page(Some(found[1].0 - 1), 10)).await.unwrap();
+    assert_eq!(rest.into_iter().map(|stored| stored.entry).collect::<Vec<_>>(), [first]);
+    let of_account = AuditQuery { account: Some("a".to_owned()), ..page(None, 10) };
+    let found = actions(&*store, of_account).await;
+    assert_eq!(found.iter().map(|(_, action)| action.as_str()).collect::<Vec<_>>(), ["three", "one"]);
+}
+
+pub(super) async fn the_audit_log_keeps_so_many_entries_and_no_old_ones(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let all = || AuditQuery { limit: 100, ..AuditQuery::default() };
+    let few = AuditKeep { entries: 3, ..KEEP_ALL };
+    for n in 0..5 {
+        store.add_audit(change(&n.to_string(), None), few).await.unwrap();
+    }
+    let kept = actions(&*store, all()).await;
+    assert_eq!(kept.iter().map(|(_, action)| action.as_str()).collect::<Vec<_>>(), ["4", "3", "2"]);
+
+    store.add_audit(AuditEntry { at_ms: 0, ..change("old", None) }, KEEP_ALL).await.unwrap();
+
+    assert_eq!(actions(&*store, all()).await, kept);
 }
 
 pub(super) async fn a_closed_store_says_so(make: Make) {

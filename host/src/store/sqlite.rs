@@ -9,15 +9,17 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 
 use super::{
-    Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptStore, DeliveryCounts, DeliveryQuery,
-    DeliveryRow, DeliveryStore, HookStore, MetadataStore, NewAttempt, NewReplay, Outcome, Replay,
-    ReplayStore, Result, SettingStore, Store, StoreError, StoredAttempt, StoredDelivery,
+    Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptStore, AuditEntry, AuditKeep, AuditQuery,
+    AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, HookStore, MetadataStore,
+    NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result, SettingStore, Store, StoreError,
+    StoredAttempt, StoredAuditEntry, StoredDelivery, StoredToken, TokenStore,
 };
 use crate::hooks::Document;
 use documents::Kind;
 use writer::{Writer, Writing};
 
 mod attempts;
+mod access;
 mod deliveries;
 mod documents;
 mod open;
@@ -48,7 +50,11 @@ pub struct SqliteStore {
     file: Arc<PathBuf>,
     writer: Writer,
     reader: Arc<Mutex<Option<Connection>>>,
+    trouble: Trouble,
 }
+
+/// What the last write failed with.
+type Trouble = Arc<Mutex<Option<StoreError>>>;
 
 impl SqliteStore {
     /// Opens `hookline.db` in `dir` and makes both when they are missing.
@@ -60,7 +66,9 @@ impl SqliteStore {
         let opened = open::open(dir, options)?;
         let file = Arc::new(opened.file.clone());
         let reader = open::reader(&opened.file)?;
-        Ok(Self { writer: Writer::start(opened)?, reader: Arc::new(Mutex::new(Some(reader))), file })
+        let trouble = Trouble::default();
+        let writer = Writer::start(opened, Arc::clone(&trouble))?;
+        Ok(Self { writer, reader: Arc::new(Mutex::new(Some(reader))), file, trouble })
     }
 
     /// Runs one query off the async threads, on the reading connection.
@@ -74,7 +82,13 @@ impl SqliteStore {
             Some(connection) => query(connection).map_err(|error| explain(&file, &error)),
             None => Err(closed()),
         });
-        answer.await.map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?
+        let answer = answer.await;
+        let answer =
+            answer.map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?;
+        if let Err(damage @ StoreError::Corrupt { .. }) = &answer {
+            note(&self.trouble, Some(damage));
+        }
+        answer
     }
 
     async fn save(&self, kind: Kind, doc: Document) -> Result<Document> {
@@ -97,6 +111,19 @@ fn explain(file: &Path, error: &rusqlite::Error) -> StoreError {
             _ => StoreError::Unavailable(format!("{}: {other}", file.display())),
         },
     }
+}
+
+/// Notes how a write, or a read of damage, ended; says so where that is news.
+fn note(trouble: &Trouble, error: Option<&StoreError>) {
+    let mut known = trouble.lock();
+    match (&*known, error) {
+        // Damage does not heal because another page could be written.
+        (Some(StoreError::Corrupt { .. }), _) | (None, None) => return,
+        (Some(_), None) => tracing::info!("the store can be written again"),
+        (Some(before), Some(error)) if before == error => return,
+        (_, Some(error)) => tracing::error!(%error, "the store cannot be written"),
+    }
+    *known = error.cloned();
 }
 
 fn closed() -> StoreError {
@@ -217,6 +244,25 @@ impl AttemptStore for SqliteStore {
 }
 
 #[async_trait]
+impl TokenStore for SqliteStore {
+    async fn tokens(&self) -> Result<Vec<StoredToken>> {
+        self.read(access::tokens).await
+    }
+
+    async fn add_token(&self, token: StoredToken) -> Result<()> {
+        self.writer.write(1, move |writing| access::add_token(writing.connection, &token)).await
+    }
+
+    async fn remove_tokens(&self, ids: Vec<String>) -> Result<usize> {
+        self.writer.write(1, move |writing| access::remove_tokens(writing.connection, &ids)).await
+    }
+
+    async fn note_uses(&self, uses: Vec<(String, i64)>) -> Result<()> {
+        self.writer.write_patiently(move |writing| access::note_uses(writing.connection, &uses)).await
+    }
+}
+
+#[async_trait]
 impl ReplayStore for SqliteStore {
     async fn deliveries(&self, wanted: DeliveryQuery) -> Result<Vec<DeliveryRow>> {
         self.read(move |connection| replays::list(connection, &wanted)).await
@@ -265,9 +311,24 @@ impl ReplayStore for SqliteStore {
 }
 
 #[async_trait]
+impl AuditStore for SqliteStore {
+    async fn add_audit(&self, entry: AuditEntry, keep: AuditKeep) -> Result<()> {
+        self.writer.write(1, move |writing| access::add_audit(writing, &entry, keep)).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<StoredAuditEntry>> {
+        self.read(move |connection| access::audit(connection, &query)).await
+    }
+}
+
+#[async_trait]
 impl Store for SqliteStore {
     fn commits(&self) -> u64 {
         self.writer.commits()
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        self.trouble.lock().clone()
     }
 
     async fn close(&self) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -16,6 +16,9 @@ use super::{ChildContext, ChildSpec, Intensity, Ready, Restart, StartError, Supe
 
 /// An aborted child ends at its next await; one that never comes to it is left behind after this time.
 const ABORT_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a child may take to stop once everybody is in a hurry: enough to write down what it has in hand.
+const HURRIED: Duration = Duration::from_millis(500);
 
 /// Started children. Dropping it aborts them all.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub struct Running {
     at_of: HashMap<Id, usize>,
     restarts: VecDeque<Instant>,
     shared: Arc<Shared>,
+    hurry: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -84,6 +88,7 @@ impl Running {
     pub(super) async fn start(
         intensity: Intensity,
         specs: Vec<ChildSpec>,
+        hurry: CancellationToken,
         stop: &CancellationToken,
     ) -> Result<Self, StartError> {
         let shared = Shared::new(specs.iter().map(|spec| spec.name.as_str()));
@@ -95,6 +100,7 @@ impl Running {
             at_of: HashMap::new(),
             restarts: VecDeque::new(),
             shared,
+            hurry,
         };
         for at in 0..running.children.len() {
             if let Err(error) = running.start_first_time(at, stop).await {
@@ -255,20 +261,37 @@ impl Running {
         let limit = child.spec.stop_within;
         self.shared.enter(at, Phase::Stopping);
         stop.cancel();
-        if self.wait_for_end(at, Instant::now() + limit).await {
+        let hurry = self.hurry.clone();
+        let hurried = async move {
+            hurry.cancelled().await;
+            sleep(HURRIED).await;
+        };
+        let limit_passed = async move {
+            tokio::select! {
+                () = sleep(limit) => {}
+                () = hurried => {}
+            }
+        };
+        if self.wait_for_end(at, limit_passed).await {
             return;
         }
         warn!(child = self.name(at), limit_ms = limit.as_millis(), "child did not stop in time, aborting it");
         abort.abort();
-        if !self.wait_for_end(at, Instant::now() + ABORT_WITHIN).await {
+        if !self.wait_for_end(at, sleep(ABORT_WITHIN)).await {
             error!(child = self.name(at), "child cannot be aborted, leaving it behind");
             self.shared.ended(at, "left behind");
         }
     }
 
     /// Waits until this child has ended; others that end meanwhile are noted and not started anew.
-    async fn wait_for_end(&mut self, at: usize, deadline: Instant) -> bool {
-        while let Ok(ended) = timeout_at(deadline, self.next_end()).await {
+    async fn wait_for_end(&mut self, at: usize, too_long: impl Future<Output = ()>) -> bool {
+        let mut too_long = std::pin::pin!(too_long);
+        loop {
+            let ended = tokio::select! {
+                biased;
+                ended = self.next_end() => ended,
+                () = &mut too_long => return false,
+            };
             let Some((who, end)) = ended else { return true };
             let why = end.describe();
             match end {
@@ -280,7 +303,6 @@ impl Running {
                 return true;
             }
         }
-        false
     }
 
     fn name(&self, at: usize) -> String {

@@ -238,6 +238,32 @@ async fn a_child_that_does_not_stop_in_time_is_aborted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn in_a_hurry_a_child_has_half_a_second_and_the_others_still_stop_in_order() {
+    let diary = diary();
+    let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+    let deaf = ChildSpec::new("deaf", Restart::Permanent, |context| async move {
+        context.ready.ready();
+        std::future::pending().await
+    });
+    let deaf = deaf.stop_within(Duration::from_secs(3600));
+    let children = supervisor().hurried_by(hurry.clone()).child(steady("first", &diary)).child(deaf);
+    let running = children.start(&stop).await.unwrap();
+    let started = Instant::now();
+    stop.cancel();
+    let impatient = async {
+        sleep(Duration::from_secs(2)).await;
+        hurry.cancel();
+    };
+
+    let (exit, ()) = tokio::join!(running.run(&stop), impatient);
+
+    assert_eq!(exit, SupervisorExit::Stopped);
+    // The other child takes some milliseconds for its own stop.
+    assert!((2500..2600).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    assert_eq!(diary.lock().last().unwrap(), "first stopped");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_child_that_is_ready_and_done_at_once_has_started() {
     let stop = CancellationToken::new();
     let brief = ChildSpec::new("brief", Restart::Temporary, |context| async move {

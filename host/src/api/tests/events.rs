@@ -107,6 +107,32 @@ async fn a_structured_cloud_event_gives_its_data_an_identity() {
 }
 
 #[tokio::test]
+async fn no_two_cloud_events_become_one_and_an_identity_that_cannot_be_used_is_replaced() {
+    let host = host();
+    let post = async |source: &str, id: &str, own: &str| {
+        let data = format!(r#"{{{own}"Event-Category":"x","Event-Name":"y"}}"#);
+        let event =
+            format!(r#"{{"specversion":"1.0","id":"{id}","source":"{source}","type":"t","data":{data}}}"#);
+        let headers = [("x-auth-token", host.token.reveal()), ("content-type", CLOUD)];
+        host.raw("POST", "/events", &headers, event).await.expect(StatusCode::ACCEPTED);
+    };
+    post("/a#b", "c", "").await;
+    post("/a", "b#c", "").await;
+    post("/a", "b%23c", "").await;
+    for unusable in [r#""Msg-ID":null,"#, r#""Msg-ID":7,"#, r#""Msg-ID":"","#] {
+        post("/a", "1", unusable).await;
+    }
+
+    let identity = |text: &String| {
+        let event = crate::event::Event::parse(text.clone().into()).unwrap();
+        event.identity().unwrap().to_owned()
+    };
+    let found: Vec<String> = host.taken().iter().map(identity).collect();
+    let expected = ["/a#b#c", "/a#b%23c", "/a#b%2523c", "/a#1", "/a#1", "/a#1"].map(|id| format!("x/y/{id}"));
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
 async fn a_cloud_event_without_what_it_needs_is_refused() {
     let bad = StatusCode::BAD_REQUEST;
     for (event, words) in [

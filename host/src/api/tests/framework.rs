@@ -32,41 +32,6 @@ async fn only_the_administrator_learns_the_version() {
 }
 
 #[tokio::test]
-async fn guarded_routes_want_the_administrators_token() {
-    let host = host();
-    let account = host.account().await;
-    let hook = format!("/v2/accounts/{account}/webhooks/x");
-    let routes = [
-        ("PUT", "/v2/accounts".to_owned()),
-        ("GET", format!("/v2/accounts/{account}")),
-        ("PUT", format!("/v2/accounts/{account}")),
-        ("POST", format!("/v2/accounts/{account}")),
-        ("PATCH", format!("/v2/accounts/{account}")),
-        ("DELETE", format!("/v2/accounts/{account}")),
-        ("GET", format!("/v2/accounts/{account}/children")),
-        ("GET", format!("/v2/accounts/{account}/descendants")),
-        ("GET", format!("/v2/accounts/{account}/webhooks")),
-        ("PUT", format!("/v2/accounts/{account}/webhooks")),
-        ("GET", hook.clone()),
-        ("POST", hook.clone()),
-        ("PATCH", hook.clone()),
-        ("DELETE", hook),
-        ("POST", "/events".to_owned()),
-        ("GET", "/modules".to_owned()),
-        ("GET", "/modules/webhooks_sms".to_owned()),
-    ];
-
-    for (method, path) in routes {
-        let answer = host.anonymous(method, &path).await;
-        let answer = answer.expect_error(StatusCode::UNAUTHORIZED, "invalid_credentials");
-        assert_eq!(answer.headers["www-authenticate"], "Bearer", "{method} {path}");
-        let wrong = host.raw(method, &path, &[("x-auth-token", "wrong")], Body::empty()).await;
-        wrong.expect_error(StatusCode::UNAUTHORIZED, "invalid_credentials");
-    }
-    assert!(host.basket.taken.lock().is_empty());
-}
-
-#[tokio::test]
 async fn a_token_is_taken_from_either_header() {
     let host = host();
     let token = host.token.reveal();
@@ -105,10 +70,13 @@ async fn a_wrong_method_names_the_right_ones() {
 async fn a_panic_says_nothing_of_the_inside() {
     let host = host();
 
-    let answer = host.get("/modules/webhooks_panic").await;
+    let token = [("x-auth-token", host.token.reveal())];
+    for (method, path) in [("GET", "/modules/webhooks_panic"), ("POST", "/modules/webhooks_panic/reload")] {
+        let answer = host.raw(method, path, &token, Body::empty()).await;
 
-    let answer = answer.expect_error(StatusCode::INTERNAL_SERVER_ERROR, "unspecified_fault");
-    assert!(!answer.body.to_string().contains("secret"));
+        let answer = answer.expect_error(StatusCode::INTERNAL_SERVER_ERROR, "unspecified_fault");
+        assert!(!answer.body.to_string().contains("secret"), "{method} {path}");
+    }
     host.get("/modules").await.expect(StatusCode::OK);
 }
 
@@ -178,30 +146,44 @@ async fn a_store_that_fails_is_a_state_and_not_a_crash() {
     assert_eq!(answer.headers["retry-after"], "1");
 }
 
-#[test]
-fn the_first_token_is_private_and_stays() {
-    let dir = TempDir::new().unwrap();
+#[tokio::test]
+async fn every_answer_tells_browsers_to_keep_nothing_and_let_nobody_else_read_it() {
+    let host = host();
+    for path in ["/healthz", "/metrics", "/nowhere", "/modules"] {
+        let request = Request::builder().uri(path).header("origin", "https://elsewhere.example");
+        let answer = host.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
 
-    let token = auth::first_token(dir.path()).unwrap();
-
-    assert_eq!(token.reveal().len(), 64);
-    assert!(token.reveal().bytes().all(|byte| byte.is_ascii_alphanumeric()));
-    assert_eq!(auth::first_token(dir.path()).unwrap(), token);
-    assert!(!format!("{token:?}").contains(token.reveal()));
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(dir.path().join("admin.token")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let headers = answer.headers();
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ] {
+            assert_eq!(headers[name], value, "{path}");
+        }
+        assert!(headers.contains_key("x-request-id"), "{path}");
+        assert!(!headers.keys().any(|name| name.as_str().starts_with("access-control")), "{path}");
     }
 }
 
-#[test]
-fn a_token_file_without_a_token_is_refused_by_name() {
-    let dir = TempDir::new().unwrap();
-    std::fs::write(dir.path().join("admin.token"), "\n").unwrap();
+#[tokio::test]
+async fn only_pages_of_listed_origins_may_read_answers() {
+    let host = host();
+    let router = with_cors(host.router.clone(), &["https://pbx.example.com".to_owned()]);
+    let ask = async |method: &str, origin: &str| {
+        let request = Request::builder().method(method).uri("/modules").header("origin", origin);
+        let request = request.header("access-control-request-method", "GET");
+        router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    };
 
-    let error = auth::first_token(dir.path()).unwrap_err().to_string();
-
-    assert!(error.contains("admin.token holds no token"), "{error}");
+    let preflight = ask("OPTIONS", "https://pbx.example.com").await;
+    assert_eq!(preflight.headers()["access-control-allow-origin"], "https://pbx.example.com");
+    assert!(preflight.headers()["access-control-allow-headers"].to_str().unwrap().contains("x-auth-token"));
+    let answer = ask("GET", "https://pbx.example.com").await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://pbx.example.com");
+    let stranger = ask("GET", "https://elsewhere.example").await;
+    assert!(!stranger.headers().contains_key("access-control-allow-origin"));
 }

@@ -11,6 +11,9 @@ use crate::store::{Accepted, AcceptedEvent, DeliveryCounts, NewDelivery, Outcome
 /// How long an identity is known at least.
 pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
 
+/// An identity from so far ahead is of a clock that was set back.
+pub(super) const AHEAD_MS: i64 = 60 * 60 * 1_000;
+
 const NEXT_ID: &str = "store.next_id";
 /// Ids are reserved in blocks, so that the counter is written once in a million deliveries.
 const BLOCK: i64 = 1 << 20;
@@ -152,11 +155,15 @@ pub(super) fn forget_payloads(writing: &mut Writing<'_>) -> rusqlite::Result<()>
 }
 
 /// Forgets up to `limit` identities from before `expired_before`; answers when the oldest one left was accepted.
-pub(super) fn prune(
-    connection: &Connection,
-    expired_before: i64,
-    limit: usize,
-) -> rusqlite::Result<Option<i64>> {
+/// Those of a clock that was set back since then count from now on, or they would stay for as long as it was wrong.
+pub(super) fn prune(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Result<Option<i64>> {
+    let expired_before = now_ms - REMEMBERED_MS;
+    connection
+        .prepare_cached(
+            "UPDATE events SET accepted_ms = ?1 WHERE accepted_ms > ?2
+             AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?3)",
+        )?
+        .execute(params![now_ms, now_ms + AHEAD_MS, limit as i64])?;
     connection
         .prepare_cached(
             "DELETE FROM events WHERE accepted_ms < ?1

@@ -11,12 +11,14 @@ use super::{Options, Synchronous, explain};
 use crate::store::{Result, StoreError};
 
 const FILE: &str = "hookline.db";
+const LOG: &str = "hookline.db-wal";
 const LOCK: &str = "hookline.lock";
-/// Each file once, in order; the number of applied ones is the file's `user_version`.
-const MIGRATIONS: &[&str] = &[
-    include_str!("../migrations/0001_start.sql"),
-    include_str!("../migrations/0002_attempts.sql"),
-    include_str!("../migrations/0003_replays.sql"),
+/// Each file once, in order; the number of the last applied one is the database's `user_version`.
+const MIGRATIONS: &[(u32, &str)] = &[
+    (1, include_str!("../migrations/0001_start.sql")),
+    (2, include_str!("../migrations/0002_attempts.sql")),
+    (3, include_str!("../migrations/0003_replays.sql")),
+    (5, include_str!("../migrations/0005_tokens.sql")),
 ];
 /// How long a statement waits for somebody who looks at the file with another tool.
 const BUSY: Duration = Duration::from_secs(5);
@@ -39,6 +41,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     let file = dir.join(FILE);
     refuse_emptied(&file, &holder)?;
     make_private(&file).map_err(|error| failed("making", &file, error))?;
+    keep_names(dir).map_err(|error| failed("writing", dir, error))?;
 
     let sqlite = |error: rusqlite::Error| explain(&file, &error);
     let mut connection = Connection::open(&file).map_err(sqlite)?;
@@ -104,14 +107,17 @@ fn write_holder(mut lock: &File) -> std::io::Result<()> {
 
 /// SQLite takes a file of no bytes for a new database. Where a host has worked before, it is a lost one.
 fn refuse_emptied(file: &Path, last_holder: &str) -> Result<()> {
-    let emptied = std::fs::metadata(file).is_ok_and(|found| found.len() == 0);
-    if emptied && !last_holder.is_empty() {
-        return Err(StoreError::Corrupt {
-            path: file.to_owned(),
-            reason: "it is empty although this folder has been in use".to_owned(),
-        });
+    let corrupt =
+        |reason: &str| Err(StoreError::Corrupt { path: file.to_owned(), reason: reason.to_owned() });
+    let bytes = |path: &Path| std::fs::metadata(path).ok().map(|found| found.len());
+    match bytes(file) {
+        Some(0) if !last_holder.is_empty() => corrupt("it is empty although this folder has been in use"),
+        // SQLite would throw the log away, with what was committed last.
+        None if bytes(&file.with_file_name(LOG)).is_some_and(|bytes| bytes > 0) => {
+            corrupt("it is missing although its log, hookline.db-wal, is there")
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Payloads and secrets of hooks are nobody else's business.
@@ -121,6 +127,15 @@ fn make_private(file: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(file).map(drop)
+}
+
+/// A file that is new can be lost with its name, however well its content is kept: the names are flushed, too.
+fn keep_names(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()?;
+    match dir.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
@@ -141,14 +156,19 @@ fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
+/// The schema that this program works with.
+pub(super) fn newest() -> u32 {
+    MIGRATIONS.last().map_or(0, |(version, _)| *version)
+}
+
 fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
     let sqlite = |error: rusqlite::Error| explain(file, &error);
-    let known = MIGRATIONS.len() as u32;
+    let known = newest();
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
     if found > known {
         return Err(StoreError::TooNew { path: file.to_owned(), found, known });
     }
-    for (version, sql) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
+    for &(version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version > found) {
         let transaction = connection.transaction().map_err(sqlite)?;
         transaction.execute_batch(sql).map_err(sqlite)?;
         transaction.pragma_update(None, "user_version", version).map_err(sqlite)?;

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::deliveries::{self, Ids};
 use super::open::{self, Opened};
-use super::{closed, explain};
+use super::{Trouble, closed, explain, note};
 use crate::store::{Result, StoreError};
 
 /// Writes that may wait; beyond it, callers wait for a place.
@@ -52,7 +52,7 @@ pub(super) struct Writing<'a> {
 }
 
 impl Writer {
-    pub(super) fn start(opened: Opened) -> Result<Self> {
+    pub(super) fn start(opened: Opened, trouble: Trouble) -> Result<Self> {
         let (commits, patient) = (Arc::new(AtomicU64::new(0)), Arc::new(Patient::default()));
         let (jobs, queue) = mpsc::channel(QUEUE);
         let Opened { file, connection, lock } = opened;
@@ -64,6 +64,7 @@ impl Writer {
             pruned: Prune::default(),
             commits: Arc::clone(&commits),
             patient: Arc::clone(&patient),
+            trouble,
             _lock: lock,
         };
         let thread = std::thread::Builder::new()
@@ -200,6 +201,7 @@ struct State {
     pruned: Prune,
     commits: Arc<AtomicU64>,
     patient: Arc<Patient>,
+    trouble: Trouble,
     _lock: File,
 }
 
@@ -235,7 +237,15 @@ impl State {
         }
     }
 
+    /// As one transaction; what kept it from being written is noted for those who ask how the store is.
     fn together(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Spoilt> {
+        let outcome = self.transaction(group);
+        let error = outcome.as_ref().err().map(|(Spoilt::ByJob(error) | Spoilt::ByFile(error))| error);
+        note(&self.trouble, error);
+        outcome
+    }
+
+    fn transaction(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Spoilt> {
         let by_file = |error: rusqlite::Error| Spoilt::ByFile(explain(&self.file, &error));
         self.connection
             .prepare_cached("BEGIN IMMEDIATE")
@@ -313,11 +323,11 @@ struct Prune {
 
 impl Prune {
     fn step(&mut self, connection: &Connection, now_ms: i64, added: usize) -> rusqlite::Result<()> {
-        let expired_before = now_ms - deliveries::REMEMBERED_MS;
-        if self.oldest_ms.is_some_and(|oldest| oldest >= expired_before) {
+        let remembered = now_ms - deliveries::REMEMBERED_MS..=now_ms + deliveries::AHEAD_MS;
+        if self.oldest_ms.is_some_and(|oldest| remembered.contains(&oldest)) {
             return Ok(());
         }
-        self.oldest_ms = deliveries::prune(connection, expired_before, 2 * added + 100)?;
+        self.oldest_ms = deliveries::prune(connection, now_ms, 2 * added + 100)?;
         Ok(())
     }
 }

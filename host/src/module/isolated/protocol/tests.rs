@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use crate::fuzz;
+
 use super::*;
 
 fn every_word_of_the_child() -> Vec<FromChild<'static>> {
@@ -184,4 +186,20 @@ proptest! {
         }
         prop_assert_eq!(through(&stream, &pieces).unwrap(), expected);
     }
+}
+
+/// Frames from either side, without their length.
+#[test]
+fn fuzz_isolated_protocol() {
+    fuzz::target("isolated_protocol", |bytes| {
+        if let Ok(said) = FromChild::read(bytes) {
+            let mut written = Vec::new();
+            said.write(&mut written);
+            let again = FromChild::read(&written[4..]);
+            let same = again.as_ref().is_ok_and(|again| format!("{again:?}") == format!("{said:?}"));
+            fuzz::ensure(same, || format!("{said:?} is read again as {again:?}"))?;
+        }
+        drop(ToChild::read(bytes));
+        Ok(())
+    });
 }

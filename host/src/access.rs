@@ -1,0 +1,142 @@
+//! Who reaches the host: which token is whose, how guessing is slowed, and who changed what.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::hooks::AccountId;
+use crate::store::{AuditKeep, Store, StoreError, StoredToken};
+use audit::Audit;
+use guesses::Guesses;
+use token::TokenHash;
+use tokens::{Holder, Tokens};
+
+pub mod audit;
+pub mod guesses;
+pub mod token;
+pub mod tokens;
+
+/// How often the log speaks of guesses.
+const WARN_EVERY: Duration = Duration::from_mins(1);
+
+/// Everything that decides who reaches the host, and remembers what they did.
+pub struct Access {
+    /// The tokens.
+    pub tokens: Tokens,
+    /// Who changed what.
+    pub audit: Audit,
+    /// What is counted.
+    pub counters: Counters,
+    guesses: Mutex<Guesses>,
+    warned: Mutex<Option<Instant>>,
+}
+
+/// Requests that were turned away since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Without a token where one is needed, or with an unknown one.
+    pub credentials: AtomicU64,
+    /// With a token that does not reach so far.
+    pub forbidden: AtomicU64,
+    /// From an address that guessed too often.
+    pub throttled: AtomicU64,
+}
+
+/// Whose token it is.
+#[derive(Debug, Clone)]
+pub enum Recognised {
+    /// A known one.
+    Holder(Arc<Holder>),
+    /// Nobody's.
+    Unknown,
+    /// It was not looked at: too many wrong ones came from there. After this time one may come again.
+    Wait(Duration),
+}
+
+impl Access {
+    /// Reads what is stored. Tokens of accounts that are not there any more are forgotten.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        administrator: TokenHash,
+        keep: AuditKeep,
+        exists: impl Fn(&AccountId) -> bool,
+    ) -> Result<Self, StoreError> {
+        let tokens = store.tokens().await?;
+        let (held, orphans): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| exists(&token.account));
+        if !orphans.is_empty() {
+            store.remove_tokens(orphans.into_iter().map(|token| token.id).collect()).await?;
+        }
+        Ok(Self::holding(held, store, administrator, keep))
+    }
+
+    /// With these tokens, which are stored.
+    pub(crate) fn holding(
+        held: Vec<StoredToken>,
+        store: Arc<dyn Store>,
+        administrator: TokenHash,
+        keep: AuditKeep,
+    ) -> Self {
+        Self {
+            tokens: Tokens::new(held, store.clone(), administrator),
+            audit: Audit::new(store, keep),
+            counters: Counters::default(),
+            guesses: Mutex::default(),
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Whose token this is, for a client at this address.
+    ///
+    /// While an address has to wait, no token is tried but those that it has used before: a guess costs time
+    /// there, and a client that shares its address with whoever guesses works on.
+    pub async fn recognise(&self, token: &str, from: IpAddr) -> Recognised {
+        let now = Instant::now();
+        let wait = self.guesses.lock().wait(from, now);
+        match (self.tokens.holder(token), wait) {
+            (Some(holder), Some(_)) if holder.was_at(from) => {
+                self.tokens.note_use(&holder).await;
+                Recognised::Holder(holder)
+            }
+            (_, Some(wait)) => Recognised::Wait(wait),
+            (Some(holder), None) => {
+                holder.is_at(from);
+                self.tokens.note_use(&holder).await;
+                Recognised::Holder(holder)
+            }
+            (None, None) => {
+                self.guesses.lock().failed(from, now);
+                self.warn_of_guesses(from, now);
+                Recognised::Unknown
+            }
+        }
+    }
+
+    /// Now and then, so that whoever guesses does not fill the log.
+    fn warn_of_guesses(&self, from: IpAddr, now: Instant) {
+        let mut warned = self.warned.lock();
+        let is_due = warned.is_none_or(|at| now.duration_since(at) >= WARN_EVERY);
+        if is_due && self.guesses.lock().wait(from, now).is_some() {
+            *warned = Some(now);
+            tracing::warn!(address = %from, "too many wrong tokens came from this address, its next ones have to wait");
+        }
+    }
+
+    /// Finishes what is being written.
+    pub async fn close(&self) {
+        self.audit.close().await;
+        self.tokens.close().await;
+    }
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,319 @@
+//! Which tokens there are: in memory, so that one which is revoked is gone at once, and in the store.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+use tokio_util::sync::CancellationToken;
+
+use super::token::{self, Token, TokenHash};
+use crate::delivery::retries::now_ms;
+use crate::hooks::AccountId;
+use crate::store::{Store, StoreError, StoredToken};
+
+/// The id under which the token in `admin.token` appears.
+pub const ADMINISTRATOR: &str = "admin.token";
+
+/// Tokens that an account may have: enough for one a program, and a bound for whoever makes them in a loop.
+pub const PER_ACCOUNT: usize = 100;
+
+/// The last use is written down when the stored one is older than this.
+const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);
+
+/// How long a request may wait for that.
+const USE_WRITTEN_WITHIN: Duration = Duration::from_millis(100);
+
+/// Addresses that are remembered of each token.
+const PLACES: usize = 8;
+
+/// A token's owner, as requests see it.
+pub struct Holder {
+    /// The token's id.
+    pub id: String,
+    /// Whose it is; `None` for the one in `admin.token`.
+    pub account: Option<AccountId>,
+    /// Whether it reaches everything.
+    pub administrator: bool,
+    name: Option<String>,
+    hash: TokenHash,
+    created_ms: i64,
+    created_by: String,
+    used_ms: AtomicI64,
+    written_ms: AtomicI64,
+    places: Mutex<Vec<IpAddr>>,
+    revoked: CancellationToken,
+}
+
+/// What a listing shows of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The token's id.
+    pub id: String,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Whether it reaches everything.
+    pub administrator: bool,
+    /// What people call it.
+    pub name: Option<String>,
+    /// When it was made, Unix milliseconds.
+    pub created_ms: i64,
+    /// The id of the token that it was made with.
+    pub created_by: String,
+    /// When it was used last, Unix milliseconds.
+    pub used_ms: Option<i64>,
+}
+
+/// What a new token is to be.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Whose it is.
+    pub account: AccountId,
+    /// Whether it reaches everything.
+    pub administrator: bool,
+    /// What people call it.
+    pub name: Option<String>,
+    /// The id of the token that it is made with.
+    pub created_by: String,
+}
+
+/// Why a token was not made or revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The account has as many as it may have.
+    #[error("an account may have {PER_ACCOUNT} tokens, revoke one first")]
+    TooMany,
+    /// There is no such token.
+    #[error("there is no token {0}")]
+    Unknown(String),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// All tokens.
+pub struct Tokens {
+    store: Arc<dyn Store>,
+    administrator: Arc<Holder>,
+    held: RwLock<FxHashMap<String, Arc<Holder>>>,
+    /// One change at a time, so that the bound holds.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Tokens {
+    /// These tokens, which are stored.
+    pub(super) fn new(held: Vec<StoredToken>, store: Arc<dyn Store>, administrator: TokenHash) -> Self {
+        let held = held.into_iter().map(|token| (token.id.clone(), Arc::new(Holder::of(token)))).collect();
+        Self {
+            store,
+            administrator: Arc::new(Holder::first(administrator)),
+            held: RwLock::new(held),
+            changing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Whose token this is. Both comparisons are always made, and neither tells by its time how much was right.
+    pub fn holder(&self, token: &str) -> Option<Arc<Holder>> {
+        let hash = TokenHash::of(token);
+        let first = self.administrator.hash.is(&hash);
+        let named = token::id_in(token).and_then(|id| self.held.read().get(id).cloned());
+        let own = named.as_ref().unwrap_or(&self.administrator).hash.is(&hash);
+        match named {
+            _ if first => Some(Arc::clone(&self.administrator)),
+            Some(holder) if own => Some(holder),
+            _ => None,
+        }
+    }
+
+    /// Remembers that a token is used now; now and then in the store too. That it cannot be written down does not
+    /// keep anybody from using it.
+    pub async fn note_use(&self, holder: &Holder) {
+        let now = now_ms();
+        holder.used_ms.store(now, Ordering::Relaxed);
+        let written = holder.written_ms.load(Ordering::Relaxed);
+        if holder.account.is_none() || now - written < USE_WRITTEN_EVERY.as_millis() as i64 {
+            return;
+        }
+        let own_turn = holder.written_ms.compare_exchange(written, now, Ordering::Relaxed, Ordering::Relaxed);
+        if own_turn.is_ok() {
+            let writing = self.store.note_uses(vec![(holder.id.clone(), now)]);
+            if let Ok(Err(error)) = tokio::time::timeout(USE_WRITTEN_WITHIN, writing).await {
+                tracing::warn!(token = holder.id, %error, "the last use of a token was not written down");
+            }
+        }
+    }
+
+    /// Makes a token; this is the only time that anybody sees it.
+    ///
+    /// # Errors
+    /// [`TokenError::TooMany`], or the store's.
+    pub async fn create(&self, new: NewToken) -> Result<(Token, Shown), TokenError> {
+        let _turn = self.changing.lock().await;
+        if self.held.read().values().filter(|holder| holder.account.as_ref() == Some(&new.account)).count()
+            >= PER_ACCOUNT
+        {
+            return Err(TokenError::TooMany);
+        }
+        let id = token::new_id();
+        let token = Token::named(&id);
+        let stored = StoredToken {
+            id: id.clone(),
+            account: new.account,
+            administrator: new.administrator,
+            name: new.name,
+            hash: token.hash().bytes(),
+            created_ms: now_ms(),
+            created_by: new.created_by,
+            used_ms: None,
+        };
+        self.store.add_token(stored.clone()).await?;
+        let holder = Holder::of(stored);
+        let shown = holder.shown();
+        self.held.write().insert(id.clone(), Arc::new(holder));
+        shown.map(|shown| (token, shown)).ok_or(TokenError::Unknown(id))
+    }
+
+    /// The tokens of an account, or all; by id.
+    pub fn list(&self, account: Option<&AccountId>) -> Vec<Shown> {
+        let held = self.held.read();
+        let mut shown: Vec<Shown> = held.values().filter_map(|holder| holder.shown()).collect();
+        shown.retain(|token| account.is_none_or(|account| token.account == *account));
+        shown.sort_by(|a, b| a.id.cmp(&b.id));
+        shown
+    }
+
+    /// One token by its id.
+    pub fn show(&self, id: &str) -> Option<Shown> {
+        self.held.read().get(id).and_then(|holder| holder.shown())
+    }
+
+    /// How many there are beside the one in `admin.token`.
+    pub fn len(&self) -> usize {
+        self.held.read().len()
+    }
+
+    /// Whether there is none beside the one in `admin.token`.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Revokes a token: from here on nobody gets in with it. Asked again after a failure of the store, it tries
+    /// again to forget it there.
+    ///
+    /// # Errors
+    /// [`TokenError::Unknown`], or the store's: then it would be back after a restart.
+    pub async fn revoke(&self, id: &str) -> Result<(), TokenError> {
+        let _turn = self.changing.lock().await;
+        let held = self.held.write().remove(id).inspect(|holder| holder.revoked.cancel()).is_some();
+        let stored = self.store.remove_tokens(vec![id.to_owned()]).await? > 0;
+        if held || stored { Ok(()) } else { Err(TokenError::Unknown(id.to_owned())) }
+    }
+
+    /// Revokes all tokens of an account that is gone.
+    ///
+    /// # Errors
+    /// The store's; the next start forgets them.
+    pub async fn revoke_of(&self, account: &AccountId) -> Result<(), StoreError> {
+        let _turn = self.changing.lock().await;
+        let gone: Vec<String> = self.list(Some(account)).into_iter().map(|token| token.id).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for id in &gone {
+            if let Some(holder) = self.held.write().remove(id) {
+                holder.revoked.cancel();
+            }
+        }
+        self.store.remove_tokens(gone).await.map(drop)
+    }
+
+    /// Writes down the last uses that were not yet.
+    pub(super) async fn close(&self) {
+        let use_of = |holder: &Arc<Holder>| {
+            let used = holder.used_ms.load(Ordering::Relaxed);
+            (used > holder.written_ms.load(Ordering::Relaxed)).then(|| (holder.id.clone(), used))
+        };
+        let uses: Vec<_> = self.held.read().values().filter_map(use_of).collect();
+        if uses.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.note_uses(uses).await {
+            tracing::warn!(%error, "the last uses of tokens were not written down");
+        }
+    }
+}
+
+impl Holder {
+    fn first(hash: TokenHash) -> Self {
+        Self {
+            id: ADMINISTRATOR.to_owned(),
+            account: None,
+            administrator: true,
+            name: None,
+            hash,
+            created_ms: 0,
+            created_by: String::new(),
+            used_ms: AtomicI64::new(0),
+            written_ms: AtomicI64::new(0),
+            places: Mutex::default(),
+            revoked: CancellationToken::new(),
+        }
+    }
+
+    fn of(token: StoredToken) -> Self {
+        Self {
+            id: token.id,
+            account: Some(token.account),
+            administrator: token.administrator,
+            name: token.name,
+            created_ms: token.created_ms,
+            created_by: token.created_by,
+            used_ms: AtomicI64::new(token.used_ms.unwrap_or(0)),
+            written_ms: AtomicI64::new(token.used_ms.unwrap_or(0)),
+            ..Self::first(TokenHash::stored(token.hash))
+        }
+    }
+
+    /// Nothing of the one in `admin.token`, which is in a file and not here.
+    fn shown(&self) -> Option<Shown> {
+        Some(Shown {
+            id: self.id.clone(),
+            account: self.account.clone()?,
+            administrator: self.administrator,
+            name: self.name.clone(),
+            created_ms: self.created_ms,
+            created_by: self.created_by.clone(),
+            used_ms: Some(self.used_ms.load(Ordering::Relaxed)).filter(|used| *used > 0),
+        })
+    }
+
+    /// Ends when the token is revoked.
+    pub fn revoked(&self) -> CancellationToken {
+        self.revoked.clone()
+    }
+
+    /// Whether it was used from this address before.
+    pub(super) fn was_at(&self, place: IpAddr) -> bool {
+        self.places.lock().contains(&place)
+    }
+
+    /// It is used from this address.
+    pub(super) fn is_at(&self, place: IpAddr) {
+        let mut places = self.places.lock();
+        if places.last() != Some(&place) {
+            places.retain(|known| *known != place);
+            places.push(place);
+            let forgotten = places.len().saturating_sub(PLACES);
+            places.drain(..forgotten);
+        }
+    }
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holder").field("id", &self.id).field("account", &self.account).finish_non_exhaustive()
+    }
+}

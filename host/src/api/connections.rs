@@ -1,0 +1,361 @@
+//! How many clients may be connected, and who has to make room: sockets are accepted here, and given a limit for
+//! everything that a client could leave undone.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How much of a request is held before it is understood: its line and its headers. Beyond it, 431.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// The pause after a socket could not be accepted, for lack of what others have.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// At a stop, how often connections look whether their last answer is still under way.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
+/// The connections of clients.
+#[derive(Debug)]
+pub struct Connections {
+    most: usize,
+    header_timeout: Duration,
+    open: Mutex<Open>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    connections: FxHashMap<u64, Arc<Connection>>,
+    /// Those without a request under way, in the order in which they make room: strangers first, then the oldest.
+    dispensable: BTreeSet<(bool, u64)>,
+    next: u64,
+    evicted: u64,
+}
+
+/// One client's connection, as an extension of each of its requests.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// A lower one is older.
+    number: u64,
+    requests: AtomicUsize,
+    known: AtomicBool,
+    evict: CancellationToken,
+}
+
+impl Connections {
+    /// At most so many, each with so much time for the headers of a request.
+    pub fn new(most: usize, header_timeout: Duration) -> Self {
+        Self { most, header_timeout, open: Mutex::default(), freed: Notify::new() }
+    }
+
+    /// How many there are.
+    pub fn open(&self) -> usize {
+        self.open.lock().connections.len()
+    }
+
+    /// How many may be.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// How many had to make room for others.
+    pub fn evicted(&self) -> u64 {
+        self.open.lock().evicted
+    }
+
+    /// A place, where there is one or somebody can make room.
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let mut open = self.open.lock();
+        if open.connections.len() >= self.most && !open.make_room() {
+            return None;
+        }
+        let number = open.next;
+        open.next += 1;
+        let connection = Arc::new(Connection {
+            number,
+            requests: AtomicUsize::new(0),
+            known: AtomicBool::new(false),
+            evict: CancellationToken::new(),
+        });
+        open.connections.insert(number, Arc::clone(&connection));
+        open.dispensable.insert((false, number));
+        Some(Place { connections: Arc::clone(self), connection })
+    }
+
+    async fn wait_for_place(self: &Arc<Self>) -> Place {
+        loop {
+            let freed = self.freed.notified();
+            if let Some(place) = self.place() {
+                return place;
+            }
+            freed.await;
+        }
+    }
+}
+
+/// The place of one connection; it is free again when this is dropped.
+struct Place {
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
+}
+
+impl Place {
+    /// A request is under way until this is dropped.
+    fn busy(&self) -> Busy {
+        let mut open = self.connections.open.lock();
+        self.connection.requests.fetch_add(1, Ordering::Relaxed);
+        open.dispensable.remove(&self.connection.rank());
+        Busy { connections: Arc::clone(&self.connections), connection: Arc::clone(&self.connection) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock();
+        open.connections.remove(&self.connection.number);
+        open.dispensable.remove(&self.connection.rank());
+        drop(open);
+        self.connections.freed.notify_one();
+    }
+}
+
+/// A request under way.
+struct Busy {
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock();
+        let left = self.connection.requests.fetch_sub(1, Ordering::Relaxed) - 1;
+        if left == 0 && open.connections.contains_key(&self.connection.number) {
+            open.dispensable.insert(self.connection.rank());
+            drop(open);
+            // Whoever waits for a place may have this one.
+            self.connections.freed.notify_one();
+        }
+    }
+}
+
+impl Open {
+    fn make_room(&mut self) -> bool {
+        let gone = self.dispensable.pop_first().and_then(|(_, number)| self.connections.remove(&number));
+        gone.inspect(|gone| {
+            gone.evict.cancel();
+            self.evicted += 1;
+        })
+        .is_some()
+    }
+}
+
+/// What a setting allows, where the process may have so many files open: half of them are for everything else.
+pub fn most(wanted: usize, open_files: Option<u64>) -> usize {
+    let half = open_files.and_then(|files| usize::try_from(files / 2).ok()).unwrap_or(usize::MAX);
+    wanted.min(half).max(1)
+}
+
+impl Connection {
+    /// Its client has sent a known token. It does so in a request, while it makes room for nobody.
+    pub(super) fn is_known(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    fn rank(&self) -> (bool, u64) {
+        (self.known.load(Ordering::Relaxed), self.number)
+    }
+}
+
+/// Serves until it is told to stop, then lets requests under way end.
+///
+/// # Errors
+/// The listener cannot be used.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    router: Router,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let router = TowerToHyperService::new(router);
+    let tasks = TaskTracker::new();
+    // Connections do not outlive whoever accepted them, should that crash.
+    let stop = stop.child_token();
+    let _crash = stop.clone().drop_guard();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                // Most likely there are too many files open; one of ours can be spared.
+                connections.open.lock().make_room();
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
+        };
+        let place = tokio::select! {
+            () = stop.cancelled() => break,
+            place = connections.wait_for_place() => place,
+        };
+        tasks.spawn(attend(stream, peer, router.clone(), place, stop.clone()));
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+async fn attend(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: TowerToHyperService<Router>,
+    place: Place,
+    stop: CancellationToken,
+) {
+    let connection = &place.connection;
+    // Answers are small and whole; to wait for more would only delay them.
+    drop(stream.set_nodelay(true));
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(Arc::clone(connection));
+        let busy = place.busy();
+        let answer = router.call(request);
+        async move {
+            let answer = answer.await;
+            drop(busy);
+            answer
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(place.connections.header_timeout)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(served);
+    // However it ends is the client's affair.
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = connection.evict.cancelled() => return,
+        () = stop.cancelled() => {}
+    }
+    served.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = served.as_mut() => {}
+        () = silent(connection) => {}
+    }
+}
+
+/// Half a request keeps nobody from stopping.
+async fn silent(connection: &Connection) {
+    loop {
+        tokio::time::sleep(LAST_LOOK).await;
+        if connection.requests.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(most: usize) -> Arc<Connections> {
+        Arc::new(Connections::new(most, Duration::from_secs(1)))
+    }
+
+    /// Who has gone, of places in the order of their numbers.
+    fn gone(places: &[&Place]) -> Vec<bool> {
+        places.iter().map(|place| place.connection.evict.is_cancelled()).collect()
+    }
+
+    #[test]
+    fn the_oldest_stranger_without_a_request_makes_room() {
+        let connections = room(3);
+        let [first, second, third] = [(); 3].map(|()| connections.place().unwrap());
+        let busy = first.busy();
+
+        let _fourth = connections.place().unwrap();
+        assert_eq!(gone(&[&first, &second, &third]), [false, true, false]);
+        drop(busy);
+        let _fifth = connections.place().unwrap();
+        assert_eq!(gone(&[&first, &second, &third]), [true, true, false]);
+    }
+
+    #[test]
+    fn somebody_with_a_token_makes_room_only_when_no_stranger_can() {
+        let connections = room(2);
+        let known = connections.place().unwrap();
+        let stranger = connections.place().unwrap();
+        let busy = known.busy();
+        known.connection.is_known();
+        drop(busy);
+
+        let third = connections.place().unwrap();
+        assert_eq!(gone(&[&known, &stranger, &third]), [false, true, false]);
+        let _busy = third.busy();
+        let _fourth = connections.place().unwrap();
+        assert_eq!(gone(&[&known, &stranger, &third]), [true, true, false]);
+    }
+
+    #[test]
+    fn half_of_the_open_files_are_for_everything_else() {
+        assert_eq!(most(4_096, Some(1_024)), 512);
+        assert_eq!(most(4_096, Some(1_000_000)), 4_096);
+        assert_eq!(most(4_096, None), 4_096);
+        assert_eq!(most(4_096, Some(1)), 1);
+    }
+
+    #[test]
+    fn one_more_than_the_most_takes_the_place_of_an_idle_one() {
+        let connections = room(2);
+        let first = connections.place().unwrap();
+        let second = connections.place().unwrap();
+        let third = connections.place().unwrap();
+
+        assert!(first.connection.evict.is_cancelled());
+        assert_eq!((connections.open(), connections.evicted()), (2, 1));
+        drop((first, second));
+        assert_eq!(connections.open(), 1);
+        drop(third);
+        let rest = connections.open.lock();
+        assert!(rest.connections.is_empty() && rest.dispensable.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_all_busy_waits_for_one_that_is_not() {
+        let connections = room(1);
+        let only = connections.place().unwrap();
+        let busy = only.busy();
+
+        let waiting = connections.wait_for_place();
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        assert!(!only.connection.evict.is_cancelled());
+        drop(busy);
+
+        waiting.await;
+        assert!(only.connection.evict.is_cancelled());
+    }
+}

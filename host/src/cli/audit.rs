@@ -1,0 +1,28 @@
+//! `hookline audit`: who changed what, the newest first.
+
+use std::io::Write;
+
+use super::AuditArgs;
+use super::client::Client;
+use super::listing::{all_pages, cell, table};
+
+pub(super) async fn audit(args: &AuditArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let client = Client::new(&args.client)?;
+    let path = match &args.account {
+        Some(account) => vec!["v2", "accounts", account, "audit"],
+        None => vec!["audit"],
+    };
+    let entries = all_pages(&client, &path, &[], args.last).await?;
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&entries)?)?;
+        return Ok(());
+    }
+    if entries.is_empty() {
+        writeln!(out, "nothing was changed")?;
+        return Ok(());
+    }
+    let fields = ["at", "token", "address", "action", "account_id", "document", "request_id"];
+    let rows = entries.iter().map(|entry| fields.iter().map(|field| cell(entry, field)).collect());
+    table(out, &["AT", "TOKEN", "ADDRESS", "ACTION", "ACCOUNT ID", "DOCUMENT", "REQUEST ID"], rows)?;
+    Ok(())
+}
