@@ -2,12 +2,15 @@
 //!
 //! Commands that look at or change a running host are clients of its HTTP API; the others work alone.
 
+mod attempts;
 mod audit;
 mod backup;
 pub mod check;
 mod client;
 mod config;
 pub mod definition;
+mod failures;
+mod deliveries;
 mod health;
 mod hooks;
 mod listing;
@@ -29,7 +32,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::TypedValueParser as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigErrors, Flag, LoadOptions, Origins};
 
@@ -80,6 +83,28 @@ pub enum Command {
     Modules(ModulesArgs),
     /// The hooks of the running host
     Hooks(HooksArgs),
+    /// The hooks whose requests fail
+    Failures(FailuresArgs),
+    /// Forget failures of hooks, and end their pauses
+    Flush(FlushArgs),
+    /// Switch on the hooks that the host has switched off
+    Enable(EnableArgs),
+    /// Set when hooks that fail are paused or switched off, while the host runs
+    ///
+    /// What is set goes over the settings and stays over restarts. An account without anything of its own has what its
+    /// reseller has set.
+    Set(SetArgs),
+    /// What was sent for an account and what came back
+    Attempts(attempts::AttemptsArgs),
+    /// What waits to be sent, and what was given up
+    Deliveries(deliveries::DeliveriesArgs),
+    /// Send dead deliveries of a hook again
+    ///
+    /// One, or all that were accepted from some time on. That is a job of the host: it goes on after a restart, and no
+    /// faster than its deliveries are tried. A delivery keeps its webhook-id.
+    Replay(deliveries::ReplayArgs),
+    /// The jobs that send dead deliveries again
+    Replays(deliveries::ReplaysArgs),
     /// Access tokens of the running host
     Token(TokenArgs),
     /// Who changed what in the running host, the newest first
@@ -317,6 +342,89 @@ pub enum HooksAction {
     List,
 }
 
+/// `hookline failures`
+#[derive(Debug, Clone, Args)]
+pub struct FailuresArgs {
+    /// Only the hooks of this account
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline flush`
+#[derive(Debug, Clone, Args)]
+pub struct FlushArgs {
+    /// The account whose hooks begin anew
+    #[arg(long, value_name = "ID")]
+    pub account: String,
+    /// Only this hook
+    #[arg(long, value_name = "ID")]
+    pub hook: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline enable`
+#[derive(Debug, Clone, Args)]
+pub struct EnableArgs {
+    /// The account whose hooks are switched on
+    #[arg(long, value_name = "ID")]
+    pub account: String,
+    /// Also the hooks of all accounts below it
+    #[arg(long)]
+    pub descendants: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline set`
+#[derive(Debug, Clone, Args)]
+pub struct SetArgs {
+    /// What to set
+    #[arg(value_enum)]
+    pub name: Set,
+    /// A whole number (milliseconds, or failures); or the word default, to take away what was set
+    #[arg(value_name = "NUMBER")]
+    pub value: String,
+    /// For this account; without it, for all that have set nothing themselves
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What `hookline set` sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Set {
+    /// How long a failed attempt counts, in milliseconds
+    FailureExpiry,
+    /// How many failed attempts within that time are too many
+    DisableThreshold,
+    /// The first pause in milliseconds, profile standard
+    PauseFirst,
+    /// The longest pause in milliseconds, profile standard
+    PauseLongest,
+    /// Without a success for so many milliseconds a hook is switched off, profile standard
+    DisableAfter,
+}
+
 /// `hookline token`
 #[derive(Debug, Clone, Args)]
 pub struct TokenArgs {
@@ -465,6 +573,14 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Publish(args) => publish::publish(&args, out).await?,
         Command::Modules(args) => modules::modules(&args, out).await?,
         Command::Hooks(args) => hooks::hooks(&args, out).await?,
+        Command::Failures(args) => failures::failures(&args, out).await?,
+        Command::Flush(args) => failures::flush(&args, out).await?,
+        Command::Enable(args) => failures::enable(&args, out).await?,
+        Command::Set(args) => failures::set(&args, out).await?,
+        Command::Attempts(args) => attempts::attempts(&args, out).await?,
+        Command::Deliveries(args) => deliveries::deliveries(&args, out).await?,
+        Command::Replay(args) => deliveries::replay(&args, out).await?,
+        Command::Replays(args) => deliveries::replays(&args, out).await?,
         Command::Token(args) => token::token(&args, out).await?,
         Command::Audit(args) => audit::audit(&args, out).await?,
         Command::Backup(args) => backup::backup(&args, out).await?,

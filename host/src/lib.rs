@@ -8,6 +8,9 @@ pub mod listener;
 pub mod module;
 pub mod hooks;
 pub mod delivery;
+pub mod disabler;
+pub mod attempts;
+pub mod replays;
 pub mod store;
 pub mod stream;
 pub mod access;
@@ -17,6 +20,7 @@ pub mod app;
 pub mod cli;
 pub mod scaffold;
 pub mod supervision;
+pub mod times;
 pub mod config;
 pub mod telemetry;
 #[cfg(test)]

@@ -123,19 +123,27 @@ fn host() -> Host {
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
     let editor =
         Arc::new(Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly), vault()));
+    let day = Duration::from_secs(86_400);
+    let retries = Arc::new(crate::delivery::retries::Retries::new(day));
+    let replays = Replays::new(store.clone(), Arc::default(), retries, day);
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = first_token(dir.path()).unwrap();
     let keep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
     let access = Arc::new(Access::holding(Vec::new(), store.clone(), token.hash(), keep));
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
+    let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
+    let disabler =
+        Disabler::new(crate::delivery::Profile::Standard, &settings, Arc::default(), "n".to_owned());
     let api = Api {
         editor,
+        disabler: Arc::new(disabler),
         store: store.clone(),
         intake: basket.clone(),
         modules: Arc::new(Nine),
         metadata: Arc::new(Nine),
         health: pulse.clone(),
         figures: Arc::new(Nine),
+        replays,
         stream: Arc::default(),
         watchers: watchers(),
         stop: tokio_util::sync::CancellationToken::new(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
@@ -11,22 +12,25 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::views::{Schema, Shelves};
+use super::views::{Schema, Shelves, node_name};
 use crate::access::Access;
 use crate::access::token::first_token;
 use crate::api::connections::{self, Connections};
+use crate::attempts::log::{self as attempts_log, Attempts, Log};
 use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
 use crate::bus::embedded::{EmbeddedBus, Inlet};
 use crate::bus::{Bus, Incoming};
 use crate::config::{self, BusKind, Config, DeliveryProfile};
 use crate::delivery::client::{Client, Limits};
 use crate::delivery::dispatch::{Counters, Dispatch, Flights, Outcomes};
+use crate::delivery::gate::Gate;
 use crate::delivery::guard::Guard;
 use crate::delivery::queue::Queue;
 use crate::delivery::resolve::{Resolver, System};
 use crate::delivery::retries::Retries;
 use crate::delivery::work::{Delivery, Rules};
 use crate::delivery::{Profile, schedule};
+use crate::disabler::Disabler;
 use crate::hooks::AccountId;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::document::UriRules;
@@ -40,6 +44,7 @@ use crate::module::registry::Registry;
 use crate::module::reload::{RELEASE_WITHIN, Reloader};
 use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
+use crate::replays::Replays;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{AuditKeep, Store};
 use crate::stream::Stream;
@@ -60,6 +65,8 @@ pub struct Parts {
     pub connections: Arc<Connections>,
     /// The one way in which hooks and accounts change.
     pub editor: Arc<Editor>,
+    /// What becomes of hooks that fail.
+    pub disabler: Arc<Disabler>,
     /// The hooks.
     pub table: Arc<Table>,
     /// The account tree.
@@ -74,6 +81,8 @@ pub struct Parts {
     pub queue: Queue,
     /// Deliveries that wait for another try.
     pub retries: Arc<Retries>,
+    /// Sends dead deliveries again.
+    pub replays: Replays,
     /// Sends.
     pub dispatch: Arc<Dispatch>,
     /// Turns events into deliveries.
@@ -82,6 +91,7 @@ pub struct Parts {
     pub(super) arriving: Arc<AsyncMutex<mpsc::Receiver<Incoming>>>,
     pub(super) ready: Arc<AsyncMutex<mpsc::UnboundedReceiver<Delivery>>>,
     pub(super) outcomes: Arc<AsyncMutex<Outcomes>>,
+    pub(super) attempts: Arc<AsyncMutex<Log>>,
     pub(super) stop: CancellationToken,
     /// Turns what is in the plugins folder into what is loaded.
     pub reloader: Reloader,
@@ -120,15 +130,23 @@ impl Parts {
         let cluster_id: Arc<str> = cluster_id(&config, &*store).await?.into();
         let (table, accounts) = (Arc::new(Table::new()), Arc::new(Accounts::new()));
         let registry = Arc::new(Registry::default());
+        let profile = profile(config.delivery.profile);
+        let disabler = Arc::new(Disabler::new(profile, &config.disabler, Arc::clone(&accounts), node_name()));
         let guard = Guard::allowing(config.delivery.allow_targets.clone()).and_exactly(outside.receiver);
         let vault = Arc::new(vault(&config)?);
-        let shelves =
-            Shelves { table: Arc::clone(&table), accounts: Arc::clone(&accounts), vault: Arc::clone(&vault) };
+        let shelves = Shelves {
+            table: Arc::clone(&table),
+            accounts: Arc::clone(&accounts),
+            vault: Arc::clone(&vault),
+            disabler: Arc::clone(&disabler),
+        };
         let uris = UriRules { guard: Some(guard.clone()), ..UriRules::default() };
         let schema = Schema { registry: Arc::clone(&registry), uris };
         let editor =
             Arc::new(Editor::new(store.clone(), Arc::new(shelves), Arc::new(schema), Arc::clone(&vault)));
         let loaded = editor.load().await.context("reading the accounts and hooks")?;
+        // After the hooks, as whatever changes a hook makes its failures forgotten.
+        disabler.load(&*store).await.context("reading the failures of hooks")?;
         refuse_lost_secrets(&table, config.store.start_with_lost_secrets)?;
         vault.make_missing_key()?;
         let most = connections::most(config.api.max_connections, max_open_files());
@@ -139,12 +157,14 @@ impl Parts {
         let (intake, arriving) = mpsc::channel(INTAKE);
         let inlet = Inlet::new();
         let bus = bus(&config.bus, &inlet)?;
-        let profile = profile(config.delivery.profile);
         let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
         let stream = Arc::new(Stream::default());
         let delivery = &config.delivery;
         let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
+        let (attempts, log) = Attempts::new(attempts_limits(&config));
+        let dead_retention = Duration::from_millis(delivery.dead_retention_ms);
+        let replays = Replays::new(store.clone(), Arc::clone(&table), Arc::clone(&retries), dead_retention);
         let dispatch = Arc::new(Dispatch {
             flights: Mutex::new(Flights::new(
                 delivery.max_in_flight,
@@ -152,12 +172,15 @@ impl Parts {
                 delivery.request_timeout(),
             )),
             table: Arc::clone(&table),
+            gate: Arc::new(Gate::new(Arc::clone(&table), Arc::clone(&disabler), delivery.rate_limit())),
+            disabler: Arc::clone(&disabler),
             editor: Arc::clone(&editor),
             client: Client::new(&limits(delivery), Arc::new(guard), outside.resolver)?,
             rules: Rules { profile, retry_schedule_ms: delivery.retry_schedule_ms.clone() },
             retries: Arc::clone(&retries),
             counters: Arc::new(Counters::default()),
             outcomes: told,
+            attempts: Arc::new(attempts),
             stream: Arc::clone(&stream),
         });
         let listener = Arc::new(Shared {
@@ -184,6 +207,7 @@ impl Parts {
             connections: Arc::clone(&connections),
             listener: Arc::clone(&listener),
             dispatch: Arc::clone(&dispatch),
+            replays: replays.clone(),
             bus: Arc::clone(&bus),
             store: store.clone(),
         });
@@ -194,6 +218,7 @@ impl Parts {
             access,
             connections,
             editor,
+            disabler,
             table,
             accounts,
             registry,
@@ -201,12 +226,14 @@ impl Parts {
             inlet,
             queue,
             retries,
+            replays,
             dispatch,
             listener,
             intake,
             arriving: Arc::new(AsyncMutex::new(arriving)),
             ready: Arc::new(AsyncMutex::new(ready)),
             outcomes: Arc::new(AsyncMutex::new(outcomes)),
+            attempts: Arc::new(AsyncMutex::new(log)),
             stop,
             reloader,
             stream,
@@ -358,6 +385,16 @@ fn bus(config: &config::Bus, inlet: &Inlet) -> anyhow::Result<Arc<dyn Bus>> {
             };
             Ok(Arc::new(AmqpBus::new(options)?))
         }
+    }
+}
+
+fn attempts_limits(config: &Config) -> attempts_log::Limits {
+    attempts_log::Limits {
+        profile: profile(config.delivery.profile),
+        successes: config.delivery.log_successful_attempts,
+        body_limit: config.attempts.body_limit,
+        retention: Duration::from_millis(config.attempts.retention_ms),
+        max_rows: config.attempts.max_rows,
     }
 }
 

@@ -6,13 +6,17 @@ use super::exposition::{Family, Value};
 use super::process::Process;
 use crate::access::Access;
 use crate::api::connections::Connections;
+use crate::attempts::log as attempts;
 use crate::bus::{Bus, BusState};
 use crate::delivery::dispatch::Dispatch;
+use crate::delivery::trace::Class;
+use crate::disabler::Disabler;
 use crate::listener::shared::{Counters, Shared};
 use crate::module::isolated::IsolatedFigures;
 use crate::module::janitor;
 use crate::module::registry::{Module, Registry, Snapshot};
 use crate::module::resident;
+use crate::replays;
 use crate::store::DeliveryCounts;
 
 const MODULE: &str = "module";
@@ -163,6 +167,7 @@ pub(super) fn module_changes(registry: &Registry) -> Vec<Family> {
 
 pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> {
     let counters = &dispatch.counters;
+    let waiting = dispatch.gate.waiting();
     let (in_flight, parked) = {
         let flights = dispatch.flights.lock();
         (flights.in_flight(), flights.parked())
@@ -179,6 +184,9 @@ pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> 
             "Deliveries that wait for their turn or are in flight.",
         )
         .is(Value::from(listener.queue.in_memory())),
+        Family::gauge("hookline_deliveries_held", "Deliveries that are due and wait, by what for.")
+            .with("for", "hook", waiting.held)
+            .with("for", "call", waiting.ordered),
         Family::gauge(
             "hookline_deliveries_parked",
             "Deliveries that are due and wait in the store, as their endpoint is slow.",
@@ -208,11 +216,62 @@ pub(super) fn backlog(owed: Option<DeliveryCounts>, now: f64) -> Vec<Family> {
     ]
 }
 
+pub(super) fn attempts(counters: &attempts::Counters) -> Vec<Family> {
+    let tries = Family::counter("hookline_attempts_total", "Requests tried, by how they ended.");
+    let by_class =
+        |family: Family, class: &Class| family.with("class", class.as_str(), read(counters.of(*class)));
+    vec![
+        Class::ALL.iter().fold(tries, by_class),
+        Family::counter("hookline_attempts_kept_total", "Attempts written to the attempts log.")
+            .is(read(&counters.kept)),
+        Family::counter(
+            "hookline_attempts_dropped_total",
+            "Attempts that the attempts log should have and has not, as the store did not keep up.",
+        )
+        .is(read(&counters.dropped)),
+    ]
+}
+
+pub(super) fn replays(counters: &replays::Counters) -> Vec<Family> {
+    vec![
+        Family::counter(
+            "hookline_deliveries_replayed_total",
+            "Dead deliveries brought back to be sent again.",
+        )
+        .is(read(&counters.replayed)),
+        Family::counter(
+            "hookline_deliveries_expired_total",
+            "Dead deliveries forgotten after delivery.dead_retention_ms.",
+        )
+        .is(read(&counters.expired)),
+    ]
+}
+
 pub(super) fn hooks(listener: &Shared) -> Vec<Family> {
     vec![
         Family::gauge("hookline_hooks", "Hooks of all accounts, disabled ones too.")
             .is(Value::from(listener.table.len())),
         Family::gauge("hookline_accounts", "Accounts.").is(Value::from(listener.accounts.len())),
+    ]
+}
+
+/// Of hooks that fail.
+pub(super) fn disabler(disabler: &Disabler) -> Vec<Family> {
+    let counters = &disabler.counters;
+    vec![
+        Family::gauge("hookline_hooks_paused", "Hooks that are paused because their requests fail.")
+            .is(Value::from(disabler.paused())),
+        Family::counter("hookline_hook_changes_total", "Changes that the host made to hooks, by which.")
+            .with("change", "paused", read(&counters.paused))
+            .with("change", "resumed", read(&counters.resumed))
+            .with("change", "disabled", read(&counters.disabled)),
+        Family::counter(
+            "hookline_notices_total",
+            "Messages on the bus to owners of hooks, by who took them.",
+        )
+        .with(OUTCOME, "told", read(&counters.told))
+        .with(OUTCOME, "unheard", read(&counters.unheard))
+        .with(OUTCOME, "failed", read(&counters.untold)),
     ]
 }
 

@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::hooks::Document;
 
 /// Seconds from the start of the Gregorian calendar to the Unix epoch.
-const GREGORIAN: i64 = 62_167_219_200;
+pub const GREGORIAN: i64 = 62_167_219_200;
 
 /// A private field begins with `_` or `pvt_`.
 pub fn is_private(key: &str) -> bool {
@@ -78,6 +78,16 @@ pub fn saves(doc: &Document) -> u64 {
 /// Now, in Gregorian seconds.
 pub fn now() -> i64 {
     unix_now() + GREGORIAN
+}
+
+/// Unix seconds in Gregorian ones.
+pub fn gregorian(unix: i64) -> i64 {
+    unix + GREGORIAN
+}
+
+/// Gregorian seconds in Unix ones.
+pub fn unix(gregorian: i64) -> i64 {
+    gregorian - GREGORIAN
 }
 
 /// Now, in Unix seconds.
