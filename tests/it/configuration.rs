@@ -78,13 +78,13 @@ async fn a_data_folder_in_use_is_refused() {
 
 #[tokio::test]
 async fn a_setting_without_effect_says_so() {
-    let home = Home::new("[disabler]\nattempt_failure_count = 3\n", &[]);
+    let home = Home::new("[delivery]\nlog_successful_attempts = true\n", &[]);
 
     let (said, _) = home.start().await.signalled("TERM").await;
 
     assert!(
         said.err.contains("this setting has no effect in this version")
-            && said.err.contains("disabler.attempt_failure_count"),
+            && said.err.contains("delivery.log_successful_attempts"),
         "{}",
         said.err
     );

@@ -117,14 +117,14 @@ mod tests {
 
         held.look_at(&other, 600);
         held.hold(&one, 4, 300);
-        assert_eq!(held.due(500), [one.clone()]);
+        assert_eq!(held.due(500), std::slice::from_ref(&one));
         assert_eq!(held.next_look(), Some(300));
 
         let released: Vec<i64> = std::iter::from_fn(|| held.release(&one)).collect();
         assert_eq!(released, [1, 2, 4]);
         assert!(!held.holds(&one) && held.holds(&other));
         held.look_at_all(7);
-        assert_eq!(held.due(7), [other.clone()]);
+        assert_eq!(held.due(7), std::slice::from_ref(&other));
         assert_eq!(held.release(&other), Some(3));
         assert!(held.is_empty());
         assert_eq!(held.next_look(), None);

@@ -108,7 +108,7 @@ async fn a_structured_cloud_event_gives_its_data_an_identity() {
 
 #[tokio::test]
 async fn no_two_cloud_events_become_one_and_an_identity_that_cannot_be_used_is_replaced() {
-    let host = host().await;
+    let host = host();
     let post = async |source: &str, id: &str, own: &str| {
         let data = format!(r#"{{{own}"Event-Category":"x","Event-Name":"y"}}"#);
         let event =
