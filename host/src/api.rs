@@ -20,16 +20,19 @@ use crate::disabler::Disabler;
 use crate::hooks::Document;
 use crate::hooks::editor::Editor;
 use crate::module::reload::NotReloaded;
+use crate::replays::Replays;
 use crate::store::Store;
 use crate::stream::Stream;
 
 mod accounts;
+mod attempts;
 mod audit;
 mod auth;
 mod body;
 mod cloud_events;
 mod configs;
 pub mod connections;
+mod deliveries;
 mod envelope;
 mod error;
 mod events;
@@ -54,7 +57,7 @@ pub struct Api {
     pub editor: Arc<Editor>,
     /// What is known of hooks that fail.
     pub disabler: Arc<Disabler>,
-    /// Where what was set about them is kept.
+    /// What was tried, what waits or is dead, and what was set about hooks that fail.
     pub store: Arc<dyn Store>,
     /// Takes posted events.
     pub intake: Arc<dyn Intake>,
@@ -66,6 +69,8 @@ pub struct Api {
     pub health: Arc<dyn Health>,
     /// Says what is counted.
     pub figures: Arc<dyn Figures>,
+    /// Sends dead deliveries again.
+    pub replays: Replays,
     /// What happens, for those who watch.
     pub stream: Arc<Stream>,
     /// Places for those who watch.
@@ -263,6 +268,8 @@ fn routes() -> Routes {
             "/v2/system_configs/webhooks",
             get(configs::show_system).patch(configs::patch_system).delete(configs::delete_system),
         )
+        .route("/v2/accounts/{account}/webhooks/attempts", get(attempts::of_account))
+        .route("/v2/accounts/{account}/webhooks/{hook}/attempts", get(attempts::of_hook))
         .route(
             "/v2/accounts/{account}/webhooks/{hook}",
             get(webhooks::show).post(webhooks::replace).patch(webhooks::patch).delete(webhooks::delete),
@@ -274,6 +281,12 @@ fn routes() -> Routes {
         .route("/hooks", get(hooks::list))
         .route("/hooks/enable", post(failures::enable))
         .route("/failures", get(failures::list).delete(failures::flush))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/replay", post(deliveries::replay_many))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/replay", post(deliveries::replay))
+        .route("/replays", get(deliveries::replays))
+        .route("/replays/{id}", get(deliveries::show_replay).delete(deliveries::cancel_replay))
         .route("/stream", get(stream::watch))
         .route("/tokens", get(tokens::list_all))
         .route("/tokens/{token}", delete(tokens::revoke_any))

@@ -2,12 +2,14 @@
 //!
 //! Commands that look at or change a running host are clients of its HTTP API; the others work alone.
 
+mod attempts;
 mod audit;
 pub mod check;
 mod client;
 mod config;
 pub mod definition;
 mod failures;
+mod deliveries;
 mod hooks;
 mod listing;
 mod modules;
@@ -75,6 +77,17 @@ pub enum Command {
     /// What is set goes over the settings and stays over restarts. An account without anything of its own has what its
     /// reseller has set.
     Set(SetArgs),
+    /// What was sent for an account and what came back
+    Attempts(attempts::AttemptsArgs),
+    /// What waits to be sent, and what was given up
+    Deliveries(deliveries::DeliveriesArgs),
+    /// Send dead deliveries of a hook again
+    ///
+    /// One, or all that were accepted from some time on. That is a job of the host: it goes on after a restart, and no
+    /// faster than its deliveries are tried. A delivery keeps its webhook-id.
+    Replay(deliveries::ReplayArgs),
+    /// The jobs that send dead deliveries again
+    Replays(deliveries::ReplaysArgs),
     /// Access tokens of the running host
     Token(TokenArgs),
     /// Who changed what in the running host, the newest first
@@ -491,6 +504,10 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Flush(args) => failures::flush(&args, out).await?,
         Command::Enable(args) => failures::enable(&args, out).await?,
         Command::Set(args) => failures::set(&args, out).await?,
+        Command::Attempts(args) => attempts::attempts(&args, out).await?,
+        Command::Deliveries(args) => deliveries::deliveries(&args, out).await?,
+        Command::Replay(args) => deliveries::replay(&args, out).await?,
+        Command::Replays(args) => deliveries::replays(&args, out).await?,
         Command::Token(args) => token::token(&args, out).await?,
         Command::Audit(args) => audit::audit(&args, out).await?,
         Command::Config(args) => config::config(&args, out)?,

@@ -44,6 +44,8 @@ pub struct Config {
     pub store: Store,
     /// `[delivery]`
     pub delivery: Delivery,
+    /// `[attempts]`
+    pub attempts: Attempts,
     /// `[disabler]`
     pub disabler: Disabler,
     /// `[modules]`
@@ -217,6 +219,19 @@ pub struct Delivery {
     pub extra_ca: Option<PathBuf>,
     /// Milliseconds for which a replaced secret goes on signing.
     pub secret_overlap_ms: u64,
+    /// Milliseconds for which a dead delivery is kept.
+    pub dead_retention_ms: u64,
+}
+
+/// `[attempts]`: what was sent and what came back, and for how long it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempts {
+    /// Milliseconds for which an attempt is kept.
+    pub retention_ms: u64,
+    /// Attempts beyond which the oldest are forgotten.
+    pub max_rows: u64,
+    /// Bytes of each body that are kept.
+    pub body_limit: usize,
 }
 
 impl Delivery {
@@ -369,6 +384,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let bus = read_bus(reader);
     let store = read_store(reader);
     let delivery = read_delivery(reader);
+    let attempts = read_attempts(reader);
     let disabler = read_disabler(reader);
     let modules = read_modules(reader);
     let kazoo = read_kazoo(reader);
@@ -381,6 +397,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         bus: bus?,
         store: store?,
         delivery: delivery?,
+        attempts: attempts?,
         disabler: disabler?,
         modules: modules?,
         kazoo: kazoo?,
@@ -458,6 +475,7 @@ fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
     let proxy = reader.read("delivery.proxy", rules::web_address);
     let extra_ca = reader.read("delivery.extra_ca", rules::optional_text);
     let secret_overlap_ms = reader.read("delivery.secret_overlap_ms", rules::milliseconds_or_none);
+    let dead_retention_ms = reader.read("delivery.dead_retention_ms", rules::milliseconds);
     Some(Delivery {
         profile: profile?,
         connect_timeout_ms: connect_timeout_ms?,
@@ -473,7 +491,15 @@ fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
         proxy: proxy?,
         extra_ca: extra_ca?.map(PathBuf::from),
         secret_overlap_ms: secret_overlap_ms?,
+        dead_retention_ms: dead_retention_ms?,
     })
+}
+
+fn read_attempts(reader: &mut Reader<'_>) -> Option<Attempts> {
+    let retention_ms = reader.read("attempts.retention_ms", rules::milliseconds);
+    let max_rows = reader.read("attempts.max_rows", |v| rules::number(v, 1, 1_000_000_000_u64));
+    let body_limit = reader.read("attempts.body_limit", |v| rules::size(v, 0));
+    Some(Attempts { retention_ms: retention_ms?, max_rows: max_rows?, body_limit: body_limit? })
 }
 
 fn read_disabler(reader: &mut Reader<'_>) -> Option<Disabler> {

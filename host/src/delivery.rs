@@ -12,6 +12,7 @@ pub mod verdict;
 pub mod schedule;
 pub mod guard;
 pub mod resolve;
+pub mod trace;
 pub mod client;
 pub mod work;
 pub mod bulkheads;

@@ -9,6 +9,8 @@ pub mod module;
 pub mod hooks;
 pub mod delivery;
 pub mod disabler;
+pub mod attempts;
+pub mod replays;
 pub mod store;
 pub mod stream;
 pub mod access;
@@ -18,6 +20,7 @@ pub mod app;
 pub mod cli;
 pub mod scaffold;
 pub mod supervision;
+pub mod times;
 pub mod config;
 pub mod telemetry;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::api::connections::Connections;
 use crate::bus::Bus;
 use crate::delivery::dispatch::Dispatch;
 use crate::listener::shared::Shared;
+use crate::replays::Replays;
 use crate::store::Store;
 use backlog::Backlog;
 pub use exposition::CONTENT_TYPE;
@@ -29,6 +30,8 @@ pub struct Sources {
     pub listener: Arc<Shared>,
     /// What becomes of deliveries.
     pub dispatch: Arc<Dispatch>,
+    /// What is sent again.
+    pub replays: Replays,
     /// Where events come from.
     pub bus: Arc<dyn Bus>,
     /// What is owed.
@@ -55,7 +58,7 @@ impl Metrics {
     /// # Errors
     /// The text cannot be written: a bug.
     pub async fn exposition(&self, ready: bool) -> Result<String, std::fmt::Error> {
-        let Sources { access, connections, listener, dispatch, bus, store } = &self.sources;
+        let Sources { access, connections, listener, dispatch, replays, bus, store } = &self.sources;
         let owed = self.backlog.counts(&**store).await;
         let process = tokio::task::spawn_blocking(process::read).await.unwrap_or_default();
         let mut families = figures::host(ready, self.started);
@@ -63,6 +66,8 @@ impl Metrics {
         families.extend(figures::modules(&listener.registry.current()));
         families.extend(figures::module_changes(&listener.registry));
         families.extend(figures::deliveries(listener, dispatch));
+        families.extend(figures::attempts(&dispatch.attempts.counters));
+        families.extend(figures::replays(replays.counters()));
         families.extend(figures::backlog(owed, unix_seconds()));
         families.extend(figures::hooks(listener));
         families.extend(figures::disabler(&dispatch.disabler));

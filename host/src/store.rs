@@ -14,9 +14,13 @@ mod access;
 #[cfg(test)]
 #[macro_use]
 mod conformance;
+mod attempts;
+mod replays;
 pub mod sqlite;
 
 pub use access::{AuditEntry, AuditKeep, AuditQuery, AuditStore, StoredAuditEntry, StoredToken, TokenStore};
+pub use attempts::{AttemptKey, AttemptQuery, AttemptStore, NewAttempt, StoredAttempt};
+pub use replays::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, ReplayStore};
 
 /// The result of everything that a store does.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -166,6 +170,8 @@ pub trait Store:
     + SettingStore
     + DeliveryStore
     + DisablerStore
+    + AttemptStore
+    + ReplayStore
     + TokenStore
     + AuditStore
 {

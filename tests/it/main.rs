@@ -6,6 +6,7 @@
 mod access;
 mod accounts;
 mod amqp;
+mod attempts;
 mod api;
 mod authors;
 mod bulkheads;
@@ -13,6 +14,7 @@ mod cli;
 mod configuration;
 mod delivery;
 mod disabler;
+mod deliveries;
 mod durability;
 mod events_in;
 mod faults;

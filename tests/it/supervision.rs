@@ -48,6 +48,16 @@ async fn a_panic_in_retries() {
 }
 
 #[tokio::test]
+async fn a_panic_in_the_log_of_attempts() {
+    survives_a_panic_in("attempts").await;
+}
+
+#[tokio::test]
+async fn a_panic_in_replays() {
+    survives_a_panic_in("replays").await;
+}
+
+#[tokio::test]
 async fn a_panic_in_modules() {
     survives_a_panic_in("modules").await;
 }
@@ -84,10 +94,19 @@ async fn children_start_in_the_order_of_the_way_of_an_event_and_are_all_running(
     let host = TestHost::with_modules(&[]).await;
     let children = host.inside().children.children();
     let names: Vec<&str> = children.iter().map(|child| child.name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["api", "outcomes", "disabler", "dispatch", "retries", "modules", "shared_listener", "bus"]
-    );
+    let expected = [
+        "api",
+        "outcomes",
+        "disabler",
+        "attempts",
+        "dispatch",
+        "retries",
+        "replays",
+        "modules",
+        "shared_listener",
+        "bus",
+    ];
+    assert_eq!(names, expected);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use hookline::delivery::client::{Client, Limits, Sent};
 use hookline::delivery::guard::Guard;
 use hookline::delivery::request::Outgoing;
 use hookline::delivery::resolve::{Resolver, System};
+use hookline::delivery::trace::Trace;
 use hookline::delivery::verdict::Answer;
 use hookline::hooks::Verb;
 use serde_json::{Value, json};
@@ -179,7 +180,8 @@ async fn send(limits: &Limits, allowed: &[&str], resolver: Arc<dyn Resolver>, ur
     let guard = Guard::allowing(allowed.iter().map(|net| net.parse().unwrap()).collect());
     let client = Client::new(limits, Arc::new(guard), resolver).unwrap();
     let body = "{}".into();
-    client.send(Outgoing { method: Verb::Post, url: url.to_owned(), headers: Vec::new(), body }, None).await
+    let request = Outgoing { method: Verb::Post, url: url.to_owned(), headers: Vec::new(), body };
+    client.send(&request, None, &mut Trace::default()).await
 }
 
 const LOCAL: &[&str] = &["127.0.0.0/8"];

@@ -33,17 +33,7 @@ pub(super) struct Page {
 impl Query {
     /// How many items the answer may have.
     pub(super) fn size(&self) -> Result<usize, Failure> {
-        match self.page_size.as_deref() {
-            _ if self.paginate.as_deref() == Some("false") => Ok(MOST),
-            None => Ok(PAGE_SIZE),
-            Some(text) => match text.parse() {
-                Ok(size) if size > 0 => Ok(MOST.min(size)),
-                _ => {
-                    let message = format!("page_size must be a number above 0, not {text}");
-                    Err(Failure::validation(fields::invalid("page_size", "invalid", &message)))
-                }
-            },
-        }
+        size(self.page_size.as_deref(), self.paginate.as_deref())
     }
 
     /// The start of a listing by number.
@@ -70,6 +60,20 @@ impl Query {
         let next = ids.get(size).cloned();
         ids.truncate(size);
         Ok(Page { ids, start: self.start_key.clone(), next })
+    }
+}
+
+/// How many entries a page has at most.
+pub(super) fn size(page_size: Option<&str>, paginate: Option<&str>) -> Result<usize, Failure> {
+    match page_size {
+        _ if paginate == Some("false") => Ok(MOST),
+        None => Ok(PAGE_SIZE),
+        Some(text) => {
+            text.parse().ok().filter(|size| *size > 0).map(|size| MOST.min(size)).ok_or_else(|| {
+                let message = format!("page_size must be a number above 0, not {text}");
+                Failure::validation(fields::invalid("page_size", "invalid", &message))
+            })
+        }
     }
 }
 

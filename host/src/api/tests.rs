@@ -123,6 +123,9 @@ fn host() -> Host {
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
     let editor =
         Arc::new(Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly), vault()));
+    let day = Duration::from_secs(86_400);
+    let retries = Arc::new(crate::delivery::retries::Retries::new(day));
+    let replays = Replays::new(store.clone(), Arc::default(), retries, day);
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = first_token(dir.path()).unwrap();
     let keep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
@@ -140,6 +143,7 @@ fn host() -> Host {
         metadata: Arc::new(Nine),
         health: pulse.clone(),
         figures: Arc::new(Nine),
+        replays,
         stream: Arc::default(),
         watchers: watchers(),
         stop: tokio_util::sync::CancellationToken::new(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use super::views::{Schema, Shelves, node_name};
 use crate::access::Access;
 use crate::access::token::first_token;
 use crate::api::connections::{self, Connections};
+use crate::attempts::log::{self as attempts_log, Attempts, Log};
 use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
 use crate::bus::embedded::{EmbeddedBus, Inlet};
 use crate::bus::{Bus, Incoming};
@@ -42,6 +44,7 @@ use crate::module::registry::Registry;
 use crate::module::reload::{RELEASE_WITHIN, Reloader};
 use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
+use crate::replays::Replays;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{AuditKeep, Store};
 use crate::stream::Stream;
@@ -78,6 +81,8 @@ pub struct Parts {
     pub queue: Queue,
     /// Deliveries that wait for another try.
     pub retries: Arc<Retries>,
+    /// Sends dead deliveries again.
+    pub replays: Replays,
     /// Sends.
     pub dispatch: Arc<Dispatch>,
     /// Turns events into deliveries.
@@ -86,6 +91,7 @@ pub struct Parts {
     pub(super) arriving: Arc<AsyncMutex<mpsc::Receiver<Incoming>>>,
     pub(super) ready: Arc<AsyncMutex<mpsc::UnboundedReceiver<Delivery>>>,
     pub(super) outcomes: Arc<AsyncMutex<Outcomes>>,
+    pub(super) attempts: Arc<AsyncMutex<Log>>,
     pub(super) stop: CancellationToken,
     /// Turns what is in the plugins folder into what is loaded.
     pub reloader: Reloader,
@@ -156,6 +162,9 @@ impl Parts {
         let stream = Arc::new(Stream::default());
         let delivery = &config.delivery;
         let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
+        let (attempts, log) = Attempts::new(attempts_limits(&config));
+        let dead_retention = Duration::from_millis(delivery.dead_retention_ms);
+        let replays = Replays::new(store.clone(), Arc::clone(&table), Arc::clone(&retries), dead_retention);
         let dispatch = Arc::new(Dispatch {
             flights: Mutex::new(Flights::new(
                 delivery.max_in_flight,
@@ -171,6 +180,7 @@ impl Parts {
             retries: Arc::clone(&retries),
             counters: Arc::new(Counters::default()),
             outcomes: told,
+            attempts: Arc::new(attempts),
             stream: Arc::clone(&stream),
         });
         let listener = Arc::new(Shared {
@@ -197,6 +207,7 @@ impl Parts {
             connections: Arc::clone(&connections),
             listener: Arc::clone(&listener),
             dispatch: Arc::clone(&dispatch),
+            replays: replays.clone(),
             bus: Arc::clone(&bus),
             store: store.clone(),
         });
@@ -215,12 +226,14 @@ impl Parts {
             inlet,
             queue,
             retries,
+            replays,
             dispatch,
             listener,
             intake,
             arriving: Arc::new(AsyncMutex::new(arriving)),
             ready: Arc::new(AsyncMutex::new(ready)),
             outcomes: Arc::new(AsyncMutex::new(outcomes)),
+            attempts: Arc::new(AsyncMutex::new(log)),
             stop,
             reloader,
             stream,
@@ -372,6 +385,16 @@ fn bus(config: &config::Bus, inlet: &Inlet) -> anyhow::Result<Arc<dyn Bus>> {
             };
             Ok(Arc::new(AmqpBus::new(options)?))
         }
+    }
+}
+
+fn attempts_limits(config: &Config) -> attempts_log::Limits {
+    attempts_log::Limits {
+        profile: profile(config.delivery.profile),
+        successes: config.delivery.log_successful_attempts,
+        body_limit: config.attempts.body_limit,
+        retention: Duration::from_millis(config.attempts.retention_ms),
+        max_rows: config.attempts.max_rows,
     }
 }
 

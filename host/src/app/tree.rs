@@ -44,6 +44,19 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
             parts.disabler.run(means, context.stop).await
         }))
         .child(
+            child("attempts", parts, |parts, context| async move {
+                context.ready.ready();
+                let mut log = parts.attempts.lock().await;
+                let (attempts, stop) = (&*parts.dispatch.attempts, &context.stop);
+                futures_util::join!(
+                    log.write(attempts, &*parts.store, stop),
+                    attempts.clean(&*parts.store, stop)
+                );
+                Ok(())
+            })
+            .with_crew(&parts.sending),
+        )
+        .child(
             child("dispatch", parts, |parts, context| async move {
                 context.ready.ready();
                 Arc::clone(&parts.dispatch).run(Arc::clone(&parts.ready), context.stop).await
@@ -59,6 +72,11 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
             })
             .with_crew(&parts.sending),
         )
+        .child(child("replays", parts, |parts, context| async move {
+            context.ready.ready();
+            futures_util::join!(parts.replays.run(&context.stop), parts.replays.clean(&context.stop));
+            Ok(())
+        }))
         // Before the bus, so that no event finds no module.
         .child(child("modules", parts, |parts, context| async move {
             parts.load_modules().await?;

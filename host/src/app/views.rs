@@ -46,6 +46,7 @@ pub(super) async fn serve(
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
         figures: Arc::clone(&parts) as Arc<dyn Figures>,
+        replays: parts.replays.clone(),
         stream: Arc::clone(&parts.stream),
         watchers: api::watchers(),
         stop: context.stop.clone(),

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use super::guard::{Guard, Host, Refusal};
 use super::request::Outgoing;
 use super::resolve::{Resolver, Vetted};
+use super::trace::{Class, Timing, Trace};
 use super::verdict::{Answer, retry_after};
 use crate::hooks::Verb;
 
@@ -66,6 +67,7 @@ impl Client {
             // An endpoint that redirects could send an account's events to an address nobody vetted.
             .redirect(reqwest::redirect::Policy::none())
             .dns_resolver(vetted)
+            .connector_layer(Timing)
             .no_proxy();
         if let Some(file) = &limits.extra_ca {
             builder = builder.tls_certs_merge(certificates(file)?);
@@ -84,38 +86,61 @@ impl Client {
         })
     }
 
-    /// Sends one request. `url` is the request's own, parsed before, where there is one.
-    pub async fn send(&self, request: Outgoing, url: Option<Url>) -> Sent {
-        match tokio::time::timeout(self.request_timeout, self.exchange(request, url)).await {
-            Ok(sent) => sent,
-            Err(_) => failed(format!("no complete answer within {} ms", self.request_timeout.as_millis())),
-        }
+    /// Sends one request and writes down what can be known of it. `url` is the request's own, parsed before, where
+    /// there is one.
+    pub async fn send(&self, request: &Outgoing, url: Option<Url>, trace: &mut Trace) -> Sent {
+        let timed = trace.timing();
+        let exchange = timed(self.exchange(request, url, trace));
+        let (sent, class) = match tokio::time::timeout(self.request_timeout, exchange).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                let told = format!("no complete answer within {} ms", self.request_timeout.as_millis());
+                (failed(told), Some(Class::Timeout))
+            }
+        };
+        trace.over_as(class);
+        sent
     }
 
-    async fn exchange(&self, request: Outgoing, url: Option<Url>) -> Sent {
+    /// What came back, and at which part it failed where there was no whole answer.
+    async fn exchange(
+        &self,
+        request: &Outgoing,
+        url: Option<Url>,
+        trace: &mut Trace,
+    ) -> (Sent, Option<Class>) {
         let url = match url.map_or_else(|| wire_url(&request.url), Ok) {
             Ok(url) => url,
-            Err(error) => return failed(format!("{:?} is not an address: {error}", request.url)),
+            Err(error) => {
+                let told = format!("{:?} is not an address: {error}", request.url);
+                return (failed(told), Some(Class::Unsent));
+            }
         };
         if let Some(refused) = self.refusal(&url).await {
-            return refused;
+            return (refused, Some(Class::Guard));
         }
         let headers = match header_map(&request.headers) {
             Ok(headers) => headers,
-            Err(name) => return failed(format!("the header {name} cannot be sent")),
+            Err(name) => return (failed(format!("the header {name} cannot be sent")), Some(Class::Unsent)),
         };
-        let asked = self.http.request(method(request.method), url).headers(headers).body(request.body);
+        let asked =
+            self.http.request(method(request.method), url).headers(headers).body(request.body.clone());
         let mut response = match asked.send().await {
             Ok(response) => response,
-            Err(error) => return failed(chain(&error)),
+            Err(error) => {
+                let class = if refusal_in(&error).is_some() { Class::Guard } else { Class::of(&error) };
+                return (failed(chain(&error)), Some(class));
+            }
         };
         let code = response.status().as_u16();
         let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = wait.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
-        if let Err(error) = self.read_body(&mut response).await {
-            return failed(format!("status {code}, then {}", chain(&error)));
+        trace.answered(&mut response);
+        if let Err(error) = self.read_body(&mut response, &mut trace.body).await {
+            let class = if error.is_timeout() { Class::Timeout } else { Class::Broken };
+            return (failed(format!("status {code}, then {}", chain(&error))), Some(class));
         }
-        Sent { answer: Answer::Status { code, retry_after }, told: format!("status {code}") }
+        (Sent { answer: Answer::Status { code, retry_after }, told: format!("status {code}") }, None)
     }
 
     /// What the guard says before anything is sent. An address in the hook itself is refused for good; where a name
@@ -134,11 +159,15 @@ impl Client {
 
     /// Reads the body to its end, so that the connection can be used again; past the limit the connection is
     /// given up instead.
-    async fn read_body(&self, response: &mut reqwest::Response) -> Result<(), reqwest::Error> {
-        let mut read = 0;
+    async fn read_body(
+        &self,
+        response: &mut reqwest::Response,
+        read: &mut Vec<u8>,
+    ) -> Result<(), reqwest::Error> {
         while let Some(chunk) = response.chunk().await? {
-            read += chunk.len();
-            if read > self.response_body_limit {
+            let room = self.response_body_limit - read.len();
+            read.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
                 break;
             }
         }
@@ -194,14 +223,26 @@ fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, String> {
     Ok(map)
 }
 
+/// What the guard said where the connection was to be made.
+fn refusal_in(error: &reqwest::Error) -> Option<&Refusal> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(refusal) = cause.downcast_ref() {
+            return Some(refusal);
+        }
+        next = cause.source();
+    }
+    None
+}
+
 /// An error with its causes, without the address: that is logged beside it, and may hold a password.
 fn chain(error: &reqwest::Error) -> String {
+    if let Some(refusal) = refusal_in(error) {
+        return refused(refusal);
+    }
     let mut causes = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
-        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
-            return refused(refusal);
-        }
         causes.push(match cause.to_string() {
             unknown if unknown.ends_with("UnknownIssuer") => {
                 format!("{unknown} (delivery.extra_ca can name its authority)")

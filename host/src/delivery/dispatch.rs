@@ -19,8 +19,11 @@ use super::lanes::Lanes;
 use super::parking::{self, Parking};
 use super::request::{Stamp, Unsendable};
 use super::retries::{Retries, now_ms};
+use super::trace::Trace;
 use super::verdict::{Answer, judge};
 use super::work::{Delivery, Next, Rules};
+use crate::attempts::log::Attempts;
+use crate::attempts::record::Ended;
 use crate::disabler::Disabler;
 use crate::hooks::editor::{EditError, Editor};
 use crate::hooks::table::Table;
@@ -149,6 +152,8 @@ pub struct Dispatch {
     pub counters: Arc<Counters>,
     /// Where outcomes go to be written.
     pub outcomes: mpsc::UnboundedSender<Outcome>,
+    /// What is told of every try.
+    pub attempts: Arc<Attempts>,
     /// Who watches hears what became of tries.
     pub stream: Arc<Stream>,
 }
@@ -276,21 +281,29 @@ impl Dispatch {
         let timestamp = now_ms() / 1000;
         let stamp = Stamp { webhook_id: &delivery.webhook_id, timestamp };
         let mut learnt = true;
-        let sent = match delivery.bodies.request(hook, Some(stamp)) {
+        let mut trace = Trace::default();
+        let request = delivery.bodies.request(hook, Some(stamp));
+        let sent = match &request {
             Ok(request) => {
                 // The hook's own address was parsed once; only a query makes another one of it.
                 let url = if request.method == Verb::Get { None } else { hook.url.clone() };
-                self.client.send(request, url).await
+                self.client.send(request, url, &mut trace).await
             }
             Err(locked @ Unsendable::Locked(_)) => {
                 learnt = false;
                 Sent { answer: Answer::ClientError, told: locked.to_string() }
             }
-            Err(unsendable) => return (Next::Dead(unsendable.to_string()), None),
+            // No other try would find another request.
+            Err(unsendable) => {
+                learnt = false;
+                Sent { answer: Answer::Refused, told: unsendable.to_string() }
+            }
         };
         let succeeded = !judge(self.rules.profile, hook.verb, &sent.answer).is_failure();
         let next = self.rules.next(hook, hook.verb, delivery.tries, &sent, rand::random());
         tell(delivery, hook, &sent, &next);
+        let request = request.as_ref().ok();
+        self.attempts.note(&Ended { delivery, hook, request, trace: &trace, sent: &sent, next: &next });
         if let Next::Gone(_) = &next {
             self.switch_off(hook, &sent.told).await;
         }

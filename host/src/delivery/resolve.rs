@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::guard::Guard;
+use super::trace::{Unresolved, looking_up};
 
 /// Looks names up.
 #[async_trait]
@@ -43,7 +44,7 @@ impl Resolve for Vetted {
         let (resolver, guard) = (Arc::clone(&self.resolver), self.guard.clone());
         Box::pin(async move {
             let name = name.as_str();
-            let found = resolver.resolve(name).await?;
+            let found = looking_up(resolver.resolve(name)).await.map_err(Unresolved)?;
             let vetted = match guard {
                 Some(guard) => guard.vet(name, found)?,
                 None => found,

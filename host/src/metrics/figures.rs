@@ -6,14 +6,17 @@ use super::exposition::{Family, Value};
 use super::process::Process;
 use crate::access::Access;
 use crate::api::connections::Connections;
+use crate::attempts::log as attempts;
 use crate::bus::{Bus, BusState};
 use crate::delivery::dispatch::Dispatch;
+use crate::delivery::trace::Class;
 use crate::disabler::Disabler;
 use crate::listener::shared::{Counters, Shared};
 use crate::module::isolated::IsolatedFigures;
 use crate::module::janitor;
 use crate::module::registry::{Module, Registry, Snapshot};
 use crate::module::resident;
+use crate::replays;
 use crate::store::DeliveryCounts;
 
 const MODULE: &str = "module";
@@ -210,6 +213,37 @@ pub(super) fn backlog(owed: Option<DeliveryCounts>, now: f64) -> Vec<Family> {
             "Age of the oldest pending delivery; 0 without any.",
         )
         .is(owed.map(|counts| oldest(counts).into())),
+    ]
+}
+
+pub(super) fn attempts(counters: &attempts::Counters) -> Vec<Family> {
+    let tries = Family::counter("hookline_attempts_total", "Requests tried, by how they ended.");
+    let by_class =
+        |family: Family, class: &Class| family.with("class", class.as_str(), read(counters.of(*class)));
+    vec![
+        Class::ALL.iter().fold(tries, by_class),
+        Family::counter("hookline_attempts_kept_total", "Attempts written to the attempts log.")
+            .is(read(&counters.kept)),
+        Family::counter(
+            "hookline_attempts_dropped_total",
+            "Attempts that the attempts log should have and has not, as the store did not keep up.",
+        )
+        .is(read(&counters.dropped)),
+    ]
+}
+
+pub(super) fn replays(counters: &replays::Counters) -> Vec<Family> {
+    vec![
+        Family::counter(
+            "hookline_deliveries_replayed_total",
+            "Dead deliveries brought back to be sent again.",
+        )
+        .is(read(&counters.replayed)),
+        Family::counter(
+            "hookline_deliveries_expired_total",
+            "Dead deliveries forgotten after delivery.dead_retention_ms.",
+        )
+        .is(read(&counters.expired)),
     ]
 }
 

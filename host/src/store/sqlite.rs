@@ -4,24 +4,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 
 use super::{
-    Accepted, AcceptedEvent, AccountStore, AuditEntry, AuditKeep, AuditQuery, AuditStore, DeliveryCounts,
-    DeliveryStore, DisablerStore, Failure, FailureChange, HookStore, MetadataStore, Outcome, Result,
-    SettingStore, Store, StoreError, StoredAuditEntry, StoredDelivery, StoredFailing, StoredToken,
-    TokenStore,
+    Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptStore, AuditEntry, AuditKeep, AuditQuery,
+    AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, Failure,
+    FailureChange, HookStore, MetadataStore, NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result,
+    SettingStore, Store, StoreError, StoredAttempt, StoredAuditEntry, StoredDelivery, StoredFailing,
+    StoredToken, TokenStore,
 };
 use crate::hooks::Document;
 use documents::Kind;
 use writer::{Writer, Writing};
 
+mod attempts;
 mod access;
 mod deliveries;
 mod documents;
 mod disabler;
 mod open;
+mod replays;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -251,6 +255,24 @@ impl DisablerStore for SqliteStore {
 }
 
 #[async_trait]
+impl AttemptStore for SqliteStore {
+    async fn add_attempts(&self, attempts: Vec<NewAttempt>, max_rows: u64) -> Result<()> {
+        if attempts.is_empty() {
+            return Ok(());
+        }
+        self.writer.write_patiently(move |writing| attempts::add(writing, &attempts, max_rows)).await
+    }
+
+    async fn attempts(&self, wanted: AttemptQuery) -> Result<Vec<StoredAttempt>> {
+        self.read(move |connection| attempts::list(connection, &wanted)).await
+    }
+
+    async fn clean_attempts(&self, before_ms: i64, limit: usize) -> Result<usize> {
+        self.writer.write(limit, move |writing| attempts::clean(writing.connection, before_ms, limit)).await
+    }
+}
+
+#[async_trait]
 impl TokenStore for SqliteStore {
     async fn tokens(&self) -> Result<Vec<StoredToken>> {
         self.read(access::tokens).await
@@ -266,6 +288,54 @@ impl TokenStore for SqliteStore {
 
     async fn note_uses(&self, uses: Vec<(String, i64)>) -> Result<()> {
         self.writer.write_patiently(move |writing| access::note_uses(writing.connection, &uses)).await
+    }
+}
+
+#[async_trait]
+impl ReplayStore for SqliteStore {
+    async fn deliveries(&self, wanted: DeliveryQuery) -> Result<Vec<DeliveryRow>> {
+        self.read(move |connection| replays::list(connection, &wanted)).await
+    }
+
+    async fn delivery(&self, id: i64) -> Result<Option<(DeliveryRow, Bytes)>> {
+        self.read(move |connection| replays::one(connection, id)).await
+    }
+
+    async fn revive(&self, id: i64) -> Result<bool> {
+        self.writer.write(1, move |writing| replays::revive(writing, id)).await
+    }
+
+    async fn untried(&self, ids: &[i64]) -> Result<usize> {
+        let ids = ids.to_vec();
+        self.read(move |connection| replays::untried(connection, &ids)).await
+    }
+
+    async fn clean_dead(&self, before_ms: i64, limit: usize) -> Result<usize> {
+        self.writer.write(limit, move |writing| replays::clean(writing, before_ms, limit)).await
+    }
+
+    async fn begin_replay(&self, wanted: NewReplay) -> Result<Replay> {
+        self.writer.write(1, move |writing| replays::begin(writing, &wanted)).await
+    }
+
+    async fn replays(&self, below: i64, limit: usize) -> Result<Vec<Replay>> {
+        self.read(move |connection| replays::jobs(connection, below, limit)).await
+    }
+
+    async fn replay(&self, id: i64) -> Result<Option<Replay>> {
+        self.read(move |connection| replays::job(connection, id)).await
+    }
+
+    async fn running_replays(&self) -> Result<Vec<i64>> {
+        self.read(replays::running).await
+    }
+
+    async fn step_replay(&self, id: i64, limit: usize) -> Result<Vec<i64>> {
+        self.writer.write(limit, move |writing| replays::step(writing, id, limit)).await
+    }
+
+    async fn cancel_replay(&self, id: i64) -> Result<Option<Replay>> {
+        self.writer.write(1, move |writing| replays::cancel(writing, id)).await
     }
 }
 

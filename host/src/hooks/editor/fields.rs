@@ -80,6 +80,16 @@ pub fn now() -> i64 {
     unix_now() + GREGORIAN
 }
 
+/// Unix seconds in Gregorian ones.
+pub fn gregorian(unix: i64) -> i64 {
+    unix + GREGORIAN
+}
+
+/// Gregorian seconds in Unix ones.
+pub fn unix(gregorian: i64) -> i64 {
+    gregorian - GREGORIAN
+}
+
 /// Now, in Unix seconds.
 pub fn unix_now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()

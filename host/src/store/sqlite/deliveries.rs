@@ -127,9 +127,10 @@ pub(super) fn finish(writing: &mut Writing<'_>, outcomes: &[Outcome]) -> rusqlit
             Outcome::Dead { id, tries, reason } => {
                 connection
                     .prepare_cached(
-                        "UPDATE deliveries SET state = 1, tries = ?2, reason = ?3 WHERE id = ?1 AND state = 0",
+                        "UPDATE deliveries SET state = 1, tries = ?2, reason = ?3, due_ms = ?4
+                         WHERE id = ?1 AND state = 0",
                     )?
-                    .execute(params![id, tries, reason])?;
+                    .execute(params![id, tries, reason, writing.now_ms])?;
             }
         }
     }

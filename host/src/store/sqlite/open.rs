@@ -17,6 +17,8 @@ const LOCK: &str = "hookline.lock";
 /// number may come later than a higher one; the highest of them is the file's `user_version`.
 const MIGRATIONS: &[(u32, &str)] = &[
     (1, include_str!("../migrations/0001_start.sql")),
+    (2, include_str!("../migrations/0002_attempts.sql")),
+    (3, include_str!("../migrations/0003_replays.sql")),
     (4, include_str!("../migrations/0004_disabler.sql")),
     (5, include_str!("../migrations/0005_tokens.sql")),
 ];

@@ -1,0 +1,222 @@
+//! `…/webhooks/attempts` and `…/webhooks/{hook}/attempts`: what was sent for an account and what came back, the newest
+//! first, by Crossbar's words for ranges, pages and filters.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::envelope::Reply;
+use super::error::Failure;
+use super::filters::Filters;
+use super::listing;
+use crate::hooks::Document;
+use crate::hooks::editor::fields;
+use crate::store::{AttemptKey, AttemptQuery, StoredAttempt};
+
+type Answer = Result<Reply, Failure>;
+type Pairs = Vec<(String, String)>;
+
+/// The longest range, in seconds: 31 days and an hour (`crossbar` `maximum_range`).
+const RANGE: i64 = 2_682_000;
+
+/// Attempts on one page, also where no pages are asked for.
+const MOST: usize = 2_000;
+
+/// Attempts read at once where they must be looked at, and for one page.
+const BATCH: usize = 200;
+const SCANNED: usize = 20_000;
+
+pub(super) async fn of_account(
+    State(api): State<Arc<Api>>,
+    Path(account): Path<String>,
+    Query(query): Query<Pairs>,
+) -> Answer {
+    api.editor.account(&account).await?;
+    list(&api, &account, None, query).await
+}
+
+/// Those of a hook that was deleted stay where they are.
+pub(super) async fn of_hook(
+    State(api): State<Arc<Api>>,
+    Path((account, hook)): Path<(String, String)>,
+    Query(query): Query<Pairs>,
+) -> Answer {
+    api.editor.account(&account).await?;
+    list(&api, &account, Some(&hook), query).await
+}
+
+async fn list(api: &Api, account: &str, hook: Option<&str>, mut query: Pairs) -> Answer {
+    let given =
+        |query: &Pairs, key: &str| query.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+    let size = listing::size(given(&query, "page_size").as_deref(), given(&query, "paginate").as_deref())?;
+    let size = size.min(MOST);
+    let ascending = given(&query, "ascending").as_deref() == Some("true");
+    let (from, to) = (given(&query, "created_from"), given(&query, "created_to"));
+    let (from, to) = range(from.as_deref(), to.as_deref(), fields::now())?;
+    let start_key = given(&query, "start_key");
+    let failed = match given(&query, "failed").as_deref() {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(other) => {
+            let message = format!("failed must be true or false, not {other:?}");
+            return Err(Failure::validation(fields::invalid("failed", "enum", &message)));
+        }
+    };
+    // The range stands for itself.
+    query.retain(|(key, _)| !key.starts_with("created_"));
+    let filters = Filters::of(&query)?;
+    let wanted = AttemptQuery {
+        account: account.into(),
+        hook: hook.map(Into::into),
+        failed,
+        from_ms: fields::unix(from) * 1000,
+        to_ms: fields::unix(to) * 1000 + 999,
+        start: start_key.as_deref().map(read_key).transpose()?,
+        ascending,
+        limit: if filters.want_all() { size + 1 } else { BATCH },
+    };
+    let page = Page::read(api, wanted, &filters, size).await?;
+    Ok(page.reply(start_key))
+}
+
+/// One page, and where the next one begins.
+struct Page {
+    items: Vec<Value>,
+    next: Option<AttemptKey>,
+    /// An ascending listing that begins here goes on behind the newest attempt of this page.
+    follow: AttemptKey,
+}
+
+impl Page {
+    async fn read(
+        api: &Api,
+        mut wanted: AttemptQuery,
+        filters: &Filters,
+        size: usize,
+    ) -> Result<Self, Failure> {
+        let begins = AttemptKey { created_ms: wanted.from_ms, id: 0 };
+        let follow = wanted.start.filter(|_| wanted.ascending).unwrap_or(begins);
+        let mut page = Page { items: Vec::new(), next: None, follow };
+        let mut scanned = 0;
+        loop {
+            let batch = api.store.attempts(wanted.clone()).await?;
+            let last_one = batch.len() < wanted.limit;
+            for attempt in batch {
+                if page.items.len() == size || scanned == SCANNED {
+                    page.next = Some(attempt.key);
+                    return Ok(page);
+                }
+                scanned += 1;
+                page.follow = page.follow.max(after(attempt.key));
+                wanted.start = Some(if wanted.ascending { after(attempt.key) } else { before(attempt.key) });
+                page.items.extend(shown(&attempt, filters));
+            }
+            if last_one {
+                return Ok(page);
+            }
+        }
+    }
+
+    fn reply(self, start_key: Option<String>) -> Reply {
+        let reply = Reply::ok(json!(self.items)).beside("page_size", self.items.len());
+        let reply = start_key.into_iter().fold(reply, |reply, key| reply.beside("start_key", key));
+        let next = self.next.map(write_key);
+        let reply = next.into_iter().fold(reply, |reply, key| reply.beside("next_start_key", key));
+        reply.beside("follow_key", write_key(self.follow))
+    }
+}
+
+/// The attempt with when it was kept, unless it is filtered out; nothing of a document that cannot be read.
+fn shown(attempt: &StoredAttempt, filters: &Filters) -> Option<Value> {
+    let mut document: Document = serde_json::from_str(&attempt.document).ok()?;
+    if !filters.want(&document) {
+        return None;
+    }
+    let seconds = attempt.key.created_ms.div_euclid(1000);
+    document.insert("timestamp".to_owned(), fields::gregorian(seconds).into());
+    Some(Value::Object(document))
+}
+
+/// From when to when, both in Gregorian seconds.
+fn range(from: Option<&str>, to: Option<&str>, now: i64) -> Result<(i64, i64), Failure> {
+    let read = |field: &str, text: &str| {
+        text.parse::<i64>().ok().filter(|seconds| (0..=1 << 40).contains(seconds)).ok_or_else(|| {
+            let message = format!("{field} must be Gregorian seconds, not {text:?}");
+            Failure::validation(fields::invalid(field, "invalid", &message))
+        })
+    };
+    let to = to.map_or(Ok(now), |text| read("created_to", text))?;
+    let from = from.map_or(Ok(to - RANGE), |text| read("created_from", text))?;
+    let wrong = |message: String| {
+        let data = json!({"created_from": {"date_range": {"message": message, "cause": from}}});
+        Err(Failure::validation(data))
+    };
+    if from > to {
+        return wrong(format!("created_from {from} is later than created_to {to}"));
+    }
+    if to - from > RANGE {
+        return wrong(format!("created_to {to} is more than {RANGE} seconds from created_from {from}"));
+    }
+    Ok((from, to))
+}
+
+fn after(key: AttemptKey) -> AttemptKey {
+    AttemptKey { id: key.id + 1, ..key }
+}
+
+fn before(key: AttemptKey) -> AttemptKey {
+    AttemptKey { id: key.id - 1, ..key }
+}
+
+fn write_key(key: AttemptKey) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}.{}", key.created_ms, key.id))
+}
+
+fn read_key(text: &str) -> Result<AttemptKey, Failure> {
+    let read = || {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (created_ms, id) = std::str::from_utf8(&bytes).ok()?.split_once('.')?;
+        Some(AttemptKey { created_ms: created_ms.parse().ok()?, id: id.parse().ok()? })
+    };
+    read().ok_or_else(|| {
+        let message = "start_key must be the next_start_key of an earlier page";
+        Failure::validation(fields::invalid("start_key", "invalid", message))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_up_to_now_and_no_longer_than_a_month() {
+        let now = 63_900_000_000;
+        let read = |from: Option<&str>, to: Option<&str>| range(from, to, now);
+        assert_eq!(read(None, None).unwrap(), (now - RANGE, now));
+        assert_eq!(read(None, Some("63800000000")).unwrap(), (63_800_000_000 - RANGE, 63_800_000_000));
+        assert_eq!(read(Some("63899999999"), None).unwrap(), (63_899_999_999, now));
+        for (from, to, field, code) in [
+            (Some("63800000000"), None, "created_from", "date_range"),
+            (Some("63900000001"), None, "created_from", "date_range"),
+            (Some("noon"), None, "created_from", "invalid"),
+            (None, Some("-1"), "created_to", "invalid"),
+        ] {
+            let failure = read(from, to).unwrap_err();
+            assert!(failure.data[field][code]["message"].is_string(), "{}", failure.data);
+        }
+    }
+
+    #[test]
+    fn a_key_comes_back_as_it_was_and_nonsense_is_refused() {
+        let key = AttemptKey { created_ms: 1_700_000_000_123, id: 42 };
+        assert_eq!(read_key(&write_key(key)).unwrap(), key);
+        for nonsense in ["", "x", "MS4", "MS54"] {
+            assert!(read_key(nonsense).is_err(), "{nonsense:?}");
+        }
+    }
+}

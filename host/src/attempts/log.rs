@@ -1,0 +1,191 @@
+//! How attempts get from those who send to the store, in groups, and when they leave it. Whoever sends never waits
+//! for it: where the store does not keep up, attempts are counted and not kept.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::record::Ended;
+use crate::delivery::Profile;
+use crate::delivery::retries::now_ms;
+use crate::delivery::trace::Class;
+use crate::delivery::work::Next;
+use crate::store::{AttemptStore, NewAttempt};
+
+/// Attempts that may wait to be written.
+const WAITING: usize = 2_000;
+
+/// Attempts written in one go.
+const GROUP: usize = 200;
+
+/// Attempts cleaned in one go.
+const CLEANED: usize = 500;
+
+/// Wait before a store that failed is asked again.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// What is kept, and for how long.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Whose fields an attempt has.
+    pub profile: Profile,
+    /// Whether successes are kept too.
+    pub successes: bool,
+    /// Bytes of each body.
+    pub body_limit: usize,
+    /// How long an attempt is kept.
+    pub retention: Duration,
+    /// Beyond so many, the oldest are forgotten.
+    pub max_rows: u64,
+}
+
+/// What is told of every try.
+pub struct Attempts {
+    limits: Limits,
+    writer: mpsc::Sender<NewAttempt>,
+    /// What became of them.
+    pub counters: Counters,
+    full: AtomicBool,
+}
+
+/// What became of attempts since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    by_class: [AtomicU64; Class::ALL.len()],
+    /// Written to the store.
+    pub kept: AtomicU64,
+    /// Not kept, as the store did not keep up.
+    pub dropped: AtomicU64,
+}
+
+impl Counters {
+    /// Tries that ended like this.
+    #[must_use]
+    pub fn of(&self, class: Class) -> &AtomicU64 {
+        // They stand in the order of their numbers.
+        &self.by_class[class as usize]
+    }
+}
+
+/// Attempts on their way to the store. They outlive a run of the writer.
+pub struct Log {
+    arriving: mpsc::Receiver<NewAttempt>,
+    in_hand: Vec<NewAttempt>,
+}
+
+impl Attempts {
+    /// What tries are told to, and what writes them.
+    #[must_use]
+    pub fn new(limits: Limits) -> (Self, Log) {
+        let (writer, arriving) = mpsc::channel(WAITING);
+        let attempts =
+            Attempts { limits, writer, counters: Counters::default(), full: AtomicBool::new(false) };
+        (attempts, Log { arriving, in_hand: Vec::with_capacity(GROUP) })
+    }
+
+    /// Notes one try.
+    pub fn note(&self, ended: &Ended<'_>) {
+        self.counters.of(ended.class()).fetch_add(1, Ordering::Relaxed);
+        if ended.next == &Next::Delivered && !self.limits.successes {
+            return;
+        }
+        let Ok(place) = self.writer.try_reserve() else {
+            self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            if !self.full.swap(true, Ordering::Relaxed) {
+                warn!("the store does not keep up, attempts are not kept");
+            }
+            return;
+        };
+        self.full.store(false, Ordering::Relaxed);
+        place.send(ended.attempt(self.limits.profile, self.limits.body_limit, OffsetDateTime::now_utc()));
+    }
+
+    /// Forgets what is too old, now and then, until `stop`.
+    pub async fn clean(&self, store: &dyn AttemptStore, stop: &CancellationToken) {
+        let cleaning = async {
+            loop {
+                let before_ms = before(now_ms(), self.limits.retention);
+                match store.clean_attempts(before_ms, CLEANED).await {
+                    Ok(CLEANED) => {}
+                    Ok(_) => tokio::time::sleep(pause(self.limits.retention)).await,
+                    Err(error) => {
+                        warn!(%error, "old attempts cannot be cleaned");
+                        tokio::time::sleep(pause(self.limits.retention)).await;
+                    }
+                }
+            }
+        };
+        stop.run_until_cancelled(cleaning).await;
+    }
+}
+
+impl Log {
+    /// Writes attempts in groups, those that arrive while one is written make the next, until `stop` has come and
+    /// nothing waits.
+    pub async fn write(&mut self, attempts: &Attempts, store: &dyn AttemptStore, stop: &CancellationToken) {
+        loop {
+            if self.in_hand.is_empty() {
+                tokio::select! {
+                    biased;
+                    count = self.arriving.recv_many(&mut self.in_hand, GROUP) => {
+                        if count == 0 {
+                            return;
+                        }
+                    }
+                    () = stop.cancelled() => return,
+                }
+            }
+            let mut told = false;
+            while let Err(error) = store.add_attempts(self.in_hand.clone(), attempts.limits.max_rows).await {
+                if !told {
+                    error!(%error, count = self.in_hand.len(), "attempts cannot be written, will be tried again");
+                    told = true;
+                }
+                if stop.is_cancelled() {
+                    return;
+                }
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            attempts.counters.kept.fetch_add(self.in_hand.len() as u64, Ordering::Relaxed);
+            self.in_hand.clear();
+        }
+    }
+}
+
+/// What was kept before this time is too old.
+#[must_use]
+pub fn before(now_ms: i64, retention: Duration) -> i64 {
+    now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How long a cleaner rests: a small part of what is kept, so that little stays longer than it should.
+#[must_use]
+pub fn pause(retention: Duration) -> Duration {
+    (retention / 20).clamp(Duration::from_millis(50), Duration::from_secs(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_a_counter_of_its_own() {
+        let counters = Counters::default();
+        for class in Class::ALL {
+            counters.of(class).fetch_add(1, Ordering::Relaxed);
+        }
+        assert!(Class::ALL.iter().all(|class| counters.of(*class).load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn a_cleaner_rests_for_a_small_part_of_what_is_kept() {
+        for (retention_ms, expected_ms) in [(1, 50), (2_000, 100), (86_400_000, 60_000)] {
+            assert_eq!(pause(Duration::from_millis(retention_ms)), Duration::from_millis(expected_ms));
+        }
+        assert_eq!(before(1_000, Duration::from_millis(400)), 600);
+    }
+}

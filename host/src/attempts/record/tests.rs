@@ -1,0 +1,164 @@
+//! What an attempt says of each ending, in both profiles.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{HeaderMap, HeaderValue};
+use time::macros::datetime;
+
+use super::*;
+use crate::delivery::payload::Payload;
+use crate::delivery::request::{SharedBodies, Stamp};
+
+struct Tried {
+    hook: Hook,
+    delivery: Delivery,
+    request: Outgoing,
+    trace: Trace,
+}
+
+/// A try with this number, from 0, of a hook with these fields.
+fn tried(profile: Profile, tries: u32, more: Value) -> Tried {
+    let mut document = json!({"_id": "H1", "pvt_account_id": "A1", "hook": "channel_create",
+        "uri": "http://host/p", "http_verb": "post", "format": "json", "retries": 2});
+    document.as_object_mut().unwrap().extend(object(more));
+    let hook = Hook::from_document(document.as_object().unwrap()).unwrap();
+    let payload = Payload::parse(Bytes::from_static(br#"{"a":"\u00e4\u00e4"}"#)).unwrap();
+    let bodies = Arc::new(SharedBodies::new(profile, "c", payload));
+    let webhook_id = "msg_0123456789abcdef".to_owned();
+    let request = bodies.request(&hook, Some(Stamp { webhook_id: &webhook_id, timestamp: 1 })).unwrap();
+    let (id, account) = (hook.id.clone(), hook.account.clone());
+    let delivery =
+        Delivery { id: 7, hook: id, account, webhook_id, bodies, carried: None, tries, place: None };
+    Tried { hook, delivery, request, trace: Trace::default() }
+}
+
+impl Tried {
+    fn answered(mut self, code: u16, body: &str) -> Self {
+        self.trace.class = Class::Status;
+        self.trace.status = Some(code);
+        self.trace.headers = HeaderMap::from_iter([
+            ("server".parse().unwrap(), HeaderValue::from_static("Test/1.0")),
+            ("set-cookie".parse().unwrap(), HeaderValue::from_static("session=abc")),
+        ]);
+        self.trace.body = body.as_bytes().to_vec();
+        self
+    }
+
+    fn failed(mut self, class: Class) -> Self {
+        self.trace.class = class;
+        self
+    }
+
+    fn document(&self, profile: Profile, next: &Next, limit: usize) -> Value {
+        let answer = match self.trace.status {
+            Some(code) => Answer::Status { code, retry_after: None },
+            None => Answer::ClientError,
+        };
+        let sent = Sent { answer, told: "told".to_owned() };
+        let Tried { hook, delivery, request, trace } = self;
+        let ended = Ended { delivery, hook, request: Some(request), trace, sent: &sent, next };
+        let attempt = ended.attempt(profile, limit, datetime!(2026-07-01 12:00 UTC));
+        assert_eq!(attempt.failed, next != &Next::Delivered);
+        serde_json::from_str(&attempt.document).unwrap()
+    }
+}
+
+fn dead() -> Next {
+    Next::Dead("told".to_owned())
+}
+
+#[test]
+fn an_attempt_of_the_original_has_its_fields_and_no_others() {
+    let document =
+        tried(Profile::Kazoo, 0, json!({})).answered(500, "Sorry").document(Profile::Kazoo, &dead(), 1000);
+    let expected = json!({
+        "hook_id": "H1", "hook_event": "CHANNEL_CREATE", "event_id": "0123456789", "uri": "http://host/p",
+        "method": "post",
+        "req_headers": {"content-type": "application/json", "x-hook-id": "h1", "x-account-id": "a1"},
+        "req_body": document["req_body"],
+        "result": "failure", "reason": "bad response code", "try": 2, "retries_left": 1,
+        "resp_status_code": "500", "resp_headers": {"server": "test/1.0", "set-cookie": "***"}, "resp_body": "Sorry",
+    });
+    assert_eq!(document, expected);
+}
+
+#[test]
+fn the_originals_counter_runs_down_and_counts_answers_otherwise_than_none() {
+    for (tries, class, expected) in [
+        (0, None, json!({"try": 2, "retries_left": 1})),
+        (1, None, json!({"try": 1, "retries_left": "retries exceeded"})),
+        (0, Some(Class::Timeout), json!({"retries": 2, "retries_left": 2, "client_error": "timeout"})),
+        (
+            1,
+            Some(Class::Connect),
+            json!({"retries": 1, "retries_left": "retries exceeded", "client_error": "failed_connect: econnrefused"}),
+        ),
+        (0, Some(Class::Resolve), json!({"client_error": "failed_connect: nxdomain"})),
+        (0, Some(Class::Broken), json!({"client_error": "socket_closed_remotely"})),
+        (0, Some(Class::Tls), json!({"client_error": "unknown"})),
+        (0, Some(Class::ConnectTimeout), json!({"client_error": "unknown"})),
+        (0, Some(Class::Guard), json!({"client_error": "told"})),
+    ] {
+        let tried = tried(Profile::Kazoo, tries, json!({}));
+        let tried = match class {
+            None => tried.answered(404, ""),
+            Some(class) => tried.failed(class),
+        };
+        let document = tried.document(Profile::Kazoo, &dead(), 10);
+        for (field, value) in expected.as_object().unwrap() {
+            assert_eq!(&document[field], value, "{tries} {class:?} {field}");
+        }
+        let reason = if class.is_none() { "bad response code" } else { "kazoo http client error" };
+        assert_eq!(document["reason"], reason);
+        assert_eq!(document.get("resp_body").is_some(), class.is_none());
+    }
+}
+
+#[test]
+fn the_original_logs_a_created_put_as_a_failure_although_it_is_delivered() {
+    for (code, expected) in [(200, "success"), (201, "failure")] {
+        let tried = tried(Profile::Kazoo, 0, json!({"http_verb": "put"})).answered(code, "");
+        let document = tried.document(Profile::Kazoo, &Next::Delivered, 10);
+        assert_eq!((&document["result"], document.get("try")), (&json!(expected), None));
+    }
+}
+
+#[test]
+fn an_attempt_says_how_long_what_took_and_what_follows() {
+    let mut tried = tried(Profile::Standard, 1, json!({"retries": 4})).answered(503, "busy");
+    tried.trace.total = Duration::from_micros(1_500_250);
+    tried.trace.first_byte = Some(Duration::from_millis(1200));
+    let document = tried.document(Profile::Standard, &Next::Retry(Duration::from_secs(5)), 1000);
+    assert_eq!((&document["try"], &document["retries_left"]), (&json!(2), &json!(3)));
+    assert_eq!((&document["class"], &document["reason"]), (&json!("status"), &json!("told")));
+    assert_eq!(document["resp_status_code"], 503);
+    assert_eq!(document["next_try_in_ms"], 5000.0);
+    assert_eq!(document["at"], "2026-07-01T11:59:58.499Z");
+    let expected = json!({"resolve": null, "connect": null, "first_byte": 1200.0, "total": 1500.25});
+    assert_eq!(document["timing_ms"], expected);
+    assert_eq!(document["req_headers"]["webhook-id"], "msg_0123456789abcdef");
+}
+
+#[test]
+fn bodies_are_cut_between_characters_and_secrets_are_not_in_any_part() {
+    let more = json!({"uri": "http://user:opensesame@host/p?api_key=9876543210",
+        "headers": {"authorization": "Bearer abcdef", "x-a": "b"}, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"});
+    let tried =
+        tried(Profile::Standard, 0, more).answered(500, "you are Bearer abcdef, opensesame, 9876543210");
+    for profile in [Profile::Standard, Profile::Kazoo] {
+        let whole = tried.document(profile, &dead(), 1000);
+        assert_eq!(whole["req_headers"]["authorization"], "***");
+        assert_eq!(whole["req_headers"]["x-a"], "***");
+        assert!(whole["req_headers"]["webhook-signature"].as_str().unwrap().starts_with("v1,"));
+        assert_eq!(whole["uri"], "http://user:***@host/p?api_key=***");
+        assert_eq!(whole["resp_body"], "you are ***, ***, ***");
+        let text = whole.to_string();
+        for secret in ["Bearer", "opensesame", "9876543210", "session=abc", "MfKQ9r8"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+    assert_eq!(tried.document(Profile::Standard, &dead(), 7)["req_body"], "{\"a\":\"");
+    assert_eq!(tried.document(Profile::Standard, &dead(), 10)["resp_body"], "you are **");
+}

@@ -1,0 +1,232 @@
+//! How dead deliveries are sent again, one at a time or in bulk, and when they are forgotten. A job is durable: it goes
+//! on where it was after a restart, and it goes no faster than its deliveries are tried.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::attempts::log::{before, pause};
+use crate::delivery::retries::{Retries, now_ms};
+use crate::hooks::HookId;
+use crate::hooks::table::Table;
+use crate::store::{DeliveryRow, NewReplay, Replay, ReplayState, Store, StoreError};
+
+/// Deliveries of one job that are brought back in one go.
+const BATCH: usize = 100;
+
+/// The next ones follow when no more than so many of the last are untried.
+const LEFT: usize = BATCH / 2;
+
+/// How often a job looks whether its last deliveries were tried.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Wait before a store that failed is asked again.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Dead deliveries forgotten in one go.
+const CLEANED: usize = 500;
+
+/// Why nothing is sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReplayed {
+    /// There is no such delivery, or job.
+    #[error("there is none with the id {0}")]
+    Unknown(i64),
+    /// It is on its way anyway.
+    #[error("the delivery is pending: it is sent without being asked to")]
+    Pending,
+    /// It would only die again.
+    #[error("the hook {hook} {why}")]
+    Hook {
+        /// Which.
+        hook: HookId,
+        /// Why it is not sent to.
+        why: &'static str,
+    },
+    /// It had ended.
+    #[error("the job is {0} already")]
+    Ended(&'static str),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A bug of ours.
+    #[error("it was broken off: {0}")]
+    BrokenOff(String),
+}
+
+/// Sends dead deliveries again. Cheap to clone.
+#[derive(Clone)]
+pub struct Replays {
+    store: Arc<dyn Store>,
+    table: Arc<Table>,
+    retries: Arc<Retries>,
+    retention: Duration,
+    /// What must be done to its end once it is begun: a delivery that is pending in the store and in nobody's memory
+    /// would wait for the next start.
+    whole: TaskTracker,
+    changed: Arc<Notify>,
+    counters: Arc<Counters>,
+}
+
+/// What was sent again since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Deliveries brought back.
+    pub replayed: AtomicU64,
+    /// Deliveries forgotten because they were dead for too long.
+    pub expired: AtomicU64,
+}
+
+impl Replays {
+    /// `retention` is how long dead deliveries are kept.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, table: Arc<Table>, retries: Arc<Retries>, retention: Duration) -> Self {
+        let (whole, changed, counters) = (TaskTracker::new(), Arc::default(), Arc::default());
+        Replays { store, table, retries, retention, whole, changed, counters }
+    }
+
+    /// What was sent again since the start.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Sends one dead delivery again, with all its tries; answers it as it is then.
+    ///
+    /// # Errors
+    /// It is unknown or not dead, or its hook is not sent to.
+    pub async fn one(&self, id: i64) -> Result<DeliveryRow, NotReplayed> {
+        let (row, _) = self.store.delivery(id).await?.ok_or(NotReplayed::Unknown(id))?;
+        if !row.carries_hook {
+            self.would_be_sent_to(&row.hook)?;
+        }
+        let own = self.clone();
+        let revived = self.whole.spawn(async move {
+            let revived = own.store.revive(id).await?;
+            if revived {
+                own.bring_back(&[id]);
+            }
+            Ok::<_, StoreError>(revived)
+        });
+        match revived.await.map_err(|error| NotReplayed::BrokenOff(error.to_string()))?? {
+            true => Ok(DeliveryRow { dead: false, tries: 0, due_ms: now_ms(), reason: None, ..row }),
+            false => Err(NotReplayed::Pending),
+        }
+    }
+
+    /// Begins a job.
+    ///
+    /// # Errors
+    /// It is for one hook, and that is not sent to.
+    pub async fn begin(&self, wanted: NewReplay) -> Result<Replay, NotReplayed> {
+        if let Some(hook) = &wanted.hook {
+            self.would_be_sent_to(hook)?;
+        }
+        let job = self.store.begin_replay(wanted).await?;
+        info!(replay = job.id, total = job.total, "dead deliveries will be sent again");
+        self.changed.notify_one();
+        Ok(job)
+    }
+
+    /// Ends a job; what it has brought back is sent all the same.
+    ///
+    /// # Errors
+    /// It is unknown, or had ended.
+    pub async fn cancel(&self, id: i64) -> Result<Replay, NotReplayed> {
+        let before = self.store.replay(id).await?.ok_or(NotReplayed::Unknown(id))?;
+        if before.state != ReplayState::Running {
+            return Err(NotReplayed::Ended(before.state.as_str()));
+        }
+        let job = self.store.cancel_replay(id).await?.ok_or(NotReplayed::Unknown(id))?;
+        match job.state {
+            ReplayState::Cancelled => Ok(job),
+            other => Err(NotReplayed::Ended(other.as_str())),
+        }
+    }
+
+    fn would_be_sent_to(&self, hook: &HookId) -> Result<(), NotReplayed> {
+        let why = match self.table.get(hook) {
+            None => "was deleted",
+            Some(known) if !known.enabled => "is disabled: enable it first",
+            Some(_) => return Ok(()),
+        };
+        Err(NotReplayed::Hook { hook: hook.clone(), why })
+    }
+
+    fn bring_back(&self, ids: &[i64]) {
+        let now_ms = now_ms();
+        ids.iter().for_each(|id| self.retries.add(*id, now_ms));
+        self.counters.replayed.fetch_add(ids.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Works on the jobs that run, taking turns, until `stop`.
+    pub async fn run(&self, stop: &CancellationToken) {
+        let mut last: FxHashMap<i64, Vec<i64>> = FxHashMap::default();
+        let working = async {
+            loop {
+                match self.turn(&mut last).await {
+                    Ok(true) => tokio::time::sleep(LOOK).await,
+                    Ok(false) => self.changed.notified().await,
+                    Err(error) => {
+                        warn!(%error, "dead deliveries cannot be brought back, will be tried again");
+                        tokio::time::sleep(STORE_PAUSE).await;
+                    }
+                }
+            }
+        };
+        stop.run_until_cancelled(working).await;
+        // What is begun is finished, whatever became of the one who began it.
+        self.whole.close();
+        self.whole.wait().await;
+        self.whole.reopen();
+    }
+
+    /// One step of each job that may take one; says whether any is left. `last` is what each brought back last.
+    async fn turn(&self, last: &mut FxHashMap<i64, Vec<i64>>) -> Result<bool, StoreError> {
+        let running = self.store.running_replays().await?;
+        last.retain(|id, _| running.contains(id));
+        for id in &running {
+            let before = last.get(id).map(Vec::as_slice).unwrap_or_default();
+            if !before.is_empty() && self.store.untried(before).await? > LEFT {
+                continue;
+            }
+            let (own, id) = (self.clone(), *id);
+            let step = self.whole.spawn(async move {
+                let ids = own.store.step_replay(id, BATCH).await?;
+                own.bring_back(&ids);
+                Ok::<_, StoreError>(ids)
+            });
+            let ids = step.await.map_err(|error| StoreError::Unavailable(error.to_string()))??;
+            if ids.is_empty() {
+                info!(replay = id, "dead deliveries were brought back, all or up to where it was cancelled");
+            }
+            last.insert(id, ids);
+        }
+        Ok(!running.is_empty())
+    }
+
+    /// Forgets what is dead for too long, now and then, until `stop`.
+    pub async fn clean(&self, stop: &CancellationToken) {
+        let cleaning = async {
+            loop {
+                match self.store.clean_dead(before(now_ms(), self.retention), CLEANED).await {
+                    Ok(count) => {
+                        self.counters.expired.fetch_add(count as u64, Ordering::Relaxed);
+                        if count == CLEANED {
+                            continue;
+                        }
+                    }
+                    Err(error) => warn!(%error, "dead deliveries cannot be cleaned"),
+                }
+                tokio::time::sleep(pause(self.retention)).await;
+            }
+        };
+        stop.run_until_cancelled(cleaning).await;
+    }
+}
