@@ -28,6 +28,7 @@ mod accounts;
 mod attempts;
 mod audit;
 mod auth;
+mod backup;
 mod body;
 mod cloud_events;
 mod configs;
@@ -291,6 +292,7 @@ fn routes() -> Routes {
         .route("/tokens", get(tokens::list_all))
         .route("/tokens/{token}", delete(tokens::revoke_any))
         .route("/audit", get(audit::list))
+        .route("/backup", post(backup::send))
         .route("/modules", get(modules::list))
         .route("/modules/{id}", get(modules::show))
         .route("/modules/{id}/reload", post(modules::reload))

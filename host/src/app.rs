@@ -8,6 +8,7 @@ mod parts;
 mod tree;
 mod views;
 mod figures;
+mod service;
 mod signals;
 mod store_watch;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub use crate::store::sqlite::restore::{Contents, Restored, contents, restore};
 pub use parts::{Outside, Parts};
 
 use crate::cli::RunArgs;
@@ -159,7 +161,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let watching = tasks.spawn(signals::stop_on_signal(stopping.clone())?);
     let outside = Outside { receiver, ..Outside::default() };
-    let host = match start_until(config, outside, demo, stopping).await {
+    let host = match start_until(config, outside, demo, stopping.clone()).await {
         // Whoever stops a host that is still starting gets what was asked for.
         Err(error) if matches!(error.downcast_ref(), Some(StartError::Stopped)) => {
             info!("stopped while starting");
@@ -168,8 +170,12 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         started => started?,
     };
     announce(host.address)?;
+    let telling = tasks.spawn(service::tell(host.address, stopping.stop.clone()));
     let ended = host.ended().await;
     watching.abort();
+    // It may have ended by itself.
+    stopping.stop.cancel();
+    telling.await.context("telling the service manager")?;
     info!("stopped");
     ended
 }

@@ -4,22 +4,27 @@
 
 mod attempts;
 mod audit;
+mod backup;
 pub mod check;
 mod client;
 mod config;
 pub mod definition;
 mod failures;
 mod deliveries;
+mod health;
 mod hooks;
 mod listing;
 mod modules;
 pub mod new;
+mod next;
+mod progress;
 mod publish;
 #[cfg(test)]
 mod tests;
 mod token;
 pub mod try_one;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +43,18 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// What was typed. Whoever typed nothing but the program's name is told what to type.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let mut words: Vec<OsString> = std::env::args_os().collect();
+        if words.len() < 2 {
+            words.push("next".into());
+        }
+        Self::parse_from(words)
+    }
 }
 
 /// What to do.
@@ -92,6 +109,21 @@ pub enum Command {
     Token(TokenArgs),
     /// Who changed what in the running host, the newest first
     Audit(AuditArgs),
+    /// Copy everything that the running host keeps into a file
+    ///
+    /// The host goes on meanwhile. The file is one SQLite database as of one moment; it appears when it has arrived
+    /// as a whole and was checked. It holds hooks' secrets encrypted, and not the key: keep a copy of secrets.key
+    /// elsewhere.
+    Backup(BackupArgs),
+    /// Make a backup the database of a data folder that no host uses
+    ///
+    /// The file is checked first. A database that is there is kept under another name. Deliveries that were owed at
+    /// the time of the backup are owed again: what was sent since is sent twice, with the same webhook-id.
+    Restore(RestoreArgs),
+    /// Say whether the host is ready, by the exit code too
+    Health(HealthArgs),
+    /// Say what is worth typing next (also without any word)
+    Next(NextArgs),
     /// Print every setting with its value and where that came from
     Config(ConfigArgs),
     /// Be the process of one module; the host starts these itself
@@ -456,6 +488,47 @@ pub struct AuditArgs {
     pub client: ClientArgs,
 }
 
+/// `hookline backup`
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// The file to write; one that is there is left alone
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline restore`
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// What `hookline backup` wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The data folder, made when it is missing
+    #[arg(long, value_name = "DIR", env = "HOOKLINE_DATA_DIR", default_value = "data")]
+    pub data: PathBuf,
+}
+
+/// `hookline health`
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Only whether it answers; a host without its broker is alive and not ready
+    #[arg(long)]
+    pub alive: bool,
+    /// Address of the host's HTTP API
+    #[arg(long, value_name = "URL", env = "HOOKLINE_URL", default_value = "http://127.0.0.1:8000")]
+    pub url: String,
+}
+
+/// `hookline next`
+#[derive(Debug, Clone, Args)]
+pub struct NextArgs {
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// `hookline config`
 #[derive(Debug, Clone, Args)]
 pub struct ConfigArgs {
@@ -510,6 +583,10 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Replays(args) => deliveries::replays(&args, out).await?,
         Command::Token(args) => token::token(&args, out).await?,
         Command::Audit(args) => audit::audit(&args, out).await?,
+        Command::Backup(args) => backup::backup(&args, out).await?,
+        Command::Restore(args) => backup::restore(&args, out)?,
+        Command::Health(args) => health::health(&args, out).await?,
+        Command::Next(args) => next::next(&args, out).await?,
         Command::Config(args) => config::config(&args, out)?,
         Command::ModuleChild { .. } => anyhow::bail!("a module's process has no runtime"),
         Command::Completions(args) => definition::completions(&args, out)?,

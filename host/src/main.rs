@@ -3,7 +3,6 @@
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use hookline::cli::{Cli, execute};
 
 /// Of the program, not of the library, and of no module: each of those has the allocator that it was built with,
@@ -12,7 +11,8 @@ use hookline::cli::{Cli, execute};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match execute(Cli::parse(), &mut std::io::stdout()) {
+    // Takes colours off where standard output is no terminal, or somebody wants none.
+    match execute(Cli::of_process(), &mut anstream::stdout()) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::hooks::{AccountId, Document, HookId};
 
@@ -179,8 +180,27 @@ pub trait Store:
     fn commits(&self) -> u64;
     /// Why nothing can be written at the moment: what the last write failed with. A success ends it, except damage.
     fn trouble(&self) -> Option<StoreError>;
+    /// A copy of all of it as of one moment, made while everything goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while the one before is still held, [`StoreError::Full`] without room for it, and
+    /// where the store has tools of its own for it.
+    async fn backup(&self) -> Result<Backup> {
+        Err(StoreError::Unavailable("this store is backed up with tools of its own".to_owned()))
+    }
     /// Finishes what was handed in, and closes; later calls answer [`StoreError::Unavailable`].
     async fn close(&self) -> Result<()>;
+}
+
+/// A copy of everything that a store keeps. Its room on the disk is free again when it is dropped.
+#[derive(Debug)]
+pub struct Backup {
+    /// All of it, from its beginning.
+    pub file: std::fs::File,
+    /// Its length.
+    pub bytes: u64,
+    /// No other copy is made before it is dropped.
+    pub place: OwnedMutexGuard<()>,
 }
 
 /// An event whose deliveries are to be made durable.

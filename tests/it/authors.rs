@@ -2,76 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
-use tests::{Home, PATIENCE, Said, eventually, hookline, program, say};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
-
-/// How long a build may take that begins with nothing; generous, as machines that run tests are busy.
-const PATIENCE_WITH_BUILDS: Duration = Duration::from_mins(10);
-
-/// Where new modules are built, kept from run to run: only the first one compiles what they are built with.
-fn scratch() -> PathBuf {
-    hookline().parent().and_then(Path::parent).unwrap().join("new_modules")
-}
-
-/// The `sh` blocks of a page, in their order.
-fn blocks(page: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(page).unwrap();
-    text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
-}
-
-/// Words for a shell, as somebody types them in a folder who has `hookline` at hand.
-fn shell(folder: &Path, words: &str) -> Command {
-    let path = std::env::var("PATH").unwrap();
-    let program = hookline();
-    let mut command = Command::new("sh");
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("HOOKLINE_") {
-            command.env_remove(name);
-        }
-    }
-    command.args(["-eu", "-c", words]).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
-    command.env("PATH", format!("{}:{path}", program.parent().unwrap().display()));
-    command.env("CARGO_TARGET_DIR", scratch()).env("CARGO_NET_OFFLINE", "true");
-    command
-}
-
-#[track_caller]
-fn done(mut command: Command) -> impl Future<Output = String> {
-    let place = std::panic::Location::caller();
-    async move {
-        let ended = tokio::time::timeout(PATIENCE_WITH_BUILDS, command.output());
-        let output = ended.await.expect("it should have ended by now").unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{place}: {command:?}\n{out}{err}");
-        out
-    }
-}
-
-/// The README's server that shows what it is sent.
-struct Shown {
-    lines: Lines<BufReader<ChildStdout>>,
-    _process: Child,
-}
-
-impl Shown {
-    /// Starts it on a free port.
-    fn start(folder: &Path, words: &str) -> Self {
-        let mut command = shell(folder, &format!("exec {words}"));
-        let mut process = command.env("PORT", "0").stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Shown { lines, _process: process }
-    }
-
-    async fn next(&mut self) -> String {
-        tokio::time::timeout(PATIENCE, self.lines.next_line()).await.expect("a line").unwrap().unwrap()
-    }
-}
+use tests::{Home, Said, Shown, blocks, done, eventually, program, say, shell};
+use tokio::process::Command;
 
 #[tokio::test]
 async fn a_new_module_builds_and_fires_as_its_readme_says() {
@@ -168,7 +102,7 @@ async fn a_bad_name_is_refused_with_what_would_be_right() {
 }
 
 /// Every file below a folder, by its path in it.
-fn read(folder: &Path) -> BTreeMap<PathBuf, String> {
+fn read(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(below) = open.pop() {
@@ -177,8 +111,8 @@ fn read(folder: &Path) -> BTreeMap<PathBuf, String> {
             if path.is_dir() {
                 open.push(path);
             } else {
-                let text = std::fs::read_to_string(&path).unwrap();
-                found.insert(path.strip_prefix(folder).unwrap().to_owned(), text);
+                let bytes = std::fs::read(&path).unwrap();
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
             }
         }
     }

@@ -16,6 +16,7 @@ mod modules;
 mod program;
 mod proxy;
 mod receiver;
+mod shell;
 mod siege;
 mod tls;
 
@@ -31,6 +32,7 @@ pub use modules::{cdylib, corrupted_copy, hookline, versioned, versioned_for_goo
 pub use program::{Home, Program, Said, ended, program, say, say_with_input};
 pub use proxy::Proxy;
 pub use receiver::{ClosedReceiver, Receiver, Request};
+pub use shell::{Shown, blocks, done, fenced, scratch, shell};
 pub use siege::{Plan, Report, siege};
 pub use tls::Authority;
 

@@ -80,6 +80,7 @@ const ROWS: &[Row] = &[
     ("GET", "/tokens", Reach::Administrators, None),
     ("DELETE", "/tokens/{token}", Reach::Administrators, Some("token.revoke")),
     ("GET", "/audit", Reach::Administrators, None),
+    ("POST", "/backup", Reach::Administrators, Some("store.backup")),
     ("GET", "/modules", Reach::Administrators, None),
     ("GET", "/modules/{id}", Reach::Administrators, None),
     ("POST", "/modules/{id}/reload", Reach::Administrators, Some("module.reload")),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::ClientArgs;
@@ -13,6 +13,8 @@ use super::listing::harmless;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// A file may be long in the making, and then long on its way.
+const FILE_WITHIN: Duration = Duration::from_hours(24);
 
 /// A host's HTTP API with an access token.
 #[derive(Debug)]
@@ -25,23 +27,28 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(args: &ClientArgs) -> anyhow::Result<Self> {
-        let url =
-            Url::parse(&args.url).with_context(|| format!("--url: {:?} is not an address", args.url))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            bail!("--url: {:?} is not an http:// or https:// address", args.url);
-        }
+        let client = Self::without_token(&args.url)?;
         let (token, token_from) = token(args)?;
+        Ok(Self { token, token_from, ..client })
+    }
+
+    /// For the routes that want no token.
+    pub(super) fn without_token(url: &str) -> anyhow::Result<Self> {
+        let parsed = Url::parse(url).with_context(|| format!("--url: {url:?} is not an address"))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            bail!("--url: {url:?} is not an http:// or https:// address");
+        }
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("hookline/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_WITHIN)
             .timeout(ANSWER_WITHIN)
             .redirect(reqwest::redirect::Policy::none());
-        if is_local(&url) {
+        if is_local(&parsed) {
             // A proxy of the environment cannot reach what this machine calls itself.
             http = http.no_proxy();
         }
         let http = http.build().context("preparing the HTTP client")?;
-        Ok(Self { http, url, token, token_from })
+        Ok(Self { http, url: parsed, token: String::new(), token_from: String::new() })
     }
 
     /// The JSON that a path (one text a segment) answers.
@@ -82,6 +89,37 @@ impl Client {
         self.ask(Method::DELETE, url, |request| request).await
     }
 
+    /// A file that the host makes for this request, as it arrives.
+    pub(super) async fn file(&self, path: &[&str]) -> anyhow::Result<Response> {
+        let what = format!("POST /{}", path.join("/"));
+        let request = self.http.post(self.at(path, &[])?).timeout(FILE_WITHIN);
+        let answer = self.send(request).await?;
+        match answer.status() {
+            status if status.is_success() => Ok(answer),
+            status => Err(self.refused(&what, status, &answer.bytes().await.unwrap_or_default())),
+        }
+    }
+
+    /// What a path answers to anybody, whichever its status.
+    pub(super) async fn open(&self, path: &[&str]) -> anyhow::Result<(StatusCode, Value)> {
+        let answer = self.send(self.http.get(self.at(path, &[])?)).await?;
+        let status = answer.status();
+        let body = answer.bytes().await.context("reading the answer")?;
+        let json = serde_json::from_slice(&body);
+        Ok((
+            status,
+            json.with_context(|| format!("the answer is not JSON; is {} a Hookline host?", self.url))?,
+        ))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let request = match self.token.as_str() {
+            "" => request,
+            token => request.header("X-Auth-Token", token),
+        };
+        request.send().await.map_err(|error| self.unreachable(&error))
+    }
+
     fn at(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Url> {
         let mut url = self.url.clone();
         match url.path_segments_mut() {
@@ -101,8 +139,7 @@ impl Client {
         fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> anyhow::Result<Value> {
         let what = format!("{method} {}", url.path());
-        let request = fill(self.http.request(method, url)).header("X-Auth-Token", &self.token);
-        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let answer = self.send(fill(self.http.request(method, url))).await?;
         let status = answer.status();
         let body = answer.bytes().await.with_context(|| format!("{what}: reading the answer"))?;
         if !status.is_success() {

@@ -2,6 +2,7 @@
 //! command line, so that neither can fall behind it.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
@@ -23,6 +24,9 @@ pub struct ManArgs {
     /// A command of which to print the page, such as `modules show`; nothing: the program's own
     #[arg(value_name = "COMMAND")]
     pub command: Vec<String>,
+    /// Write every page into this folder, as packages want it
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub all: Option<PathBuf>,
 }
 
 pub(super) fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -34,6 +38,11 @@ pub(super) fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> anyhow
 }
 
 pub(super) fn man(args: &ManArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    if let Some(folder) = &args.all {
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        return clap_mangen::generate_to(Cli::command(), folder)
+            .with_context(|| format!("writing pages into {}", folder.display()));
+    }
     let mut command = Cli::command();
     // Gives every command below the names of those above it: hookline-modules-show.
     command.build();

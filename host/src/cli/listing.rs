@@ -1,8 +1,10 @@
-//! How listings look: columns that fit the terminal, and cells that cannot play tricks on it.
+//! How listings look: columns that fit the terminal, colours that say what is well, and cells that cannot play tricks.
+//!
+//! Colours are always written; the program's output takes them off where it is no terminal, or `NO_COLOR` is set.
 
 use std::io::Write;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::client::Client;
@@ -19,11 +21,25 @@ pub(super) fn table(
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header.to_vec());
+    table.enforce_styling();
+    table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.into_iter().map(|text| match colour(&text) {
+            Some(colour) => Cell::new(text).fg(colour),
+            None => Cell::new(text),
+        }));
     }
     writeln!(out, "{}", table.trim_fmt())
+}
+
+/// Of a cell that holds nothing but a state.
+fn colour(text: &str) -> Option<Color> {
+    match text {
+        "active" | "delivered" => Some(Color::Green),
+        "retried" | "pending" | "paused" => Some(Color::Yellow),
+        "quarantined" | "dead" | "disabled" | "failed" => Some(Color::Red),
+        _ => None,
+    }
 }
 
 /// A field as a person reads it; `-` where there is none. Control characters are made harmless: an

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::Client;
 use super::listing::{cell, entries, harmless, table};
-use super::{ModulesAction, ModulesArgs};
+use super::{ModulesAction, ModulesArgs, progress};
 
 pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = Client::new(&args.client)?;
@@ -40,7 +40,8 @@ async fn reload(client: &Client, id: Option<&str>, json: bool, out: &mut dyn Wri
         }
     };
     let mut failures = Vec::new();
-    for id in ids {
+    let bar = progress::steps(ids.len(), "modules");
+    for id in bar.wrap_iter(ids.into_iter()) {
         match client.post(&["modules", &id, "reload"], &[], "application/json", String::new()).await {
             Ok(answer) if json => writeln!(out, "{answer}")?,
             Ok(answer) => {

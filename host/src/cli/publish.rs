@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::PublishArgs;
 use super::client::Client;
+use super::{PublishArgs, progress};
 
 /// Bytes of events in one request; half of what a host takes by default.
 const REQUEST_BYTES: usize = 4 << 20;
@@ -22,6 +22,7 @@ pub(super) async fn publish(args: &PublishArgs, out: &mut dyn Write) -> anyhow::
     query.extend(args.routing_key.as_deref().map(|key| ("routing_key", key)));
 
     let mut sent = 0;
+    let bar = progress::steps(events.len(), "events");
     for batch in batches(&events) {
         let published = match batch {
             [only] => client.post(&["events"], &query, "application/json", (*only).to_owned()).await,
@@ -32,7 +33,9 @@ pub(super) async fn publish(args: &PublishArgs, out: &mut dyn Write) -> anyhow::
             sent => format!("only the first {sent} of {} events were published", events.len()),
         })?;
         sent += batch.len();
+        bar.set_position(sent as u64);
     }
+    bar.finish_and_clear();
     writeln!(out, "published {sent} {}", if sent == 1 { "event" } else { "events" })?;
     Ok(())
 }

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
     Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptStore, AuditEntry, AuditKeep, AuditQuery,
-    AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, Failure,
+    AuditStore, Backup, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, Failure,
     FailureChange, HookStore, MetadataStore, NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result,
     SettingStore, Store, StoreError, StoredAttempt, StoredAuditEntry, StoredDelivery, StoredFailing,
     StoredToken, TokenStore,
@@ -21,11 +22,13 @@ use writer::{Writer, Writing};
 
 mod attempts;
 mod access;
+mod backup;
 mod deliveries;
 mod documents;
 mod disabler;
 mod open;
 mod replays;
+pub mod restore;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -53,6 +56,8 @@ pub struct SqliteStore {
     writer: Writer,
     reader: Arc<Mutex<Option<Connection>>>,
     trouble: Trouble,
+    /// One copy at a time: each needs room on the disk.
+    copying: Arc<AsyncMutex<()>>,
 }
 
 /// What the last write failed with.
@@ -70,7 +75,8 @@ impl SqliteStore {
         let reader = open::reader(&opened.file)?;
         let trouble = Trouble::default();
         let writer = Writer::start(opened, Arc::clone(&trouble))?;
-        Ok(Self { writer, reader: Arc::new(Mutex::new(Some(reader))), file, trouble })
+        let reader = Arc::new(Mutex::new(Some(reader)));
+        Ok(Self { writer, reader, file, trouble, copying: Arc::default() })
     }
 
     /// Runs one query off the async threads, on the reading connection.
@@ -358,6 +364,14 @@ impl Store for SqliteStore {
 
     fn trouble(&self) -> Option<StoreError> {
         self.trouble.lock().clone()
+    }
+
+    async fn backup(&self) -> Result<Backup> {
+        let busy = |_| StoreError::Unavailable("another backup is being made".to_owned());
+        let place = Arc::clone(&self.copying).try_lock_owned().map_err(busy)?;
+        let file = Arc::clone(&self.file);
+        let copied = tokio::task::spawn_blocking(move || backup::copy(&file, place));
+        copied.await.map_err(|error| StoreError::Unavailable(format!("a backup was broken off: {error}")))?
     }
 
     async fn close(&self) -> Result<()> {

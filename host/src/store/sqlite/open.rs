@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use super::{Options, Synchronous, explain};
 use crate::store::{Result, StoreError};
 
-const FILE: &str = "hookline.db";
+pub(super) const FILE: &str = "hookline.db";
 const LOG: &str = "hookline.db-wal";
 const LOCK: &str = "hookline.lock";
 /// Each file once, in the order of their numbers. Which ones were applied stands in the table `migrations`, so that a
@@ -25,7 +25,7 @@ const MIGRATIONS: &[(u32, &str)] = &[
 /// The numbers that there were before the table `migrations`: then all up to the file's `user_version` were applied.
 const FIRST_NUMBERS: [u32; 2] = [1, 5];
 /// How long a statement waits for somebody who looks at the file with another tool.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Set while a host has the file open, so that the next one knows whether it was closed properly.
 const IN_USE: &str = "store.in_use";
 
@@ -42,6 +42,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     };
     std::fs::create_dir_all(dir).map_err(|error| failed("making", dir, error))?;
     let (lock, holder) = lock(&dir.join(LOCK))?;
+    super::backup::tidy(dir).map_err(|error| failed("tidying", dir, error))?;
     let file = dir.join(FILE);
     refuse_emptied(&file, &holder)?;
     make_private(&file).map_err(|error| failed("making", &file, error))?;
@@ -58,6 +59,11 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     mark(&connection, true).map_err(sqlite)?;
     write_holder(&lock).map_err(|error| failed("writing", &dir.join(LOCK), error))?;
     Ok(Opened { file, connection, lock })
+}
+
+/// Keeps hosts out of a folder for as long as the answer lives.
+pub(super) fn hold(dir: &Path) -> Result<File> {
+    lock(&dir.join(LOCK)).map(|(lock, _)| lock)
 }
 
 /// A second connection that only reads, and so never waits for the writer.
@@ -125,7 +131,7 @@ fn refuse_emptied(file: &Path, last_holder: &str) -> Result<()> {
 }
 
 /// Payloads and secrets of hooks are nobody else's business.
-fn make_private(file: &Path) -> std::io::Result<()> {
+pub(super) fn make_private(file: &Path) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -134,7 +140,7 @@ fn make_private(file: &Path) -> std::io::Result<()> {
 }
 
 /// A file that is new can be lost with its name, however well its content is kept: the names are flushed, too.
-fn keep_names(dir: &Path) -> std::io::Result<()> {
+pub(super) fn keep_names(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()?;
     match dir.canonicalize()?.parent() {
         Some(parent) => File::open(parent)?.sync_all(),

@@ -1,0 +1,67 @@
+//! `hookline backup` and `hookline restore`: what a file must be before it is called a backup, and what is said about one.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use super::client::Client;
+use super::{BackupArgs, RestoreArgs, progress};
+use crate::app::{Contents, contents, restore as put_back};
+use crate::hooks::vault;
+
+/// The file appears whole and looked at, or not at all; one that is there is left alone.
+pub(super) async fn backup(args: &BackupArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let (file, client) = (&args.file, Client::new(&args.client)?);
+    if std::fs::symlink_metadata(file).is_ok() {
+        bail!("{} is there already; give the backup a name of its own", file.display());
+    }
+    let folder = match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let writing = || format!("writing {}", file.display());
+    // Readable by its owner only.
+    let part = tempfile::Builder::new().prefix(".hookline-backup-").tempfile_in(folder);
+    let mut part = part.with_context(writing)?;
+    let mut arriving = client.file(&["backup"]).await?;
+    let bar = progress::bytes(arriving.content_length());
+    while let Some(bytes) =
+        arriving.chunk().await.context("the host broke the backup off; its log says why")?
+    {
+        part.write_all(&bytes).with_context(writing)?;
+        bar.inc(bytes.len() as u64);
+    }
+    bar.finish_and_clear();
+    part.as_file().sync_all().with_context(writing)?;
+    let held = contents(part.path()).context("what the host sent is no backup")?;
+    part.persist_noclobber(file).map_err(|error| error.error).with_context(writing)?;
+    writeln!(out, "{}: {}", file.display(), told(&held))?;
+    Ok(())
+}
+
+pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let restored = put_back(&args.file, &args.data)?;
+    let folder = args.data.display();
+    writeln!(out, "{folder}: {}", told(&restored.contents))?;
+    if let Some(aside) = restored.aside {
+        writeln!(out, "the database that was there is {} now", aside.display())?;
+    }
+    let secrets = restored.contents.secrets;
+    if secrets > 0 && !args.data.join(vault::FILE).exists() {
+        let key = vault::FILE;
+        writeln!(
+            out,
+            "{secrets} of the hooks have secrets, and {key} is not part of a backup: put that of the host that was \
+             backed up into {folder} before the start"
+        )?;
+    }
+    Ok(())
+}
+
+fn told(held: &Contents) -> String {
+    let Contents { accounts, hooks, owed, dead, schema, .. } = held;
+    format!(
+        "{accounts} accounts, {hooks} hooks, {owed} deliveries owed, {dead} dead (schema version {schema})"
+    )
+}
