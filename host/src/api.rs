@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::CorsLayer;
 
 use crate::access::Access;
+use crate::disabler::Disabler;
 use crate::hooks::Document;
 use crate::hooks::editor::Editor;
 use crate::module::reload::NotReloaded;
@@ -29,11 +30,13 @@ mod audit;
 mod auth;
 mod body;
 mod cloud_events;
+mod configs;
 pub mod connections;
 mod deliveries;
 mod envelope;
 mod error;
 mod events;
+mod failures;
 mod filters;
 mod health;
 mod hooks;
@@ -52,6 +55,10 @@ mod written;
 pub struct Api {
     /// Changes hooks and accounts.
     pub editor: Arc<Editor>,
+    /// What is known of hooks that fail.
+    pub disabler: Arc<Disabler>,
+    /// What was tried, what waits or is dead, and what was set about hooks that fail.
+    pub store: Arc<dyn Store>,
     /// Takes posted events.
     pub intake: Arc<dyn Intake>,
     /// Shows the loaded modules.
@@ -62,8 +69,6 @@ pub struct Api {
     pub health: Arc<dyn Health>,
     /// Says what is counted.
     pub figures: Arc<dyn Figures>,
-    /// What was tried, and what waits or is dead.
-    pub store: Arc<dyn Store>,
     /// Sends dead deliveries again.
     pub replays: Replays,
     /// What happens, for those who watch.
@@ -250,7 +255,19 @@ fn routes() -> Routes {
         )
         .route("/v2/accounts/{account}/children", get(accounts::children))
         .route("/v2/accounts/{account}/descendants", get(accounts::descendants))
-        .route("/v2/accounts/{account}/webhooks", get(webhooks::list).put(webhooks::create))
+        .route(
+            "/v2/accounts/{account}/webhooks",
+            get(webhooks::list).put(webhooks::create).patch(webhooks::enable),
+        )
+        .route("/v2/accounts/{account}/descendants/webhooks", patch(webhooks::enable_descendants))
+        .route(
+            "/v2/accounts/{account}/configs/webhooks",
+            get(configs::show).patch(configs::patch).delete(configs::delete),
+        )
+        .route(
+            "/v2/system_configs/webhooks",
+            get(configs::show_system).patch(configs::patch_system).delete(configs::delete_system),
+        )
         .route("/v2/accounts/{account}/webhooks/attempts", get(attempts::of_account))
         .route("/v2/accounts/{account}/webhooks/{hook}/attempts", get(attempts::of_hook))
         .route(
@@ -262,6 +279,8 @@ fn routes() -> Routes {
         .route("/v2/accounts/{account}/audit", get(audit::list_of))
         .route("/events", post(events::take))
         .route("/hooks", get(hooks::list))
+        .route("/hooks/enable", post(failures::enable))
+        .route("/failures", get(failures::list).delete(failures::flush))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/replay", post(deliveries::replay_many))
         .route("/deliveries/{id}", get(deliveries::show))

@@ -26,7 +26,7 @@ use tracing::{info, warn};
 pub use parts::{Outside, Parts};
 
 use crate::cli::RunArgs;
-use crate::config::{Config, Origin, Origins};
+use crate::config::Config;
 use crate::supervision::{StartError, SupervisorExit, SupervisorHandle};
 use crate::telemetry;
 
@@ -150,9 +150,8 @@ impl RunningHost {
 /// # Errors
 /// What kept it from starting or from running.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
-    let (config, origins) = args.load_config()?;
+    let (config, _) = args.load_config()?;
     telemetry::init(&config.log)?;
-    warn_of_settings_without_effect(&origins);
     raise_open_files();
     let demo = args.demo.then(demo::receiver).transpose()?;
     let receiver = demo.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -193,19 +192,6 @@ fn raise_open_files() {
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     if let Err(error) = raised {
         warn!(%error, "the number of files that may be open stays as it is");
-    }
-}
-
-/// Settings that are part of the interface already and of nothing else yet.
-const WITHOUT_EFFECT: [&str; 3] =
-    ["disabler.attempt_failure_count", "disabler.attempt_failure_expiry_ms", "disabler.disable_disabler"];
-
-/// Nobody should believe in a setting that does nothing.
-fn warn_of_settings_without_effect(origins: &Origins) {
-    for key in WITHOUT_EFFECT {
-        if origins.get(key).is_some_and(|setting| setting.origin != Origin::Default.to_string()) {
-            warn!(setting = key, "this setting has no effect in this version");
-        }
     }
 }
 

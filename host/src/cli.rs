@@ -8,6 +8,7 @@ pub mod check;
 mod client;
 mod config;
 pub mod definition;
+mod failures;
 mod deliveries;
 mod hooks;
 mod listing;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::TypedValueParser as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, ConfigErrors, Flag, LoadOptions, Origins};
 
@@ -65,6 +66,17 @@ pub enum Command {
     Modules(ModulesArgs),
     /// The hooks of the running host
     Hooks(HooksArgs),
+    /// The hooks whose requests fail
+    Failures(FailuresArgs),
+    /// Forget failures of hooks, and end their pauses
+    Flush(FlushArgs),
+    /// Switch on the hooks that the host has switched off
+    Enable(EnableArgs),
+    /// Set when hooks that fail are paused or switched off, while the host runs
+    ///
+    /// What is set goes over the settings and stays over restarts. An account without anything of its own has what its
+    /// reseller has set.
+    Set(SetArgs),
     /// What was sent for an account and what came back
     Attempts(attempts::AttemptsArgs),
     /// What waits to be sent, and what was given up
@@ -298,6 +310,89 @@ pub enum HooksAction {
     List,
 }
 
+/// `hookline failures`
+#[derive(Debug, Clone, Args)]
+pub struct FailuresArgs {
+    /// Only the hooks of this account
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline flush`
+#[derive(Debug, Clone, Args)]
+pub struct FlushArgs {
+    /// The account whose hooks begin anew
+    #[arg(long, value_name = "ID")]
+    pub account: String,
+    /// Only this hook
+    #[arg(long, value_name = "ID")]
+    pub hook: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline enable`
+#[derive(Debug, Clone, Args)]
+pub struct EnableArgs {
+    /// The account whose hooks are switched on
+    #[arg(long, value_name = "ID")]
+    pub account: String,
+    /// Also the hooks of all accounts below it
+    #[arg(long)]
+    pub descendants: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline set`
+#[derive(Debug, Clone, Args)]
+pub struct SetArgs {
+    /// What to set
+    #[arg(value_enum)]
+    pub name: Set,
+    /// A whole number (milliseconds, or failures); or the word default, to take away what was set
+    #[arg(value_name = "NUMBER")]
+    pub value: String,
+    /// For this account; without it, for all that have set nothing themselves
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What `hookline set` sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Set {
+    /// How long a failed attempt counts, in milliseconds
+    FailureExpiry,
+    /// How many failed attempts within that time are too many
+    DisableThreshold,
+    /// The first pause in milliseconds, profile standard
+    PauseFirst,
+    /// The longest pause in milliseconds, profile standard
+    PauseLongest,
+    /// Without a success for so many milliseconds a hook is switched off, profile standard
+    DisableAfter,
+}
+
 /// `hookline token`
 #[derive(Debug, Clone, Args)]
 pub struct TokenArgs {
@@ -405,6 +500,10 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Publish(args) => publish::publish(&args, out).await?,
         Command::Modules(args) => modules::modules(&args, out).await?,
         Command::Hooks(args) => hooks::hooks(&args, out).await?,
+        Command::Failures(args) => failures::failures(&args, out).await?,
+        Command::Flush(args) => failures::flush(&args, out).await?,
+        Command::Enable(args) => failures::enable(&args, out).await?,
+        Command::Set(args) => failures::set(&args, out).await?,
         Command::Attempts(args) => attempts::attempts(&args, out).await?,
         Command::Deliveries(args) => deliveries::deliveries(&args, out).await?,
         Command::Replay(args) => deliveries::replay(&args, out).await?,

@@ -20,6 +20,7 @@ pub use errors::{ConfigErrors, Problem};
 pub use layers::{Flag, LoadOptions, Origin, Origins, Setting};
 use rules::Reader;
 
+use crate::delivery::rate;
 use crate::module::ModuleId;
 use crate::module::program::Program;
 
@@ -202,6 +203,10 @@ pub struct Delivery {
     pub max_in_flight: usize,
     /// Requests under way at once for one hook.
     pub max_in_flight_per_hook: usize,
+    /// What a hook without a limit of its own may be sent, in requests; 0: as many as it takes.
+    pub rate_limit_count: u32,
+    /// Within this time, milliseconds.
+    pub rate_limit_per_ms: u64,
     /// Networks that the target guard lets through.
     pub allow_targets: Vec<IpNet>,
     /// Whether successes leave an attempt document too.
@@ -235,21 +240,32 @@ impl Delivery {
         Duration::from_millis(self.connect_timeout_ms)
     }
 
+    /// What a hook without a limit of its own may be sent.
+    pub fn rate_limit(&self) -> Option<rate::Limit> {
+        rate::Limit::new(self.rate_limit_count, self.rate_limit_per_ms)
+    }
+
     /// The limit for a whole request.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
     }
 }
 
-/// `[disabler]`: when a failing hook is switched off.
+/// `[disabler]`: when a failing hook is paused or switched off.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Disabler {
-    /// Failures within the window that switch a hook off.
+    /// Failures within the window that pause a hook, or switch it off in profile `kazoo`.
     pub attempt_failure_count: u32,
     /// The window, milliseconds.
     pub attempt_failure_expiry_ms: u64,
-    /// Never switch a hook off.
+    /// Never pause a hook or switch it off.
     pub disable_disabler: bool,
+    /// The first pause, milliseconds; each further one is twice as long.
+    pub pause_first_ms: u64,
+    /// The longest pause, milliseconds.
+    pub pause_longest_ms: u64,
+    /// Milliseconds without a success after which a hook is switched off.
+    pub disable_after_ms: u64,
 }
 
 /// `[modules]`: what may be loaded and how it is called.
@@ -451,6 +467,8 @@ fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
     let retry_schedule_ms = reader.read("delivery.retry_schedule_ms", rules::schedule);
     let max_in_flight = reader.read("delivery.max_in_flight", |v| rules::number(v, 1, 65_536_usize));
     let per_hook = reader.read("delivery.max_in_flight_per_hook", |v| rules::number(v, 1, 65_536_usize));
+    let rate_limit_count = reader.read("delivery.rate_limit_count", |v| rules::number(v, 0, rate::MOST));
+    let rate_limit_per_ms = reader.read("delivery.rate_limit_per_ms", rules::rate_period);
     let allow_targets = reader.read("delivery.allow_targets", rules::networks);
     let log_successful_attempts = reader.read("delivery.log_successful_attempts", rules::truth);
     let response_body_limit = reader.read("delivery.response_body_limit", |v| rules::size(v, 0));
@@ -465,6 +483,8 @@ fn read_delivery(reader: &mut Reader<'_>) -> Option<Delivery> {
         retry_schedule_ms: retry_schedule_ms?,
         max_in_flight: max_in_flight?,
         max_in_flight_per_hook: per_hook?,
+        rate_limit_count: rate_limit_count?,
+        rate_limit_per_ms: rate_limit_per_ms?,
         allow_targets: allow_targets?,
         log_successful_attempts: log_successful_attempts?,
         response_body_limit: response_body_limit?,
@@ -487,10 +507,16 @@ fn read_disabler(reader: &mut Reader<'_>) -> Option<Disabler> {
         reader.read("disabler.attempt_failure_count", |v| rules::number(v, 1, u32::MAX));
     let attempt_failure_expiry_ms = reader.read("disabler.attempt_failure_expiry_ms", rules::milliseconds);
     let disable_disabler = reader.read("disabler.disable_disabler", rules::truth);
+    let pause_first_ms = reader.read("disabler.pause_first_ms", rules::milliseconds);
+    let pause_longest_ms = reader.read("disabler.pause_longest_ms", rules::milliseconds);
+    let disable_after_ms = reader.read("disabler.disable_after_ms", rules::milliseconds);
     Some(Disabler {
         attempt_failure_count: attempt_failure_count?,
         attempt_failure_expiry_ms: attempt_failure_expiry_ms?,
         disable_disabler: disable_disabler?,
+        pause_first_ms: pause_first_ms?,
+        pause_longest_ms: pause_longest_ms?,
+        disable_after_ms: disable_after_ms?,
     })
 }
 

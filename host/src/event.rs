@@ -86,6 +86,13 @@ impl Event {
         })
     }
 
+    /// The call that it is about, as KAZOO's events name it: `Call-ID`.
+    #[must_use]
+    pub fn call_id(&self) -> Option<&str> {
+        let found = self.index.find(&self.text, 0, "Call-ID")?;
+        (found.kind == kind::STRING && !found.text.is_empty()).then_some(found.text)
+    }
+
     /// The event as it came.
     #[must_use]
     pub fn json(&self) -> &str {

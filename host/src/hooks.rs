@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::delivery::Profile;
 use crate::delivery::sign::Signing;
+use crate::delivery::{Profile, rate};
 
 pub mod document;
 pub mod headers;
@@ -140,6 +140,27 @@ impl Format {
     }
 }
 
+/// Which deliveries of a hook go one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ordering {
+    /// Those of one call.
+    Call,
+}
+
+impl Ordering {
+    /// Reads the `ordering` field of a document.
+    pub fn parse(text: &str) -> Option<Self> {
+        (text == Self::Call.as_str()).then_some(Self::Call)
+    }
+
+    /// As documents spell it: `call`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+        }
+    }
+}
+
 /// Which events a hook wants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HookEvent {
@@ -201,6 +222,10 @@ pub struct Hook {
     pub retries: u8,
     /// Waits before its further tries in milliseconds, in place of the configured ones. Profile `kazoo` has its own.
     pub retry_schedule_ms: Option<Vec<u64>>,
+    /// How many requests it is sent within a time, in place of the configured limit.
+    pub rate_limit: Option<rate::Limit>,
+    /// Which of its deliveries go in the order of their events.
+    pub ordering: Option<Ordering>,
     /// Headers of its own.
     pub headers: headers::Headers,
     /// What its requests are signed with. Encrypted secrets are locked until [`vault::Vault::unlock`].

@@ -8,6 +8,7 @@ pub mod listener;
 pub mod module;
 pub mod hooks;
 pub mod delivery;
+pub mod disabler;
 pub mod attempts;
 pub mod replays;
 pub mod store;

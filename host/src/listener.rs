@@ -1,4 +1,5 @@
 //! Takes events off the bus and turns them into durable deliveries.
 
 mod gathering;
+mod turns;
 pub mod shared;

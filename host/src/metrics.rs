@@ -70,6 +70,7 @@ impl Metrics {
         families.extend(figures::replays(replays.counters()));
         families.extend(figures::backlog(owed, unix_seconds()));
         families.extend(figures::hooks(listener));
+        families.extend(figures::disabler(&dispatch.disabler));
         families.extend(figures::bus(&**bus));
         families.extend(figures::store(store.commits(), owed.is_some()));
         families.extend(figures::clients(connections));

@@ -146,6 +146,21 @@ pub trait DeliveryStore: Send + Sync {
     async fn counts(&self) -> Result<DeliveryCounts>;
 }
 
+/// What is known of hooks that fail, and what was set about it while the host ran.
+#[async_trait]
+pub trait DisablerStore: Send + Sync {
+    /// All failures that were noted and not forgotten.
+    async fn failures(&self) -> Result<Vec<Failure>>;
+    /// All hooks that fail.
+    async fn failing(&self) -> Result<Vec<StoredFailing>>;
+    /// Makes changes in their order; returns once they are durable. Repeating them is harmless.
+    async fn note_failures(&self, changes: Vec<FailureChange>) -> Result<()>;
+    /// What accounts have set, by their ids; what the system has set is under the empty one.
+    async fn configs(&self) -> Result<Vec<(String, Document)>>;
+    /// Sets what an account has set; an empty document is forgotten.
+    async fn save_config(&self, account: &str, doc: Document) -> Result<()>;
+}
+
 /// Everything that the host keeps, in one place.
 #[async_trait]
 pub trait Store:
@@ -154,6 +169,7 @@ pub trait Store:
     + MetadataStore
     + SettingStore
     + DeliveryStore
+    + DisablerStore
     + AttemptStore
     + ReplayStore
     + TokenStore
@@ -260,4 +276,59 @@ pub struct DeliveryCounts {
     pub next_retry_ms: Option<i64>,
     /// When the oldest of those that wait was accepted, Unix milliseconds.
     pub oldest_ms: Option<i64>,
+}
+
+/// A failed try that may count against a hook.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Failure {
+    /// The owner of the hook.
+    pub account: AccountId,
+    /// The hook's `_id`.
+    pub hook: HookId,
+    /// When, Unix milliseconds.
+    pub at_ms: i64,
+    /// How many in this millisecond.
+    pub times: u32,
+}
+
+/// A hook whose last try failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFailing {
+    /// The hook's `_id`.
+    pub hook: HookId,
+    /// The owner of the hook.
+    pub account: AccountId,
+    /// When the first try failed after the last success, Unix milliseconds.
+    pub since_ms: i64,
+    /// Tries that failed since.
+    pub failed: u64,
+    /// How many pauses it has had since; 0: it is in none.
+    pub step: u32,
+    /// When the pause ends, Unix milliseconds.
+    pub until_ms: i64,
+}
+
+/// A change of what is known of hooks that fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FailureChange {
+    /// Tries failed: so many in this millisecond, in place of what was known of it.
+    Failed(Failure),
+    /// How a hook that fails does now.
+    Failing(StoredFailing),
+    /// All failures of a hook are forgotten, and that it fails.
+    Forgotten {
+        /// The hook's `_id`.
+        hook: HookId,
+        /// The owner of the hook.
+        account: AccountId,
+    },
+    /// Failures of a hook from before this time are forgotten.
+    Expired {
+        /// The hook's `_id`.
+        hook: HookId,
+        /// The owner of the hook.
+        account: AccountId,
+        /// Unix milliseconds.
+        before_ms: i64,
+    },
 }

@@ -48,13 +48,13 @@ pub enum What {
         /// Why, where it was refused.
         reason: Option<String>,
     },
-    /// A hook was switched off, paused or on again by the host.
+    /// A hook was switched off, paused or sent to again by the host.
     Hook {
         /// Which.
         hook: HookId,
         /// Its account.
         account: AccountId,
-        /// `disabled`, `paused` or `enabled`.
+        /// `disabled`, `paused` or `resumed`.
         change: &'static str,
         /// Why.
         reason: String,

@@ -77,20 +77,6 @@ async fn a_data_folder_in_use_is_refused() {
 }
 
 #[tokio::test]
-async fn a_setting_without_effect_says_so() {
-    let home = Home::new("[disabler]\nattempt_failure_count = 3\n", &[]);
-
-    let (said, _) = home.start().await.signalled("TERM").await;
-
-    assert!(
-        said.err.contains("this setting has no effect in this version")
-            && said.err.contains("disabler.attempt_failure_count"),
-        "{}",
-        said.err
-    );
-}
-
-#[tokio::test]
 async fn a_log_in_json_is_one_object_a_line_with_its_fields_at_the_top() {
     let home = Home::new("[log]\nformat = \"json\"\n", &["webhooks_channel_create"]);
 

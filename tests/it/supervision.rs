@@ -33,6 +33,11 @@ async fn a_panic_in_the_writer_of_outcomes() {
 }
 
 #[tokio::test]
+async fn a_panic_in_the_disabler() {
+    survives_a_panic_in("disabler").await;
+}
+
+#[tokio::test]
 async fn a_panic_in_dispatch() {
     survives_a_panic_in("dispatch").await;
 }
@@ -92,6 +97,7 @@ async fn children_start_in_the_order_of_the_way_of_an_event_and_are_all_running(
     let expected = [
         "api",
         "outcomes",
+        "disabler",
         "attempts",
         "dispatch",
         "retries",

@@ -281,6 +281,21 @@ impl TestHost {
         eventually("no delivery is pending", settled)
     }
 
+    /// Waits until `/metrics` says this of a series, labels and all.
+    ///
+    /// # Panics
+    /// It never does.
+    #[track_caller]
+    pub fn figure<'a>(&'a self, series: &'a str, expected: u64) -> impl Future<Output = ()> + 'a {
+        let said = move || async move {
+            let answer = self.request("GET", "/metrics").send().await.expect("an answer");
+            let text = answer.text().await.expect("text");
+            let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+            (line?.parse::<f64>().ok()? == expected as f64).then_some(())
+        };
+        eventually("the figure is as expected", said)
+    }
+
     /// A loaded module as `GET /modules/{id}` shows it.
     ///
     /// # Panics

@@ -131,14 +131,18 @@ fn host() -> Host {
     let keep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
     let access = Arc::new(Access::holding(Vec::new(), store.clone(), token.hash(), keep));
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
+    let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
+    let disabler =
+        Disabler::new(crate::delivery::Profile::Standard, &settings, Arc::default(), "n".to_owned());
     let api = Api {
         editor,
+        disabler: Arc::new(disabler),
+        store: store.clone(),
         intake: basket.clone(),
         modules: Arc::new(Nine),
         metadata: Arc::new(Nine),
         health: pulse.clone(),
         figures: Arc::new(Nine),
-        store: store.clone(),
         replays,
         stream: Arc::default(),
         watchers: watchers(),

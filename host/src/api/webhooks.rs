@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::auth::Caller;
 use super::envelope::Reply;
@@ -128,6 +128,43 @@ pub(super) async fn delete(
 ) -> Answer {
     let deleted = api.editor.delete_hook(&account, &hook).await?;
     Ok(Reply::ok(fields::public_deleted(&deleted)).revision(&deleted))
+}
+
+/// The hooks of the account that the host has switched off are on again.
+pub(super) async fn enable(
+    State(api): State<Arc<Api>>,
+    Path(account): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    enable_all(&api, &account, false, &headers, body).await
+}
+
+pub(super) async fn enable_descendants(
+    State(api): State<Arc<Api>>,
+    Path(account): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    enable_all(&api, &account, true, &headers, body).await
+}
+
+async fn enable_all(api: &Api, account: &str, descendants: bool, headers: &HeaderMap, body: Body) -> Answer {
+    const FIELD: &str = "re-enable";
+    let data = body::data(headers, body, &api.limits).await?;
+    match data.get(FIELD) {
+        Some(value) if *value == true || value == "true" => {}
+        Some(_) => {
+            let wrong = json!({"message": "value not found in enumerated list of values", "target": [true]});
+            return Err(Failure::validation(json!({ FIELD: { "enum": wrong } })));
+        }
+        None => {
+            let message = "re-enable is required to patch collections";
+            return Err(Failure::validation(fields::invalid(FIELD, "required", message)));
+        }
+    }
+    api.editor.enable_hooks(account, descendants).await?;
+    Ok(Reply::ok("hooks updated"))
 }
 
 fn shown(doc: &Document) -> Answer {

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::views::{Schema, Shelves};
+use super::views::{Schema, Shelves, node_name};
 use crate::access::Access;
 use crate::access::token::first_token;
 use crate::api::connections::{self, Connections};
@@ -23,12 +23,14 @@ use crate::bus::{Bus, Incoming};
 use crate::config::{self, BusKind, Config, DeliveryProfile};
 use crate::delivery::client::{Client, Limits};
 use crate::delivery::dispatch::{Counters, Dispatch, Flights, Outcomes};
+use crate::delivery::gate::Gate;
 use crate::delivery::guard::Guard;
 use crate::delivery::queue::Queue;
 use crate::delivery::resolve::{Resolver, System};
 use crate::delivery::retries::Retries;
 use crate::delivery::work::{Delivery, Rules};
 use crate::delivery::{Profile, schedule};
+use crate::disabler::Disabler;
 use crate::hooks::AccountId;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::document::UriRules;
@@ -63,6 +65,8 @@ pub struct Parts {
     pub connections: Arc<Connections>,
     /// The one way in which hooks and accounts change.
     pub editor: Arc<Editor>,
+    /// What becomes of hooks that fail.
+    pub disabler: Arc<Disabler>,
     /// The hooks.
     pub table: Arc<Table>,
     /// The account tree.
@@ -126,15 +130,23 @@ impl Parts {
         let cluster_id: Arc<str> = cluster_id(&config, &*store).await?.into();
         let (table, accounts) = (Arc::new(Table::new()), Arc::new(Accounts::new()));
         let registry = Arc::new(Registry::default());
+        let profile = profile(config.delivery.profile);
+        let disabler = Arc::new(Disabler::new(profile, &config.disabler, Arc::clone(&accounts), node_name()));
         let guard = Guard::allowing(config.delivery.allow_targets.clone()).and_exactly(outside.receiver);
         let vault = Arc::new(vault(&config)?);
-        let shelves =
-            Shelves { table: Arc::clone(&table), accounts: Arc::clone(&accounts), vault: Arc::clone(&vault) };
+        let shelves = Shelves {
+            table: Arc::clone(&table),
+            accounts: Arc::clone(&accounts),
+            vault: Arc::clone(&vault),
+            disabler: Arc::clone(&disabler),
+        };
         let uris = UriRules { guard: Some(guard.clone()), ..UriRules::default() };
         let schema = Schema { registry: Arc::clone(&registry), uris };
         let editor =
             Arc::new(Editor::new(store.clone(), Arc::new(shelves), Arc::new(schema), Arc::clone(&vault)));
         let loaded = editor.load().await.context("reading the accounts and hooks")?;
+        // After the hooks, as whatever changes a hook makes its failures forgotten.
+        disabler.load(&*store).await.context("reading the failures of hooks")?;
         refuse_lost_secrets(&table, config.store.start_with_lost_secrets)?;
         vault.make_missing_key()?;
         let most = connections::most(config.api.max_connections, max_open_files());
@@ -145,7 +157,6 @@ impl Parts {
         let (intake, arriving) = mpsc::channel(INTAKE);
         let inlet = Inlet::new();
         let bus = bus(&config.bus, &inlet)?;
-        let profile = profile(config.delivery.profile);
         let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
         let stream = Arc::new(Stream::default());
@@ -161,6 +172,8 @@ impl Parts {
                 delivery.request_timeout(),
             )),
             table: Arc::clone(&table),
+            gate: Arc::new(Gate::new(Arc::clone(&table), Arc::clone(&disabler), delivery.rate_limit())),
+            disabler: Arc::clone(&disabler),
             editor: Arc::clone(&editor),
             client: Client::new(&limits(delivery), Arc::new(guard), outside.resolver)?,
             rules: Rules { profile, retry_schedule_ms: delivery.retry_schedule_ms.clone() },
@@ -205,6 +218,7 @@ impl Parts {
             access,
             connections,
             editor,
+            disabler,
             table,
             accounts,
             registry,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Parts, store_watch, views};
+use crate::disabler::Means;
 use crate::module::watcher::watch;
 use crate::supervision::{ChildContext, ChildSpec, Intensity, Restart, Strategy, Supervisor};
 
@@ -32,6 +33,16 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
             })
             .with_crew(&parts.sending),
         )
+        .child(child("disabler", parts, |parts, context| async move {
+            context.ready.ready();
+            let means = Means {
+                store: &*parts.store,
+                editor: &parts.editor,
+                bus: &*parts.bus,
+                stream: &parts.stream,
+            };
+            parts.disabler.run(means, context.stop).await
+        }))
         .child(
             child("attempts", parts, |parts, context| async move {
                 context.ready.ready();
@@ -56,7 +67,8 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         .child(
             child("retries", parts, |parts, context| async move {
                 let (store, queue) = (parts.store.clone(), parts.queue.clone());
-                parts.retries.run(store, queue, context.ready.into_sender(), context.stop).await
+                let gate = &parts.dispatch.gate;
+                parts.retries.run(store, queue, gate, context.ready.into_sender(), context.stop).await
             })
             .with_crew(&parts.sending),
         )

@@ -14,6 +14,7 @@ use super::Parts;
 use crate::api::{self, Api, Figures, Health, Intake, IntakeError, Limits, MetadataView, ModulesView};
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
+use crate::disabler::Disabler;
 use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::document::{Events, UriRules, validate};
 use crate::hooks::editor::{Tables, Validator};
@@ -34,6 +35,8 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     let api = Arc::new(Api {
         editor: Arc::clone(&parts.editor),
+        disabler: Arc::clone(&parts.disabler),
+        store: Arc::clone(&parts.store),
         intake: Arc::new(Door {
             inlet: parts.inlet.clone(),
             bus: Arc::clone(&parts.bus),
@@ -43,7 +46,6 @@ pub(super) async fn serve(
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
         health: Arc::clone(&parts) as Arc<dyn Health>,
         figures: Arc::clone(&parts) as Arc<dyn Figures>,
-        store: parts.store.clone(),
         replays: parts.replays.clone(),
         stream: Arc::clone(&parts.stream),
         watchers: api::watchers(),
@@ -63,7 +65,7 @@ pub(super) async fn serve(
 }
 
 /// `hookline@HOST`: what envelopes call this process, as KAZOO's name an Erlang node.
-fn node_name() -> String {
+pub(super) fn node_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
     format!("hookline@{host}")
@@ -207,18 +209,24 @@ pub(super) struct Shelves {
     pub(super) table: Arc<Table>,
     pub(super) accounts: Arc<Accounts>,
     pub(super) vault: Arc<Vault>,
+    pub(super) disabler: Arc<Disabler>,
 }
 
 impl Tables for Shelves {
     fn put_hook(&self, document: &Document) -> Result<(), String> {
         let mut hook = Hook::from_document(document).map_err(|error| error.to_string())?;
         self.vault.unlock(document, &mut hook);
+        let (account, id) = (hook.account.clone(), hook.id.clone());
         self.table.put(hook);
+        // As in the original, where whoever edits a hook gives it a new start.
+        self.disabler.changed_hook(&account, &id);
         Ok(())
     }
 
     fn remove_hook(&self, id: &str) {
-        self.table.remove(&HookId::from(id));
+        if let Some(hook) = self.table.remove(&HookId::from(id)) {
+            self.disabler.changed_hook(&hook.account, &hook.id);
+        }
     }
 
     fn put_account(&self, document: &Document) {

@@ -62,6 +62,13 @@ impl Client {
         self.ask(Method::POST, url, |request| request.header(CONTENT_TYPE, content_type).body(body)).await
     }
 
+    /// Changes something by `{"data": …}` and returns the JSON answer.
+    pub(super) async fn patch(&self, path: &[&str], body: String) -> anyhow::Result<Value> {
+        let url = self.at(path, &[])?;
+        let fill = |request: RequestBuilder| request.header(CONTENT_TYPE, "application/json").body(body);
+        self.ask(Method::PATCH, url, fill).await
+    }
+
     /// Puts a JSON body and returns the JSON answer.
     pub(super) async fn put(&self, path: &[&str], body: String) -> anyhow::Result<Value> {
         let url = self.at(path, &[])?;
@@ -70,8 +77,8 @@ impl Client {
     }
 
     /// Deletes what a path names and returns the JSON answer.
-    pub(super) async fn delete(&self, path: &[&str]) -> anyhow::Result<Value> {
-        let url = self.at(path, &[])?;
+    pub(super) async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let url = self.at(path, query)?;
         self.ask(Method::DELETE, url, |request| request).await
     }
 

@@ -33,7 +33,7 @@ pub(super) async fn token(args: &TokenArgs, out: &mut dyn Write) -> anyhow::Resu
                 Some(account) => vec!["v2", "accounts", account, "tokens", id],
                 None => vec!["tokens", id],
             };
-            let answer = client.delete(&path).await?;
+            let answer = client.delete(&path, &[]).await?;
             match args.json {
                 true => writeln!(out, "{:#}", answer.get("data").unwrap_or(&answer))?,
                 false => writeln!(out, "revoked {id}")?,

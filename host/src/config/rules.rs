@@ -13,6 +13,7 @@ use url::Url;
 use super::errors::Problem;
 use super::layers::Origins;
 use super::{Isolation, SecretsKey, StoreKind};
+use crate::delivery::rate;
 
 /// Why a value is wrong; what would be right.
 type Wrong = String;
@@ -95,6 +96,12 @@ pub(super) fn milliseconds(kind: &ValueKind) -> Result<u64, Wrong> {
 /// A duration in milliseconds, from none at all to a year.
 pub(super) fn milliseconds_or_none(kind: &ValueKind) -> Result<u64, Wrong> {
     number(kind, 0, 31_536_000_000).map_err(|why| format!("{why} (milliseconds)"))
+}
+
+/// The time in which a rate limit counts.
+pub(super) fn rate_period(kind: &ValueKind) -> Result<u64, Wrong> {
+    number(kind, *rate::PERIOD_MS.start(), *rate::PERIOD_MS.end())
+        .map_err(|why| format!("{why} (milliseconds)"))
 }
 
 pub(super) fn schedule(kind: &ValueKind) -> Result<Vec<u64>, Wrong> {

@@ -14,15 +14,17 @@ use tracing::{debug, error, info, warn};
 
 use super::bulkheads::{Pace, slow_after};
 use super::client::{Client, Sent};
+use super::gate::Gate;
 use super::lanes::Lanes;
 use super::parking::{self, Parking};
 use super::request::{Stamp, Unsendable};
 use super::retries::{Retries, now_ms};
 use super::trace::Trace;
-use super::verdict::Answer;
+use super::verdict::{Answer, judge};
 use super::work::{Delivery, Next, Rules};
 use crate::attempts::log::Attempts;
 use crate::attempts::record::Ended;
+use crate::disabler::Disabler;
 use crate::hooks::editor::{EditError, Editor};
 use crate::hooks::table::Table;
 use crate::hooks::{Hook, HookId, Verb};
@@ -75,10 +77,18 @@ impl Flights {
         }
     }
 
-    fn next_to_fly(&mut self) -> Option<Delivery> {
-        let (hook, delivery) = self.lanes.next_to_fly()?;
-        self.flying.insert(delivery.id, (hook, Instant::now()));
-        Some(delivery)
+    /// The next one that `passes`, whatever that answers of it; the others are not kept here.
+    fn next_to_fly<T>(&mut self, passes: impl Fn(&Delivery) -> Option<T>) -> Option<(Delivery, T)> {
+        loop {
+            let (hook, delivery) = self.lanes.next_to_fly()?;
+            match passes(&delivery) {
+                Some(passed) => {
+                    self.flying.insert(delivery.id, (hook, Instant::now()));
+                    return Some((delivery, passed));
+                }
+                None => self.lanes.landed(&hook, None),
+            }
+        }
     }
 
     fn landed(&mut self, id: i64) {
@@ -126,6 +136,10 @@ pub struct Dispatch {
     pub flights: Mutex<Flights>,
     /// The hooks as they are now.
     pub table: Arc<Table>,
+    /// What may be sent now.
+    pub gate: Arc<Gate>,
+    /// Tells owners that their hook was switched off.
+    pub disabler: Arc<Disabler>,
     /// What switches hooks off.
     pub editor: Arc<Editor>,
     /// How requests are sent.
@@ -174,12 +188,13 @@ impl Dispatch {
         let mut look_around = tokio::time::interval(LOOK_AROUND);
         look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
-            while let Some(delivery) = self.next_to_fly() {
+            while let Some((delivery, hook)) = self.next_to_fly() {
                 let id = delivery.id;
-                let task = flying.spawn(Arc::clone(&self).fly(delivery));
+                let task = flying.spawn(Arc::clone(&self).fly(delivery, hook));
                 ids.insert(task.id(), id);
             }
             let idle = self.flights.lock().is_idle();
+            let look = self.gate.next_look();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -187,13 +202,16 @@ impl Dispatch {
                     let fetched = self.flights.lock().look_around(Instant::now());
                     fetched.into_iter().for_each(|id| self.retries.add(id, now_ms()));
                 }
+                () = self.gate.changes(now_ms) => {}
+                () = until(look.unwrap_or_default()), if look.is_some() => self.call_back(),
                 Some(landed) = flying.join_next_with_id() => self.land(&landed, &mut ids),
                 count = ready.recv_many(&mut arrived, 64) => {
                     if count == 0 {
                         break;
                     }
                     let mut flights = self.flights.lock();
-                    arrived.drain(..).for_each(|delivery| flights.push(delivery));
+                    let due = arrived.drain(..).filter(|delivery| self.gate.is_first(delivery));
+                    due.for_each(|delivery| flights.push(delivery));
                 }
             }
         }
@@ -204,12 +222,26 @@ impl Dispatch {
         Ok(())
     }
 
-    fn next_to_fly(&self) -> Option<Delivery> {
-        self.flights.lock().next_to_fly()
+    /// The next delivery that may be sent, with its hook as it is now.
+    fn next_to_fly(&self) -> Option<(Delivery, Option<Arc<Hook>>)> {
+        self.flights.lock().next_to_fly(|delivery| {
+            if let Some(carried) = &delivery.carried {
+                return Some(Some(Arc::clone(carried)));
+            }
+            let hook = self.table.get(&delivery.hook);
+            let passes = hook.as_ref().is_none_or(|hook| self.gate.passes(hook, delivery.id, now_ms()));
+            passes.then_some(hook)
+        })
+    }
+
+    /// What waited in the store and may be sent now comes back from there.
+    fn call_back(&self) {
+        self.gate.look(now_ms()).into_iter().for_each(|id| self.retries.add(id, now_ms()));
     }
 
     /// Requests that a crashed run had in flight may have arrived or not: they are tried again.
     fn take_up_what_a_crash_left(&self) {
+        self.disabler.lost_probes();
         let mut flights = self.flights.lock();
         for (id, (hook, _)) in std::mem::take(&mut flights.flying) {
             flights.lanes.landed(&hook, None);
@@ -223,27 +255,32 @@ impl Dispatch {
         self.flights.lock().landed(id);
         if let Err(error) = landed {
             error!(delivery = id, %error, "sending a delivery crashed, it will be tried again");
+            self.disabler.lost_probes();
             self.retries.add(id, now_ms() + CRASH_PAUSE_MS);
         }
     }
 
-    async fn fly(self: Arc<Self>, delivery: Delivery) -> i64 {
-        let hook = match &delivery.carried {
-            Some(carried) => Some(Arc::clone(carried)),
-            None => self.table.get(&delivery.hook),
-        };
-        let next = match hook {
-            None => Next::Dead("the hook was deleted".to_owned()),
-            Some(hook) if !hook.enabled => Next::Dead("the hook is disabled".to_owned()),
-            Some(hook) => self.try_once(&delivery, &hook).await,
+    async fn fly(self: Arc<Self>, delivery: Delivery, hook: Option<Arc<Hook>>) -> i64 {
+        let (next, succeeded) = match &hook {
+            None => (Next::Dead("the hook was deleted".to_owned()), None),
+            Some(hook) if !hook.enabled => (Next::Dead("the hook is disabled".to_owned()), None),
+            Some(hook) => self.try_once(&delivery, hook).await,
         };
         self.note(&delivery, &next);
+        // A hook that only the event knew cannot be switched off, so nothing counts against it.
+        let hook = hook.as_deref().filter(|_| delivery.carried.is_none());
+        let over = !matches!(next, Next::Retry(_));
+        if let Some(id) = self.gate.ended(hook, delivery.id, succeeded, over, now_ms()) {
+            self.retries.add(id, now_ms());
+        }
         delivery.id
     }
 
-    async fn try_once(&self, delivery: &Delivery, hook: &Hook) -> Next {
+    /// Answers also whether it succeeded, where that says something of the endpoint.
+    async fn try_once(&self, delivery: &Delivery, hook: &Hook) -> (Next, Option<bool>) {
         let timestamp = now_ms() / 1000;
         let stamp = Stamp { webhook_id: &delivery.webhook_id, timestamp };
+        let mut learnt = true;
         let mut trace = Trace::default();
         let request = delivery.bodies.request(hook, Some(stamp));
         let sent = match &request {
@@ -253,11 +290,16 @@ impl Dispatch {
                 self.client.send(request, url, &mut trace).await
             }
             Err(locked @ Unsendable::Locked(_)) => {
+                learnt = false;
                 Sent { answer: Answer::ClientError, told: locked.to_string() }
             }
             // No other try would find another request.
-            Err(unsendable) => Sent { answer: Answer::Refused, told: unsendable.to_string() },
+            Err(unsendable) => {
+                learnt = false;
+                Sent { answer: Answer::Refused, told: unsendable.to_string() }
+            }
         };
+        let succeeded = !judge(self.rules.profile, hook.verb, &sent.answer).is_failure();
         let next = self.rules.next(hook, hook.verb, delivery.tries, &sent, rand::random());
         tell(delivery, hook, &sent, &next);
         let request = request.as_ref().ok();
@@ -265,18 +307,14 @@ impl Dispatch {
         if let Next::Gone(_) = &next {
             self.switch_off(hook, &sent.told).await;
         }
-        next
+        (next, learnt.then_some(succeeded))
     }
 
     /// Before the outcome is written: a crash in between asks the endpoint once more.
     async fn switch_off(&self, hook: &Hook, told: &str) {
         let reason = format!("the endpoint answered that it is gone ({told})");
         match self.editor.disable_hook(hook.account.as_str(), hook.id.as_str(), &reason).await {
-            Ok(true) => {
-                warn!(hook = %hook.id, account = %hook.account, reason, "hook switched off");
-                let (hook, account) = (hook.id.clone(), hook.account.clone());
-                self.stream.tell(What::Hook { hook, account, change: "disabled", reason });
-            }
+            Ok(true) => self.disabler.switched_off(hook, &reason),
             // Switched off already, deleted meanwhile, or a hook that only the event knew.
             Ok(false) | Err(EditError::NotFound { .. }) => {}
             Err(error) => {
@@ -296,6 +334,12 @@ impl Dispatch {
         // The writer is gone only when the host stops; the next start repeats this delivery then.
         drop(self.outcomes.send(next.outcome(delivery.id, delivery.tries + 1, now_ms())));
     }
+}
+
+/// Waits for a time, Unix milliseconds.
+async fn until(ms: i64) {
+    let wait = u64::try_from(ms - now_ms()).unwrap_or_default();
+    tokio::time::sleep(Duration::from_millis(wait)).await;
 }
 
 fn happened(delivery: &Delivery, next: &Next) -> What {

@@ -101,15 +101,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes up a delivery that is durable already: left by an earlier run, or due again.
-    pub async fn resume(&self, stored: StoredDelivery) {
+    /// Takes up a delivery that is durable already: left by an earlier run, or due again. Says whether it can be.
+    pub async fn resume(&self, stored: StoredDelivery) -> bool {
         let place = self.places_for(1).await;
         let payload = match Payload::parse(stored.payload) {
             Ok(payload) => payload,
             // It was a payload when it was written; the delivery stays in the store for people to see.
             Err(error) => {
                 warn!(delivery = stored.id, hook = %stored.hook, %error, "stored payload cannot be read");
-                return;
+                return false;
             }
         };
         let carried = stored.direct_hook.as_deref().and_then(carried_hook).map(Arc::new);
@@ -123,6 +123,7 @@ impl Queue {
             tries: stored.tries,
             place,
         });
+        true
     }
 
     fn dispatch(&self, delivery: Delivery) {

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::gate::Gate;
 use super::queue::Queue;
 use super::schedule;
 use crate::store::{DeliveryStore, StoreError};
@@ -89,6 +91,7 @@ impl Retries {
         &self,
         store: Arc<dyn DeliveryStore>,
         queue: Queue,
+        gate: &Gate,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -96,7 +99,7 @@ impl Retries {
         if self.swept.load(Ordering::Relaxed) {
             let in_hand = std::mem::take(&mut *self.in_hand.lock());
             in_hand.into_iter().for_each(|id| self.add(id, now_ms()));
-        } else if let Some(swept) = stop.run_until_cancelled(self.sweep(&*store)).await {
+        } else if let Some(swept) = stop.run_until_cancelled(self.sweep(&*store, gate)).await {
             let count = swept.context("reading the deliveries of an earlier run")?;
             self.swept.store(true, Ordering::Relaxed);
             info!(count, "deliveries of an earlier run taken up");
@@ -113,14 +116,14 @@ impl Retries {
                 }
             } else {
                 self.in_hand.lock().clone_from(&ids);
-                stop.run_until_cancelled(self.bring_back(&*store, &queue, ids)).await;
+                stop.run_until_cancelled(self.bring_back(&*store, &queue, gate, ids)).await;
                 self.in_hand.lock().clear();
             }
         }
         Ok(())
     }
 
-    async fn sweep(&self, store: &dyn DeliveryStore) -> Result<usize, StoreError> {
+    async fn sweep(&self, store: &dyn DeliveryStore, gate: &Gate) -> Result<usize, StoreError> {
         let (mut after, mut count) = (0, 0);
         loop {
             match store.pending(after, PAGE).await {
@@ -128,7 +131,9 @@ impl Retries {
                 Ok(page) => {
                     count += page.len();
                     after = page.last().map_or(after, |last| last.id);
-                    page.iter().for_each(|delivery| self.add(delivery.id, delivery.due_ms));
+                    for delivery in page.iter().filter(|delivery| gate.expects(delivery)) {
+                        self.add(delivery.id, delivery.due_ms);
+                    }
                 }
                 // It will not become whole by being asked again, and a host that goes on would seem to owe nothing.
                 Err(error @ StoreError::Corrupt { .. }) => return Err(error),
@@ -140,12 +145,18 @@ impl Retries {
         }
     }
 
-    async fn bring_back(&self, store: &dyn DeliveryStore, queue: &Queue, ids: Vec<i64>) {
+    async fn bring_back(&self, store: &dyn DeliveryStore, queue: &Queue, gate: &Gate, ids: Vec<i64>) {
         match store.load(&ids).await {
             Ok(deliveries) => {
+                let mut gone: FxHashSet<i64> = ids.into_iter().collect();
                 for delivery in deliveries {
-                    queue.resume(delivery).await;
+                    let id = delivery.id;
+                    if queue.resume(delivery).await {
+                        gone.remove(&id);
+                    }
                 }
+                // Those that waited for one of these wait no more.
+                gone.into_iter().filter_map(|id| gate.gone(id)).for_each(|next| self.add(next, now_ms()));
             }
             Err(error) => {
                 warn!(%error, "deliveries that are due cannot be read");

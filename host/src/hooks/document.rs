@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::headers::{self, Headers};
 use super::vault::SEALED;
-use super::{AccountId, Document, Format, Hook, HookEvent, HookId, Verb};
+use super::{AccountId, Document, Format, Hook, HookEvent, HookId, Ordering, Verb};
+use crate::delivery::rate;
 use crate::delivery::sign::{Secret, Signing, Valid};
 
 pub use super::validation::{Events, UriRules, ValidationError, ValidationErrors, validate};
@@ -106,6 +107,8 @@ impl Hook {
             format: format(document.get("format")),
             retries: retries(document.get("retries")),
             retry_schedule_ms: retry_schedule(document.get("retry_schedule_ms")),
+            rate_limit: rate_limit(document.get("rate_limit")),
+            ordering: document.get("ordering").and_then(Value::as_str).and_then(Ordering::parse),
             headers: own_headers(document).map_err(|why| broken("headers", why))?,
             signing: signing(document, hook_id).map_err(|(field, why)| broken(field, why))?,
             include_subaccounts: boolean(document.get("include_subaccounts")).unwrap_or(false),
@@ -242,6 +245,13 @@ fn signing(document: &Document, id: &str) -> Result<Signing, (&'static str, Stri
 fn retry_schedule(value: Option<&Value>) -> Option<Vec<u64>> {
     let waits: Option<Vec<u64>> = value?.as_array()?.iter().map(Value::as_u64).collect();
     waits.filter(|waits| !waits.is_empty())
+}
+
+/// Whole numbers; anything else is no limit of ours.
+fn rate_limit(value: Option<&Value>) -> Option<rate::Limit> {
+    let limit = object(value)?;
+    let number = |field: &str| limit.get(field).and_then(Value::as_u64);
+    rate::Limit::new(u32::try_from(number("count")?).unwrap_or(u32::MAX), number("per_ms")?)
 }
 
 fn retries(value: Option<&Value>) -> u8 {

@@ -14,11 +14,13 @@ use super::{AccountId, Document};
 use crate::store::{Store, StoreError};
 
 mod account;
+mod enabling;
 pub mod fields;
 mod hook;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use enabling::Enabled;
 pub use hook::{is_enabled, shown as shown_hook};
 
 /// The hooks and accounts that the host works with, in memory.

@@ -2,6 +2,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -19,6 +20,8 @@ pub struct Table {
     /// Held for the whole of a change, so that the index never disagrees with it for a second writer.
     hooks: RwLock<FxHashMap<HookId, Arc<Hook>>>,
     index: [RwLock<FxHashMap<AccountId, ByEvent>>; SHARDS],
+    /// How many of them want events in order.
+    ordered: AtomicUsize,
 }
 
 /// The hooks of one account.
@@ -40,6 +43,8 @@ impl Table {
         let hook = Arc::new(hook);
         let mut hooks = self.hooks.write();
         let before = hooks.insert(hook.id.clone(), hook.clone());
+        self.ordered.fetch_add(usize::from(hook.ordering.is_some()), Ordering::Relaxed);
+        self.count_out(before.as_deref());
         match &before {
             // Same place: swapped under one lock, so that no reader sees neither of the two.
             Some(old) if old.account == hook.account => {
@@ -66,6 +71,7 @@ impl Table {
     pub fn remove(&self, id: &HookId) -> Option<Arc<Hook>> {
         let mut hooks = self.hooks.write();
         let hook = hooks.remove(id)?;
+        self.count_out(Some(&hook));
         self.unlink(&hook);
         Some(hook)
     }
@@ -76,7 +82,18 @@ impl Table {
         let Some(owned) = self.shard(account).write().remove(account) else {
             return 0;
         };
-        owned.iter().filter(|hook| hooks.remove(&hook.id).is_some()).count()
+        let removed = owned.iter().filter_map(|hook| hooks.remove(&hook.id));
+        removed.inspect(|hook| self.count_out(Some(hook))).count()
+    }
+
+    /// Whether any hook wants events in order: most installations need not look for more.
+    pub fn has_ordered(&self) -> bool {
+        self.ordered.load(Ordering::Relaxed) > 0
+    }
+
+    fn count_out(&self, hook: Option<&Hook>) {
+        let ordered = hook.is_some_and(|hook| hook.ordering.is_some());
+        self.ordered.fetch_sub(usize::from(ordered), Ordering::Relaxed);
     }
 
     /// The hook with this id.
@@ -190,7 +207,8 @@ mod tests {
     fn hook(id: u8, account: u8, event: u8) -> Hook {
         let event = ["all", "channel_create", "object"][event as usize % 3];
         let document = json!({
-            "_id": format!("h{id}"), "pvt_account_id": format!("a{account}"), "hook": event, "uri": "http://x/"
+            "_id": format!("h{id}"), "pvt_account_id": format!("a{account}"), "hook": event, "uri": "http://x/",
+            "ordering": if account == 0 { "call" } else { "none" },
         });
         Hook::from_document(document.as_object().unwrap()).unwrap()
     }
@@ -241,6 +259,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(table.len(), list.len());
+                prop_assert_eq!(table.has_ordered(), list.iter().any(|hook| hook.ordering.is_some()));
             }
             for account in (0..4u8).map(|n| AccountId::from(format!("a{n}"))) {
                 let owned = || list.iter().filter(|hook| hook.account == account);

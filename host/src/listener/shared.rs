@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::gathering::Gathering;
+use super::turns::{Turn, Turns, stretches};
 use crate::bus::{Acker, Incoming, Refusal};
 use crate::delivery::queue::{Caused, Queue, Wanted, carried_hook};
 use crate::event::Event;
@@ -76,6 +77,7 @@ impl Shared {
     ) -> anyhow::Result<()> {
         let mut intake = intake.lock().await;
         let mut gathering = Gathering::default();
+        let mut turns = Turns::default();
         let mut groups = FuturesUnordered::new();
         let mut in_hand = 0;
         loop {
@@ -89,27 +91,29 @@ impl Shared {
                 arrived = gathering.next(&mut intake, IN_HAND - in_hand), if in_hand < IN_HAND => arrived,
             };
             let Some(arrived) = arrived else { break };
-            for group in self.groups(arrived) {
+            for (group, turn) in self.groups(arrived, &mut turns) {
                 in_hand += group.len();
-                groups.push(self.take(group));
+                groups.push(self.take(group, turn));
             }
         }
-        groups.extend(self.groups(gathering.into_rest()).into_iter().map(|group| self.take(group)));
+        let rest = self.groups(gathering.into_rest(), &mut turns);
+        groups.extend(rest.into_iter().map(|(group, turn)| self.take(group, turn)));
         while groups.next().await.is_some() {}
         Ok(())
     }
 
     /// The events among messages, by their kind: a module that an event does not concern never keeps it waiting.
-    fn groups(&self, arrived: Vec<Incoming>) -> Vec<Vec<Taken>> {
-        let mut groups: Vec<Vec<Taken>> = Vec::new();
-        for taken in arrived.into_iter().filter_map(|incoming| self.parsed(incoming)) {
-            // There are few kinds, and never more than are taken together.
-            match groups.iter_mut().find(|group| same_kind(group, &taken)) {
-                Some(group) => group.push(taken),
-                None => groups.push(vec![taken]),
-            }
+    /// Where hooks want the events of a call in order, each group has its turn.
+    fn groups(&self, arrived: Vec<Incoming>, turns: &mut Turns) -> Vec<(Vec<Taken>, Option<Turn>)> {
+        let taken: Vec<Taken> = arrived.into_iter().filter_map(|incoming| self.parsed(incoming)).collect();
+        if !self.table.has_ordered() {
+            return by_kind(taken).into_iter().map(|group| (group, None)).collect();
         }
-        groups
+        let call = |(event, _): &Taken| event.call_id().map(str::to_owned);
+        let kind = |(event, _): &Taken| (event.category().to_owned(), event.name().to_owned());
+        let stretches = stretches(taken, call, kind);
+        let groups = stretches.into_iter().flat_map(|stretch| turns.give(by_kind(stretch)));
+        groups.map(|(group, turn)| (group, Some(turn))).collect()
     }
 
     fn parsed(&self, incoming: Incoming) -> Option<Taken> {
@@ -126,7 +130,7 @@ impl Shared {
     }
 
     /// Events of one kind, up to their acknowledgement; says how many they were.
-    async fn take(&self, group: Vec<Taken>) -> usize {
+    async fn take(&self, group: Vec<Taken>, turn: Option<Turn>) -> usize {
         let count = group.len();
         let (events, ackers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let Some(first) = events.first() else { return 0 };
@@ -139,6 +143,9 @@ impl Shared {
             return count;
         }
         let answers = self.wanted(&events, &modules).await;
+        if let Some(turn) = &turn {
+            turn.comes().await;
+        }
         let (mut causing, mut deliveries) = (Vec::new(), 0);
         for ((event, acker), Wishes { wanted, killed }) in events.iter().zip(ackers).zip(answers) {
             let ending = Ending { acker, killed };
@@ -266,6 +273,18 @@ struct Wishes {
 struct Ending {
     acker: Acker,
     killed: Option<Refusal>,
+}
+
+fn by_kind(taken: Vec<Taken>) -> Vec<Vec<Taken>> {
+    let mut groups: Vec<Vec<Taken>> = Vec::new();
+    for taken in taken {
+        // There are few kinds, and never more than are taken together.
+        match groups.iter_mut().find(|group| same_kind(group, &taken)) {
+            Some(group) => group.push(taken),
+            None => groups.push(vec![taken]),
+        }
+    }
+    groups
 }
 
 fn same_kind(group: &[Taken], (event, _): &Taken) -> bool {

@@ -10,6 +10,7 @@ use crate::attempts::log as attempts;
 use crate::bus::{Bus, BusState};
 use crate::delivery::dispatch::Dispatch;
 use crate::delivery::trace::Class;
+use crate::disabler::Disabler;
 use crate::listener::shared::{Counters, Shared};
 use crate::module::isolated::IsolatedFigures;
 use crate::module::janitor;
@@ -166,6 +167,7 @@ pub(super) fn module_changes(registry: &Registry) -> Vec<Family> {
 
 pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> {
     let counters = &dispatch.counters;
+    let waiting = dispatch.gate.waiting();
     let (in_flight, parked) = {
         let flights = dispatch.flights.lock();
         (flights.in_flight(), flights.parked())
@@ -182,6 +184,9 @@ pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> 
             "Deliveries that wait for their turn or are in flight.",
         )
         .is(Value::from(listener.queue.in_memory())),
+        Family::gauge("hookline_deliveries_held", "Deliveries that are due and wait, by what for.")
+            .with("for", "hook", waiting.held)
+            .with("for", "call", waiting.ordered),
         Family::gauge(
             "hookline_deliveries_parked",
             "Deliveries that are due and wait in the store, as their endpoint is slow.",
@@ -247,6 +252,26 @@ pub(super) fn hooks(listener: &Shared) -> Vec<Family> {
         Family::gauge("hookline_hooks", "Hooks of all accounts, disabled ones too.")
             .is(Value::from(listener.table.len())),
         Family::gauge("hookline_accounts", "Accounts.").is(Value::from(listener.accounts.len())),
+    ]
+}
+
+/// Of hooks that fail.
+pub(super) fn disabler(disabler: &Disabler) -> Vec<Family> {
+    let counters = &disabler.counters;
+    vec![
+        Family::gauge("hookline_hooks_paused", "Hooks that are paused because their requests fail.")
+            .is(Value::from(disabler.paused())),
+        Family::counter("hookline_hook_changes_total", "Changes that the host made to hooks, by which.")
+            .with("change", "paused", read(&counters.paused))
+            .with("change", "resumed", read(&counters.resumed))
+            .with("change", "disabled", read(&counters.disabled)),
+        Family::counter(
+            "hookline_notices_total",
+            "Messages on the bus to owners of hooks, by who took them.",
+        )
+        .with(OUTCOME, "told", read(&counters.told))
+        .with(OUTCOME, "unheard", read(&counters.unheard))
+        .with(OUTCOME, "failed", read(&counters.untold)),
     ]
 }
 

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use super::{
     Accepted, AcceptedEvent, AttemptKey, AttemptQuery, AuditEntry, AuditKeep, AuditQuery, DeliveryQuery,
-    NewAttempt, NewDelivery, NewReplay, Outcome, ReplayState, Store, StoreError, StoredDelivery, StoredToken,
+    Failure, FailureChange, NewAttempt, NewDelivery, NewReplay, Outcome, ReplayState, Store, StoreError,
+    StoredDelivery, StoredFailing, StoredToken,
 };
 use crate::delivery::retries::now_ms;
 use crate::hooks::Document;
@@ -44,6 +45,8 @@ macro_rules! store_suite {
             ids_of_deliveries_are_never_used_again,
             a_shared_payload_lives_as_long_as_its_last_delivery,
             a_sweep_reads_all_pending_deliveries_page_by_page,
+            what_is_known_of_failing_hooks_survives_a_reopen,
+            what_accounts_have_set_is_kept_until_it_is_emptied,
             concurrent_accepts_share_commits,
             attempts_are_listed_by_account_hook_outcome_and_time,
             a_listing_of_attempts_goes_on_where_it_ended,
@@ -766,4 +769,58 @@ pub(super) async fn a_cancelled_replay_takes_no_more(make: Make) {
     assert_eq!(store.step_replay(job.id, 10).await, Ok(Vec::new()));
     assert_eq!(store.replay(job.id).await.unwrap().unwrap().state, ReplayState::Cancelled);
     assert_eq!(store.cancel_replay(job.id + 1).await, Ok(None));
+}
+
+pub(super) async fn what_is_known_of_failing_hooks_survives_a_reopen(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let failures =
+        |hook: &str, at_ms, times| Failure { account: "acct".into(), hook: hook.into(), at_ms, times };
+    let failure = |hook: &str, at_ms| failures(hook, at_ms, 1);
+    let failing = |hook: &str, step| StoredFailing {
+        hook: hook.into(),
+        account: "acct".into(),
+        since_ms: 10,
+        failed: 7,
+        step,
+        until_ms: 99,
+    };
+    let changes = [
+        FailureChange::Failed(failure("h1", 10)),
+        FailureChange::Failed(failure("h1", 10)),
+        FailureChange::Failed(failure("h1", 20)),
+        FailureChange::Failed(failures("h1", 20, 2)),
+        FailureChange::Failing(failing("h1", 0)),
+        FailureChange::Failed(failure("h2", 30)),
+        FailureChange::Failing(failing("h2", 1)),
+        FailureChange::Failing(failing("h1", 2)),
+        FailureChange::Forgotten { hook: "h2".into(), account: "acct".into() },
+        FailureChange::Failed(failure("h2", 40)),
+        FailureChange::Expired { hook: "h1".into(), account: "acct".into(), before_ms: 20 },
+    ];
+
+    store.note_failures(changes.into()).await.unwrap();
+    store.close().await.unwrap();
+
+    let store = make(dir.path());
+    let mut found = store.failures().await.unwrap();
+    found.sort();
+    assert_eq!(found, [failures("h1", 20, 2), failure("h2", 40)]);
+    assert_eq!(store.failing().await.unwrap(), [failing("h1", 2)]);
+}
+
+pub(super) async fn what_accounts_have_set_is_kept_until_it_is_emptied(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    store.save_config("", document(json!({"attempt_failure_count": 3}))).await.unwrap();
+    store.save_config("acct", document(json!({"attempt_failure_count": 4}))).await.unwrap();
+    store.save_config("acct", document(json!({"attempt_failure_count": 5}))).await.unwrap();
+    store.save_config("other", document(json!({"attempt_failure_count": 6}))).await.unwrap();
+    store.save_config("other", document(json!({}))).await.unwrap();
+
+    let mut configs = store.configs().await.unwrap();
+
+    configs.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let set = |account: &str, count| (account.to_owned(), document(json!({"attempt_failure_count": count})));
+    assert_eq!(configs, [set("", 3), set("acct", 5)]);
 }

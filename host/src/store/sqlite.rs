@@ -10,9 +10,10 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::{
     Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptStore, AuditEntry, AuditKeep, AuditQuery,
-    AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, HookStore, MetadataStore,
-    NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result, SettingStore, Store, StoreError,
-    StoredAttempt, StoredAuditEntry, StoredDelivery, StoredToken, TokenStore,
+    AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, Failure,
+    FailureChange, HookStore, MetadataStore, NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result,
+    SettingStore, Store, StoreError, StoredAttempt, StoredAuditEntry, StoredDelivery, StoredFailing,
+    StoredToken, TokenStore,
 };
 use crate::hooks::Document;
 use documents::Kind;
@@ -22,6 +23,7 @@ mod attempts;
 mod access;
 mod deliveries;
 mod documents;
+mod disabler;
 mod open;
 mod replays;
 #[cfg(test)]
@@ -222,6 +224,33 @@ impl DeliveryStore for SqliteStore {
 
     async fn counts(&self) -> Result<DeliveryCounts> {
         self.read(deliveries::counts).await
+    }
+}
+
+#[async_trait]
+impl DisablerStore for SqliteStore {
+    async fn failures(&self) -> Result<Vec<Failure>> {
+        self.read(disabler::failures).await
+    }
+
+    async fn failing(&self) -> Result<Vec<StoredFailing>> {
+        self.read(disabler::failing).await
+    }
+
+    async fn note_failures(&self, changes: Vec<FailureChange>) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.writer.write_patiently(move |writing| disabler::note(writing.connection, &changes)).await
+    }
+
+    async fn configs(&self) -> Result<Vec<(String, Document)>> {
+        self.read(disabler::configs).await
+    }
+
+    async fn save_config(&self, account: &str, doc: Document) -> Result<()> {
+        let account = account.to_owned();
+        self.writer.write(1, move |writing| disabler::save_config(writing.connection, &account, &doc)).await
     }
 }
 

@@ -58,7 +58,7 @@ async fn a_wrong_method_names_the_right_ones() {
         ("DELETE", "/v2/webhooks", "GET,HEAD"),
         ("GET", "/events", "POST"),
         ("GET", "/v2/accounts", "PUT"),
-        ("POST", "/v2/accounts/a/webhooks", "GET,HEAD,PUT"),
+        ("POST", "/v2/accounts/a/webhooks", "GET,HEAD,PUT,PATCH"),
     ] {
         let answer = host.raw(method, path, &[("x-auth-token", host.token.reveal())], Body::empty()).await;
         let answer = answer.expect_error(StatusCode::METHOD_NOT_ALLOWED, "invalid_method");

@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::hooks::Document;
 
 /// Seconds from the start of the Gregorian calendar to the Unix epoch.
-const GREGORIAN: i64 = 62_167_219_200;
+pub const GREGORIAN: i64 = 62_167_219_200;
 
 /// A private field begins with `_` or `pvt_`.
 pub fn is_private(key: &str) -> bool {

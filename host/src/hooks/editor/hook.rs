@@ -9,7 +9,7 @@ use crate::hooks::vault::{self, Change};
 use crate::store::StoreError;
 
 const DISABLE_REASON: &str = "disable_reason";
-const DISABLED_MESSAGE: &str = "pvt_disabled_message";
+pub(super) const DISABLED_MESSAGE: &str = "pvt_disabled_message";
 const SECRET: &str = "secret";
 const SECRET_SET: &str = "secret_set";
 const PUBLIC_KEY: &str = "public_key";
@@ -18,8 +18,8 @@ const OLD_SECRET_UNTIL: &str = "old_secret_until";
 /// Shown in answers, so they come back in requests; they are derived and never stored.
 const DERIVED: [&str; 4] = [DISABLE_REASON, SECRET_SET, PUBLIC_KEY, OLD_SECRET_UNTIL];
 
-/// How often a hook is disabled anew when somebody else changes it meanwhile.
-const PATIENCE: usize = 5;
+/// How often a hook is disabled or enabled anew when somebody else changes it meanwhile.
+pub(super) const PATIENCE: usize = 5;
 
 impl Editor {
     /// Makes a hook in an account and answers it as it was stored. Where a change sets a secret, the answer alone
@@ -218,7 +218,7 @@ impl Desk {
         }
         fields::set(&mut doc, "enabled", false);
         fields::set(&mut doc, DISABLED_MESSAGE, reason);
-        fields::set(&mut doc, "pvt_modified", fields::now());
+        // `pvt_modified` is the owner's; the original leaves it alone here, too.
         let saved = self.store.save_hook(doc).await?;
         self.show_hook(&saved)?;
         Ok(true)

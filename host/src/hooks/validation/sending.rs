@@ -1,12 +1,13 @@
-//! The fields of ours that say how a hook is sent to: its secret, its headers, its retries.
+//! The fields of ours that say how a hook is sent to: its secret, its headers, its retries, its pace and order.
 
 use serde_json::{Value, json};
 
-use super::{ValidationErrors, wrong_type};
+use super::{ValidationErrors, one_of, wrong_type};
+use crate::delivery::rate;
 use crate::delivery::sign::{Kind, Secret};
-use crate::hooks::Document;
 use crate::hooks::headers::{self, Headers};
 use crate::hooks::vault::{self, wanted_kind};
+use crate::hooks::{Document, Ordering};
 
 /// How many waits a schedule may have.
 const MOST_WAITS: usize = 10;
@@ -20,6 +21,52 @@ pub(super) fn validate(document: &Document, errors: &mut ValidationErrors) {
     let kind = secret(document, errors);
     legacy_signature(document.get("legacy_signature"), kind, errors);
     retry_schedule(document.get("retry_schedule_ms"), errors);
+    rate_limit(document.get("rate_limit"), errors);
+    match document.get("ordering") {
+        None => {}
+        Some(Value::String(word)) => one_of("ordering", word, &[Ordering::Call.as_str()], errors),
+        Some(other) => wrong_type("ordering", "string", other, errors),
+    }
+}
+
+fn rate_limit(value: Option<&Value>, errors: &mut ValidationErrors) {
+    let limit = match value {
+        None => return,
+        Some(Value::Object(limit)) => limit,
+        Some(other) => return wrong_type("rate_limit", "object", other, errors),
+    };
+    for field in limit.keys().filter(|field| !["count", "per_ms"].contains(&field.as_str())) {
+        let message = "is no part of a limit; it has count and per_ms";
+        errors.say(&format!("rate_limit.{field}"), "error", message, json!({ "cause": field }));
+    }
+    for (field, allowed) in [("count", 1..=u64::from(rate::MOST)), ("per_ms", rate::PERIOD_MS)] {
+        let path = format!("rate_limit.{field}");
+        match limit.get(field) {
+            None => errors.say(&path, "required", "field is required but missing", json!({})),
+            Some(value) => whole_number(&path, value, &allowed, errors),
+        }
+    }
+}
+
+fn whole_number(
+    path: &str,
+    value: &Value,
+    allowed: &std::ops::RangeInclusive<u64>,
+    errors: &mut ValidationErrors,
+) {
+    let (least, most) = (*allowed.start(), *allowed.end());
+    match value.as_i64() {
+        None => wrong_type(path, "integer", value, errors),
+        Some(number) if number < least.cast_signed() => {
+            let message = format!("value must be at least {least}");
+            errors.say(path, "minimum", message, json!({ "target": least, "cause": value }));
+        }
+        Some(number) if number > most.cast_signed() => {
+            let message = format!("value must be at most {most}");
+            errors.say(path, "maximum", message, json!({ "target": most, "cause": value }));
+        }
+        Some(_) => {}
+    }
 }
 
 fn own_headers(value: Option<&Value>, errors: &mut ValidationErrors) {
@@ -93,19 +140,7 @@ fn retry_schedule(value: Option<&Value>, errors: &mut ValidationErrors) {
     }
     for (place, wait) in waits.iter().take(MOST_WAITS).enumerate() {
         let path = format!("{FIELD}.{place}");
-        let (least, most) = (*WAIT_MS.start(), *WAIT_MS.end());
-        match wait.as_i64() {
-            None => wrong_type(&path, "integer", wait, errors),
-            Some(ms) if ms < least.cast_signed() => {
-                let message = format!("value must be at least {least}");
-                errors.say(&path, "minimum", message, json!({ "target": least, "cause": wait }));
-            }
-            Some(ms) if ms > most.cast_signed() => {
-                let message = format!("value must be at most {most}");
-                errors.say(&path, "maximum", message, json!({ "target": most, "cause": wait }));
-            }
-            Some(_) => {}
-        }
+        whole_number(&path, wait, &WAIT_MS, errors);
     }
 }
 
@@ -133,6 +168,7 @@ mod tests {
             json!({"headers": {}}),
             json!({"headers": {"X-Tenant": "acme"}}),
             json!({"retry_schedule_ms": [1000, 86_400_000]}),
+            json!({"rate_limit": {"count": 1, "per_ms": 100}, "ordering": "call"}),
         ] {
             check(fields, json!({}));
         }
@@ -193,5 +229,41 @@ mod tests {
         let many =
             json!({"maxItems": {"message": "array must have at most 10 items", "target": 10, "cause": 11}});
         check(json!({"retry_schedule_ms": vec![1000; 11]}), json!({"retry_schedule_ms": many}));
+    }
+
+    #[test]
+    fn a_rate_limit_has_a_count_and_a_time() {
+        check(
+            json!({"rate_limit": {"count": 0, "per_ms": 99, "burst": 1}}),
+            json!({
+                "rate_limit.burst": {"error": {"message": "is no part of a limit; it has count and per_ms", "cause": "burst"}},
+                "rate_limit.count": {"minimum": {"message": "value must be at least 1", "target": 1, "cause": 0}},
+                "rate_limit.per_ms": {"minimum": {"message": "value must be at least 100", "target": 100, "cause": 99}},
+            }),
+        );
+        check(
+            json!({"rate_limit": {"count": 10_001}}),
+            json!({
+                "rate_limit.count": {"maximum": {"message": "value must be at most 10000", "target": 10_000, "cause": 10_001}},
+                "rate_limit.per_ms": {"required": {"message": "field is required but missing"}},
+            }),
+        );
+        check(
+            json!({"rate_limit": 7}),
+            json!({"rate_limit": {"type": {"message": "value did not match type(s): object", "target": "object", "cause": 7}}}),
+        );
+    }
+
+    #[test]
+    fn the_only_order_is_that_of_a_call() {
+        check(
+            json!({"ordering": "account"}),
+            json!({"ordering": {"enum": {"message": "value not found in enumerated list of values",
+                "cause": "account", "target": ["call"]}}}),
+        );
+        check(
+            json!({"ordering": true}),
+            json!({"ordering": {"type": {"message": "value did not match type(s): string", "target": "string", "cause": true}}}),
+        );
     }
 }

@@ -116,7 +116,7 @@ fn next_revision(stored: Option<&str>, doc: &Document) -> String {
     format!("{}-{digest}", saves + 1)
 }
 
-fn as_text(doc: &Document) -> String {
+pub(super) fn as_text(doc: &Document) -> String {
     serde_json::to_string(doc).unwrap_or_default()
 }
 
@@ -125,8 +125,12 @@ fn text<'a>(doc: &'a Document, key: &str) -> Option<&'a str> {
 }
 
 fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
-    let text = row.get_ref(0)?.as_str()?;
+    document_at(row, 0)
+}
+
+pub(super) fn document_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Document> {
+    let text = row.get_ref(column)?.as_str()?;
     serde_json::from_str(text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
     })
 }

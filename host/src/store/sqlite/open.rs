@@ -13,13 +13,17 @@ use crate::store::{Result, StoreError};
 const FILE: &str = "hookline.db";
 const LOG: &str = "hookline.db-wal";
 const LOCK: &str = "hookline.lock";
-/// Each file once, in order; the number of the last applied one is the database's `user_version`.
+/// Each file once, in the order of their numbers. Which ones were applied stands in the table `migrations`, so that a
+/// number may come later than a higher one; the highest of them is the file's `user_version`.
 const MIGRATIONS: &[(u32, &str)] = &[
     (1, include_str!("../migrations/0001_start.sql")),
     (2, include_str!("../migrations/0002_attempts.sql")),
     (3, include_str!("../migrations/0003_replays.sql")),
+    (4, include_str!("../migrations/0004_disabler.sql")),
     (5, include_str!("../migrations/0005_tokens.sql")),
 ];
+/// The numbers that there were before the table `migrations`: then all up to the file's `user_version` were applied.
+const FIRST_NUMBERS: [u32; 2] = [1, 5];
 /// How long a statement waits for somebody who looks at the file with another tool.
 const BUSY: Duration = Duration::from_secs(5);
 /// Set while a host has the file open, so that the next one knows whether it was closed properly.
@@ -163,16 +167,38 @@ pub(super) fn newest() -> u32 {
 
 fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
     let sqlite = |error: rusqlite::Error| explain(file, &error);
-    let known = newest();
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
+    let known = newest();
     if found > known {
         return Err(StoreError::TooNew { path: file.to_owned(), found, known });
     }
-    for &(version, sql) in MIGRATIONS.iter().filter(|(version, _)| *version > found) {
-        let transaction = connection.transaction().map_err(sqlite)?;
-        transaction.execute_batch(sql).map_err(sqlite)?;
-        transaction.pragma_update(None, "user_version", version).map_err(sqlite)?;
-        transaction.commit().map_err(sqlite)?;
+    apply(connection, MIGRATIONS, found).map_err(sqlite)
+}
+
+/// Applies what was not applied yet, each in a transaction of its own.
+pub(super) fn apply(
+    connection: &mut Connection,
+    migrations: &[(u32, &str)],
+    found: u32,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY)")?;
+    let known: u32 = transaction.query_row("SELECT count(*) FROM migrations", [], |row| row.get(0))?;
+    if known == 0 {
+        for number in FIRST_NUMBERS.iter().filter(|number| **number <= found) {
+            transaction.execute("INSERT INTO migrations VALUES (?1)", [number])?;
+        }
+    }
+    transaction.commit()?;
+    for &(number, sql) in migrations {
+        let transaction = connection.transaction()?;
+        if transaction.execute("INSERT OR IGNORE INTO migrations VALUES (?1)", [number])? == 0 {
+            continue;
+        }
+        transaction.execute_batch(sql)?;
+        let version: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        transaction.pragma_update(None, "user_version", version.max(number))?;
+        transaction.commit()?;
     }
     Ok(())
 }

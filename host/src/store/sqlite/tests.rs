@@ -47,10 +47,28 @@ async fn a_file_of_a_newer_program_is_refused() {
 
     let error = refusal(dir.path());
 
-    assert!(
-        matches!(error, StoreError::TooNew { found: 99, known, .. } if known == super::open::newest()),
-        "{error}"
-    );
+    let known = open::newest();
+    assert!(matches!(error, StoreError::TooNew { found: 99, known: said, .. } if said == known), "{error}");
+}
+
+#[test]
+fn each_migration_is_applied_once_also_when_a_lower_number_comes_later() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    let (first, fourth, fifth) =
+        ((1, "CREATE TABLE a (x)"), (4, "CREATE TABLE d (x)"), (5, "CREATE TABLE e (x)"));
+    let found = |connection: &Connection| -> (i64, u32) {
+        let count = "SELECT count(*) FROM sqlite_schema WHERE name IN ('a', 'b', 'd', 'e')";
+        let tables = connection.query_row(count, [], |row| row.get(0)).unwrap();
+        (tables, connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap())
+    };
+
+    // A file of the time when the version alone told what was applied.
+    connection.execute_batch("CREATE TABLE a (x); CREATE TABLE e (x); PRAGMA user_version = 5").unwrap();
+    open::apply(&mut connection, &[first, fourth, fifth], 5).unwrap();
+    assert_eq!(found(&connection), (3, 5));
+    open::apply(&mut connection, &[first, (2, "CREATE TABLE b (x)"), fourth, fifth], 5).unwrap();
+
+    assert_eq!(found(&connection), (4, 5));
 }
 
 #[tokio::test]

@@ -1,0 +1,104 @@
+//! `hookline failures`, `flush`, `enable` and `set`: hooks that fail, as `webhooks_maintenance` of KAZOO has them.
+
+use std::io::Write;
+
+use anyhow::bail;
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::listing::{cell, entries, table};
+use super::{EnableArgs, FailuresArgs, FlushArgs, Set, SetArgs};
+use crate::disabler::limits;
+
+pub(super) async fn failures(args: &FailuresArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let query: Vec<(&str, &str)> = args.account.iter().map(|id| ("account", id.as_str())).collect();
+    let answer = Client::new(&args.client)?.get(&["failures"], &query).await?;
+    let failing = entries(&answer, "data");
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(failing)?)?;
+        return Ok(());
+    }
+    if failing.is_empty() {
+        writeln!(out, "no failures")?;
+        return Ok(());
+    }
+    let fields = ["account_id", "hook_id", "count", "state", "failing_since", "paused_until"];
+    let rows = failing.iter().map(|failing| fields.iter().map(|field| cell(failing, field)).collect());
+    table(out, &["ACCOUNT", "HOOK", "COUNT", "STATE", "FAILING SINCE", "PAUSED UNTIL"], rows)?;
+    Ok(())
+}
+
+pub(super) async fn flush(args: &FlushArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut query = vec![("account", args.account.as_str())];
+    query.extend(args.hook.iter().map(|id| ("hook", id.as_str())));
+    let answer = Client::new(&args.client)?.delete(&["failures"], &query).await?;
+    let data = answer.get("data").unwrap_or(&Value::Null);
+    if args.json {
+        writeln!(out, "{data}")?;
+        return Ok(());
+    }
+    let of = args.hook.as_ref().map(|hook| format!(" for {hook}")).unwrap_or_default();
+    writeln!(out, "flushed {} failure entries{of}", cell(data, "flushed"))?;
+    Ok(())
+}
+
+pub(super) async fn enable(args: &EnableArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut query = vec![("account", args.account.as_str())];
+    if args.descendants {
+        query.push(("descendants", "true"));
+    }
+    let client = Client::new(&args.client)?;
+    let answer = client.post(&["hooks", "enable"], &query, "application/json", String::new()).await?;
+    let accounts = entries(&answer, "data");
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(accounts)?)?;
+        return Ok(());
+    }
+    for account in accounts {
+        let id = cell(account, "account_id");
+        let hooks = entries(account, "enabled");
+        let ids: Vec<&str> = hooks.iter().filter_map(Value::as_str).collect();
+        match (account.get("hooks").and_then(Value::as_u64), ids.is_empty()) {
+            (Some(0), _) => writeln!(out, "account {id} has no hooks")?,
+            (_, true) => writeln!(out, "account {id} has no hooks to re-enable")?,
+            (_, false) => {
+                writeln!(out, "re-enabled {} hooks of account {id}: {}", ids.len(), ids.join(", "))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn set(args: &SetArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let key = match args.name {
+        Set::FailureExpiry => limits::EXPIRY,
+        Set::DisableThreshold => limits::COUNT,
+        Set::PauseFirst => limits::PAUSE_FIRST,
+        Set::PauseLongest => limits::PAUSE_LONGEST,
+        Set::DisableAfter => limits::DISABLE_AFTER,
+    };
+    let value = match args.value.as_str() {
+        "default" => Value::Null,
+        number => match number.parse::<i64>() {
+            Ok(number) => json!(number),
+            Err(_) => bail!("{number:?} is neither a whole number nor the word default"),
+        },
+    };
+    let path = match &args.account {
+        Some(account) => vec!["v2", "accounts", account, "configs", "webhooks"],
+        None => vec!["v2", "system_configs", "webhooks"],
+    };
+    let patch = json!({"data": { key: value }}).to_string();
+    let answer = Client::new(&args.client)?.patch(&path, patch).await?;
+    let data = answer.get("data").unwrap_or(&Value::Null);
+    if args.json {
+        writeln!(out, "{data}")?;
+        return Ok(());
+    }
+    let applies = data.pointer("/_read_only/effective").unwrap_or(&Value::Null);
+    match &args.account {
+        Some(account) => writeln!(out, "{key} is {} for account {account}", cell(applies, key))?,
+        None => writeln!(out, "{key} is {} where an account has not set it", cell(applies, key))?,
+    }
+    Ok(())
+}

@@ -1,0 +1,422 @@
+//! What becomes of hooks whose requests fail: which are paused, and which are switched off.
+//!
+//! Profile `kazoo` has the original's rule: so many failed tries within a time, looked at now and then, switch a hook
+//! off. Profile `standard` pauses a hook, longer each time, and lets one request probe when a pause ends. The rules are
+//! pure (`failures`, `pausing`, `limits`); what they go by stands here and outlives the child that writes it down and
+//! carries out what follows (`carrying_out`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::{Notify, mpsc};
+
+use crate::config;
+use crate::delivery::Profile;
+use crate::hooks::accounts::Accounts;
+use crate::hooks::{AccountId, Document, Hook, HookId};
+use crate::store::{Failure, FailureChange, Store, StoreError, StoredFailing};
+
+pub mod failures;
+pub mod limits;
+pub mod pausing;
+pub mod notice;
+mod carrying_out;
+#[cfg(test)]
+mod vector_tests;
+
+pub use carrying_out::{Means, TOO_MANY};
+use failures::Failures;
+use limits::Limits;
+use notice::{News, Notice};
+use pausing::{Consequence, Failing, Pause, Permission};
+
+/// The account's id under which what the system has set is kept.
+pub const SYSTEM: &str = "";
+
+/// What is known of hooks that fail, and what follows from it.
+pub struct Disabler {
+    profile: Profile,
+    node: String,
+    switched_on: bool,
+    settings: Limits,
+    accounts: Arc<Accounts>,
+    state: Mutex<State>,
+    /// What those who wait for permission wait for: something may have changed.
+    changed: Notify,
+    /// There is something to be written down.
+    unwritten: Notify,
+    orders: mpsc::UnboundedSender<Order>,
+    ordered: tokio::sync::Mutex<mpsc::UnboundedReceiver<Order>>,
+    /// What has happened so far.
+    pub counters: Counters,
+}
+
+/// What is to be done by the child.
+#[derive(Clone, Debug)]
+enum Order {
+    /// The owner is to be told.
+    Tell(Notice),
+    /// The hook is to be switched off, for this reason.
+    SwitchOff(AccountId, HookId, String),
+}
+
+/// What has happened to hooks since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Pauses begun or lengthened.
+    pub paused: AtomicU64,
+    /// Pauses that a success has ended.
+    pub resumed: AtomicU64,
+    /// Hooks switched off.
+    pub disabled: AtomicU64,
+    /// Messages to owners that somebody on the bus wanted.
+    pub told: AtomicU64,
+    /// Messages to owners that nobody on the bus wanted.
+    pub unheard: AtomicU64,
+    /// Messages to owners that the bus did not take.
+    pub untold: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    system: Document,
+    configs: FxHashMap<AccountId, Document>,
+    failures: Failures,
+    failing: FxHashMap<HookId, (AccountId, Failing)>,
+    /// The delivery that probes, by hook.
+    probes: FxHashMap<HookId, i64>,
+    /// Being switched off; nothing is sent to them meanwhile.
+    ending: FxHashSet<HookId>,
+    unwritten: VecDeque<FailureChange>,
+    /// Being written down; a crash in between must not forget them.
+    writing: Vec<FailureChange>,
+}
+
+/// A hook that fails, for those who look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The hook's owner.
+    pub account: AccountId,
+    /// The hook.
+    pub hook: HookId,
+    /// Failures that count now.
+    pub count: usize,
+    /// Since when no try has succeeded, profile `standard`.
+    pub failing: Option<Failing>,
+}
+
+impl Disabler {
+    /// One that knows of no failures. `node` is the host's name in messages.
+    #[must_use]
+    pub fn new(profile: Profile, settings: &config::Disabler, accounts: Arc<Accounts>, node: String) -> Self {
+        let (orders, ordered) = mpsc::unbounded_channel();
+        Disabler {
+            profile,
+            node,
+            switched_on: !settings.disable_disabler,
+            settings: settings.into(),
+            accounts,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            unwritten: Notify::new(),
+            orders,
+            ordered: tokio::sync::Mutex::new(ordered),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes up what an earlier run knew.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn load(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let (configs, failures, failing) =
+            (store.configs().await?, store.failures().await?, store.failing().await?);
+        let mut state = self.state.lock();
+        for (account, set) in configs {
+            state.set(&account, set);
+        }
+        for Failure { account, hook, at_ms, times } in failures {
+            state.failures.note(&account, &hook, at_ms, times);
+        }
+        if self.profile == Profile::Standard {
+            state.failing.extend(failing.into_iter().map(taken_up));
+        }
+        Ok(())
+    }
+
+    /// May a request be sent to this hook?
+    #[must_use]
+    pub fn permission(&self, hook: &HookId, now_ms: i64) -> Permission {
+        if !self.switched_on {
+            return Permission::Free;
+        }
+        let state = self.state.lock();
+        match state.failing.get(hook) {
+            None => Permission::Free,
+            Some(_) if state.ending.contains(hook) => Permission::NotBefore(now_ms.saturating_add(1000)),
+            Some((account, failing)) => {
+                let limits = state.limits(account, &self.accounts, self.settings);
+                failing.permission(state.probes.contains_key(hook), &limits, now_ms)
+            }
+        }
+    }
+
+    /// This delivery is the probe.
+    pub fn probing(&self, hook: &HookId, delivery: i64) {
+        self.state.lock().probes.insert(hook.clone(), delivery);
+    }
+
+    /// A try has ended; `succeeded` says how, `None` where nothing was learnt of the endpoint. Says whether a pause has
+    /// ended with it.
+    pub fn ended(&self, hook: &Hook, delivery: i64, succeeded: Option<bool>, now_ms: i64) -> bool {
+        let mut state = self.state.lock();
+        let probing = state.probes.get(&hook.id) == Some(&delivery);
+        if probing {
+            state.probes.remove(&hook.id);
+        }
+        match succeeded {
+            None => false,
+            Some(true) => self.succeeded(&mut state, hook),
+            Some(false) => {
+                self.failed(&mut state, hook, probing, now_ms);
+                false
+            }
+        }
+    }
+
+    /// In profile `kazoo` a success changes nothing: the original counts failures only.
+    fn succeeded(&self, state: &mut State, hook: &Hook) -> bool {
+        if self.profile == Profile::Kazoo {
+            return false;
+        }
+        let Some((_, failing)) = state.failing.get(&hook.id) else { return false };
+        let was_paused = failing.pause.is_some();
+        self.forget(state, &hook.account, &hook.id);
+        if was_paused {
+            self.order(Order::Tell(Notice {
+                account: hook.account.clone(),
+                hook: hook.id.clone(),
+                news: News::Resumed,
+            }));
+        }
+        was_paused
+    }
+
+    fn failed(&self, state: &mut State, hook: &Hook, probing: bool, now_ms: i64) {
+        let times = match self.profile {
+            Profile::Kazoo => u32::from(state.failures.note_once(&hook.account, &hook.id, now_ms)),
+            Profile::Standard => state.failures.note(&hook.account, &hook.id, now_ms, 1),
+        };
+        if times > 0 {
+            let (account, hook) = (hook.account.clone(), hook.id.clone());
+            self.write(state, FailureChange::Failed(Failure { account, hook, at_ms: now_ms, times }));
+        }
+        if self.profile == Profile::Kazoo {
+            return;
+        }
+        let limits = state.limits(&hook.account, &self.accounts, self.settings);
+        let counting = state.failures.count(&hook.account, &hook.id, now_ms, limits.expiry_ms);
+        let known = state.failing.get(&hook.id).map(|(_, failing)| *failing);
+        let mut failing = known.unwrap_or_else(|| Failing::since(now_ms));
+        let consequence = match self.switched_on && !state.ending.contains(&hook.id) {
+            true => failing.failed(counting, probing, &limits, now_ms),
+            false => Consequence::None,
+        };
+        state.failing.insert(hook.id.clone(), (hook.account.clone(), failing));
+        self.write(state, FailureChange::Failing(stored(&hook.id, &hook.account, &failing)));
+        let (account, id) = (hook.account.clone(), hook.id.clone());
+        match consequence {
+            Consequence::None => {}
+            Consequence::Paused(Pause { step, until_ms }) => {
+                let news = News::Paused { step, until_ms };
+                self.order(Order::Tell(Notice { account, hook: id, news }));
+            }
+            Consequence::SwitchedOff => {
+                state.ending.insert(id.clone());
+                let since = crate::hooks::editor::fields::iso_time(failing.since_ms.div_euclid(1000));
+                let reason = format!(
+                    "too many failed attempts, none has succeeded since {}",
+                    since.unwrap_or_default()
+                );
+                self.order(Order::SwitchOff(account, id, reason));
+            }
+        }
+    }
+
+    /// A hook was switched off by somebody else, for this reason; its owner is told.
+    pub fn switched_off(&self, hook: &Hook, reason: &str) {
+        let news = News::Disabled(reason.to_owned());
+        self.order(Order::Tell(Notice { account: hook.account.clone(), hook: hook.id.clone(), news }));
+    }
+
+    /// Requests that probe have ended without anybody knowing how.
+    pub fn lost_probes(&self) {
+        self.state.lock().probes.clear();
+    }
+
+    /// A hook was changed or taken away: what is known of its failures counts no more, and it is not paused.
+    pub fn changed_hook(&self, account: &AccountId, hook: &HookId) {
+        let mut state = self.state.lock();
+        self.forget(&mut state, account, hook);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Forgets the failures of an account, or of one of its hooks, and ends its pauses. Says how many failures there
+    /// were.
+    pub fn flush(&self, account: &AccountId, hook: Option<&HookId>) -> usize {
+        let mut state = self.state.lock();
+        let failing = state.failing.iter().map(|(hook, (account, _))| (account, hook));
+        let known: FxHashSet<HookId> = failing
+            .chain(state.failures.hooks())
+            .filter(|(owner, id)| *owner == account && hook.is_none_or(|hook| hook == *id))
+            .map(|(_, hook)| hook.clone())
+            .collect();
+        let flushed = known.iter().map(|hook| self.forget(&mut state, account, hook)).sum();
+        drop(state);
+        self.changed.notify_one();
+        flushed
+    }
+
+    fn forget(&self, state: &mut State, account: &AccountId, hook: &HookId) -> usize {
+        let flushed = state.failures.flush_hook(account, hook);
+        let failing = state.failing.remove(hook).is_some();
+        state.probes.remove(hook);
+        state.ending.remove(hook);
+        if failing || flushed > 0 {
+            self.write(state, FailureChange::Forgotten { hook: hook.clone(), account: account.clone() });
+        }
+        flushed
+    }
+
+    /// The hooks with failures that count or that fail, of one account or of all, sorted by account and hook.
+    #[must_use]
+    pub fn list(&self, account: Option<&AccountId>, now_ms: i64) -> Vec<Shown> {
+        let state = self.state.lock();
+        let expiry = |account: &AccountId| state.limits(account, &self.accounts, self.settings).expiry_ms;
+        let mut shown: Vec<Shown> = Vec::new();
+        for count in state.failures.counts(now_ms, expiry) {
+            let failing = state.failing.get(&count.hook).map(|(_, failing)| *failing);
+            shown.push(Shown { account: count.account, hook: count.hook, count: count.count, failing });
+        }
+        let counted: FxHashSet<HookId> = shown.iter().map(|shown| shown.hook.clone()).collect();
+        for (hook, (account, failing)) in &state.failing {
+            if !counted.contains(hook) {
+                let (account, hook) = (account.clone(), hook.clone());
+                shown.push(Shown { account, hook, count: 0, failing: Some(*failing) });
+            }
+        }
+        shown.retain(|shown| account.is_none_or(|account| shown.account == *account));
+        shown.sort_by(|a, b| (&a.account, &a.hook).cmp(&(&b.account, &b.hook)));
+        shown
+    }
+
+    /// How many hooks are paused, also those whose probe has not come back.
+    #[must_use]
+    pub fn paused(&self) -> usize {
+        self.state.lock().failing.values().filter(|(_, failing)| failing.pause.is_some()).count()
+    }
+
+    /// What an account has set, or under [`SYSTEM`] the system.
+    #[must_use]
+    pub fn config(&self, account: &str) -> Document {
+        let state = self.state.lock();
+        match account {
+            SYSTEM => state.system.clone(),
+            account => state.configs.get(account).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// What applies to the hooks of an account, or under [`SYSTEM`] where no account has set anything.
+    #[must_use]
+    pub fn limits(&self, account: &str) -> Limits {
+        self.state.lock().limits(&account.into(), &self.accounts, self.settings)
+    }
+
+    /// Replaces what an account has set, or under [`SYSTEM`] the system; with an empty document nothing is set.
+    ///
+    /// # Errors
+    /// The store does not take it; nothing has changed.
+    pub async fn set_config(
+        &self,
+        store: &dyn Store,
+        account: &str,
+        set: Document,
+    ) -> Result<(), StoreError> {
+        store.save_config(account, set.clone()).await?;
+        self.state.lock().set(account, set);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits until permissions may have become other ones by what somebody did.
+    pub async fn changes(&self) {
+        self.changed.notified().await;
+    }
+
+    fn write(&self, state: &mut State, trouble: FailureChange) {
+        // Of a hook that fails only the last word counts.
+        if let (FailureChange::Failing(now), Some(FailureChange::Failing(before))) =
+            (&trouble, state.unwritten.back())
+            && now.hook == before.hook
+        {
+            state.unwritten.pop_back();
+        }
+        state.unwritten.push_back(trouble);
+        self.unwritten.notify_one();
+    }
+
+    fn order(&self, order: Order) {
+        if let Order::Tell(notice) = &order {
+            let counter = match notice.news {
+                News::Paused { .. } => &self.counters.paused,
+                News::Resumed => &self.counters.resumed,
+                News::Disabled(_) => &self.counters.disabled,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        // The receiver is our own.
+        drop(self.orders.send(order));
+    }
+}
+
+impl State {
+    fn limits(&self, account: &AccountId, accounts: &Accounts, settings: Limits) -> Limits {
+        let system = if self.system.is_empty() { settings } else { settings.with_system(&self.system) };
+        if self.configs.is_empty() {
+            return system;
+        }
+        let reseller = || accounts.get(account)?.reseller.clone();
+        let resellers = reseller().and_then(|reseller| self.configs.get(&reseller));
+        system.of_account(self.configs.get(account), resellers)
+    }
+
+    fn set(&mut self, account: &str, set: Document) {
+        match account {
+            SYSTEM => self.system = set,
+            account if set.is_empty() => drop(self.configs.remove(account)),
+            account => drop(self.configs.insert(account.into(), set)),
+        }
+    }
+}
+
+fn stored(hook: &HookId, account: &AccountId, failing: &Failing) -> StoredFailing {
+    StoredFailing {
+        hook: hook.clone(),
+        account: account.clone(),
+        since_ms: failing.since_ms,
+        failed: failing.failed,
+        step: failing.pause.map_or(0, |pause| pause.step),
+        until_ms: failing.pause.map_or(0, |pause| pause.until_ms),
+    }
+}
+
+fn taken_up(stored: StoredFailing) -> (HookId, (AccountId, Failing)) {
+    let pause = (stored.step > 0).then_some(Pause { step: stored.step, until_ms: stored.until_ms });
+    let failing = Failing { since_ms: stored.since_ms, failed: stored.failed, pause };
+    (stored.hook, (stored.account, failing))
+}

@@ -1,0 +1,199 @@
+//! When a hook that fails is paused, for how long, and when it is switched off for good: profile `standard`. Pure:
+//! times are passed in, as Unix milliseconds.
+
+use super::limits::Limits;
+
+/// A hook whose last try failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// When the first try failed after the last success.
+    pub since_ms: i64,
+    /// Tries that failed since.
+    pub failed: u64,
+    /// The pause that it is in, or that has ended without a success yet.
+    pub pause: Option<Pause>,
+}
+
+/// A time in which nothing is sent to a hook. When it ends, one request probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// The first one since the last success is 1.
+    pub step: u32,
+    /// When it ends.
+    pub until_ms: i64,
+}
+
+/// What follows from a failed try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// Nothing.
+    None,
+    /// The hook is paused.
+    Paused(Pause),
+    /// It is switched off.
+    SwitchedOff,
+}
+
+/// May a request be sent to the hook?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Yes.
+    Free,
+    /// Not before this time.
+    NotBefore(i64),
+    /// One, which shows whether the pause was long enough.
+    Probe,
+}
+
+impl Failing {
+    /// A hook whose first try after a success, or ever, has just failed; [`failed`](Failing::failed) counts it.
+    #[must_use]
+    pub fn since(now_ms: i64) -> Self {
+        Failing { since_ms: now_ms, failed: 0, pause: None }
+    }
+
+    /// A try has failed. `counting` are the failures that count, this one with them; `probing` says that it was the
+    /// probe at the end of a pause.
+    ///
+    /// Only a probe lengthens a pause: what was in flight when it began says nothing new. A hook is switched off where
+    /// no try has succeeded for as long as the limits say, and as many have failed as begin a pause.
+    pub fn failed(&mut self, counting: usize, probing: bool, limits: &Limits, now_ms: i64) -> Consequence {
+        self.failed += 1;
+        let enough = limits.threshold.is_reached(usize::try_from(self.failed).unwrap_or(usize::MAX));
+        let waiting = self.pause.is_some() && !probing;
+        if waiting {
+            return Consequence::None;
+        }
+        if enough && now_ms.saturating_sub(self.since_ms) >= limits.disable_after_ms {
+            return Consequence::SwitchedOff;
+        }
+        let step = match self.pause {
+            Some(pause) => pause.step.saturating_add(1),
+            None if limits.threshold.is_reached(counting) => 1,
+            None => return Consequence::None,
+        };
+        let pause = Pause { step, until_ms: now_ms.saturating_add(length_ms(step, limits)) };
+        self.pause = Some(pause);
+        Consequence::Paused(pause)
+    }
+
+    /// Whether a request may be sent. `probing` says that one is on its way to show how the endpoint does.
+    #[must_use]
+    pub fn permission(&self, probing: bool, limits: &Limits, now_ms: i64) -> Permission {
+        match self.pause {
+            None => Permission::Free,
+            // Where the clock was set back, the pause is no longer than it was meant to be.
+            Some(pause) if now_ms < pause.until_ms => {
+                let longest = now_ms.saturating_add(length_ms(pause.step, limits));
+                Permission::NotBefore(pause.until_ms.min(longest))
+            }
+            Some(_) if probing => Permission::NotBefore(now_ms.saturating_add(PROBE_MS)),
+            Some(_) => Permission::Probe,
+        }
+    }
+}
+
+/// How soon it is looked again whether a probe has come back, in milliseconds. Its outcome tells by itself; this is
+/// for one that never ends.
+const PROBE_MS: i64 = 1000;
+
+/// The first pause, doubled with each step, up to the longest.
+fn length_ms(step: u32, limits: &Limits) -> i64 {
+    let doubled = 1_i64.checked_shl(step.saturating_sub(1).min(62)).unwrap_or(i64::MAX);
+    limits.pause_first_ms.saturating_mul(doubled).min(limits.pause_longest_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disabler::limits::Threshold;
+
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+
+    const LIMITS: Limits = Limits {
+        expiry_ms: MINUTE,
+        threshold: Threshold::AtLeast(6),
+        pause_first_ms: MINUTE,
+        pause_longest_ms: DAY,
+        disable_after_ms: 5 * DAY,
+    };
+
+    fn paused(step: u32, until_ms: i64) -> Consequence {
+        Consequence::Paused(Pause { step, until_ms })
+    }
+
+    #[test]
+    fn the_first_pause_begins_with_the_sixth_failure_that_counts() {
+        for (counting, expected) in
+            [(1, Consequence::None), (5, Consequence::None), (6, paused(1, 1000 + MINUTE))]
+        {
+            let mut failing = Failing::since(0);
+            assert_eq!(failing.failed(counting, false, &LIMITS, 1000), expected, "{counting}");
+        }
+    }
+
+    #[test]
+    fn each_failed_probe_doubles_the_pause_up_to_a_day() {
+        let mut failing = Failing::since(0);
+        let mut now = 0;
+        let mut lengths = Vec::new();
+        let mut probing = false;
+        loop {
+            match failing.failed(6, probing, &Limits { disable_after_ms: 4 * DAY, ..LIMITS }, now) {
+                Consequence::Paused(pause) => {
+                    lengths.push((pause.until_ms - now) / MINUTE);
+                    now = pause.until_ms;
+                    probing = true;
+                }
+                Consequence::SwitchedOff => break,
+                Consequence::None => panic!("a failed probe has a consequence"),
+            }
+        }
+        assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1440, 1440, 1440]);
+        assert!(now >= 4 * DAY);
+    }
+
+    #[test]
+    fn what_was_in_flight_when_the_pause_began_does_not_lengthen_it() {
+        let mut failing = Failing::since(0);
+        assert_eq!(failing.failed(6, false, &LIMITS, 0), paused(1, MINUTE));
+        assert_eq!(failing.failed(7, false, &LIMITS, 10), Consequence::None);
+        assert_eq!(failing.failed(8, true, &LIMITS, MINUTE), paused(2, 3 * MINUTE));
+    }
+
+    #[test]
+    fn a_hook_that_never_fails_often_enough_at_once_is_switched_off_in_the_end_all_the_same() {
+        let mut failing = Failing::since(0);
+        for day in 0..5 {
+            assert_eq!(failing.failed(1, false, &LIMITS, day * DAY), Consequence::None);
+        }
+        assert_eq!(failing.failed(1, false, &LIMITS, 6 * DAY), Consequence::SwitchedOff);
+    }
+
+    #[test]
+    fn two_failures_that_lie_days_apart_switch_nothing_off() {
+        let mut failing = Failing::since(0);
+        failing.failed(1, false, &LIMITS, 0);
+        assert_eq!(failing.failed(1, false, &LIMITS, 30 * DAY), Consequence::None);
+    }
+
+    #[test]
+    fn nothing_is_sent_in_a_pause_and_one_request_probes_when_it_ends() {
+        let pause = Some(Pause { step: 2, until_ms: 1000 });
+        let failing = Failing { since_ms: 0, failed: 7, pause };
+        let permission = |probing, now_ms| failing.permission(probing, &LIMITS, now_ms);
+        assert_eq!(Failing { pause: None, ..failing }.permission(false, &LIMITS, 0), Permission::Free);
+        assert_eq!(permission(false, 999), Permission::NotBefore(1000));
+        assert_eq!(permission(false, 1000), Permission::Probe);
+        assert_eq!(permission(true, 1000), Permission::NotBefore(2000));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_lengthen_a_pause() {
+        let pause = Some(Pause { step: 2, until_ms: 30 * DAY });
+        let failing = Failing { since_ms: 0, failed: 7, pause };
+        assert_eq!(failing.permission(false, &LIMITS, DAY), Permission::NotBefore(DAY + 2 * MINUTE));
+    }
+}
