@@ -169,12 +169,22 @@ impl Replays {
     pub async fn run(&self, stop: &CancellationToken) {
         let mut last: FxHashMap<i64, Vec<i64>> = FxHashMap::default();
         let working = async {
+            let mut failing = false;
             loop {
                 match self.turn(&mut last).await {
-                    Ok(true) => tokio::time::sleep(LOOK).await,
-                    Ok(false) => self.changed.notified().await,
+                    Ok(running) => {
+                        failing = false;
+                        if running {
+                            tokio::time::sleep(LOOK).await;
+                        } else {
+                            self.changed.notified().await;
+                        }
+                    }
                     Err(error) => {
-                        warn!(%error, "dead deliveries cannot be brought back, will be tried again");
+                        // It is said once.
+                        if !std::mem::replace(&mut failing, true) {
+                            warn!(%error, "dead deliveries cannot be brought back, will be tried again");
+                        }
                         tokio::time::sleep(STORE_PAUSE).await;
                     }
                 }
@@ -214,15 +224,21 @@ impl Replays {
     /// Forgets what is dead for too long, now and then, until `stop`.
     pub async fn clean(&self, stop: &CancellationToken) {
         let cleaning = async {
+            let mut failing = false;
             loop {
                 match self.store.clean_dead(before(now_ms(), self.retention), CLEANED).await {
                     Ok(count) => {
+                        failing = false;
                         self.counters.expired.fetch_add(count as u64, Ordering::Relaxed);
                         if count == CLEANED {
                             continue;
                         }
                     }
-                    Err(error) => warn!(%error, "dead deliveries cannot be cleaned"),
+                    Err(_) if failing => {}
+                    Err(error) => {
+                        failing = true;
+                        warn!(%error, "dead deliveries cannot be cleaned");
+                    }
                 }
                 tokio::time::sleep(pause(self.retention)).await;
             }

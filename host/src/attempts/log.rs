@@ -107,16 +107,23 @@ impl Attempts {
     /// Forgets what is too old, now and then, until `stop`.
     pub async fn clean(&self, store: &dyn AttemptStore, stop: &CancellationToken) {
         let cleaning = async {
+            let mut failing = false;
             loop {
                 let before_ms = before(now_ms(), self.limits.retention);
                 match store.clean_attempts(before_ms, CLEANED).await {
-                    Ok(CLEANED) => {}
-                    Ok(_) => tokio::time::sleep(pause(self.limits.retention)).await,
+                    Ok(count) => {
+                        failing = false;
+                        if count == CLEANED {
+                            continue;
+                        }
+                    }
+                    Err(_) if failing => {}
                     Err(error) => {
+                        failing = true;
                         warn!(%error, "old attempts cannot be cleaned");
-                        tokio::time::sleep(pause(self.limits.retention)).await;
                     }
                 }
+                tokio::time::sleep(pause(self.limits.retention)).await;
             }
         };
         stop.run_until_cancelled(cleaning).await;

@@ -383,7 +383,8 @@ fn the_manual_in_a_folder_has_a_page_for_every_command() {
     let mut expected: Vec<String> =
         every_command().iter().map(|(words, _)| format!("hookline-{}.1", words.join("-"))).collect();
     expected.push("hookline.1".to_owned());
-    (pages.sort(), expected.sort());
+    pages.sort();
+    expected.sort();
     assert_eq!(pages, expected);
 }
 

@@ -16,6 +16,7 @@ use super::request::Outgoing;
 use super::resolve::{Resolver, Vetted};
 use super::trace::{Class, Timing, Trace};
 use super::verdict::{Answer, retry_after};
+use crate::attempts::mask;
 use crate::hooks::Verb;
 
 /// Limits of every request.
@@ -112,7 +113,7 @@ impl Client {
         let url = match url.map_or_else(|| wire_url(&request.url), Ok) {
             Ok(url) => url,
             Err(error) => {
-                let told = format!("{:?} is not an address: {error}", request.url);
+                let told = format!("{:?} is not an address: {error}", mask::address(&request.url));
                 return (failed(told), Some(Class::Unsent));
             }
         };

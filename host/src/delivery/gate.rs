@@ -91,7 +91,7 @@ impl Gate {
             self.state.lock().held.hold(&hook.id, id, until_ms);
             return false;
         }
-        if let Some(limit) = hook.rate_limit.or(self.limit)
+        if let Some(limit) = self.limit_of(Some(hook))
             && !self.state.lock().has_token(hook, limit, id, now_ms)
         {
             return false;
@@ -100,6 +100,10 @@ impl Gate {
             self.disabler.probing(&hook.id, id);
         }
         true
+    }
+
+    fn limit_of(&self, hook: Option<&Hook>) -> Option<Limit> {
+        hook.and_then(|hook| hook.rate_limit.or(self.limit))
     }
 
     /// A try has ended: `succeeded` as for [`Disabler::ended`], `over` says that the delivery is at its end. Answers
@@ -112,7 +116,11 @@ impl Gate {
         over: bool,
         now_ms: i64,
     ) -> Option<i64> {
-        let resumed = hook.is_some_and(|hook| self.disabler.ended(hook, id, succeeded, now_ms));
+        let resumed = hook.is_some_and(|hook| {
+            // What ends after its hook was switched off or taken away says nothing of one that is on.
+            let counts = self.table.get(&hook.id).is_some_and(|now| now.enabled);
+            self.disabler.ended(hook, id, succeeded.filter(|_| counts), now_ms)
+        });
         let mut state = self.state.lock();
         if resumed && let Some(hook) = hook {
             state.held.look_at(&hook.id, now_ms);
@@ -148,13 +156,13 @@ impl Gate {
             match permission {
                 Permission::NotBefore(until_ms) => state.held.look_at(&id, until_ms),
                 Permission::Probe => {
-                    released.extend(state.held.release(&id));
-                    state.held.look_at(&id, now_ms.saturating_add(PROBE_ASKED_MS));
+                    let asked_ms = now_ms.saturating_add(PROBE_ASKED_MS);
+                    state.release(&id, self.limit_of(hook.as_deref()), 1, now_ms, asked_ms, &mut released);
                 }
-                Permission::Free => match hook.and_then(|hook| hook.rate_limit.or(self.limit)) {
-                    Some(limit) => state.release_within(&id, limit, now_ms, &mut released),
-                    None => released.extend(std::iter::from_fn(|| state.held.release(&id))),
-                },
+                Permission::Free => {
+                    let limit = self.limit_of(hook.as_deref());
+                    state.release(&id, limit, usize::MAX, now_ms, now_ms, &mut released);
+                }
             }
         }
         released
@@ -196,22 +204,124 @@ impl State {
         }
     }
 
-    fn release_within(&mut self, hook: &HookId, limit: Limit, now_ms: i64, released: &mut Vec<i64>) {
-        while self.held.holds(hook) {
-            match self.bucket(hook, limit).take(now_ms) {
-                Ok(()) => {
-                    let id = self.held.release(hook);
-                    self.admitted.extend(id);
-                    released.extend(id);
-                }
-                Err(at_ms) => return self.held.look_at(hook, at_ms),
+    /// Releases up to `most` of a hook, each with a token where there is a limit. Where some are left, the hook is looked
+    /// at again when a token comes back, or at `look_ms`.
+    fn release(
+        &mut self,
+        hook: &HookId,
+        limit: Option<Limit>,
+        most: usize,
+        now_ms: i64,
+        look_ms: i64,
+        released: &mut Vec<i64>,
+    ) {
+        for _ in 0..most {
+            if !self.held.holds(hook) {
+                return;
             }
+            if let Some(limit) = limit
+                && let Err(at_ms) = self.bucket(hook, limit).take(now_ms)
+            {
+                return self.held.look_at(hook, at_ms);
+            }
+            let id = self.held.release(hook);
+            self.admitted.extend(id.filter(|_| limit.is_some()));
+            released.extend(id);
         }
+        self.held.look_at(hook, look_ms);
     }
 
     fn bucket(&mut self, hook: &HookId, limit: Limit) -> &mut Bucket {
         let bucket = self.buckets.entry(hook.clone()).or_insert_with(|| Bucket::new(limit));
         bucket.adopt(limit);
         bucket
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::delivery::Profile;
+
+    /// Three failures are a pause of a second.
+    fn gate(hook: Value) -> (Gate, Hook) {
+        let mut document =
+            json!({"_id": "h", "pvt_account_id": "a", "uri": "http://x/", "hook": "all", "format": "json"});
+        document.as_object_mut().unwrap().extend(hook.as_object().cloned().unwrap());
+        let hook = Hook::from_document(document.as_object().unwrap()).unwrap();
+        let table = Arc::new(Table::new());
+        table.put(hook.clone());
+        let settings = "disabler.attempt_failure_count = 3\ndisabler.pause_first_ms = 1000\n";
+        let settings = Config::from_toml(settings, "settings").unwrap().disabler;
+        let disabler = Disabler::new(Profile::Standard, &settings, Arc::default(), "n".to_owned());
+        (Gate::new(table, Arc::new(disabler), None), hook)
+    }
+
+    fn fails(gate: &Gate, hook: &Hook, id: i64, now_ms: i64) {
+        assert!(gate.passes(hook, id, now_ms));
+        gate.ended(Some(hook), id, Some(false), true, now_ms);
+    }
+
+    #[test]
+    fn what_waits_in_a_pause_goes_one_by_one_until_one_succeeds() {
+        let (gate, hook) = gate(json!({}));
+        (1..=3).for_each(|id| fails(&gate, &hook, id, 0));
+        assert!((4..=8).all(|id| !gate.passes(&hook, id, 10)));
+        assert_eq!(gate.waiting(), Waiting { held: 5, ordered: 0 });
+        assert_eq!((gate.next_look(), gate.look(999)), (Some(1000), vec![]));
+
+        assert_eq!(gate.look(1000), [4]);
+        fails(&gate, &hook, 4, 1000);
+        assert!(gate.look(2000).is_empty(), "the second pause is twice as long");
+        assert_eq!(gate.look(3000), [5]);
+        assert!(gate.passes(&hook, 5, 3000));
+        assert!(!gate.passes(&hook, 9, 3000), "one probe is enough");
+        gate.ended(Some(&hook), 5, Some(true), true, 3001);
+
+        assert_eq!(gate.look(3001), [6, 7, 8, 9]);
+        assert!((6..=9).all(|id| gate.passes(&hook, id, 3001)));
+        assert_eq!(gate.next_look(), None);
+    }
+
+    #[test]
+    fn a_probe_that_never_comes_is_asked_for_again() {
+        let (gate, hook) = gate(json!({}));
+        (1..=3).for_each(|id| fails(&gate, &hook, id, 0));
+        assert!((4..=5).all(|id| !gate.passes(&hook, id, 10)));
+        assert_eq!(gate.look(1000), [4]);
+        assert_eq!(gate.gone(4), None);
+        assert!(gate.look(1999).is_empty());
+        assert_eq!(gate.look(2000), [5]);
+    }
+
+    #[test]
+    fn a_probe_of_a_limited_hook_takes_its_token_although_others_wait() {
+        let (gate, hook) = gate(json!({"rate_limit": {"count": 4, "per_ms": 5000}}));
+        (1..=3).for_each(|id| fails(&gate, &hook, id, 0));
+        assert!((4..=8).all(|id| !gate.passes(&hook, id, 10)));
+
+        assert_eq!(gate.look(1000), [4]);
+        assert!(gate.passes(&hook, 4, 1000));
+        gate.ended(Some(&hook), 4, Some(true), true, 1001);
+
+        assert!(gate.look(1001).is_empty(), "all tokens are out");
+        assert_eq!(gate.next_look(), Some(5000));
+        assert_eq!(gate.look(5000), [5, 6, 7]);
+        assert!((5..=7).all(|id| gate.passes(&hook, id, 5000)));
+        assert_eq!(gate.look(6000), [8]);
+    }
+
+    #[test]
+    fn what_fails_after_its_hook_was_taken_away_counts_no_more() {
+        let (gate, hook) = gate(json!({}));
+        assert!((1..=3).all(|id| gate.passes(&hook, id, 0)));
+        gate.table.remove(&hook.id);
+        for id in 1..=3 {
+            gate.ended(Some(&hook), id, Some(false), true, 0);
+        }
+        assert!(gate.disabler.list(None, 0).is_empty());
     }
 }

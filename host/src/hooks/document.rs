@@ -62,8 +62,9 @@ impl Hook {
     /// case; a missing or unknown `format` is form-data for every verb. Whether the event is known is
     /// not asked (`Events::knows` is): a hook for a module that is not loaded yet waits for it.
     ///
-    /// Fields that the original does not know (`headers`, `secret`, `legacy_signature`, `retry_schedule_ms`) are
-    /// held to their rules, as a request without them would not be what its owner asked for.
+    /// Fields that the original does not know (`headers`, `secret`, `legacy_signature`) are held to their rules, as a
+    /// request without them would not be what its owner asked for. `retry_schedule_ms`, `rate_limit` and `ordering`
+    /// say only when it is sent; what is none is passed over.
     pub fn from_document(document: &Document) -> Result<Self, BadHook> {
         let id = identity(document, ["_id", "ID"]);
         let label = id.unwrap_or("?").to_owned();

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Accepted, AcceptedEvent, AuditEntry, AuditKeep, AuditQuery, Failure, FailureChange, NewDelivery, Outcome,
-    Store, StoreError, StoredDelivery, StoredFailing, StoredToken,
+    Accepted, AcceptedEvent, AttemptKey, AttemptQuery, AuditEntry, AuditKeep, AuditQuery, DeliveryQuery,
+    Failure, FailureChange, NewAttempt, NewDelivery, NewReplay, Outcome, ReplayState, Store, StoreError,
+    StoredDelivery, StoredFailing, StoredToken,
 };
 use crate::delivery::retries::now_ms;
 use crate::hooks::Document;
@@ -47,6 +48,14 @@ macro_rules! store_suite {
             what_is_known_of_failing_hooks_survives_a_reopen,
             what_accounts_have_set_is_kept_until_it_is_emptied,
             concurrent_accepts_share_commits,
+            attempts_are_listed_by_account_hook_outcome_and_time,
+            a_listing_of_attempts_goes_on_where_it_ended,
+            old_attempts_are_forgotten_and_those_beyond_their_number,
+            deliveries_are_found_by_what_they_are,
+            a_revived_delivery_is_pending_with_no_tries_made,
+            dead_deliveries_are_forgotten_with_their_payloads_and_pending_ones_are_not,
+            a_replay_takes_each_of_its_deliveries_once_and_outlives_a_reopen,
+            a_cancelled_replay_takes_no_more,
             a_token_is_kept_with_its_last_use_until_it_is_removed,
             the_audit_log_is_read_from_its_newest_entry,
             the_audit_log_keeps_so_many_entries_and_no_old_ones,
@@ -541,6 +550,225 @@ pub(super) async fn everything_committed_survives_a_crash(make: Make) {
     assert_eq!(pending_ids(&*store).await, ids);
     let again = accepted(&*store, event(None, vec![owed("h1", &payload("{}"))])).await;
     assert!(again[0] > ids[0]);
+}
+
+fn attempt(hook: &str, failed: bool, text: &str) -> NewAttempt {
+    let document = json!({"text": text}).to_string();
+    NewAttempt { account: "acct".into(), hook: hook.into(), failed, document }
+}
+
+fn attempts_wanted() -> AttemptQuery {
+    AttemptQuery {
+        account: "acct".into(),
+        hook: None,
+        failed: None,
+        from_ms: 0,
+        to_ms: i64::MAX,
+        start: None,
+        ascending: false,
+        limit: 100,
+    }
+}
+
+async fn texts(store: &dyn Store, wanted: AttemptQuery) -> Vec<String> {
+    let found = store.attempts(wanted).await.unwrap();
+    let text = |document: &str| {
+        serde_json::from_str::<Value>(document).unwrap()["text"].as_str().unwrap().to_owned()
+    };
+    found.iter().map(|attempt| text(&attempt.document)).collect()
+}
+
+pub(super) async fn attempts_are_listed_by_account_hook_outcome_and_time(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let before = now_ms();
+    let other = NewAttempt { account: "other".into(), ..attempt("h1", true, "other") };
+    let added = vec![attempt("h1", true, "a"), attempt("h2", false, "b"), other, attempt("h1", false, "c")];
+    store.add_attempts(added, 100).await.unwrap();
+    let after = now_ms();
+
+    for (wanted, expected) in [
+        (attempts_wanted(), vec!["c", "b", "a"]),
+        (AttemptQuery { ascending: true, ..attempts_wanted() }, vec!["a", "b", "c"]),
+        (AttemptQuery { hook: Some("h1".into()), ..attempts_wanted() }, vec!["c", "a"]),
+        (AttemptQuery { failed: Some(true), ..attempts_wanted() }, vec!["a"]),
+        (AttemptQuery { failed: Some(false), hook: Some("h1".into()), ..attempts_wanted() }, vec!["c"]),
+        (AttemptQuery { account: "other".into(), ..attempts_wanted() }, vec!["other"]),
+        (AttemptQuery { from_ms: before, to_ms: after, ..attempts_wanted() }, vec!["c", "b", "a"]),
+        (AttemptQuery { from_ms: after + 1, ..attempts_wanted() }, vec![]),
+        (AttemptQuery { to_ms: before - 1, ascending: true, ..attempts_wanted() }, vec![]),
+        (AttemptQuery { limit: 2, ..attempts_wanted() }, vec!["c", "b"]),
+    ] {
+        assert_eq!(texts(&*store, wanted.clone()).await, expected, "{wanted:?}");
+    }
+}
+
+pub(super) async fn a_listing_of_attempts_goes_on_where_it_ended(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    store.add_attempts((0..3).map(|n| attempt("h1", true, &n.to_string())).collect(), 100).await.unwrap();
+    store.add_attempts((3..7).map(|n| attempt("h1", true, &n.to_string())).collect(), 100).await.unwrap();
+
+    for ascending in [true, false] {
+        let (mut seen, mut start) = (Vec::new(), None::<AttemptKey>);
+        loop {
+            let wanted = AttemptQuery { ascending, start, limit: 3, ..attempts_wanted() };
+            let page = store.attempts(wanted.clone()).await.unwrap();
+            let texts = texts(&*store, AttemptQuery { limit: 2, ..wanted }).await;
+            seen.extend(texts);
+            // The third begins the next page.
+            match page.get(2) {
+                Some(next) => start = Some(next.key),
+                None => break,
+            }
+        }
+        if !ascending {
+            seen.reverse();
+        }
+        assert_eq!(seen, ["0", "1", "2", "3", "4", "5", "6"]);
+    }
+}
+
+pub(super) async fn old_attempts_are_forgotten_and_those_beyond_their_number(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    store.add_attempts((0..5).map(|n| attempt("h1", true, &n.to_string())).collect(), 100).await.unwrap();
+    store.add_attempts((5..8).map(|n| attempt("h1", true, &n.to_string())).collect(), 4).await.unwrap();
+    assert_eq!(texts(&*store, attempts_wanted()).await, ["7", "6", "5", "4"]);
+
+    assert_eq!(store.clean_attempts(now_ms() - 60_000, 100).await.unwrap(), 0);
+    assert_eq!(store.clean_attempts(now_ms() + 60_000, 3).await.unwrap(), 3);
+    assert_eq!(texts(&*store, attempts_wanted()).await, ["7"]);
+}
+
+/// Two deliveries each to h1 and h2, of which the first two are dead.
+async fn two_dead_of_four(store: &dyn Store) -> Vec<i64> {
+    let shared = payload(r#"{"shared":true}"#);
+    let deliveries = ["h1", "h2", "h1", "h2"].map(|hook| owed(hook, &shared)).to_vec();
+    let ids = accepted(store, event(None, deliveries)).await;
+    let dead = |id: i64| Outcome::Dead { id, tries: 3, reason: "410 Gone".into() };
+    store.finish(vec![dead(ids[0]), dead(ids[1])]).await.unwrap();
+    ids
+}
+
+pub(super) async fn deliveries_are_found_by_what_they_are(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let before = now_ms();
+    let ids = two_dead_of_four(&*store).await;
+    let wanted = || DeliveryQuery { limit: 100, ..DeliveryQuery::default() };
+
+    for (wanted, expected) in [
+        (wanted(), vec![3, 2, 1, 0]),
+        (DeliveryQuery { dead: Some(true), ..wanted() }, vec![1, 0]),
+        (DeliveryQuery { dead: Some(false), ..wanted() }, vec![3, 2]),
+        (DeliveryQuery { hook: Some("h1".into()), ..wanted() }, vec![2, 0]),
+        (
+            DeliveryQuery {
+                account: Some("acct".into()),
+                hook: Some("h2".into()),
+                dead: Some(true),
+                ..wanted()
+            },
+            vec![1],
+        ),
+        (DeliveryQuery { account: Some("other".into()), ..wanted() }, vec![]),
+        (DeliveryQuery { since_ms: Some(before), ..wanted() }, vec![3, 2, 1, 0]),
+        (DeliveryQuery { until_ms: Some(before - 1), ..wanted() }, vec![]),
+        (DeliveryQuery { start: Some(ids[2]), limit: 2, ..wanted() }, vec![2, 1]),
+    ] {
+        let found = store.deliveries(wanted.clone()).await.unwrap();
+        let found: Vec<i64> = found.iter().map(|row| row.id).collect();
+        assert_eq!(found, expected.into_iter().map(|n: usize| ids[n]).collect::<Vec<_>>(), "{wanted:?}");
+    }
+    let (row, payload) = store.delivery(ids[0]).await.unwrap().unwrap();
+    assert_eq!((row.dead, row.tries, row.reason.as_deref()), (true, 3, Some("410 Gone")));
+    assert_eq!((row.webhook_id.as_str(), &*payload), ("msg_h1", br#"{"shared":true}"#.as_slice()));
+    assert!((before..=now_ms()).contains(&row.due_ms), "when it died");
+    assert_eq!(store.delivery(ids[3] + 1).await, Ok(None));
+}
+
+pub(super) async fn a_revived_delivery_is_pending_with_no_tries_made(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let ids = two_dead_of_four(&*store).await;
+
+    assert_eq!(store.revive(ids[0]).await, Ok(true));
+    for not_dead in [ids[0], ids[2], ids[3] + 1] {
+        assert_eq!(store.revive(not_dead).await, Ok(false));
+    }
+
+    let loaded = store.load(&ids).await.unwrap();
+    assert_eq!(loaded.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), [ids[0], ids[2], ids[3]]);
+    assert_eq!((loaded[0].tries, loaded[0].webhook_id.as_str()), (0, "msg_h1"));
+    assert_eq!(store.untried(&ids).await, Ok(3));
+    store.finish(vec![Outcome::Retry { id: ids[0], tries: 1, due_ms: 1 }]).await.unwrap();
+    assert_eq!(store.untried(&ids).await, Ok(2));
+}
+
+pub(super) async fn dead_deliveries_are_forgotten_with_their_payloads_and_pending_ones_are_not(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let ids = two_dead_of_four(&*store).await;
+
+    assert_eq!(store.clean_dead(now_ms() - 60_000, 100).await, Ok(0));
+    assert_eq!(store.clean_dead(now_ms() + 60_000, 1).await, Ok(1));
+    assert_eq!(store.clean_dead(now_ms() + 60_000, 100).await, Ok(1));
+
+    let counts = store.counts().await.unwrap();
+    assert_eq!((counts.pending, counts.dead), (2, 0));
+    let left = store.load(&ids).await.unwrap();
+    assert!(left.iter().all(|delivery| &*delivery.payload == br#"{"shared":true}"#));
+}
+
+pub(super) async fn a_replay_takes_each_of_its_deliveries_once_and_outlives_a_reopen(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let ids = two_dead_of_four(&*store).await;
+    let wanted = NewReplay { account: Some("acct".into()), since_ms: Some(1), ..NewReplay::default() };
+    let job = store.begin_replay(wanted.clone()).await.unwrap();
+    assert_eq!((job.state, job.total, job.replayed), (ReplayState::Running, 2, 0));
+    assert_eq!(job.wanted, wanted);
+
+    assert_eq!(store.step_replay(job.id, 1).await, Ok(vec![ids[0]]));
+    store.close().await.unwrap();
+    let store = make(dir.path());
+    assert_eq!(store.running_replays().await, Ok(vec![job.id]));
+    // What dies meanwhile, again or for the first time, is not the job's.
+    let dead = |id: i64| Outcome::Dead { id, tries: 1, reason: "again".into() };
+    store.finish(vec![dead(ids[0]), dead(ids[2])]).await.unwrap();
+    assert_eq!(store.step_replay(job.id, 10).await, Ok(vec![ids[1]]));
+    assert_eq!(store.step_replay(job.id, 10).await, Ok(Vec::new()));
+
+    let done = store.replay(job.id).await.unwrap().unwrap();
+    assert_eq!((done.state, done.replayed), (ReplayState::Done, 2));
+    assert!(done.finished_ms >= Some(done.created_ms));
+    assert_eq!(store.running_replays().await, Ok(Vec::new()));
+    let next =
+        store.begin_replay(NewReplay { hook: Some("h2".into()), ..NewReplay::default() }).await.unwrap();
+    assert_eq!((next.total, next.wanted.since_ms), (0, None));
+    let listed = |below| store.replays(below, 10);
+    let numbers = |jobs: Vec<super::Replay>| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+    assert_eq!(numbers(listed(i64::MAX).await.unwrap()), [next.id, job.id]);
+    assert_eq!(numbers(listed(next.id).await.unwrap()), [job.id]);
+    store.clean_dead(now_ms() + 60_000, 100).await.unwrap();
+    assert_eq!(numbers(listed(i64::MAX).await.unwrap()), [next.id], "jobs that ended are forgotten too");
+}
+
+pub(super) async fn a_cancelled_replay_takes_no_more(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    two_dead_of_four(&*store).await;
+    let job =
+        store.begin_replay(NewReplay { hook: Some("h1".into()), ..NewReplay::default() }).await.unwrap();
+    assert_eq!(job.total, 1);
+
+    let cancelled = store.cancel_replay(job.id).await.unwrap().unwrap();
+
+    assert_eq!(cancelled.state, ReplayState::Cancelled);
+    assert_eq!(store.step_replay(job.id, 10).await, Ok(Vec::new()));
+    assert_eq!(store.replay(job.id).await.unwrap().unwrap().state, ReplayState::Cancelled);
+    assert_eq!(store.cancel_replay(job.id + 1).await, Ok(None));
 }
 
 pub(super) async fn what_is_known_of_failing_hooks_survives_a_reopen(make: Make) {

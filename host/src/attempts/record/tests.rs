@@ -24,7 +24,7 @@ fn tried(profile: Profile, tries: u32, more: Value) -> Tried {
         "uri": "http://host/p", "http_verb": "post", "format": "json", "retries": 2});
     document.as_object_mut().unwrap().extend(object(more));
     let hook = Hook::from_document(document.as_object().unwrap()).unwrap();
-    let payload = Payload::parse(Bytes::from_static(br#"{"a":"\u00e4\u00e4"}"#)).unwrap();
+    let payload = Payload::parse(Bytes::from_static("{\"a\":\"ää\"}".as_bytes())).unwrap();
     let bodies = Arc::new(SharedBodies::new(profile, "c", payload));
     let webhook_id = "msg_0123456789abcdef".to_owned();
     let request = bodies.request(&hook, Some(Stamp { webhook_id: &webhook_id, timestamp: 1 })).unwrap();

@@ -71,6 +71,29 @@ fn each_migration_is_applied_once_also_when_a_lower_number_comes_later() {
     assert_eq!(found(&connection), (4, 5));
 }
 
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_with_what_is_in_it() {
+    let dir = TempDir::new().unwrap();
+    let connection = Connection::open(dir.path().join("hookline.db")).unwrap();
+    connection.execute_batch(include_str!("../migrations/0001_start.sql")).unwrap();
+    connection
+        .execute(
+            "INSERT INTO deliveries (id, state, tries, due_ms, created_ms, hook, account, webhook_id, reason, payload)
+             VALUES (7, 1, 2, 2000, 1000, 'h', 'a', 'msg', 'gone', CAST('{}' AS BLOB))",
+            [],
+        )
+        .unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+
+    let store = open(dir.path());
+
+    let (row, _) = store.delivery(7).await.unwrap().unwrap();
+    assert_eq!((row.dead, row.due_ms), (true, 2000));
+    assert_eq!(store.revive(7).await, Ok(true));
+    assert!(store.replays(i64::MAX, 1).await.unwrap().is_empty());
+}
+
 #[track_caller]
 fn check_damage(damage: impl FnOnce(&Path)) {
     let dir = TempDir::new().unwrap();
