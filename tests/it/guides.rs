@@ -165,3 +165,19 @@ async fn every_command_that_a_page_speaks_of_is_one() {
         }
     }
 }
+
+#[test]
+fn every_alarm_has_a_meaning_and_a_remedy_and_looks_at_figures_that_there_are() {
+    let guide = std::fs::read_to_string(page("docs/operators-guide.md")).unwrap();
+    let (figures, alarms) = guide.split_once("Worth an alarm:\n").unwrap();
+    let rows: Vec<&str> = alarms.lines().skip(3).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 20, "{rows:?}");
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert!(cells.len() == 3 && cells.iter().all(|cell| !cell.is_empty()), "{row}");
+        let names = row.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+        for name in names.filter(|name| name.starts_with("hookline_")) {
+            assert!(figures.contains(&format!("| `{name}` | ")), "{name} is no figure: {row}");
+        }
+    }
+}
