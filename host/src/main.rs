@@ -11,8 +11,7 @@ use hookline::cli::{Cli, execute};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Takes colours off where standard output is no terminal, or somebody wants none.
-    match execute(Cli::of_process(), &mut anstream::stdout()) {
+    match execute(Cli::of_process(), &mut std::io::stdout()) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,9 +1,11 @@
 //! How listings look: columns that fit the terminal, colours that say what is well, and cells that cannot play tricks.
 //!
-//! Colours are always written; the program's output takes them off where it is no terminal, or `NO_COLOR` is set.
+//! What is no table is written to the byte: a payload may hold what a terminal takes for a colour.
 
 use std::io::Write;
 
+use anstream::adapter::strip_str;
+use anstream::{AutoStream, ColorChoice};
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::Value;
 
@@ -29,7 +31,12 @@ pub(super) fn table(
             None => Cell::new(text),
         }));
     }
-    writeln!(out, "{}", table.trim_fmt())
+    let table = table.trim_fmt();
+    // By what standard output is, and `NO_COLOR`, `CLICOLOR` and their like.
+    match AutoStream::choice(&std::io::stdout()) {
+        ColorChoice::Never => writeln!(out, "{}", strip_str(&table)),
+        _ => writeln!(out, "{table}"),
+    }
 }
 
 /// Of a cell that holds nothing but a state.
