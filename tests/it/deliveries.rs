@@ -414,3 +414,35 @@ async fn the_attempts_are_followed_as_they_happen() {
     }
     child.kill().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_accounts_token_reaches_its_attempts_and_no_deliveries_and_a_replay_is_in_the_audit_log() {
+    let receiver = Receiver::answering(404).await;
+    let host = TestHost::with_modules(MODULE).await;
+    let (account, other) = (host.account("acme").await, host.account("other").await);
+    host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
+    host.publish(fire(&account, "x")).await;
+    let id = dead(&host, 1).await[0]["id"].clone();
+    let wanted = json!({"data": {"name": "own"}});
+    let made = host.ask("PUT", &format!("/v2/accounts/{account}/tokens"), Some(wanted)).await;
+    let token = made.json["data"]["token"].as_str().unwrap().to_owned();
+    let status = async |method: &str, path: &str| {
+        Answer::of(host.request(method, path).header("x-auth-token", &token)).await.status.as_u16()
+    };
+
+    assert_eq!(status("GET", &format!("/v2/accounts/{account}/webhooks/attempts")).await, 200);
+    assert_eq!(status("GET", &format!("/v2/accounts/{other}/webhooks/attempts")).await, 403);
+    for (method, path) in [
+        ("GET", "/deliveries".to_owned()),
+        ("GET", format!("/deliveries/{id}")),
+        ("POST", format!("/deliveries/{id}/replay")),
+        ("POST", "/deliveries/replay".to_owned()),
+        ("GET", "/replays".to_owned()),
+        ("DELETE", "/replays/1".to_owned()),
+    ] {
+        assert_eq!(status(method, &path).await, 403, "{method} {path}");
+    }
+    host.ask("POST", &format!("/deliveries/{id}/replay"), None).await;
+    let audit = host.ask("GET", "/audit?page_size=1", None).await;
+    assert_eq!(audit.json["data"][0]["action"], "delivery.replay", "{}", audit.json);
+}

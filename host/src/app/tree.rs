@@ -49,7 +49,7 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
                 let mut log = parts.attempts.lock().await;
                 let (attempts, stop) = (&*parts.dispatch.attempts, &context.stop);
                 futures_util::join!(
-                    log.write(attempts, &*parts.store, stop),
+                    log.write(attempts, parts.store.clone(), stop),
                     attempts.clean(&*parts.store, stop)
                 );
                 Ok(())

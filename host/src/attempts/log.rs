@@ -1,9 +1,11 @@
 //! How attempts get from those who send to the store, in groups, and when they leave it. Whoever sends never waits
 //! for it: where the store does not keep up, attempts are counted and not kept.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +16,7 @@ use crate::delivery::Profile;
 use crate::delivery::retries::now_ms;
 use crate::delivery::trace::Class;
 use crate::delivery::work::Next;
-use crate::store::{AttemptStore, NewAttempt};
+use crate::store::{AttemptStore, NewAttempt, StoreError};
 
 /// Attempts that may wait to be written.
 const WAITING: usize = 2_000;
@@ -75,6 +77,8 @@ impl Counters {
 pub struct Log {
     arriving: mpsc::Receiver<NewAttempt>,
     in_hand: Vec<NewAttempt>,
+    /// The write of those in hand. The next run of the writer waits for it, so that no attempt is kept twice.
+    writing: Option<BoxFuture<'static, Result<(), StoreError>>>,
 }
 
 impl Attempts {
@@ -84,7 +88,7 @@ impl Attempts {
         let (writer, arriving) = mpsc::channel(WAITING);
         let attempts =
             Attempts { limits, writer, counters: Counters::default(), full: AtomicBool::new(false) };
-        (attempts, Log { arriving, in_hand: Vec::with_capacity(GROUP) })
+        (attempts, Log { arriving, in_hand: Vec::with_capacity(GROUP), writing: None })
     }
 
     /// Notes one try.
@@ -133,7 +137,12 @@ impl Attempts {
 impl Log {
     /// Writes attempts in groups, those that arrive while one is written make the next, until `stop` has come and
     /// nothing waits.
-    pub async fn write(&mut self, attempts: &Attempts, store: &dyn AttemptStore, stop: &CancellationToken) {
+    pub async fn write(
+        &mut self,
+        attempts: &Attempts,
+        store: Arc<dyn AttemptStore>,
+        stop: &CancellationToken,
+    ) {
         loop {
             if self.in_hand.is_empty() {
                 tokio::select! {
@@ -147,7 +156,7 @@ impl Log {
                 }
             }
             let mut told = false;
-            while let Err(error) = store.add_attempts(self.in_hand.clone(), attempts.limits.max_rows).await {
+            while let Err(error) = self.group_written(attempts, &store).await {
                 if !told {
                     error!(%error, count = self.in_hand.len(), "attempts cannot be written, will be tried again");
                     told = true;
@@ -160,6 +169,21 @@ impl Log {
             attempts.counters.kept.fetch_add(self.in_hand.len() as u64, Ordering::Relaxed);
             self.in_hand.clear();
         }
+    }
+
+    async fn group_written(
+        &mut self,
+        attempts: &Attempts,
+        store: &Arc<dyn AttemptStore>,
+    ) -> Result<(), StoreError> {
+        let writing = self.writing.get_or_insert_with(|| {
+            let (store, group) = (Arc::clone(store), self.in_hand.clone());
+            let max_rows = attempts.limits.max_rows;
+            Box::pin(async move { store.add_attempts(group, max_rows).await })
+        });
+        let written = writing.as_mut().await;
+        self.writing = None;
+        written
     }
 }
 
