@@ -190,7 +190,7 @@ async fn bodies_are_kept_up_to_their_limit() {
 #[tokio::test]
 async fn pages_lead_through_all_attempts_in_both_directions() {
     let receiver = Receiver::answering(500).await;
-    let host = TestHost::with_modules(MODULE).await;
+    let host = TestHost::configured("[disabler]\ndisable_disabler = true\n", MODULE).await;
     let account = host.account("acme").await;
     host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
     for n in 0..7 {
@@ -303,7 +303,8 @@ async fn old_attempts_are_forgotten_by_age() {
 #[tokio::test]
 async fn the_oldest_attempts_are_forgotten_beyond_their_number() {
     let mut receiver = Receiver::answering(500).await;
-    let host = TestHost::configured("[attempts]\nmax_rows = 3\n", MODULE).await;
+    let host =
+        TestHost::configured("[attempts]\nmax_rows = 3\n[disabler]\ndisable_disabler = true\n", MODULE).await;
     let account = host.account("acme").await;
     host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
 

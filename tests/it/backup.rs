@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 const MODULE: &[&str] = &["webhooks_misbehaving"];
 
-/// Whoever could not be reached is tried again soon.
-const SOON: &str = "[delivery]\nretry_schedule_ms = [200]\n";
+/// Hooks that fail are not paused, so that what is owed to them is sent when it is due.
+const NO_PAUSES: &str = "[disabler]\ndisable_disabler = true\n";
 
 fn fire(account: &str, said: &str) -> Value {
     json!({"Event-Category": "misbehave", "Event-Name": "now", "Account-ID": account, "Do": "fire", "Say": said})
@@ -52,7 +52,7 @@ async fn restore(file: &Path, home: &Home) -> String {
 #[tokio::test]
 async fn a_backup_made_under_load_has_what_was_taken_before_it_and_the_host_goes_on() {
     let (mut reached, lost) = (Receiver::answering(200).await, Receiver::closed());
-    let program = Home::new(SOON, MODULE).start().await;
+    let program = Home::new(NO_PAUSES, MODULE).start().await;
     let busy = account(&program, &reached.url("/"), json!({})).await;
     let owed = account(&program, &lost.url("/"), json!({"retry_schedule_ms": [10_000]})).await;
     for n in 0..20 {
@@ -89,7 +89,7 @@ async fn a_backup_made_under_load_has_what_was_taken_before_it_and_the_host_goes
     // What it is worth shows when nothing of the first host is left.
     drop(program.killed().await);
     let lost = lost.open(200);
-    let home = Home::new(SOON, MODULE);
+    let home = Home::new(NO_PAUSES, MODULE);
     let restored = restore(&file, &home).await;
     let program = home.start().await;
 

@@ -7,6 +7,9 @@ use tests::{Answer, Home, Program, Receiver, TestHost, eventually, say};
 
 const MODULE: &[&str] = &["webhooks_misbehaving"];
 
+/// Hooks fail again and again here; that they are paused then is told elsewhere.
+const PATIENT: &str = "[disabler]\ndisable_disabler = true\n";
+
 fn fire(account: &str, say: &str) -> Value {
     json!({"Event-Category": "misbehave", "Event-Name": "now", "Account-ID": account, "Do": "fire", "Say": say})
 }
@@ -118,7 +121,7 @@ async fn what_cannot_be_sent_again_is_refused_with_its_reason() {
 #[tokio::test]
 async fn deliveries_are_chosen_by_status_account_hook_and_time_and_cut_into_pages() {
     let (refusing, holding) = (Receiver::answering(404).await, Receiver::answering_after_release(200).await);
-    let host = TestHost::with_modules(MODULE).await;
+    let host = TestHost::configured(PATIENT, MODULE).await;
     let (account, other) = (host.account("acme").await, host.account("other").await);
     let dying = host.hook(&account, "misbehaving", &refusing.url("/"), json!({})).await;
     let waiting = host.hook(&account, "misbehaving", &holding.url("/"), json!({})).await;
@@ -178,7 +181,7 @@ async fn dead_deliveries_are_forgotten_after_their_time() {
 #[tokio::test]
 async fn a_bulk_replay_takes_what_it_is_for_and_nothing_else() {
     let mut receiver = Receiver::answering(404).await;
-    let host = TestHost::with_modules(MODULE).await;
+    let host = TestHost::configured(PATIENT, MODULE).await;
     let account = host.account("acme").await;
     let hook = host.hook(&account, "misbehaving", &receiver.url("/one"), json!({})).await;
     host.hook(&account, "misbehaving", &receiver.url("/two"), json!({})).await;
@@ -214,7 +217,7 @@ async fn a_bulk_replay_takes_what_it_is_for_and_nothing_else() {
 #[tokio::test]
 async fn a_bulk_replay_goes_no_faster_than_its_deliveries_are_tried_and_can_be_cancelled() {
     let closed = Receiver::closed();
-    let host = TestHost::with_modules(MODULE).await;
+    let host = TestHost::configured(PATIENT, MODULE).await;
     let account = host.account("acme").await;
     let hook = host.hook(&account, "misbehaving", &closed.url("/"), json!({})).await;
     let events: Vec<Value> = (0..400).map(|n| fire(&account, &n.to_string())).collect();
@@ -243,7 +246,7 @@ async fn a_bulk_replay_goes_no_faster_than_its_deliveries_are_tried_and_can_be_c
 #[tokio::test]
 async fn a_panic_in_replays_costs_no_delivery() {
     let mut receiver = Receiver::answering(404).await;
-    let host = TestHost::with_modules(MODULE).await;
+    let host = TestHost::configured(PATIENT, MODULE).await;
     let account = host.account("acme").await;
     let hook = host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
     let events: Vec<Value> = (0..250).map(|n| fire(&account, &n.to_string())).collect();
@@ -298,7 +301,7 @@ async fn program_dead(program: &Program, count: usize) {
 #[tokio::test]
 async fn a_bulk_replay_goes_on_after_the_host_was_killed_in_the_middle_of_it() {
     let closed = Receiver::closed();
-    let (program, account, hook) = program_with_a_hook("", &closed.url("/")).await;
+    let (program, account, hook) = program_with_a_hook(PATIENT, &closed.url("/")).await;
     let events: Vec<Value> = (0..400).map(|n| fire(&account, &format!("{n:03}"))).collect();
     ask(&program, "POST", "/events", Some(Value::Array(events))).await;
     program_dead(&program, 400).await;
@@ -334,7 +337,7 @@ async fn a_bulk_replay_goes_on_after_the_host_was_killed_in_the_middle_of_it() {
 #[tokio::test]
 async fn the_commands_list_deliveries_and_attempts_and_send_again() {
     let mut receiver = Receiver::answering_in_turn(&[404, 404, 404, 200]).await;
-    let (program, account, hook) = program_with_a_hook("", &receiver.url("/")).await;
+    let (program, account, hook) = program_with_a_hook(PATIENT, &receiver.url("/")).await;
     for n in 0..3 {
         ask(&program, "POST", "/events", Some(fire(&account, &n.to_string()))).await;
         receiver.next_request().await;
@@ -389,7 +392,7 @@ async fn the_attempts_are_followed_as_they_happen() {
     use tokio::io::{AsyncBufReadExt as _, BufReader};
 
     let mut receiver = Receiver::answering(404).await;
-    let (program, account, _) = program_with_a_hook("", &receiver.url("/")).await;
+    let (program, account, _) = program_with_a_hook(PATIENT, &receiver.url("/")).await;
     ask(&program, "POST", "/events", Some(fire(&account, "before"))).await;
     receiver.next_request().await;
     program_dead(&program, 1).await;

@@ -149,7 +149,7 @@ pub fn restore(backup: &Path, folder: &Path) -> Result<Restored> {
     }
     let mut source = doing(format!("reading {}", backup.display()), File::open(backup))?;
     doing(format!("making {}", folder.display()), std::fs::create_dir_all(folder))?;
-    let _lock = open::hold(folder)?;
+    let lock = open::hold(folder)?;
 
     let copying = || format!("copying {} into {}", backup.display(), folder.display());
     // Readable by its owner only, and gone with what SQLite puts beside it, whatever happens.
@@ -160,6 +160,9 @@ pub fn restore(backup: &Path, folder: &Path) -> Result<Restored> {
     let mut written = doing(copying(), File::options().write(true).open(&copy))?;
     doing(copying(), std::io::copy(&mut source, &mut written))?;
     doing(copying(), written.sync_all())?;
+    for file in [&lock, &written] {
+        doing(copying(), give_to_owner_of(folder, file))?;
+    }
     let contents = contents(&copy).map_err(|error| error.of(backup))?;
 
     let place = folder.join(open::FILE);
@@ -167,6 +170,16 @@ pub fn restore(backup: &Path, folder: &Path) -> Result<Restored> {
     doing(format!("writing {}", place.display()), std::fs::rename(&copy, &place))?;
     doing(format!("writing {}", folder.display()), open::keep_names(folder))?;
     Ok(Restored { contents, aside })
+}
+
+/// Where an administrator restores for a host that runs as another user, the files are to be that user's.
+fn give_to_owner_of(folder: &Path, file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+    let (of_folder, of_file) = (std::fs::metadata(folder)?, file.metadata()?);
+    if of_folder.uid() == of_file.uid() {
+        return Ok(());
+    }
+    fchown(file, Some(of_folder.uid()), Some(of_folder.gid()))
 }
 
 impl NotRestored {

@@ -124,6 +124,23 @@ async fn a_restored_database_is_readable_by_its_owner_only() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_restored_belongs_to_whom_the_folder_belongs() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (folder, target) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let file = backed_up(&filled(folder.path()).await, folder.path()).await;
+    // Only root can give a folder away; for others it is their own.
+    std::os::unix::fs::chown(target.path(), Some(54_321), Some(54_321)).ok();
+    let owner = |path: &Path| std::fs::metadata(path).unwrap().uid();
+
+    restore(&file, target.path()).unwrap();
+
+    for name in ["hookline.db", "hookline.lock"] {
+        assert_eq!(owner(&target.path().join(name)), owner(target.path()), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn the_database_that_was_there_is_kept_with_what_only_its_log_has() {
     let (folder, target) = (TempDir::new().unwrap(), TempDir::new().unwrap());
