@@ -18,6 +18,7 @@ use crate::delivery::Profile;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::store::{Failure, FailureChange, Store, StoreError, StoredFailing};
+use crate::stream::Stream;
 
 pub mod failures;
 pub mod limits;
@@ -43,6 +44,7 @@ pub struct Disabler {
     switched_on: bool,
     settings: Limits,
     accounts: Arc<Accounts>,
+    stream: Arc<Stream>,
     state: Mutex<State>,
     /// What those who wait for permission wait for: something may have changed.
     changed: Notify,
@@ -111,7 +113,13 @@ pub struct Shown {
 impl Disabler {
     /// One that knows of no failures. `node` is the host's name in messages.
     #[must_use]
-    pub fn new(profile: Profile, settings: &config::Disabler, accounts: Arc<Accounts>, node: String) -> Self {
+    pub fn new(
+        profile: Profile,
+        settings: &config::Disabler,
+        accounts: Arc<Accounts>,
+        stream: Arc<Stream>,
+        node: String,
+    ) -> Self {
         let (orders, ordered) = mpsc::unbounded_channel();
         Disabler {
             profile,
@@ -119,6 +127,7 @@ impl Disabler {
             switched_on: !settings.disable_disabler,
             settings: settings.into(),
             accounts,
+            stream,
             state: Mutex::default(),
             changed: Notify::new(),
             unwritten: Notify::new(),
@@ -372,6 +381,7 @@ impl Disabler {
 
     fn order(&self, order: Order) {
         if let Order::Tell(notice) = &order {
+            carrying_out::note(notice, &self.stream);
             let counter = match notice.news {
                 News::Paused { .. } => &self.counters.paused,
                 News::Resumed => &self.counters.resumed,

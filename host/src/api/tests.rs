@@ -132,8 +132,13 @@ fn host() -> Host {
     let access = Arc::new(Access::holding(Vec::new(), store.clone(), token.hash(), keep));
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
     let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
-    let disabler =
-        Disabler::new(crate::delivery::Profile::Standard, &settings, Arc::default(), "n".to_owned());
+    let disabler = Disabler::new(
+        crate::delivery::Profile::Standard,
+        &settings,
+        Arc::default(),
+        Arc::default(),
+        "n".to_owned(),
+    );
     let api = Api {
         editor,
         disabler: Arc::new(disabler),

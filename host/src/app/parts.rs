@@ -131,7 +131,14 @@ impl Parts {
         let (table, accounts) = (Arc::new(Table::new()), Arc::new(Accounts::new()));
         let registry = Arc::new(Registry::default());
         let profile = profile(config.delivery.profile);
-        let disabler = Arc::new(Disabler::new(profile, &config.disabler, Arc::clone(&accounts), node_name()));
+        let stream = Arc::new(Stream::default());
+        let disabler = Arc::new(Disabler::new(
+            profile,
+            &config.disabler,
+            Arc::clone(&accounts),
+            Arc::clone(&stream),
+            node_name(),
+        ));
         let guard = Guard::allowing(config.delivery.allow_targets.clone()).and_exactly(outside.receiver);
         let vault = Arc::new(vault(&config)?);
         let shelves = Shelves {
@@ -159,7 +166,6 @@ impl Parts {
         let bus = bus(&config.bus, &inlet)?;
         let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
-        let stream = Arc::new(Stream::default());
         let delivery = &config.delivery;
         let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
         let (attempts, log) = Attempts::new(attempts_limits(&config));

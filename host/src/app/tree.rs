@@ -35,12 +35,7 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         )
         .child(child("disabler", parts, |parts, context| async move {
             context.ready.ready();
-            let means = Means {
-                store: &*parts.store,
-                editor: &parts.editor,
-                bus: &*parts.bus,
-                stream: &parts.stream,
-            };
+            let means = Means { store: &*parts.store, editor: &parts.editor, bus: &*parts.bus };
             parts.disabler.run(means, context.stop).await
         }))
         .child(

@@ -256,7 +256,8 @@ mod tests {
         table.put(hook.clone());
         let settings = "disabler.attempt_failure_count = 3\ndisabler.pause_first_ms = 1000\n";
         let settings = Config::from_toml(settings, "settings").unwrap().disabler;
-        let disabler = Disabler::new(Profile::Standard, &settings, Arc::default(), "n".to_owned());
+        let disabler =
+            Disabler::new(Profile::Standard, &settings, Arc::default(), Arc::default(), "n".to_owned());
         (Gate::new(table, Arc::new(disabler), None), hook)
     }
 

@@ -43,8 +43,6 @@ pub struct Means<'a> {
     pub editor: &'a Editor,
     /// Where owners are told.
     pub bus: &'a dyn Bus,
-    /// Who watches is told too.
-    pub stream: &'a Stream,
 }
 
 impl Disabler {
@@ -63,10 +61,7 @@ impl Disabler {
                 () = stop.cancelled() => break,
                 Some(()) = futures_util::StreamExt::next(&mut telling) => {}
                 Some(order) = orders.recv() => match order {
-                    Order::Tell(notice) => {
-                        note(&notice, means.stream);
-                        telling.push(self.tell(notice, means.bus));
-                    }
+                    Order::Tell(notice) => telling.push(self.tell(notice, means.bus)),
                     Order::SwitchOff(account, hook, reason) => {
                         self.switch_off(&means, account, hook, reason).await;
                     }
@@ -204,7 +199,8 @@ impl Disabler {
     }
 }
 
-fn note(notice: &Notice, stream: &Stream) {
+/// Says it at once where nobody has to be waited for: in the log, and to those who watch.
+pub(super) fn note(notice: &Notice, stream: &Stream) {
     let Notice { account, hook, news } = notice;
     let (change, reason) = (news.change(), news.reason());
     match news {

@@ -26,7 +26,7 @@ fn disabler(case: &Case<'_>) -> Disabler {
         accounts.put(Account::from_document(document.as_object().unwrap()).unwrap());
     }
     let settings = config::Config::from_toml("", "no settings").unwrap().disabler;
-    let disabler = Disabler::new(Profile::Kazoo, &settings, accounts, "n".to_owned());
+    let disabler = Disabler::new(Profile::Kazoo, &settings, accounts, Arc::default(), "n".to_owned());
     let mut state = disabler.state.lock();
     let document = |value: &Value| value.as_object().cloned().unwrap_or_default();
     state.set(SYSTEM, document(&case.context["config"]["webhooks"]["default"]));
