@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tests::{Answer, Home, Program, Receiver, TestHost, eventually, say};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 const MODULE: &[&str] = &["webhooks_misbehaving"];
 
@@ -45,7 +47,8 @@ async fn a_dead_delivery_is_listed_with_its_reason_and_sent_again_with_its_webho
     assert_eq!((&listed["hook_id"], &listed["account_id"]), (&json!(hook), &json!(account)));
     assert_eq!((&listed["tries"], &listed["reason"]), (&json!(1), &json!("status 404")));
     assert_eq!(listed["webhook_id"], first.header("webhook-id"));
-    assert!(listed["died_at"].as_str() >= listed["created_at"].as_str(), "{listed}");
+    let at = |field: &str| OffsetDateTime::parse(listed[field].as_str().unwrap(), &Rfc3339).unwrap();
+    assert!(at("died_at") >= at("created_at"), "{listed}");
     let id = listed["id"].as_u64().unwrap();
     let shown = host.ask("GET", &format!("/deliveries/{id}"), None).await;
     assert_eq!(shown.json["data"]["payload"]["said"], "again", "{}", shown.json);

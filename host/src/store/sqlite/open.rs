@@ -26,6 +26,9 @@ const MIGRATIONS: &[(u32, &str)] = &[
 const FIRST_NUMBERS: [u32; 2] = [1, 5];
 /// How long a statement waits for somebody who looks at the file with another tool.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// How often a lock that somebody else has is tried for, and the pause between.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Set while a host has the file open, so that the next one knows whether it was closed properly.
 const IN_USE: &str = "store.in_use";
 
@@ -93,7 +96,7 @@ fn lock(path: &Path) -> Result<(File, String)> {
         |error: std::io::Error| StoreError::Unavailable(format!("locking {}: {error}", path.display()));
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    let taken = file.try_lock();
+    let taken = take(&file);
     let mut holder = String::new();
     file.read_to_string(&mut holder).map_err(failed)?;
     match taken {
@@ -107,6 +110,17 @@ fn lock(path: &Path) -> Result<(File, String)> {
         }),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
+}
+
+/// Tries for a moment: a host that has just ended may have left the lock to a process that it was about to start.
+fn take(file: &File) -> std::result::Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
+            taken => return taken,
+        }
+    }
+    file.try_lock()
 }
 
 fn write_holder(mut lock: &File) -> std::io::Result<()> {
