@@ -24,16 +24,22 @@ fn check(request: &Request, call: &str, event: &str) {
     assert_eq!(told(request), (call.to_owned(), event.to_owned()));
 }
 
-#[tokio::test]
-async fn a_failing_delivery_holds_up_its_own_call_and_no_other() {
-    let mut receiver = Receiver::answering_in_turn(&[500, 200]).await;
-    let host = TestHost::configured("delivery.retry_schedule_ms = [1500]\n", MODULES).await;
+/// Three events of one call, the first of which has been tried once; the account that they belong to.
+async fn call_whose_first_fails(host: &TestHost, receiver: &mut Receiver) -> String {
     let account = host.account("acme").await;
     host.hook(&account, "all", &receiver.url("/"), ordered(1)).await;
     host.publish(call_event("CHANNEL_CREATE", &account, "one")).await;
     check(&receiver.next_request().await, "one", "channel_create");
     host.publish(call_event("CHANNEL_ANSWER", &account, "one")).await;
     host.publish(call_event("CHANNEL_DESTROY", &account, "one")).await;
+    account
+}
+
+#[tokio::test]
+async fn a_failing_delivery_holds_up_its_own_call_and_no_other() {
+    let mut receiver = Receiver::answering_in_turn(&[500, 200]).await;
+    let host = TestHost::configured("delivery.retry_schedule_ms = [1500]\n", MODULES).await;
+    let account = call_whose_first_fails(&host, &mut receiver).await;
     host.figure("hookline_deliveries_held{for=\"call\"}", 2).await;
 
     host.publish(call_event("CHANNEL_CREATE", &account, "two")).await;
@@ -50,12 +56,7 @@ async fn a_failing_delivery_holds_up_its_own_call_and_no_other() {
 async fn the_order_survives_a_restart_although_only_the_first_has_to_wait() {
     let mut receiver = Receiver::answering_in_turn(&[500, 200]).await;
     let host = TestHost::configured("delivery.retry_schedule_ms = [3000]\n", MODULES).await;
-    let account = host.account("acme").await;
-    host.hook(&account, "all", &receiver.url("/"), ordered(1)).await;
-    host.publish(call_event("CHANNEL_CREATE", &account, "one")).await;
-    check(&receiver.next_request().await, "one", "channel_create");
-    host.publish(call_event("CHANNEL_ANSWER", &account, "one")).await;
-    host.publish(call_event("CHANNEL_DESTROY", &account, "one")).await;
+    call_whose_first_fails(&host, &mut receiver).await;
     host.figure("hookline_retries_waiting", 1).await;
 
     let host = host.restart().await;
