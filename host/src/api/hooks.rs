@@ -3,41 +3,60 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::envelope::Reply;
-use super::error::Failure;
+use super::envelope::{Answer, Many, Reply};
 use crate::hooks::{Document, Hook};
 
 /// What stands behind the `?`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// Only hooks of this account.
     account: Option<String>,
 }
 
+/// Lists the hooks that the host serves
+#[utoipa::path(get, path = "/hooks", tag = "Operation", operation_id = "hooks_list", responses(
+    (status = 404, description = "There is no such account")
+))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Query(wanted): Query<Wanted>,
-) -> Result<Reply, Failure> {
+) -> Answer<Many<Served>> {
     let documents = match wanted.account {
         Some(account) => api.editor.hooks(&account).await?,
         None => api.editor.all_hooks().await?,
     };
-    Ok(Reply::ok(documents.iter().filter_map(served).collect::<Vec<_>>()))
+    Ok(Reply::many(&documents.iter().filter_map(served).collect::<Vec<_>>()))
 }
 
-/// With what applies where the document is silent; nothing for a document that cannot be served.
-fn served(document: &Document) -> Option<Value> {
+/// A hook, with what applies where its document is silent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServedWebhook)]
+pub(super) struct Served {
+    id: String,
+    account_id: String,
+    hook: Option<Value>,
+    uri: String,
+    http_verb: &'static str,
+    retries: u8,
+    enabled: bool,
+}
+
+/// Nothing for a document that cannot be served.
+fn served(document: &Document) -> Option<Served> {
     let hook = Hook::from_document(document).ok()?;
-    Some(json!({
-        "id": hook.id.as_str(),
-        "account_id": hook.account.as_str(),
-        "hook": document.get("hook"),
-        "uri": hook.uri,
-        "http_verb": hook.verb.as_str(),
-        "retries": hook.retries,
-        "enabled": hook.enabled,
-    }))
+    Some(Served {
+        id: hook.id.to_string(),
+        account_id: hook.account.to_string(),
+        hook: document.get("hook").cloned(),
+        uri: hook.uri,
+        http_verb: hook.verb.as_str(),
+        retries: hook.retries,
+        enabled: hook.enabled,
+    })
 }
