@@ -92,7 +92,12 @@ pub(super) async fn of_account(
 /// Lists the attempts of a hook
 ///
 /// Those of a hook that was deleted stay where they are.
-#[utoipa::path(get, path = "/v2/accounts/{account}/webhooks/{hook}/attempts", tag = "Attempts", params(Pairs))]
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/webhooks/{hook}/attempts",
+    tag = "Attempts",
+    params(Pairs)
+)]
 pub(super) async fn of_hook(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
@@ -102,12 +107,7 @@ pub(super) async fn of_hook(
     list(&api, &account, Some(&hook), query).await
 }
 
-async fn list(
-    api: &Api,
-    account: &str,
-    hook: Option<&str>,
-    query: Pairs,
-) -> Answer<envelope::Page<Attempt>> {
+async fn list(api: &Api, account: &str, hook: Option<&str>, query: Pairs) -> Answer<envelope::Page<Attempt>> {
     let Pairs(mut query) = query;
     let given = |query: &[(String, String)], key: &str| {
         query.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
@@ -175,7 +175,8 @@ impl Page {
     }
 
     fn reply(self, start_key: Option<String>) -> Reply<envelope::Page<Attempt>> {
-        Reply::documents(self.items, start_key, self.next.map(write_key)).beside("follow_key", write_key(self.follow))
+        Reply::documents(self.items, start_key, self.next.map(write_key))
+            .beside("follow_key", write_key(self.follow))
     }
 }
 
@@ -226,7 +227,8 @@ fn write_key(key: AttemptKey) -> String {
 }
 
 fn read_key(text: &str) -> Result<AttemptKey, Failure> {
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     let read = || {
         let (created_ms, id) = text.split_once('.')?;
         Some(AttemptKey { created_ms: number(created_ms)?, id: number(id)? })

@@ -52,7 +52,7 @@ pub(super) struct Wanted {
 /// Lists the deliveries that wait or are dead
 ///
 /// The newest first. What was delivered is forgotten here, and stands among the attempts.
-#[utoipa::path(get, path = "/deliveries", tag = "Deliveries")]
+#[utoipa::path(get, path = "/deliveries", tag = "Deliveries", params(Wanted))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Query(wanted): Query<Wanted>,
@@ -117,7 +117,7 @@ pub(super) struct Paged {
 }
 
 /// Lists what was asked to be sent again
-#[utoipa::path(get, path = "/replays", tag = "Deliveries")]
+#[utoipa::path(get, path = "/replays", tag = "Deliveries", params(Paged))]
 pub(super) async fn replays(State(api): State<Arc<Api>>, Query(wanted): Query<Paged>) -> Answer<Page<Job>> {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let below = start(wanted.start_key.as_deref())?.map_or(i64::MAX, |start| start.saturating_add(1));
@@ -261,7 +261,7 @@ fn shown(row: &DeliveryRow) -> Delivery {
 /// Which dead deliveries are to be sent again.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewReplay, example = json!({"hook": "0a1b2c3d4e5f60718293a4b5c6d7e8f9", "since": "2h"}))]
+#[schema(as = NewReplay, example = json!({"since": "2h", "status": "dead"}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct NewJob {
     /// Those of this account.

@@ -26,13 +26,10 @@ pub(super) struct Which {
 }
 
 /// Lists the hooks that fail
-#[utoipa::path(get, path = "/failures", tag = "Operation", operation_id = "failures_list", responses(
+#[utoipa::path(get, path = "/failures", tag = "Operation", operation_id = "failures_list", params(Which), responses(
     (status = 404, description = "There is no such account")
 ))]
-pub(super) async fn list(
-    State(api): State<Arc<Api>>,
-    Query(wanted): Query<Which>,
-) -> Answer<Many<Failing>> {
+pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Which>) -> Answer<Many<Failing>> {
     if let Some(account) = &wanted.account {
         api.editor.account(account).await?;
     }
@@ -94,7 +91,7 @@ fn entry(shown: &Shown, now_ms: i64) -> Failing {
 #[into_params(parameter_in = Query)]
 pub(super) struct Flushed {
     /// The account whose hooks start anew.
-    #[param(required)]
+    #[param(required = true, value_type = String)]
     account: Option<String>,
     /// Only this hook.
     hook: Option<String>,
@@ -109,7 +106,7 @@ pub(super) struct Forgotten {
 /// Forgets failures
 ///
 /// The hooks of the account, or the one, start anew as if they had never failed.
-#[utoipa::path(delete, path = "/failures", tag = "Operation", operation_id = "failures_flush", responses(
+#[utoipa::path(delete, path = "/failures", tag = "Operation", operation_id = "failures_flush", params(Flushed), responses(
     (status = 404, description = "There is no such account")
 ))]
 pub(super) async fn flush(State(api): State<Arc<Api>>, Query(wanted): Query<Flushed>) -> Answer<Forgotten> {
@@ -130,7 +127,7 @@ fn needed(account: Option<&str>) -> Result<&str, Failure> {
 #[into_params(parameter_in = Query)]
 pub(super) struct On {
     /// The account whose hooks are switched on again.
-    #[param(required)]
+    #[param(required = true, value_type = String)]
     account: Option<String>,
     /// Whether those of the accounts below are, too.
     #[param(value_type = Option<bool>)]
@@ -140,10 +137,13 @@ pub(super) struct On {
 /// Switches hooks on again
 ///
 /// Those that the host has switched off, and no others; says which.
-#[utoipa::path(post, path = "/hooks/enable", tag = "Operation", operation_id = "hooks_enable", responses(
+#[utoipa::path(post, path = "/hooks/enable", tag = "Operation", operation_id = "hooks_enable", params(On), responses(
     (status = 404, description = "There is no such account")
 ))]
-pub(super) async fn enable(State(api): State<Arc<Api>>, Query(wanted): Query<On>) -> Answer<Many<SwitchedOn>> {
+pub(super) async fn enable(
+    State(api): State<Arc<Api>>,
+    Query(wanted): Query<On>,
+) -> Answer<Many<SwitchedOn>> {
     let account = needed(wanted.account.as_deref())?;
     let descendants = listing::flag("descendants", wanted.descendants.as_deref())?.unwrap_or(false);
     let done = api.editor.enable_hooks(account, descendants).await?;

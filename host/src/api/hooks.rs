@@ -20,13 +20,10 @@ pub(super) struct Wanted {
 }
 
 /// Lists the hooks that the host serves
-#[utoipa::path(get, path = "/hooks", tag = "Operation", operation_id = "hooks_list", responses(
+#[utoipa::path(get, path = "/hooks", tag = "Operation", operation_id = "hooks_list", params(Wanted), responses(
     (status = 404, description = "There is no such account")
 ))]
-pub(super) async fn list(
-    State(api): State<Arc<Api>>,
-    Query(wanted): Query<Wanted>,
-) -> Answer<Many<Served>> {
+pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer<Many<Served>> {
     let documents = match wanted.account {
         Some(account) => api.editor.hooks(&account).await?,
         None => api.editor.all_hooks().await?,

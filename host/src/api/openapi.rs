@@ -21,9 +21,11 @@ use super::envelope::{Bare, Many, Page, Reply};
 use super::error::Failure;
 use super::rules::{Reach, rule};
 use super::{
-    Api, audit, configs, deliveries, described, events, failures, health, hooks, modules, shapes, tokens, webhooks,
+    Api, audit, configs, deliveries, described, events, failures, health, hooks, modules, shapes, tokens,
+    webhooks,
 };
 
+mod links;
 mod live;
 
 const JSON: &str = "application/json";
@@ -91,15 +93,23 @@ struct Frame;
     (status = 200, description = "This description", content_type = "application/json", body = Value)
 ))]
 pub(super) async fn description(State(api): State<Arc<Api>>) -> Bare {
-    static FIXED: LazyLock<Value> =
-        LazyLock::new(|| serde_json::to_value(document()).unwrap_or_default());
-    let mut described = FIXED.clone();
+    let mut described = fixed();
     live::complete(&mut described, &api.metadata.events());
     Bare(([(header::CONTENT_TYPE, HeaderValue::from_static(JSON))], described.to_string()).into_response())
 }
 
 /// The description but for what modules add.
-pub(super) fn document() -> OpenApi {
+#[must_use]
+pub fn fixed() -> Value {
+    static FIXED: LazyLock<Value> = LazyLock::new(|| {
+        let mut fixed = serde_json::to_value(document()).unwrap_or_default();
+        links::add(&mut fixed);
+        fixed
+    });
+    FIXED.clone()
+}
+
+fn document() -> OpenApi {
     let (_, handlers) = described().split_for_parts();
     let mut document = Frame::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
@@ -123,14 +133,11 @@ fn schemes() -> [(&'static str, SecurityScheme); 2] {
     let description = "A token of an administrator, or of an account for itself and the accounts below it.";
     let header = ApiKeyValue::with_description("X-Auth-Token", description);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The same tokens."));
-    [
-        (TOKEN, SecurityScheme::ApiKey(ApiKey::Header(header))),
-        (BEARER, SecurityScheme::Http(bearer.build())),
-    ]
+    [(TOKEN, SecurityScheme::ApiKey(ApiKey::Header(header))), (BEARER, SecurityScheme::Http(bearer.build()))]
 }
 
 /// The operations of a path, each with its method.
-pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
     [
         (Method::GET, &mut item.get),
         (Method::PUT, &mut item.put),
@@ -158,11 +165,13 @@ fn surround(method: &Method, path: &str, operation: &mut Operation) {
     let (reach, _) = rule(method, path);
     let asks_in = |place: &ParameterIn| {
         let mut parameters = operation.parameters.iter().flatten();
-        parameters.any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == *place))
+        parameters
+            .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == *place))
     };
     let mut statuses = vec![("default", "Anything else that went wrong; `message` is a fixed code")];
     if asks_in(&ParameterIn::Query) || operation.request_body.is_some() {
-        statuses.push(("400", "Something of the request is wrong; `data` says what, and what would be right"));
+        statuses
+            .push(("400", "Something of the request is wrong; `data` says what, and what would be right"));
     }
     if asks_in(&ParameterIn::Path) {
         statuses.push(("404", "There is no such thing"));
@@ -178,14 +187,21 @@ fn surround(method: &Method, path: &str, operation: &mut Operation) {
         let scheme = |name| SecurityRequirement::new::<_, [&str; 0], &str>(name, []);
         operation.security = Some(vec![scheme(TOKEN), scheme(BEARER)]);
         statuses.push(("401", "There is no token, or it is not known"));
-        statuses.push(("403", if reach == Reach::Administrators {
-            "The token is not an administrator's"
-        } else {
-            "The token does not reach this account, or the account is disabled"
-        }));
-        statuses.push(("429", "Too many wrong tokens came from this address; the header `retry-after` says how long to wait"));
+        statuses.push((
+            "403",
+            if reach == Reach::Administrators {
+                "The token is not an administrator's"
+            } else {
+                "The token does not reach this account, or the account is disabled"
+            },
+        ));
+        statuses.push((
+            "429",
+            "Too many wrong tokens came from this address; the header `retry-after` says how long to wait",
+        ));
     }
-    statuses.push(("503", "The host cannot do this right now; the header `retry-after` says when to try again"));
+    statuses
+        .push(("503", "The host cannot do this right now; the header `retry-after` says when to try again"));
     for (status, description) in statuses {
         let response = || ResponseBuilder::new().description(description).build().into();
         operation.responses.responses.entry(status.to_owned()).or_insert_with(response);
@@ -230,7 +246,9 @@ fn describe_id(path: &str, parameter: &mut Parameter) {
         ("account", _) => ("The account's id", "^[0-9a-f]{32}$", "4f3a1c0b9d8e7f6a5b4c3d2e1f0a9b8c"),
         ("hook", _) => ("The hook's id", "^[0-9a-f]{32}$", "0a1b2c3d4e5f60718293a4b5c6d7e8f9"),
         ("token", _) => ("The token's id, which is no secret", "^[0-9A-Za-z]{1,64}$", "3b9f1d2c"),
-        (_, Some("modules" | "v2")) => ("The module's id", "^webhooks_[a-z0-9_]+$", "webhooks_channel_create"),
+        (_, Some("modules" | "v2")) => {
+            ("The module's id", "^webhooks_[a-z0-9_]+$", "webhooks_channel_create")
+        }
         _ => ("A number, as the listing shows it", "^[0-9]{1,18}$", "42"),
     };
     parameter.description = Some(description.to_owned());

@@ -8,8 +8,8 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::IntoResponse as _;
+use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;
@@ -79,7 +79,7 @@ struct Watching {
 ///
 /// Server-sent events `delivery`, `module` and `hook` with ids; with the last id that it has seen (`Last-Event-ID`) a
 /// client that was cut off goes on where it was. `missed` says how much was forgotten meanwhile.
-#[utoipa::path(get, path = "/stream", tag = "Events", responses(
+#[utoipa::path(get, path = "/stream", tag = "Events", params(Wish), responses(
     (status = 200, description = "What happens, until the client goes", content_type = "text/event-stream", body = String)
 ))]
 pub(super) async fn watch(

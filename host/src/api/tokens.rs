@@ -84,7 +84,7 @@ fn wanted(data: &Document) -> Result<(Option<String>, bool), Failure> {
 }
 
 /// Lists the tokens of an account
-#[utoipa::path(get, path = "/v2/accounts/{account}/tokens", tag = "Tokens")]
+#[utoipa::path(get, path = "/v2/accounts/{account}/tokens", tag = "Tokens", params(listing::Query))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
@@ -106,7 +106,7 @@ pub(super) struct Wanted {
 }
 
 /// Lists the tokens of all accounts
-#[utoipa::path(get, path = "/tokens", tag = "Tokens")]
+#[utoipa::path(get, path = "/tokens", tag = "Tokens", params(Wanted, listing::Query))]
 pub(super) async fn list_all(
     State(api): State<Arc<Api>>,
     Query(wanted): Query<Wanted>,

@@ -152,9 +152,12 @@ impl ToSchema for Waits {}
 
 impl PartialSchema for Waits {
     fn schema() -> RefOr<Schema> {
-        let wait = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1_000)).maximum(Some(86_400_000));
+        let wait =
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1_000)).maximum(Some(86_400_000));
         let waits = ArrayBuilder::new().items(wait).min_items(Some(1)).max_items(Some(10));
-        waits.description(Some("Milliseconds before each further try, in place of the host's schedule.")).into()
+        waits
+            .description(Some("Milliseconds before each further try, in place of the host's schedule."))
+            .into()
     }
 }
 
@@ -168,8 +171,7 @@ pub(in crate::api) struct Headers;
 pub(in crate::api) struct Legacy;
 
 /// Base64 in its only right spelling.
-const BASE64: &str =
-    "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?";
+const BASE64: &str = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?";
 
 impl ToSchema for Secret {}
 
@@ -196,7 +198,9 @@ impl PartialSchema for Headers {
             .property_names(Some(text().pattern(Some(headers::name_pattern()))))
             .additional_properties(Some(RefOr::T(Schema::from(value.build()))))
             .max_properties(Some(headers::MOST))
-            .description(Some("Added to requests. Names that belong to the host or to the connection are refused."))
+            .description(Some(
+                "Added to requests. Names that belong to the host or to the connection are refused.",
+            ))
             .build()
             .into()
     }
