@@ -29,6 +29,7 @@ mod packaging;
 mod probe;
 mod rate_limit;
 mod reload;
+mod scenario;
 mod service;
 mod signing;
 mod stopping;

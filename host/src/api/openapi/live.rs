@@ -7,8 +7,12 @@ use crate::hooks::validation::{Events, allowed};
 
 /// Completes the shape of a new hook.
 pub(super) fn complete(description: &mut Value, events: &Events) {
+    let names = json!(events.names());
+    if let Some(patch) = description.pointer_mut("/components/schemas/WebhookPatch/properties/hook") {
+        patch["enum"] = names.clone();
+    }
     let Some(hook) = description.pointer_mut("/components/schemas/NewWebhook") else { return };
-    hook["properties"]["hook"]["enum"] = json!(events.names());
+    hook["properties"]["hook"]["enum"] = names;
     let conditions = events.names().into_iter().filter_map(|name| {
         let required = conditions(events.modifiers(name)?);
         Some(json!({
