@@ -16,10 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tower_http::cors::CorsLayer;
 
 use crate::access::Access;
+use crate::delivery::payload::Payload;
+use crate::delivery::test_send::NotTested;
 use crate::disabler::Disabler;
-use crate::hooks::Document;
 use crate::hooks::editor::Editor;
+use crate::hooks::{Document, HookId};
 use crate::module::reload::NotReloaded;
+use crate::module::reload::resetting::{NotReset, Reset};
 use crate::replays::Replays;
 use crate::store::Store;
 use crate::stream::Stream;
@@ -41,11 +44,14 @@ mod failures;
 mod filters;
 mod health;
 mod hooks;
+mod known;
 mod listing;
+mod metadata;
 mod metrics;
 mod modules;
 mod rules;
 mod stream;
+mod test_send;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -72,6 +78,8 @@ pub struct Api {
     pub figures: Arc<dyn Figures>,
     /// Sends dead deliveries again.
     pub replays: Replays,
+    /// Sends samples.
+    pub tests: Arc<dyn Tests>,
     /// What happens, for those who watch.
     pub stream: Arc<Stream>,
     /// Places for those who watch.
@@ -164,6 +172,11 @@ pub trait ModulesView: Send + Sync {
     /// # Errors
     /// There is no such module, or its file is not taken and the old generation serves on.
     async fn reload(&self, id: &str) -> Result<Value, NotReloaded>;
+    /// Writes the stored metadata documents anew, all or one's.
+    ///
+    /// # Errors
+    /// There is none of this id, or the store failed.
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset>;
     /// Sample payloads by the id of their module.
     fn samples(&self) -> BTreeMap<String, Vec<Value>>;
 }
@@ -172,6 +185,16 @@ pub trait ModulesView: Send + Sync {
 pub trait MetadataView: Send + Sync {
     /// The documents as stored (`_id` is `webhooks_<name>`).
     fn metadata(&self) -> Vec<Document>;
+}
+
+/// What sends tests.
+#[async_trait]
+pub trait Tests: Send + Sync {
+    /// Sends a payload to a hook once, and answers the attempt.
+    ///
+    /// # Errors
+    /// Nothing was sent.
+    async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested>;
 }
 
 /// Whether the host can do its work.
@@ -271,6 +294,7 @@ fn routes() -> Routes {
         )
         .route("/v2/accounts/{account}/webhooks/attempts", get(attempts::of_account))
         .route("/v2/accounts/{account}/webhooks/{hook}/attempts", get(attempts::of_hook))
+        .route("/v2/accounts/{account}/webhooks/{hook}/test", post(test_send::send))
         .route(
             "/v2/accounts/{account}/webhooks/{hook}",
             get(webhooks::show).post(webhooks::replace).patch(webhooks::patch).delete(webhooks::delete),
@@ -293,6 +317,7 @@ fn routes() -> Routes {
         .route("/tokens/{token}", delete(tokens::revoke_any))
         .route("/audit", get(audit::list))
         .route("/backup", post(backup::send))
+        .route("/metadata/reset", post(metadata::reset))
         .route("/modules", get(modules::list))
         .route("/modules/{id}", get(modules::show))
         .route("/modules/{id}/reload", post(modules::reload))

@@ -340,6 +340,12 @@ pub struct HooksArgs {
 pub enum HooksAction {
     /// List the hooks that the host serves (also without this word)
     List,
+    /// Send a sample to a hook of an account (--account), once, and show what came back
+    ///
+    /// It is sent as the hook's events are, with its form, headers and signature, and with the header webhook-test.
+    /// Nothing counts for or against the hook, and a disabled one is sent to as well. The exit code is not 0 where
+    /// the endpoint did not take it.
+    Test(hooks::TestArgs),
 }
 
 /// `hookline failures`

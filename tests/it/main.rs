@@ -34,6 +34,7 @@ mod stopping;
 mod stream;
 mod supervision;
 mod targets;
+mod test_send;
 mod terminal;
 mod tidy;
 mod vectors;

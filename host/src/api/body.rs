@@ -35,12 +35,33 @@ pub(super) async fn read(
 
 /// The `data` object of a `/v2` request.
 pub(super) async fn data(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Document, Failure> {
-    match media_type(headers).as_deref() {
-        None | Some("application/json") => {}
-        Some(other) => return Err(wrong_type(other, "application/json")),
-    }
+    typed_json(headers)?;
+    data_of(&read(headers, body, limits.event_bytes, limits).await?)
+}
+
+/// As [`data`], of a request that may have no body at all: an empty object then.
+pub(super) async fn data_if_any(
+    headers: &HeaderMap,
+    body: Body,
+    limits: &Limits,
+) -> Result<Document, Failure> {
     let bytes = read(headers, body, limits.event_bytes, limits).await?;
-    let parsed: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Document::new());
+    }
+    typed_json(headers)?;
+    data_of(&bytes)
+}
+
+fn typed_json(headers: &HeaderMap) -> Result<(), Failure> {
+    match media_type(headers).as_deref() {
+        None | Some("application/json") => Ok(()),
+        Some(other) => Err(wrong_type(other, "application/json")),
+    }
+}
+
+fn data_of(bytes: &[u8]) -> Result<Document, Failure> {
+    let parsed: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
     let Value::Object(mut envelope) = parsed else {
         return Err(Failure::validation(fields::invalid(
             "data",
