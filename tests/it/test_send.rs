@@ -58,7 +58,7 @@ async fn a_test_is_in_the_attempts_also_where_successes_are_not_kept_and_in_no_o
     for profile in ["standard", "kazoo"] {
         let host = TestHost::configured(&format!("delivery.profile = \"{profile}\"\n"), MODULES).await;
         let account = host.account("acme").await;
-        let more = json!({"http_verb": "get", "retries": 5});
+        let more = json!({"http_verb": "get", "retries": 4});
         let hook = host.hook(&account, "channel_create", &receiver.url("/"), more).await;
 
         for expected in ["success", "failure"] {

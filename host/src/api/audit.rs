@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::envelope::Reply;
 use super::error::Failure;
+use super::known::Known;
 use super::{Api, listing};
 use crate::hooks::editor::fields;
 use crate::store::{AuditQuery, StoredAuditEntry};
@@ -21,8 +22,7 @@ pub(super) struct Wanted {
 /// `GET /audit`
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Query(wanted): Query<Wanted>,
-    Query(query): Query<listing::Query>,
+    Known(wanted, query): Known<Wanted, listing::Query>,
 ) -> Result<Reply, Failure> {
     page(&api, wanted.account, &query).await
 }

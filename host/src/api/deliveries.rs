@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::envelope::Reply;
 use super::error::Failure;
+use super::known::Known;
 use super::{Api, body, listing};
 use crate::delivery::retries::now_ms;
 use crate::hooks::Document;
@@ -35,7 +36,14 @@ pub(super) struct Wanted {
     start_key: Option<String>,
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
+/// What stands behind the `?` of `GET /replays`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Page {
+    page_size: Option<String>,
+    start_key: Option<String>,
+}
+
+pub(super) async fn list(State(api): State<Arc<Api>>, Known(wanted, _): Known<Wanted>) -> Answer {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let query = DeliveryQuery {
         dead: status(wanted.status.as_deref())?,
@@ -71,7 +79,7 @@ pub(super) async fn replay_many(State(api): State<Arc<Api>>, headers: HeaderMap,
     Ok(Reply::created(shown_job(&job), &location).with_status(StatusCode::ACCEPTED))
 }
 
-pub(super) async fn replays(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
+pub(super) async fn replays(State(api): State<Arc<Api>>, Known(wanted, _): Known<Page>) -> Answer {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let below = start(wanted.start_key.as_deref())?.map_or(i64::MAX, |start| start.saturating_add(1));
     let jobs = api.store.replays(below, size + 1).await?;

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Api;
 use super::envelope::Reply;
 use super::error::Failure;
+use super::known::Known;
 use crate::delivery::retries::now_ms;
 use crate::disabler::Shown;
 use crate::hooks::editor::{Enabled, fields};
@@ -22,18 +23,22 @@ type Answer = Result<Reply, Failure>;
 pub(super) struct Wanted {
     account: Option<String>,
     hook: Option<String>,
+}
+
+/// What stands behind the `?` of `/hooks/enable`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Enabling {
+    account: Option<String>,
     #[serde(default)]
     descendants: bool,
 }
 
-impl Wanted {
-    fn needed_account(&self) -> Result<&str, Failure> {
-        let missing = || fields::invalid("account", "required", "say which account: ?account=ID");
-        self.account.as_deref().ok_or_else(|| Failure::validation(missing()))
-    }
+fn needed(account: Option<&str>) -> Result<&str, Failure> {
+    let missing = || fields::invalid("account", "required", "say which account: ?account=ID");
+    account.ok_or_else(|| Failure::validation(missing()))
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
+pub(super) async fn list(State(api): State<Arc<Api>>, Known(wanted, _): Known<Wanted>) -> Answer {
     if let Some(account) = &wanted.account {
         api.editor.account(account).await?;
     }
@@ -64,16 +69,16 @@ fn entry(shown: &Shown, now_ms: i64) -> Value {
     })
 }
 
-pub(super) async fn flush(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
-    let account = wanted.needed_account()?;
+pub(super) async fn flush(State(api): State<Arc<Api>>, Known(wanted, _): Known<Wanted>) -> Answer {
+    let account = needed(wanted.account.as_deref())?;
     api.editor.account(account).await?;
     let hook = wanted.hook.as_deref().map(HookId::from);
     let flushed = api.disabler.flush(&AccountId::from(account), hook.as_ref());
     Ok(Reply::ok(json!({ "flushed": flushed })))
 }
 
-pub(super) async fn enable(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
-    let account = wanted.needed_account()?;
+pub(super) async fn enable(State(api): State<Arc<Api>>, Known(wanted, _): Known<Enabling>) -> Answer {
+    let account = needed(wanted.account.as_deref())?;
     let done = api.editor.enable_hooks(account, wanted.descendants).await?;
     Ok(Reply::ok(done.iter().map(enabled).collect::<Vec<_>>()))
 }

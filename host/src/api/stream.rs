@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -18,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Api;
 use super::auth::Caller;
 use super::error::Failure;
+use super::known::Known;
 use crate::hooks::AccountId;
 use crate::hooks::editor::fields;
 use crate::stream::{Happened, Stream, What};
@@ -73,7 +74,7 @@ struct Watching {
 pub(super) async fn watch(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    Query(wish): Query<Wish>,
+    Known(wish, _): Known<Wish>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     wish.check()?;

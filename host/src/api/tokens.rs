@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::auth::Caller;
 use super::envelope::Reply;
 use super::error::Failure;
+use super::known::Known;
 use super::{Api, body, listing};
 use crate::access::tokens::{NewToken, Shown, TokenError};
 use crate::hooks::editor::fields;
@@ -91,8 +92,7 @@ pub(super) struct Wanted {
 /// `GET /tokens`: of all accounts.
 pub(super) async fn list_all(
     State(api): State<Arc<Api>>,
-    Query(wanted): Query<Wanted>,
-    Query(query): Query<listing::Query>,
+    Known(wanted, query): Known<Wanted, listing::Query>,
 ) -> Answer {
     page(api.access.tokens.list(wanted.account.map(AccountId::from).as_ref()), &query)
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
-use super::listing::{cell, entries, harmless, table};
+use super::listing::{all_pages, cell, harmless, table};
 use super::{HooksAction, HooksArgs};
 
 /// `hookline hooks test`
@@ -37,10 +37,9 @@ pub(super) async fn hooks(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Resu
 
 async fn list(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.account.iter().map(|id| ("account", id.as_str())).collect();
-    let answer = Client::new(&args.client)?.get(&["hooks"], &query).await?;
-    let hooks = entries(&answer, "data");
+    let hooks = all_pages(&Client::new(&args.client)?, &["hooks"], &query, usize::MAX).await?;
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(hooks)?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&hooks)?)?;
         return Ok(());
     }
     if hooks.is_empty() {
