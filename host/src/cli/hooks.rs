@@ -1,7 +1,7 @@
 //! `hookline hooks`: what the host serves, in the columns of KAZOO's `hooks_configured`; and a sample sent to one.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -77,7 +77,7 @@ async fn send_test(args: &HooksArgs, test: &TestArgs, out: &mut dyn Write) -> an
     }
 }
 
-fn payload(file: &PathBuf) -> anyhow::Result<Value> {
+fn payload(file: &Path) -> anyhow::Result<Value> {
     let (name, text) = super::publish::read(Some(file))?;
     serde_json::from_str(&text).with_context(|| format!("{name} is not a JSON object"))
 }

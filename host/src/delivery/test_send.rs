@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use tracing::info;
 
 use super::Profile;
@@ -20,7 +20,7 @@ use super::work::Next;
 use crate::attempts::log::Attempts;
 use crate::attempts::record::Ended;
 use crate::hooks::table::Table;
-use crate::hooks::{Document, Hook, HookId};
+use crate::hooks::{AccountId, Document, Hook, HookId};
 
 /// The header that only tests have. Hooks cannot set one of this name.
 pub const HEADER: &str = "webhook-test";
@@ -30,6 +30,9 @@ pub const ID_PREFIX: &str = "test_";
 
 /// Tests under way at once: an endpoint that hangs keeps one for as long as a request may take.
 pub const MOST: usize = 16;
+
+/// Of them, those of one account, so that nobody takes all places.
+pub const MOST_OF_ACCOUNT: usize = 4;
 
 /// Why nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +44,7 @@ pub enum NotTested {
     #[error("a test of the hook {0} is under way; wait for its end")]
     UnderWay(HookId),
     /// Others are tested.
-    #[error("{MOST} tests are under way; try again in a moment")]
+    #[error("{MOST} tests are under way, or {MOST_OF_ACCOUNT} of this account; try again in a moment")]
     TooMany,
 }
 
@@ -52,7 +55,7 @@ pub struct TestSends {
     client: Client,
     profile: Profile,
     attempts: Arc<Attempts>,
-    under_way: Mutex<FxHashSet<HookId>>,
+    under_way: Places,
 }
 
 impl TestSends {
@@ -65,7 +68,7 @@ impl TestSends {
         profile: Profile,
         attempts: Arc<Attempts>,
     ) -> Self {
-        TestSends { table, queue, client, profile, attempts, under_way: Mutex::default() }
+        TestSends { table, queue, client, profile, attempts, under_way: Places::default() }
     }
 
     /// Sends a payload to a hook, and answers the attempt, by the fields of profile `standard`.
@@ -74,7 +77,7 @@ impl TestSends {
     /// [`NotTested`]; nothing was sent. That the endpoint failed is none.
     pub async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested> {
         let hook = self.table.get(hook).ok_or_else(|| NotTested::NotServed(hook.clone()))?;
-        let _place = self.place(&hook.id)?;
+        let _place = self.under_way.take(&hook)?;
         let webhook_id = format!("{ID_PREFIX}{:032x}", rand::random::<u128>());
         let bodies = self.queue.bodies(payload);
         let tried = OneTry::of(&self.client, &bodies, &hook, &webhook_id, &[(HEADER, "true")]).await;
@@ -101,28 +104,67 @@ impl TestSends {
             Verdict::Retry { .. } | Verdict::Gone | Verdict::Final => Next::Dead(tried.sent.told.clone()),
         }
     }
+}
 
-    fn place(&self, hook: &HookId) -> Result<Place<'_>, NotTested> {
-        let mut under_way = self.under_way.lock();
-        if under_way.contains(hook) {
-            return Err(NotTested::UnderWay(hook.clone()));
+/// The hooks whose tests are under way, with their accounts.
+#[derive(Default)]
+struct Places(Mutex<FxHashMap<HookId, AccountId>>);
+
+impl Places {
+    fn take(&self, hook: &Hook) -> Result<Place<'_>, NotTested> {
+        let mut taken = self.0.lock();
+        if taken.contains_key(&hook.id) {
+            return Err(NotTested::UnderWay(hook.id.clone()));
         }
-        if under_way.len() >= MOST {
+        let of_account = taken.values().filter(|account| **account == hook.account).count();
+        if taken.len() >= MOST || of_account >= MOST_OF_ACCOUNT {
             return Err(NotTested::TooMany);
         }
-        under_way.insert(hook.clone());
-        Ok(Place { under_way: &self.under_way, hook: hook.clone() })
+        taken.insert(hook.id.clone(), hook.account.clone());
+        Ok(Place { places: self, hook: hook.id.clone() })
     }
 }
 
 /// Free again when it is dropped, however the test ends.
 struct Place<'a> {
-    under_way: &'a Mutex<FxHashSet<HookId>>,
+    places: &'a Places,
     hook: HookId,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.under_way.lock().remove(&self.hook);
+        self.places.0.lock().remove(&self.hook);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hook(id: usize, account: usize) -> Hook {
+        let document = json!({"_id": format!("h{id}"), "pvt_account_id": format!("a{account}"),
+            "uri": "http://x/", "hook": "all"});
+        Hook::from_document(document.as_object().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_hook_is_tested_once_at_a_time_and_no_account_takes_all_places() {
+        let places = Places::default();
+        let first = places.take(&hook(0, 0)).ok();
+        assert_eq!(places.take(&hook(0, 0)).err(), Some(NotTested::UnderWay("h0".into())));
+        drop(first);
+        let mut held = Vec::new();
+        for id in 0..MOST {
+            let account = id / MOST_OF_ACCOUNT;
+            held.push(places.take(&hook(id, account)).ok().unwrap());
+            if (id + 1) % MOST_OF_ACCOUNT == 0 {
+                assert_eq!(places.take(&hook(99, account)).err(), Some(NotTested::TooMany));
+            }
+        }
+        assert_eq!(places.take(&hook(99, 99)).err(), Some(NotTested::TooMany));
+        held.pop();
+        assert!(places.take(&hook(99, 99)).is_ok());
     }
 }
