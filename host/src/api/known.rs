@@ -13,13 +13,13 @@ use crate::hooks::editor::fields;
 
 /// What a query says, where it has no other keys than the fields of these two.
 #[derive(Debug)]
-pub(super) struct Known<T, More = Nothing>(pub(super) T, pub(super) More);
+pub(super) struct Only<T, More = Nothing>(pub(super) T, pub(super) More);
 
 /// No further keys.
 #[derive(Debug, Deserialize)]
 pub(super) struct Nothing {}
 
-impl<S, T, More> FromRequestParts<S> for Known<T, More>
+impl<S, T, More> FromRequestParts<S> for Only<T, More>
 where
     S: Send + Sync,
     T: DeserializeOwned,
@@ -38,7 +38,7 @@ where
         }
         let Query(first) = Query::try_from_uri(&parts.uri).map_err(read)?;
         let Query(more) = Query::try_from_uri(&parts.uri).map_err(read)?;
-        Ok(Known(first, more))
+        Ok(Only(first, more))
     }
 }
 
@@ -100,9 +100,9 @@ mod tests {
         page_size: Option<String>,
     }
 
-    async fn read(query: &str) -> Result<Known<Wanted, Page>, Failure> {
+    async fn read(query: &str) -> Result<Only<Wanted, Page>, Failure> {
         let (mut parts, ()) = Request::builder().uri(format!("/x{query}")).body(()).unwrap().into_parts();
-        Known::from_request_parts(&mut parts, &()).await
+        Only::from_request_parts(&mut parts, &()).await
     }
 
     #[tokio::test]
@@ -111,7 +111,7 @@ mod tests {
             ("", [None, None, None]),
             ("?status=dead&hook=h&page_size=3", [Some("dead"), Some("h"), Some("3")]),
         ] {
-            let Known(wanted, page) = read(query).await.unwrap();
+            let Only(wanted, page) = read(query).await.unwrap();
             assert_eq!([wanted.status.as_deref(), wanted.of.as_deref(), page.page_size.as_deref()], expected);
         }
         for (query, key) in

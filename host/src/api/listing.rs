@@ -2,10 +2,11 @@
 //!
 //! No answer has more than [`MOST`] items, whatever was asked for; `next_start_key` says that there are more.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::IntoParams;
 
-use super::envelope::Reply;
+use super::envelope::{self, Reply};
 use super::error::Failure;
 use crate::hooks::editor::fields;
 
@@ -14,11 +15,19 @@ const PAGE_SIZE: usize = 50;
 const MOST: usize = 10_000;
 
 /// The query of a listing, as Crossbar spells it. Texts, so that a wrong one is named and not just refused.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Query {
+    /// How many items a page has: 50 where it is not said.
+    #[param(value_type = Option<u64>, minimum = 1)]
     page_size: Option<String>,
+    /// `false`: as many as one answer may have.
+    #[param(value_type = Option<bool>)]
     paginate: Option<String>,
+    /// `true`: the other way round.
+    #[param(value_type = Option<bool>)]
     ascending: Option<String>,
+    /// `next_start_key` of the page before.
     start_key: Option<String>,
 }
 
@@ -49,7 +58,7 @@ impl Query {
 
     pub(super) fn page(&self, mut ids: Vec<String>) -> Result<Page, Failure> {
         let size = self.size()?;
-        let ascending = self.ascending.as_deref() == Some("true");
+        let ascending = flag("ascending", self.ascending.as_deref())?.unwrap_or(false);
         ids.sort_unstable();
         if !ascending {
             ids.reverse();
@@ -65,29 +74,43 @@ impl Query {
 
 /// How many entries a page has at most.
 pub(super) fn size(page_size: Option<&str>, paginate: Option<&str>) -> Result<usize, Failure> {
-    match page_size {
-        _ if paginate == Some("false") => Ok(MOST),
-        None => Ok(PAGE_SIZE),
-        Some(text) => {
-            text.parse().ok().filter(|size| *size > 0).map(|size| MOST.min(size)).ok_or_else(|| {
-                let message = format!("page_size must be a number above 0, not {text}");
-                Failure::validation(fields::invalid("page_size", "invalid", &message))
-            })
+    let whole = flag("paginate", paginate)? == Some(false);
+    let Some(text) = page_size else { return Ok(if whole { MOST } else { PAGE_SIZE }) };
+    // What is longer than any number that fits is a large number all the same.
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let size = if digits { text.parse().unwrap_or(MOST) } else { 0 };
+    match size {
+        0 => {
+            let message = format!("page_size must be a number above 0, not {text}");
+            Err(Failure::validation(fields::invalid("page_size", "invalid", &message)))
+        }
+        _ if whole => Ok(MOST),
+        size => Ok(size.min(MOST)),
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn flag(key: &str, text: Option<&str>) -> Result<Option<bool>, Failure> {
+    match text {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(other) => {
+            let message = format!("{key} must be true or false, not {other:?}");
+            Err(Failure::validation(fields::invalid(key, "enum", &message)))
         }
     }
 }
 
 impl Page {
     /// The answer with these items, which belong to the page's ids.
-    pub(super) fn reply(self, items: Vec<Value>) -> Reply {
-        let mut reply = Reply::ok(Value::Array(items)).beside("page_size", self.ids.len());
-        if let Some(start) = self.start {
-            reply = reply.beside("start_key", start);
-        }
-        if let Some(next) = self.next {
-            reply = reply.beside("next_start_key", next);
-        }
-        reply
+    pub(super) fn reply<T: Serialize>(self, items: &[T]) -> Reply<envelope::Page<T>> {
+        Reply::page(items, self.start, self.next)
+    }
+
+    /// The same for documents.
+    pub(super) fn documents<T>(self, items: Vec<Value>) -> Reply<envelope::Page<T>> {
+        Reply::documents(items, self.start, self.next)
     }
 }
 

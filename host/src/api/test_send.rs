@@ -3,36 +3,75 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
-use super::envelope::Reply;
+use super::Api;
+use super::body::DataIfAny;
+use super::envelope::{Answer, Reply};
 use super::error::Failure;
-use super::{Api, body};
 use crate::delivery::payload::Payload;
 use crate::delivery::test_send::NotTested;
 use crate::hooks::editor::fields;
 use crate::hooks::{Document, HookEvent, HookId};
 
-/// Answers the attempt once the try has ended, whatever became of it: whoever presses a button wants to see that, and
-/// one try takes no longer than `delivery.request_timeout_ms`.
+/// What is sent as a test. Without anything it is a sample of the hook's module.
+#[derive(ToSchema)]
+#[schema(example = json!({"sample": 0}))]
+#[expect(dead_code, reason = "it is read as a document; this is its shape")]
+pub(super) struct Test {
+    /// Of a hook of `all`: the event whose samples count.
+    hook: Option<String>,
+    /// The place of a sample, from 0, or an object of fields that it must have.
+    sample: Option<Value>,
+    /// An object in place of a sample.
+    payload: Option<Map<String, Value>>,
+}
+
+/// What was tested, and what came back: an attempt with the fields of profile `standard`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is written as a document; this is its shape")]
+pub(super) struct Tested {
+    hook_id: String,
+    hook_event: String,
+    /// What the receiver saw as `webhook-id`. It begins with `test_`.
+    webhook_id: String,
+    /// `success` or `failure`.
+    result: String,
+    /// How it ended, in a word.
+    class: String,
+    /// How it ended, in a sentence.
+    reason: String,
+    /// Always `true`.
+    test: bool,
+    /// The status of the answer, where there was one.
+    resp_status_code: Option<u16>,
+}
+
+/// Sends a sample to a hook
+///
+/// Once and at once, as its events are sent, and marked by the header `webhook-test`. It counts neither for nor against
+/// the hook; one that is disabled is sent to as well. The answer is the attempt, whatever became of it.
+// Whoever presses a button wants to see that, and one try takes no longer than `delivery.request_timeout_ms`.
+#[utoipa::path(post, path = "/v2/accounts/{account}/webhooks/{hook}/test", tag = "Webhooks",
+    request_body = Option<Test>, responses(
+    (status = 409, description = "A test of the hook is under way, or the host cannot work with it")
+))]
 pub(super) async fn send(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Reply, Failure> {
-    let data = body::data_if_any(&headers, body, &api.limits).await?;
+    DataIfAny(data, _): DataIfAny<Test>,
+) -> Answer<Tested> {
     let wish = Wish::read(data)?;
     let document = api.editor.hook(&account, &hook).await?;
     let is_loaded = |module: &str| api.modules.show(module).is_some();
     let payload = wish.payload(&document, &api.modules.samples(), is_loaded)?;
     let payload = Payload::parse(Bytes::from(Value::Object(payload).to_string()));
     let payload = payload.map_err(|error| invalid("payload", "invalid", &error.to_string()))?;
-    Ok(Reply::ok(api.tests.send(&HookId::from(hook), payload).await?))
+    Ok(Reply::raw(api.tests.send(&HookId::from(hook), payload).await?))
 }
 
 const KNOWN: [&str; 3] = ["hook", "sample", "payload"];

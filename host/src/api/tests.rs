@@ -44,22 +44,27 @@ impl Intake for Basket {
 
 struct Nine;
 
+fn sms(generation: u64) -> Module {
+    Module { id: "webhooks_sms".to_owned(), generation, ..Module::default() }
+}
+
 #[async_trait]
 impl ModulesView for Nine {
-    fn list(&self) -> Value {
-        let refused = json!([{"file": "readme.so", "reason": "not a library", "at": "2026-01-01T00:00:00Z"}]);
-        json!({"data": [{"id": "webhooks_sms"}], "refused": refused})
+    fn list(&self) -> Loaded {
+        let at = "2026-01-01T00:00:00Z".to_owned();
+        let refused = RefusedFile { file: "readme.so".into(), reason: "not a library".to_owned(), at };
+        Loaded { modules: vec![sms(1)], refused: vec![refused] }
     }
 
-    fn show(&self, id: &str) -> Option<Value> {
+    fn show(&self, id: &str) -> Option<Module> {
         assert_ne!(id, "webhooks_panic", "secret detail");
-        (id == "webhooks_sms").then(|| json!({"id": id, "generation": 1}))
+        (id == "webhooks_sms").then(|| sms(1))
     }
 
-    async fn reload(&self, id: &str) -> Result<Value, NotReloaded> {
+    async fn reload(&self, id: &str) -> Result<Module, NotReloaded> {
         assert_ne!(id, "webhooks_panic", "secret detail");
         match id {
-            "webhooks_sms" => Ok(json!({"id": id, "generation": 2})),
+            "webhooks_sms" => Ok(sms(2)),
             "webhooks_mms" => Err(NotReloaded::Refused("libwebhooks_mms.so was cut short".to_owned())),
             _ => Err(NotReloaded::Unknown(id.to_owned())),
         }
@@ -100,6 +105,14 @@ impl MetadataView for Nine {
             json!({"_id": "webhooks_sms", "name": "SMS", "pvt_type": "webhook_meta"}),
         ];
         docs.into_iter().map(object).collect()
+    }
+
+    fn events(&self) -> Events {
+        let mut events = Events::default();
+        let types = json!({"type": {"type": "object", "items": {"new_user": {}}}});
+        events.insert("notifications", types.as_object().cloned());
+        events.insert("sms", None);
+        events
     }
 }
 

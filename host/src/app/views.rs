@@ -7,11 +7,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
 use super::Parts;
-use crate::api::{self, Api, Figures, Health, Intake, IntakeError, Limits, MetadataView, ModulesView, Tests};
+use crate::api::{
+    self, Api, Figures, Health, Intake, IntakeError, Limits, Loaded, MetadataView, ModulesView, Tests,
+};
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
 use crate::delivery::payload::Payload;
@@ -24,7 +26,7 @@ use crate::hooks::table::Table;
 use crate::hooks::vault::Vault;
 use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::module::metadata::public_fields;
-use crate::module::registry::{Module, Refused, Registry, Snapshot};
+use crate::module::registry::{Module, Pinned, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;
 use crate::module::reload::resetting::{NotReset, Reset};
 use crate::store::Store;
@@ -128,18 +130,19 @@ impl Health for Parts {
 
 #[async_trait]
 impl ModulesView for Parts {
-    fn list(&self) -> Value {
+    fn list(&self) -> Loaded {
         let current = self.registry.current();
-        let modules: Vec<Value> = current.modules().map(|module| shown(&self.registry, module)).collect();
-        let refused: Vec<Value> = self.registry.refused().iter().map(shown_refusal).collect();
-        json!({"data": modules, "refused": refused})
+        Loaded {
+            modules: current.modules().map(|module| shown(&self.registry, module)).collect(),
+            refused: self.registry.refused().iter().map(shown_refusal).collect(),
+        }
     }
 
-    fn show(&self, id: &str) -> Option<Value> {
+    fn show(&self, id: &str) -> Option<api::Module> {
         self.registry.current().module(id).map(|module| shown(&self.registry, module))
     }
 
-    async fn reload(&self, id: &str) -> Result<Value, NotReloaded> {
+    async fn reload(&self, id: &str) -> Result<api::Module, NotReloaded> {
         self.reloader.reload(id).await?;
         self.show(id).ok_or_else(|| NotReloaded::Unknown(id.to_owned()))
     }
@@ -155,53 +158,54 @@ impl ModulesView for Parts {
     }
 }
 
-fn shown(registry: &Registry, module: &Module) -> Value {
-    let figures = module.figures();
-    let pinned: Vec<Value> = registry
-        .pinned()
-        .iter()
-        .filter(|pinned| pinned.module == module.id)
-        .map(
-            |pinned| json!({"generation": pinned.generation, "reason": pinned.reason, "bytes": pinned.bytes}),
-        )
-        .collect();
+fn shown(registry: &Registry, module: &Module) -> api::Module {
+    let (figures, wants, manifest) = (module.figures(), module.wants(), &module.inspected.manifest);
     let process = module.process();
-    let mut shown = json!({
-        "id": module.id.as_str(),
-        "version": module.inspected.manifest.version,
-        "abi": format!("{}.{}", module.inspected.manifest.api.0, module.inspected.manifest.api.1),
-        "rustc": module.inspected.manifest.rustc,
-        "file": module.file,
-        "sha256": module.inspected.sha256,
-        "generation": figures.generation,
-        "state": if figures.quarantined { "quarantined" } else { "active" },
-        "isolation": if process.is_some() { "process" } else { "none" },
-        "bindings": module.wants().bindings,
-        "responders": module.wants().responders,
-        "calls": figures.calls,
-        "failures": figures.failures,
-        "hung": figures.hung,
-        "time_spent_us": u64::try_from(figures.busy.as_micros()).unwrap_or(u64::MAX),
-        "loaded_at": module.loaded_at.format(&Rfc3339).unwrap_or_default(),
-        "memory_bytes": module.memory(),
-        "pinned": pinned,
-    });
-    let more = [
-        process.map(|process| ("process", json!({"pid": process.pid, "restarts": process.restarts, "deaths": process.deaths, "timeouts": process.timeouts}))),
-        registry.last_refusal(module).map(|refused| ("last_refusal", shown_refusal(&refused))),
-    ];
-    if let Some(fields) = shown.as_object_mut() {
-        fields.extend(more.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
+    let pinned = registry.pinned();
+    let pinned = pinned.iter().filter(|pinned| pinned.module == module.id);
+    api::Module {
+        id: module.id.to_string(),
+        version: manifest.version.to_string(),
+        abi: format!("{}.{}", manifest.api.0, manifest.api.1),
+        rustc: manifest.rustc.to_string(),
+        file: module.file.clone(),
+        sha256: module.inspected.sha256.to_string(),
+        generation: figures.generation,
+        state: if figures.quarantined { "quarantined" } else { "active" },
+        isolation: if process.is_some() { "process" } else { "none" },
+        bindings: wants.bindings.clone(),
+        responders: wants.responders.clone(),
+        calls: figures.calls,
+        failures: figures.failures,
+        hung: figures.hung,
+        time_spent_us: u64::try_from(figures.busy.as_micros()).unwrap_or(u64::MAX),
+        loaded_at: module.loaded_at.format(&Rfc3339).unwrap_or_default(),
+        memory_bytes: module.memory(),
+        pinned: pinned.map(shown_pinned).collect(),
+        process: process.map(|process| api::ModuleProcess {
+            pid: process.pid,
+            restarts: process.restarts,
+            deaths: process.deaths,
+            timeouts: process.timeouts,
+        }),
+        last_refusal: registry.last_refusal(module).as_ref().map(shown_refusal),
     }
-    shown
 }
 
-fn shown_refusal(refused: &Refused) -> Value {
-    json!({
-        "file": refused.file,
-        "reason": format!("{} {}", file_name(&refused.file), refused.reason),
-        "at": refused.at.format(&Rfc3339).unwrap_or_default(),
-    })
+fn shown_pinned(pinned: &Pinned) -> api::PinnedGeneration {
+    api::PinnedGeneration {
+        generation: pinned.generation,
+        reason: pinned.reason.clone(),
+        bytes: pinned.bytes,
+    }
+}
+
+fn shown_refusal(refused: &Refused) -> api::RefusedFile {
+    api::RefusedFile {
+        file: refused.file.clone(),
+        reason: format!("{} {}", file_name(&refused.file), refused.reason),
+        at: refused.at.format(&Rfc3339).unwrap_or_default(),
+    }
 }
 
 fn file_name(file: &Path) -> String {
@@ -216,6 +220,10 @@ impl MetadataView for Registry {
             document
         };
         self.current().modules().map(document).collect()
+    }
+
+    fn events(&self) -> Events {
+        events(&self.current())
     }
 }
 

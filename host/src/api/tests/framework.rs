@@ -9,7 +9,7 @@ async fn an_answer_to_the_administrator_is_a_whole_envelope() {
     let answer = host.get("/modules/webhooks_sms").await.expect(StatusCode::OK);
 
     let body = &answer.body;
-    assert_eq!(body["data"], json!({"id": "webhooks_sms", "generation": 1}));
+    assert_eq!((&body["data"]["id"], &body["data"]["generation"]), (&json!("webhooks_sms"), &json!(1)));
     assert_eq!(body["status"], "success");
     assert_eq!(body["node"], "test@host");
     assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
