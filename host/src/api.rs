@@ -64,6 +64,7 @@ mod webhooks;
 mod written;
 
 pub use modules::{Loaded, Module, Pinned as PinnedGeneration, Process as ModuleProcess, RefusedFile};
+pub use openapi::fixed as description;
 
 /// What the routes work with.
 pub struct Api {

@@ -23,6 +23,7 @@ mod faults;
 mod isolation;
 mod metrics;
 mod modules;
+mod openapi;
 mod ordering;
 mod packaging;
 mod probe;

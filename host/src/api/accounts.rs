@@ -77,7 +77,12 @@ pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) 
 }
 
 /// Lists the accounts right below
-#[utoipa::path(get, path = "/v2/accounts/{account}/children", tag = "Accounts", params(Filters))]
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/children",
+    tag = "Accounts",
+    params(listing::Query, Filters)
+)]
 pub(super) async fn children(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
@@ -88,7 +93,12 @@ pub(super) async fn children(
 }
 
 /// Lists all accounts below
-#[utoipa::path(get, path = "/v2/accounts/{account}/descendants", tag = "Accounts", params(Filters))]
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/descendants",
+    tag = "Accounts",
+    params(listing::Query, Filters)
+)]
 pub(super) async fn descendants(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,

@@ -28,28 +28,34 @@ pub(super) struct Wanted {
     path = "/audit",
     tag = "Operation",
     operation_id = "audit_list",
-    params(Wanted, listing::Query)
+    params(Wanted, listing::Numbered)
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Only(wanted, query): Only<Wanted, listing::Query>,
+    Only(wanted, query): Only<Wanted, listing::Numbered>,
 ) -> Answer<Page<Entry>> {
     page(&api, wanted.account, &query).await
 }
 
 /// Lists who changed what in an account
-#[utoipa::path(get, path = "/v2/accounts/{account}/audit", tag = "Accounts", operation_id = "accounts_audit")]
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/audit",
+    tag = "Accounts",
+    operation_id = "accounts_audit",
+    params(listing::Numbered)
+)]
 pub(super) async fn list_of(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    Query(query): Query<listing::Query>,
+    Query(query): Query<listing::Numbered>,
 ) -> Answer<Page<Entry>> {
     api.editor.account(&account).await?;
     page(&api, Some(account), &query).await
 }
 
-async fn page(api: &Api, account: Option<String>, query: &listing::Query) -> Answer<Page<Entry>> {
-    let (size, up_to) = (query.size()?, query.start_number()?);
+async fn page(api: &Api, account: Option<String>, query: &listing::Numbered) -> Answer<Page<Entry>> {
+    let (size, up_to) = (query.size()?, query.start()?);
     let wanted = AuditQuery { account, up_to, limit: size + 1 };
     let mut entries = api.access.audit.list(wanted).await?;
     let next = entries.get(size).map(|entry| entry.id);

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
@@ -97,10 +98,18 @@ struct ReadOnly {
 }
 
 /// What is to be set; `null` takes a value away.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = WebhooksConfigPatch, example = json!({"attempt_failure_count": 10}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct Patch {
+    /// Passed over, as what is shown says it.
+    #[schema(required = false)]
+    id: Value,
+    /// Likewise.
+    #[serde(rename = "_read_only")]
+    #[schema(required = false)]
+    read_only: Value,
     /// Failures of a hook are counted over this many milliseconds.
     #[schema(minimum = 1, maximum = 31_536_000_000_i64)]
     attempt_failure_expiry_ms: Option<i64>,
@@ -145,6 +154,11 @@ async fn change(api: &Api, account: &str, patch: Document) -> Answer<Config> {
     if !errors.is_empty() {
         return Err(Failure::validation(Value::Object(errors)));
     }
+    let whole = |(key, value): (String, Value)| {
+        let number = fields::whole(&value).map(Value::from);
+        (key, number.unwrap_or(value))
+    };
+    let patch = patch.into_iter().map(whole).collect();
     let set = fields::patched(&api.disabler.config(account), patch);
     api.disabler.set_config(&*api.store, account, set).await?;
     Ok(shown(api, account))
@@ -160,7 +174,7 @@ fn wrong(patch: &Document) -> Document {
     let mut errors = Document::new();
     for (key, value) in fields::client_fields(patch.clone()) {
         let allowed = if key == COUNT { COUNTS } else { TIMES };
-        let error = match value.as_i64() {
+        let error = match fields::whole(&value) {
             _ if !KEYS.contains(&key.as_str()) => {
                 json!({"enum": {"message": "there is no such setting", "cause": key, "target": KEYS}})
             }

@@ -262,7 +262,7 @@ fn shown(row: &DeliveryRow) -> Delivery {
 /// Which dead deliveries are to be sent again.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewReplay, example = json!({"hook": "0a1b2c3d4e5f60718293a4b5c6d7e8f9", "since": "2h"}))]
+#[schema(as = NewReplay, example = json!({"since": "2h", "status": "dead"}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct NewJob {
     /// Those of this account.

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 use utoipa::{IntoParams, ToSchema};
@@ -54,9 +54,9 @@ pub(super) struct Posted {
     category: String,
     #[schema(rename = "Event-Name", min_length = 1)]
     name: String,
-    /// What makes it the same event when it is sent again: nothing is delivered twice then.
+    /// A text that makes it the same event when it is sent again: nothing is delivered twice then.
     #[schema(rename = "Msg-ID", required = false)]
-    id: String,
+    id: Value,
 }
 
 /// An event as a CloudEvent 1.0 carries it, in its data.
@@ -101,10 +101,10 @@ pub(super) struct Accepted {
 /// One as an object, many as an array or one a line; CloudEvents 1.0 too, structured, in batches, or binary (one event
 /// with the headers `ce-specversion`, `ce-id`, `ce-source`, `ce-type`). The answer comes once what they cause is
 /// durable. Nothing of a request is taken when any part of it is malformed.
-#[utoipa::path(post, path = "/events", tag = "Events",
+#[utoipa::path(post, path = "/events", tag = "Events", params(Route),
     request_body(description = "Events", content(
         (OneOrMany = "application/json"),
-        (String = "application/x-ndjson", example = r#"{"Event-Category":"call_event","Event-Name":"CHANNEL_CREATE"}"#),
+        (String = "application/x-ndjson"),
         (CloudEvent = "application/cloudevents+json"),
         (Vec<CloudEvent> = "application/cloudevents-batch+json"),
     )),

@@ -92,7 +92,7 @@ fn entry(shown: &Shown, now_ms: i64) -> Failing {
 #[into_params(parameter_in = Query)]
 pub(super) struct Flushed {
     /// The account whose hooks start anew.
-    #[param(required)]
+    #[param(required = true, value_type = String)]
     account: Option<String>,
     /// Only this hook.
     hook: Option<String>,
@@ -128,7 +128,7 @@ fn needed(account: Option<&str>) -> Result<&str, Failure> {
 #[into_params(parameter_in = Query)]
 pub(super) struct On {
     /// The account whose hooks are switched on again.
-    #[param(required)]
+    #[param(required = true, value_type = String)]
     account: Option<String>,
     /// Whether those of the accounts below are, too.
     #[param(value_type = Option<bool>)]

@@ -31,6 +31,39 @@ pub(super) struct Query {
     start_key: Option<String>,
 }
 
+/// The query of a listing by number.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Numbered {
+    /// How many items a page has: 50 where it is not said.
+    #[param(value_type = Option<u64>, minimum = 1)]
+    page_size: Option<String>,
+    /// `false`: as many as one answer may have.
+    #[param(value_type = Option<bool>)]
+    paginate: Option<String>,
+    /// `next_start_key` of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
+    start_key: Option<String>,
+}
+
+impl Numbered {
+    /// How many items the answer may have.
+    pub(super) fn size(&self) -> Result<usize, Failure> {
+        size(self.page_size.as_deref(), self.paginate.as_deref())
+    }
+
+    /// Where it begins.
+    pub(super) fn start(&self) -> Result<Option<i64>, Failure> {
+        let number = |text: &String| {
+            text.parse().map_err(|_| {
+                let message = format!("start_key must be a number, not {text}");
+                Failure::validation(fields::invalid("start_key", "invalid", &message))
+            })
+        };
+        self.start_key.as_ref().map(number).transpose()
+    }
+}
+
 /// One page of ids, and where the next one begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
@@ -40,24 +73,8 @@ pub(super) struct Page {
 }
 
 impl Query {
-    /// How many items the answer may have.
-    pub(super) fn size(&self) -> Result<usize, Failure> {
-        size(self.page_size.as_deref(), self.paginate.as_deref())
-    }
-
-    /// The start of a listing by number.
-    pub(super) fn start_number(&self) -> Result<Option<i64>, Failure> {
-        let number = |text: &String| {
-            text.parse().map_err(|_| {
-                let message = format!("start_key must be a number, not {text}");
-                Failure::validation(fields::invalid("start_key", "invalid", &message))
-            })
-        };
-        self.start_key.as_ref().map(number).transpose()
-    }
-
     pub(super) fn page(&self, mut ids: Vec<String>) -> Result<Page, Failure> {
-        let size = self.size()?;
+        let size = size(self.page_size.as_deref(), self.paginate.as_deref())?;
         let ascending = flag("ascending", self.ascending.as_deref())?.unwrap_or(false);
         ids.sort_unstable();
         if !ascending {
@@ -75,18 +92,17 @@ impl Query {
 /// How many entries a page has at most.
 pub(super) fn size(page_size: Option<&str>, paginate: Option<&str>) -> Result<usize, Failure> {
     let whole = flag("paginate", paginate)? == Some(false);
-    let Some(text) = page_size else { return Ok(if whole { MOST } else { PAGE_SIZE }) };
-    // What is longer than any number that fits is a large number all the same.
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let size = if digits { text.parse().unwrap_or(MOST) } else { 0 };
-    match size {
-        0 => {
-            let message = format!("page_size must be a number above 0, not {text}");
-            Err(Failure::validation(fields::invalid("page_size", "invalid", &message)))
-        }
-        _ if whole => Ok(MOST),
-        size => Ok(size.min(MOST)),
-    }
+    let size = match page_size {
+        None => PAGE_SIZE,
+        Some(text) => match text.parse::<i64>() {
+            Ok(size @ 1..) => MOST.min(usize::try_from(size).unwrap_or(MOST)),
+            Ok(_) | Err(_) => {
+                let message = format!("page_size must be a number above 0, not {text}");
+                return Err(Failure::validation(fields::invalid("page_size", "invalid", &message)));
+            }
+        },
+    };
+    Ok(if whole { MOST } else { size })
 }
 
 /// `true` or `false`.
@@ -169,9 +185,9 @@ mod tests {
 
     #[test]
     fn a_listing_by_number_begins_at_a_number() {
-        let query = |start| Query { start_key: text(start), ..Query::default() };
-        assert_eq!(query("42").start_number().unwrap(), Some(42));
-        query("x").start_number().unwrap_err();
+        let query = |start| Numbered { start_key: text(start), ..Numbered::default() };
+        assert_eq!(query("42").start().unwrap(), Some(42));
+        query("x").start().unwrap_err();
     }
 
     #[test]

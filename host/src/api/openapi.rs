@@ -25,6 +25,7 @@ use super::{
     test_send, tokens, webhooks,
 };
 
+mod links;
 mod live;
 
 const JSON: &str = "application/json";
@@ -94,14 +95,23 @@ struct Frame;
     (status = 200, description = "This description", content_type = "application/json", body = Value)
 ))]
 pub(super) async fn description(State(api): State<Arc<Api>>) -> Bare {
-    static FIXED: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(document()).unwrap_or_default());
-    let mut described = FIXED.clone();
+    let mut described = fixed();
     live::complete(&mut described, &api.metadata.events());
     Bare(([(header::CONTENT_TYPE, HeaderValue::from_static(JSON))], described.to_string()).into_response())
 }
 
 /// The description but for what modules add.
-pub(super) fn document() -> OpenApi {
+#[must_use]
+pub fn fixed() -> Value {
+    static FIXED: LazyLock<Value> = LazyLock::new(|| {
+        let mut fixed = serde_json::to_value(document()).unwrap_or_default();
+        links::add(&mut fixed);
+        fixed
+    });
+    FIXED.clone()
+}
+
+fn document() -> OpenApi {
     let (_, handlers) = described().split_for_parts();
     let mut document = Frame::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
@@ -129,7 +139,7 @@ fn schemes() -> [(&'static str, SecurityScheme); 2] {
 }
 
 /// The operations of a path, each with its method.
-pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
     [
         (Method::GET, &mut item.get),
         (Method::PUT, &mut item.put),

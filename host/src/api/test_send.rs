@@ -20,7 +20,7 @@ use crate::hooks::{Document, HookEvent, HookId};
 
 /// What is sent as a test. Without anything it is a sample of the hook's module.
 #[derive(ToSchema)]
-#[schema(example = json!({"sample": 0}))]
+#[schema(as = NewTest, example = json!({"sample": 0}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct Test {
     /// Of a hook of `all`: the event whose samples count.

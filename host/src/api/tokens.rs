@@ -85,7 +85,7 @@ fn wanted(data: &Document) -> Result<(Option<String>, bool), Failure> {
 }
 
 /// Lists the tokens of an account
-#[utoipa::path(get, path = "/v2/accounts/{account}/tokens", tag = "Tokens")]
+#[utoipa::path(get, path = "/v2/accounts/{account}/tokens", tag = "Tokens", params(listing::Query))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,

@@ -76,7 +76,12 @@ pub(super) async fn sample(
 }
 
 /// Lists the hooks of an account
-#[utoipa::path(get, path = "/v2/accounts/{account}/webhooks", tag = "Webhooks", params(Filters))]
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/webhooks",
+    tag = "Webhooks",
+    params(listing::Query, Filters)
+)]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,

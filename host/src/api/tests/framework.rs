@@ -200,7 +200,7 @@ async fn a_mistyped_key_of_a_query_is_refused_by_name_and_crossbars_routes_pass_
         ("GET", "/replays", "page_size, start_key"),
         ("GET", "/stream", "account, kinds, last_event_id"),
         ("GET", "/tokens", "account, page_size, paginate, ascending, start_key"),
-        ("GET", "/audit", "account, page_size, paginate, ascending, start_key"),
+        ("GET", "/audit", "account, page_size, paginate, start_key"),
         ("POST", "/metadata/reset", "id"),
     ] {
         let token = [("x-auth-token", host.token.reveal())];
