@@ -17,11 +17,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::Access;
+use crate::delivery::payload::Payload;
+use crate::delivery::test_send::NotTested;
 use crate::disabler::Disabler;
-use crate::hooks::Document;
 use crate::hooks::document::Events;
 use crate::hooks::editor::Editor;
+use crate::hooks::{Document, HookId};
 use crate::module::reload::NotReloaded;
+use crate::module::reload::resetting::{NotReset, Reset};
 use crate::replays::Replays;
 use crate::store::Store;
 use crate::stream::Stream;
@@ -44,13 +47,16 @@ mod failures;
 mod filters;
 mod health;
 mod hooks;
+mod known;
 mod listing;
+mod metadata;
 mod metrics;
 mod modules;
 mod openapi;
 mod rules;
 mod shapes;
 mod stream;
+mod test_send;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -80,6 +86,8 @@ pub struct Api {
     pub figures: Arc<dyn Figures>,
     /// Sends dead deliveries again.
     pub replays: Replays,
+    /// Sends samples.
+    pub tests: Arc<dyn Tests>,
     /// What happens, for those who watch.
     pub stream: Arc<Stream>,
     /// Places for those who watch.
@@ -172,6 +180,11 @@ pub trait ModulesView: Send + Sync {
     /// # Errors
     /// There is no such module, or its file is not taken and the old generation serves on.
     async fn reload(&self, id: &str) -> Result<Module, NotReloaded>;
+    /// Writes the stored metadata documents anew, all or one's.
+    ///
+    /// # Errors
+    /// There is none of this id, or the store failed.
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset>;
     /// Sample payloads by the id of their module.
     fn samples(&self) -> BTreeMap<String, Vec<Value>>;
 }
@@ -182,6 +195,16 @@ pub trait MetadataView: Send + Sync {
     fn metadata(&self) -> Vec<Document>;
     /// What a hook can name, and what it must say then.
     fn events(&self) -> Events;
+}
+
+/// What sends tests.
+#[async_trait]
+pub trait Tests: Send + Sync {
+    /// Sends a payload to a hook once, and answers the attempt.
+    ///
+    /// # Errors
+    /// Nothing was sent.
+    async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested>;
 }
 
 /// Whether the host can do its work.
@@ -244,6 +267,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(webhooks::show, webhooks::replace, webhooks::patch, webhooks::delete))
         .routes(routes!(attempts::of_account))
         .routes(routes!(attempts::of_hook))
+        .routes(routes!(test_send::send))
         .routes(routes!(accounts::create))
         .routes(routes!(
             accounts::show,
@@ -269,6 +293,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(deliveries::replay))
         .routes(routes!(deliveries::replays))
         .routes(routes!(deliveries::show_replay, deliveries::cancel_replay))
+        .routes(routes!(metadata::reset))
         .routes(routes!(modules::list))
         .routes(routes!(modules::show))
         .routes(routes!(modules::reload))

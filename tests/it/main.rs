@@ -36,6 +36,7 @@ mod stopping;
 mod stream;
 mod supervision;
 mod targets;
+mod test_send;
 mod terminal;
 mod tidy;
 mod vectors;

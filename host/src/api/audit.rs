@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::envelope::{Answer, Page, Reply};
+use super::known::Only;
 use super::{Api, listing};
 use crate::hooks::editor::fields;
 use crate::store::{AuditQuery, StoredAuditEntry};
@@ -31,8 +32,7 @@ pub(super) struct Wanted {
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Query(wanted): Query<Wanted>,
-    Query(query): Query<listing::Numbered>,
+    Only(wanted, query): Only<Wanted, listing::Numbered>,
 ) -> Answer<Page<Entry>> {
     page(&api, wanted.account, &query).await
 }

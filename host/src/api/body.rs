@@ -46,17 +46,38 @@ impl<T> FromRequest<Arc<Api>> for Data<T> {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        match media_type(&parts.headers).as_deref() {
-            None | Some("application/json") => {}
-            Some(other) => return Err(wrong_type(other, "application/json")),
-        }
+        typed_json(&parts.headers)?;
         let bytes = read(&parts.headers, body, api.limits.event_bytes, &api.limits).await?;
-        let parsed: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
-        data(parsed).map(|data| Self(data, PhantomData))
+        data(&bytes).map(|data| Self(data, PhantomData))
     }
 }
 
-fn data(body: Value) -> Result<Document, Failure> {
+/// As [`Data`], of a request that may have no body at all: an empty object then.
+pub(super) struct DataIfAny<T>(pub(super) Document, pub(super) PhantomData<fn() -> T>);
+
+impl<T> FromRequest<Arc<Api>> for DataIfAny<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, api.limits.event_bytes, &api.limits).await?;
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self(Document::new(), PhantomData));
+        }
+        typed_json(&parts.headers)?;
+        data(&bytes).map(|data| Self(data, PhantomData))
+    }
+}
+
+fn typed_json(headers: &HeaderMap) -> Result<(), Failure> {
+    match media_type(headers).as_deref() {
+        None | Some("application/json") => Ok(()),
+        Some(other) => Err(wrong_type(other, "application/json")),
+    }
+}
+
+fn data(bytes: &[u8]) -> Result<Document, Failure> {
+    let body: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
     let wrong = |code: &str, message: &str| Err(Failure::validation(fields::invalid("data", code, message)));
     let Value::Object(mut envelope) = body else {
         return wrong("required", r#"the body must be {"data": {…}}"#);

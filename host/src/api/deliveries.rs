@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::body::Data;
 use super::envelope::{Answer, Page, Reply};
 use super::error::Failure;
+use super::known::Only;
 use super::{Api, listing};
 use crate::delivery::retries::now_ms;
 use crate::hooks::Document;
@@ -55,7 +56,7 @@ pub(super) struct Wanted {
 #[utoipa::path(get, path = "/deliveries", tag = "Deliveries", params(Wanted))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Query(wanted): Query<Wanted>,
+    Only(wanted, _): Only<Wanted>,
 ) -> Answer<Page<Delivery>> {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let query = DeliveryQuery {
@@ -118,7 +119,7 @@ pub(super) struct Paged {
 
 /// Lists what was asked to be sent again
 #[utoipa::path(get, path = "/replays", tag = "Deliveries", params(Paged))]
-pub(super) async fn replays(State(api): State<Arc<Api>>, Query(wanted): Query<Paged>) -> Answer<Page<Job>> {
+pub(super) async fn replays(State(api): State<Arc<Api>>, Only(wanted, _): Only<Paged>) -> Answer<Page<Job>> {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let below = start(wanted.start_key.as_deref())?.map_or(i64::MAX, |start| start.saturating_add(1));
     let jobs = api.store.replays(below, size + 1).await?;

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::envelope::{Answer, Many, Reply};
 use super::error::Failure;
+use super::known::Only;
 use super::{Api, listing};
 use crate::delivery::retries::now_ms;
 use crate::disabler::Shown;
@@ -29,7 +30,7 @@ pub(super) struct Which {
 #[utoipa::path(get, path = "/failures", tag = "Operation", operation_id = "failures_list", params(Which), responses(
     (status = 404, description = "There is no such account")
 ))]
-pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Which>) -> Answer<Many<Failing>> {
+pub(super) async fn list(State(api): State<Arc<Api>>, Only(wanted, _): Only<Which>) -> Answer<Many<Failing>> {
     if let Some(account) = &wanted.account {
         api.editor.account(account).await?;
     }
@@ -109,7 +110,7 @@ pub(super) struct Forgotten {
 #[utoipa::path(delete, path = "/failures", tag = "Operation", operation_id = "failures_flush", params(Flushed), responses(
     (status = 404, description = "There is no such account")
 ))]
-pub(super) async fn flush(State(api): State<Arc<Api>>, Query(wanted): Query<Flushed>) -> Answer<Forgotten> {
+pub(super) async fn flush(State(api): State<Arc<Api>>, Only(wanted, _): Only<Flushed>) -> Answer<Forgotten> {
     let account = needed(wanted.account.as_deref())?;
     api.editor.account(account).await?;
     let hook = wanted.hook.as_deref().map(HookId::from);
@@ -142,7 +143,7 @@ pub(super) struct On {
 ))]
 pub(super) async fn enable(
     State(api): State<Arc<Api>>,
-    Query(wanted): Query<On>,
+    Only(wanted, _): Only<On>,
 ) -> Answer<Many<SwitchedOn>> {
     let account = needed(wanted.account.as_deref())?;
     let descendants = listing::flag("descendants", wanted.descendants.as_deref())?.unwrap_or(false);

@@ -1,14 +1,16 @@
 //! `GET /hooks`: the hooks that the host serves, of all accounts or of one, for whoever runs it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Api;
-use super::envelope::{Answer, Many, Reply};
+use super::envelope::{Answer, Page};
+use super::known::Only;
+use super::{Api, listing};
 use crate::hooks::{Document, Hook};
 
 /// What stands behind the `?`.
@@ -20,15 +22,24 @@ pub(super) struct Wanted {
 }
 
 /// Lists the hooks that the host serves
-#[utoipa::path(get, path = "/hooks", tag = "Operation", operation_id = "hooks_list", params(Wanted), responses(
+///
+/// Of all accounts, descending by their ids.
+#[utoipa::path(get, path = "/hooks", tag = "Operation", operation_id = "hooks_list", params(Wanted, listing::Query), responses(
     (status = 404, description = "There is no such account")
 ))]
-pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer<Many<Served>> {
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Only(wanted, query): Only<Wanted, listing::Query>,
+) -> Answer<Page<Served>> {
     let documents = match wanted.account {
         Some(account) => api.editor.hooks(&account).await?,
         None => api.editor.all_hooks().await?,
     };
-    Ok(Reply::many(&documents.iter().filter_map(served).collect::<Vec<_>>()))
+    let served = documents.iter().filter_map(served);
+    let mut served: BTreeMap<String, Served> = served.map(|hook| (hook.id.clone(), hook)).collect();
+    let page = query.page(served.keys().cloned().collect())?;
+    let items: Vec<Served> = page.ids.iter().filter_map(|id| served.remove(id)).collect();
+    Ok(page.reply(&items))
 }
 
 /// A hook, with what applies where its document is silent.

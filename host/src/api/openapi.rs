@@ -21,8 +21,8 @@ use super::envelope::{Bare, Many, Page, Reply};
 use super::error::Failure;
 use super::rules::{Reach, rule};
 use super::{
-    Api, audit, configs, deliveries, described, events, failures, health, hooks, modules, shapes, tokens,
-    webhooks,
+    Api, audit, configs, deliveries, described, events, failures, health, hooks, metadata, modules, shapes,
+    test_send, tokens, webhooks,
 };
 
 mod links;
@@ -79,6 +79,8 @@ const JSON: &str = "application/json";
         failures::Failing,
         failures::Forgotten,
         failures::SwitchedOn,
+        metadata::Done,
+        test_send::Tested,
         health::Alive,
         health::Ready,
     )),

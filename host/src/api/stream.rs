@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse as _;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -20,6 +20,7 @@ use super::Api;
 use super::auth::Caller;
 use super::envelope::Bare;
 use super::error::Failure;
+use super::known::Only;
 use crate::hooks::AccountId;
 use crate::hooks::editor::fields;
 use crate::stream::{Happened, Stream, What};
@@ -85,7 +86,7 @@ struct Watching {
 pub(super) async fn watch(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    Query(wish): Query<Wish>,
+    Only(wish, _): Only<Wish>,
     headers: HeaderMap,
 ) -> Result<Bare, Failure> {
     wish.check()?;

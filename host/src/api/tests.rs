@@ -11,8 +11,8 @@ use super::*;
 use crate::access::token::{Token, first_token};
 use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
 use crate::module::reload::NotReloaded;
-use crate::store::AuditKeep;
 use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::{AuditKeep, StoreError};
 
 mod access;
 mod accounts;
@@ -70,9 +70,28 @@ impl ModulesView for Nine {
         }
     }
 
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset> {
+        match id {
+            None => Ok(Reset { written: vec!["webhooks_sms".to_owned()], removed: Vec::new() }),
+            Some("full") => Err(NotReset::Store { id: "webhooks_full".to_owned(), error: StoreError::Full }),
+            Some(id) => Err(NotReset::Unknown(id.to_owned())),
+        }
+    }
+
     fn samples(&self) -> BTreeMap<String, Vec<Value>> {
         let samples = vec![json!({"event_name": "new_user"}), json!({"event_name": "missed_call"})];
         BTreeMap::from([("webhooks_notifications".to_owned(), samples)])
+    }
+}
+
+#[async_trait]
+impl Tests for Nine {
+    async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested> {
+        let payload: Value = serde_json::from_slice(payload.json()).unwrap();
+        if payload["busy"] == true {
+            return Err(NotTested::UnderWay(hook.clone()));
+        }
+        Ok(object(json!({"hook_id": hook.as_str(), "test": true, "sent": payload})))
     }
 }
 
@@ -162,6 +181,7 @@ fn host() -> Host {
         health: pulse.clone(),
         figures: Arc::new(Nine),
         replays,
+        tests: Arc::new(Nine),
         stream: Arc::default(),
         watchers: watchers(),
         stop: tokio_util::sync::CancellationToken::new(),

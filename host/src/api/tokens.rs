@@ -13,6 +13,7 @@ use super::auth::Caller;
 use super::body::Data;
 use super::envelope::{Answer, Page, Reply};
 use super::error::Failure;
+use super::known::Only;
 use super::{Api, listing};
 use crate::access::tokens::{NewToken, Shown, TokenError};
 use crate::hooks::editor::fields;
@@ -109,8 +110,7 @@ pub(super) struct Wanted {
 #[utoipa::path(get, path = "/tokens", tag = "Tokens", params(Wanted, listing::Query))]
 pub(super) async fn list_all(
     State(api): State<Arc<Api>>,
-    Query(wanted): Query<Wanted>,
-    Query(query): Query<listing::Query>,
+    Only(wanted, query): Only<Wanted, listing::Query>,
 ) -> Answer<Page<Known>> {
     page(api.access.tokens.list(wanted.account.map(AccountId::from).as_ref()), &query)
 }

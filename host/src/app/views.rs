@@ -12,10 +12,12 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Parts;
 use crate::api::{
-    self, Api, Figures, Health, Intake, IntakeError, Limits, Loaded, MetadataView, ModulesView,
+    self, Api, Figures, Health, Intake, IntakeError, Limits, Loaded, MetadataView, ModulesView, Tests,
 };
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
+use crate::delivery::payload::Payload;
+use crate::delivery::test_send::{NotTested, TestSends};
 use crate::disabler::Disabler;
 use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::document::{Events, UriRules, validate};
@@ -26,6 +28,7 @@ use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Pinned, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;
+use crate::module::reload::resetting::{NotReset, Reset};
 use crate::store::Store;
 use crate::supervision::ChildContext;
 
@@ -49,6 +52,7 @@ pub(super) async fn serve(
         health: Arc::clone(&parts) as Arc<dyn Health>,
         figures: Arc::clone(&parts) as Arc<dyn Figures>,
         replays: parts.replays.clone(),
+        tests: Arc::clone(&parts.test_sends) as Arc<dyn Tests>,
         stream: Arc::clone(&parts.stream),
         watchers: api::watchers(),
         stop: context.stop.clone(),
@@ -111,6 +115,13 @@ impl Intake for Door {
     }
 }
 
+#[async_trait]
+impl Tests for TestSends {
+    async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested> {
+        TestSends::send(self, hook, payload).await
+    }
+}
+
 impl Health for Parts {
     fn ready(&self) -> Result<(), Vec<String>> {
         Parts::ready(self)
@@ -134,6 +145,10 @@ impl ModulesView for Parts {
     async fn reload(&self, id: &str) -> Result<api::Module, NotReloaded> {
         self.reloader.reload(id).await?;
         self.show(id).ok_or_else(|| NotReloaded::Unknown(id.to_owned()))
+    }
+
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset> {
+        self.reloader.reset_metadata(id).await
     }
 
     fn samples(&self) -> BTreeMap<String, Vec<Value>> {
