@@ -262,7 +262,6 @@ impl Program {
     ///
     /// # Panics
     /// It is no method.
-    #[must_use]
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method.parse().expect("a method"), format!("{}{path}", self.url()))
     }
