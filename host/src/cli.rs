@@ -4,21 +4,21 @@
 
 mod attempts;
 mod audit;
-mod backup;
+pub mod backup;
 pub mod check;
 mod client;
 mod config;
 pub mod definition;
 mod failures;
 mod deliveries;
-mod health;
+pub mod health;
 mod hooks;
 mod listing;
 mod modules;
 pub mod new;
-mod next;
+pub mod next;
 mod progress;
-mod publish;
+pub mod publish;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -78,7 +78,7 @@ pub enum Command {
     ///
     /// The input is one JSON object, an array of objects, or one object a line. All of it is checked before
     /// any of it is sent.
-    Publish(PublishArgs),
+    Publish(publish::PublishArgs),
     /// The modules of the running host
     Modules(ModulesArgs),
     /// The hooks of the running host
@@ -120,16 +120,16 @@ pub enum Command {
     /// The host goes on meanwhile. The file is one SQLite database as of one moment; it appears when it has arrived
     /// as a whole and was checked. It holds hooks' secrets encrypted, and not the key: keep a copy of secrets.key
     /// elsewhere.
-    Backup(BackupArgs),
+    Backup(backup::BackupArgs),
     /// Make a backup the database of a data folder that no host uses
     ///
     /// The file is checked first. A database that is there is kept under another name. Deliveries that were owed at
     /// the time of the backup are owed again: what was sent since is sent twice, with the same webhook-id.
-    Restore(RestoreArgs),
+    Restore(backup::RestoreArgs),
     /// Say whether the host is ready, by the exit code too
-    Health(HealthArgs),
+    Health(health::HealthArgs),
     /// Say what is worth typing next (also without any word)
-    Next(NextArgs),
+    Next(next::NextArgs),
     /// Print every setting with its value and where that came from
     Config(ConfigArgs),
     /// Be the process of one module; the host starts these itself
@@ -272,23 +272,6 @@ pub struct ClientArgs {
     /// The host's data folder, for its admin.token
     #[arg(long, global = true, value_name = "DIR", env = "HOOKLINE_DATA_DIR", default_value = "data")]
     pub data: PathBuf,
-}
-
-/// `hookline publish`
-#[derive(Debug, Clone, Args)]
-pub struct PublishArgs {
-    /// Where to read events from; - or nothing: standard input
-    #[arg(value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// Publish on this exchange instead of where the event's category belongs
-    #[arg(long, value_name = "X", requires = "routing_key")]
-    pub exchange: Option<String>,
-    /// The routing key on that exchange
-    #[arg(long, value_name = "K", requires = "exchange")]
-    pub routing_key: Option<String>,
-    /// How to reach the host.
-    #[command(flatten)]
-    pub client: ClientArgs,
 }
 
 /// `hookline modules`
@@ -495,47 +478,6 @@ pub struct AuditArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// How to reach the host.
-    #[command(flatten)]
-    pub client: ClientArgs,
-}
-
-/// `hookline backup`
-#[derive(Debug, Clone, Args)]
-pub struct BackupArgs {
-    /// The file to write; one that is there is left alone
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// How to reach the host.
-    #[command(flatten)]
-    pub client: ClientArgs,
-}
-
-/// `hookline restore`
-#[derive(Debug, Clone, Args)]
-pub struct RestoreArgs {
-    /// What `hookline backup` wrote
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The data folder, made when it is missing
-    #[arg(long, value_name = "DIR", env = "HOOKLINE_DATA_DIR", default_value = "data")]
-    pub data: PathBuf,
-}
-
-/// `hookline health`
-#[derive(Debug, Clone, Args)]
-pub struct HealthArgs {
-    /// Only whether it answers; a host without its broker is alive and not ready
-    #[arg(long)]
-    pub alive: bool,
-    /// Address of the host's HTTP API
-    #[arg(long, value_name = "URL", env = "HOOKLINE_URL", default_value = "http://127.0.0.1:8000")]
-    pub url: String,
-}
-
-/// `hookline next`
-#[derive(Debug, Clone, Args)]
-pub struct NextArgs {
     /// How to reach the host.
     #[command(flatten)]
     pub client: ClientArgs,

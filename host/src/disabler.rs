@@ -92,6 +92,8 @@ struct State {
     probes: FxHashMap<HookId, i64>,
     /// Being switched off; nothing is sent to them meanwhile.
     ending: FxHashSet<HookId>,
+    /// Hooks that were tried since the start, or since they were last changed.
+    tried: FxHashSet<HookId>,
     unwritten: VecDeque<FailureChange>,
     /// Being written down; a crash in between must not forget them.
     writing: Vec<FailureChange>,
@@ -187,6 +189,9 @@ impl Disabler {
         if probing {
             state.probes.remove(&hook.id);
         }
+        if succeeded.is_some() && !state.tried.contains(&hook.id) {
+            state.tried.insert(hook.id.clone());
+        }
         match succeeded {
             None => false,
             Some(true) => self.succeeded(&mut state, hook),
@@ -271,8 +276,15 @@ impl Disabler {
     pub fn changed_hook(&self, account: &AccountId, hook: &HookId) {
         let mut state = self.state.lock();
         self.forget(&mut state, account, hook);
+        state.tried.remove(hook);
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Whether a delivery to this hook was tried since the start, or since the hook was last changed.
+    #[must_use]
+    pub fn was_tried(&self, hook: &HookId) -> bool {
+        self.state.lock().tried.contains(hook)
     }
 
     /// Forgets the failures of an account, or of one of its hooks, and ends its pauses. Says how many failures there

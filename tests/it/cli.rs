@@ -1,6 +1,7 @@
 //! The built program, as people and scripts run it.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tests::{Home, Program, Receiver, cdylib, ended, say, say_with_input};
@@ -241,4 +242,94 @@ async fn every_command_has_its_page_in_the_manual() {
     assert!(unknown.contains("there is no page on \"nothing\""), "{unknown}");
     let help = say(&["--help"]).await.success();
     assert!(help.contains("completions") && !help.contains("  man"), "{help}");
+}
+
+/// Commands without `--json`, and why.
+const NO_JSON: [(&str, &str); 3] = [
+    ("run", "it goes on; its log can be JSON"),
+    ("try", "it prints JSON anyway, one request a line"),
+    ("completions", "it prints what a shell reads"),
+];
+
+#[tokio::test]
+async fn whatever_answers_something_can_answer_json() {
+    let folder = tempfile::tempdir().unwrap();
+    say(&["man", "--all", &folder.path().display().to_string()]).await.success();
+    let pages = std::fs::read_dir(folder.path()).unwrap().map(|page| page.unwrap());
+    let pages: Vec<(String, String)> = pages
+        .map(|page| {
+            let name = page.file_name().into_string().unwrap();
+            (name.trim_end_matches(".1").to_owned(), std::fs::read_to_string(page.path()).unwrap())
+        })
+        .collect();
+    let has_words = |command: &str| pages.iter().any(|(name, _)| name.starts_with(&format!("{command}-")));
+    // Whatever is no more than the beginning of longer ones answers nothing itself.
+    let commands: Vec<_> = pages.iter().filter(|(name, _)| !has_words(name)).collect();
+    assert!(commands.len() > 25, "{commands:?}");
+    for (name, page) in commands {
+        let words = name.strip_prefix("hookline-").unwrap();
+        let reason = NO_JSON.iter().find(|(command, _)| *command == words);
+        let json = page.contains("\\-\\-json");
+        assert!(json != reason.is_some(), "{words}: --json {json}, reason against it: {reason:?}");
+    }
+}
+
+/// What a command prints is one JSON object, whatever its exit code.
+async fn object(words: &[&str]) -> Value {
+    let said = say(&[words, &["--json"]].concat()).await;
+    let object: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{words:?}: {said:?}"));
+    assert!(object.is_object(), "{words:?}: {object}");
+    object
+}
+
+#[tokio::test]
+async fn what_commands_did_is_an_object_for_programs() {
+    let host = Home::new("", &["webhooks_misbehaving"]).start().await;
+    let (url, token) = (host.url().to_owned(), host.token());
+    let client = ["--url", url.as_str(), "--token", token.as_str()];
+    let ask = async |words: &[&str]| object(&[words, &client[..]].concat()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("events"), format!("{0}\n{0}\n", event("a", "nothing"))).unwrap();
+
+    assert_eq!(ask(&["publish", &path("events")]).await, json!({"accepted": 2}));
+
+    let backup = ask(&["backup", &path("backup")]).await;
+    let bytes = std::fs::metadata(path("backup")).unwrap().len();
+    assert_eq!((&backup["file"], &backup["bytes"]), (&path("backup").into(), &bytes.into()), "{backup}");
+    let restored = object(&["restore", &path("backup"), "--data", &path("data")]).await;
+    assert_eq!(restored["contents"], backup["contents"]);
+    assert_eq!((&restored["data"], &restored["put_aside"]), (&path("data").into(), &Value::Null));
+    assert_eq!(restored["needs_secrets_key"], false);
+    let again = object(&["restore", &path("backup"), "--data", &path("data")]).await;
+    assert!(Path::new(again["put_aside"].as_str().unwrap()).exists(), "{again}");
+
+    assert_eq!(object(&["health", "--url", &url]).await, json!({"ready": true, "reasons": []}));
+    assert_eq!(object(&["health", "--alive", "--url", &url]).await, json!({"alive": true, "reasons": []}));
+    let gone = object(&["health", "--url", "http://127.0.0.1:1"]).await;
+    assert_eq!(gone["ready"], false);
+    assert!(gone["reasons"][0].as_str().unwrap().starts_with("cannot reach the host at "), "{gone}");
+
+    let next = ask(&["next"]).await;
+    assert!(next["says"].as_str().unwrap().contains("no hooks"), "{next}");
+    let commands = next["next"].as_array().unwrap();
+    assert_eq!(commands[0]["command"], "hookline modules");
+    assert!(commands.iter().all(|next| next["does"].is_string()), "{next}");
+
+    let new = object(&["new", "doorbell", "--dir", &path("doorbell")]).await;
+    assert_eq!((&new["id"], &new["folder"]), (&"webhooks_doorbell".into(), &path("doorbell").into()));
+    for file in new["files"].as_array().unwrap() {
+        assert!(folder.path().join("doorbell").join(file.as_str().unwrap()).exists(), "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_ready_says_why_in_json_too() {
+    let away = "[bus]\nkind = \"amqp\"\nuri = \"amqp://127.0.0.1:1\"\n";
+    let waiting = Home::new(away, &[]).start().await;
+    let said = say(&["health", "--json", "--url", waiting.url()]).await;
+    let health: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &health["ready"]), (Some(1), &false.into()));
+    assert!(!health["reasons"].as_array().unwrap().is_empty(), "{health}");
+    assert!(said.err.starts_with("hookline: not ready: "), "{}", said.err);
 }

@@ -1,7 +1,7 @@
 //! What people see at a terminal, and programs that read what commands print.
 
 use serde_json::json;
-use tests::{Answer, Home, Program, ended, program, say};
+use tests::{Answer, Home, Program, ended, eventually, program, say};
 use tokio::process::Command;
 
 /// Runs a command at a terminal of so many columns and prints what it shows there.
@@ -111,6 +111,17 @@ async fn whoever_types_nothing_is_told_what_to_type() {
     let no_token = told(&[url]).await;
     let wrong = told(&[url, ("HOOKLINE_TOKEN", "wrong")]).await;
     let at_work = told(&[url, ("HOOKLINE_DATA_DIR", &data)]).await;
+    let advised = at_work.lines().find_map(|line| line.trim().strip_prefix("hookline hooks test "));
+    let advised = advised.expect(&at_work).split("  ").next().unwrap();
+    let words: Vec<&str> = ["hooks", "test"].into_iter().chain(advised.split(' ')).collect();
+    let tested = say(&[&words[..], &["--url", host.url(), "--data", &data]].concat()).await;
+    // Nobody listens where that hook is sent to.
+    assert!(tested.err.starts_with("hookline: the endpoint did not take it: "), "{tested:?}");
+    let tested = eventually("the test is on record", async || {
+        let now = told(&[url, ("HOOKLINE_DATA_DIR", &data)]).await;
+        (!now.contains("hooks test")).then_some(now)
+    });
+    assert!(tested.await.contains("is at work with 1 modules and 1 hooks\n"));
     let bare = Home::new("", &[]).start().await;
     let data = bare.folder().join("data").display().to_string();
     let no_modules = told(&[("HOOKLINE_URL", bare.url()), ("HOOKLINE_DATA_DIR", &data)]).await;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
@@ -17,6 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::envelope::{Answer, Reply};
 use super::error::Failure;
+use super::known::Only;
 use super::{Api, body, cloud_events};
 use crate::hooks::editor::fields;
 
@@ -112,7 +113,7 @@ pub(super) struct Accepted {
 )]
 pub(super) async fn take(
     State(api): State<Arc<Api>>,
-    Query(route): Query<Route>,
+    Only(route, _): Only<Route>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Accepted, 202> {

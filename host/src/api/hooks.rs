@@ -35,7 +35,7 @@ pub(super) async fn list(
         Some(account) => api.editor.hooks(&account).await?,
         None => api.editor.all_hooks().await?,
     };
-    let served = documents.iter().filter_map(served);
+    let served = documents.iter().filter_map(|document| served(document, &api));
     let mut served: BTreeMap<String, Served> = served.map(|hook| (hook.id.clone(), hook)).collect();
     let page = query.page(served.keys().cloned().collect())?;
     let items: Vec<Served> = page.ids.iter().filter_map(|id| served.remove(id)).collect();
@@ -53,10 +53,12 @@ pub(super) struct Served {
     http_verb: &'static str,
     retries: u8,
     enabled: bool,
+    /// Whether a delivery to it was tried since the host started, or since the hook was last changed.
+    tried: bool,
 }
 
 /// Nothing for a document that cannot be served.
-fn served(document: &Document) -> Option<Served> {
+fn served(document: &Document, api: &Api) -> Option<Served> {
     let hook = Hook::from_document(document).ok()?;
     Some(Served {
         id: hook.id.to_string(),
@@ -66,5 +68,6 @@ fn served(document: &Document) -> Option<Served> {
         http_verb: hook.verb.as_str(),
         retries: hook.retries,
         enabled: hook.enabled,
+        tried: api.disabler.was_tried(&hook.id),
     })
 }

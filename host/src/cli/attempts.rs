@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::ClientArgs;
 use super::client::Client;
-use super::listing::{cell, entries, harmless, table};
+use super::listing::{Pages, cell, entries, harmless, pages, table};
 use crate::delivery::retries::now_ms;
 use crate::hooks::editor::fields;
 use crate::times;
@@ -18,6 +18,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Attempts of one answer while following.
 const AT_ONCE: &str = "200";
+
+/// What stands in the query for those that failed alone.
+const FAILED: (&str, &str) = ("failed", "true");
 
 /// `hookline attempts`
 #[derive(Debug, Clone, Args)]
@@ -35,7 +38,7 @@ pub struct AttemptsArgs {
     #[arg(long, value_name = "T", value_parser = moment)]
     pub since: Option<String>,
     /// At most so many of the latest
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
     /// Go on with what is tried from now on, one line each
     #[arg(long)]
@@ -55,16 +58,16 @@ pub(super) fn moment(text: &str) -> Result<String, String> {
 
 pub(super) async fn attempts(args: &AttemptsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = Client::new(&args.client)?;
-    let limit = args.limit.to_string();
-    let mut query = vec![("page_size", limit.as_str())];
     let from = args.since.as_deref().and_then(|text| times::moment(text, now_ms()).ok());
     let from = from.map(|from_ms| fields::gregorian(from_ms.div_euclid(1000)).to_string());
-    query.extend(from.as_deref().map(|from| ("created_from", from)));
-    let answer = ask(&client, args, &query).await?;
-    let mut latest = entries(&answer, "data").to_vec();
+    let mut query: Vec<(&str, &str)> =
+        from.as_deref().map(|from| ("created_from", from)).into_iter().collect();
+    query.extend(args.failed.then_some(FAILED));
+    let limit = usize::try_from(args.limit)?;
+    let Pages { found: mut latest, follow_key, .. } = pages(&client, &path(args), &query, limit).await?;
     latest.reverse();
     if args.follow {
-        return follow(&client, args, answer, &latest, out).await;
+        return follow(&client, args, follow_key.unwrap_or_default(), &latest, out).await;
     }
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&latest)?)?;
@@ -82,15 +85,16 @@ pub(super) async fn attempts(args: &AttemptsArgs, out: &mut dyn Write) -> anyhow
 async fn follow(
     client: &Client,
     args: &AttemptsArgs,
-    mut answer: Value,
+    mut key: String,
     latest: &[Value],
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     lines(latest, args.json, out)?;
     loop {
-        let key = cell(&answer, "follow_key");
-        let query = [("ascending", "true"), ("start_key", key.as_str()), ("page_size", AT_ONCE)];
-        answer = ask(client, args, &query).await?;
+        let mut query = vec![("ascending", "true"), ("start_key", key.as_str()), ("page_size", AT_ONCE)];
+        query.extend(args.failed.then_some(FAILED));
+        let answer = client.get(&path(args), &query).await?;
+        key = cell(&answer, "follow_key");
         lines(entries(&answer, "data"), args.json, out)?;
         if answer.get("next_start_key").is_none() {
             tokio::time::sleep(LOOK).await;
@@ -98,13 +102,11 @@ async fn follow(
     }
 }
 
-async fn ask(client: &Client, args: &AttemptsArgs, query: &[(&str, &str)]) -> anyhow::Result<Value> {
+fn path(args: &AttemptsArgs) -> Vec<&str> {
     let mut path = vec!["v2", "accounts", &args.account, "webhooks"];
     path.extend(args.hook.as_deref());
     path.push("attempts");
-    let mut query = query.to_vec();
-    query.extend(args.failed.then_some(("failed", "true")));
-    client.get(&path, &query).await
+    path
 }
 
 fn lines(attempts: &[Value], json: bool, out: &mut dyn Write) -> std::io::Result<()> {

@@ -1,14 +1,44 @@
 //! `hookline backup` and `hookline restore`: what a file must be before it is called a backup, and what is said about one.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::{Value, json};
 
 use super::client::Client;
-use super::{BackupArgs, RestoreArgs, progress};
+use super::{ClientArgs, progress};
 use crate::app::{Contents, contents, restore as put_back};
 use crate::hooks::vault;
+
+/// `hookline backup`
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// The file to write; one that is there is left alone
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline restore`
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// What `hookline backup` wrote
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The data folder, made when it is missing
+    #[arg(long, value_name = "DIR", env = "HOOKLINE_DATA_DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// The file appears whole and looked at, or not at all; one that is there is left alone.
 pub(super) async fn backup(args: &BackupArgs, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -35,20 +65,36 @@ pub(super) async fn backup(args: &BackupArgs, out: &mut dyn Write) -> anyhow::Re
     bar.finish_and_clear();
     part.as_file().sync_all().with_context(writing)?;
     let held = contents(part.path()).context("what the host sent is no backup")?;
-    part.persist_noclobber(file).map_err(|error| error.error).with_context(writing)?;
-    writeln!(out, "{}: {}", file.display(), told(&held))?;
+    let written = part.persist_noclobber(file).map_err(|error| error.error).with_context(writing)?;
+    if args.json {
+        let bytes = written.metadata().with_context(writing)?.len();
+        writeln!(out, "{:#}", json!({"file": file, "bytes": bytes, "contents": counted(&held)}))?;
+    } else {
+        writeln!(out, "{}: {}", file.display(), told(&held))?;
+    }
     Ok(())
 }
 
 pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let restored = put_back(&args.file, &args.data)?;
+    let secrets = restored.contents.secrets;
+    let lacks_key = secrets > 0 && !args.data.join(vault::FILE).exists();
+    if args.json {
+        let done = json!({
+            "data": args.data,
+            "contents": counted(&restored.contents),
+            "put_aside": restored.aside,
+            "needs_secrets_key": lacks_key,
+        });
+        writeln!(out, "{done:#}")?;
+        return Ok(());
+    }
     let folder = args.data.display();
     writeln!(out, "{folder}: {}", told(&restored.contents))?;
     if let Some(aside) = restored.aside {
         writeln!(out, "the database that was there is {} now", aside.display())?;
     }
-    let secrets = restored.contents.secrets;
-    if secrets > 0 && !args.data.join(vault::FILE).exists() {
+    if lacks_key {
         let key = vault::FILE;
         writeln!(
             out,
@@ -57,6 +103,14 @@ pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> anyhow::Result
         )?;
     }
     Ok(())
+}
+
+fn counted(held: &Contents) -> Value {
+    let Contents { accounts, hooks, secrets, owed, dead, schema } = held;
+    json!({
+        "accounts": accounts, "hooks": hooks, "hooks_with_secrets": secrets, "owed": owed, "dead": dead,
+        "schema_version": schema,
+    })
 }
 
 fn told(held: &Contents) -> String {

@@ -10,13 +10,10 @@ use serde_json::{Map, Value, json};
 use super::ClientArgs;
 use super::attempts::moment;
 use super::client::Client;
-use super::listing::{cell, entries, table};
+use super::listing::{Pages, all_pages, cell, pages, table};
 
 /// How often a host is asked how far a job is.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// Deliveries of one answer.
-const AT_ONCE: usize = 1_000;
 
 /// `hookline deliveries`
 #[derive(Debug, Clone, Args)]
@@ -109,21 +106,10 @@ pub(super) async fn deliveries(args: &DeliveriesArgs, out: &mut dyn Write) -> an
     let client = Client::new(&args.client)?;
     let status = [("pending", args.pending), ("dead", args.dead)].into_iter().find(|(_, wanted)| *wanted);
     let chosen = [("account", &args.account), ("hook", &args.hook), ("since", &args.since)];
-    let limit = usize::try_from(args.limit)?;
-    let (mut found, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let size = (limit - found.len()).min(AT_ONCE).to_string();
-        let mut query = vec![("page_size", size.as_str())];
-        query.extend(status.map(|(status, _)| ("status", status)));
-        query.extend(chosen.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))));
-        query.extend(next.as_deref().map(|key| ("start_key", key)));
-        let answer = client.get(&["deliveries"], &query).await?;
-        found.extend_from_slice(entries(&answer, "data"));
-        next = answer.get("next_start_key").and_then(Value::as_str).map(str::to_owned);
-        if next.is_none() || found.len() >= limit {
-            break;
-        }
-    }
+    let mut query: Vec<(&str, &str)> = status.map(|(status, _)| ("status", status)).into_iter().collect();
+    query.extend(chosen.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))));
+    let Pages { found, more, .. } =
+        pages(&client, &["deliveries"], &query, usize::try_from(args.limit)?).await?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
         return Ok(());
@@ -134,7 +120,7 @@ pub(super) async fn deliveries(args: &DeliveriesArgs, out: &mut dyn Write) -> an
     }
     let header = ["ID", "STATUS", "HOOK", "TRIES", "ACCEPTED", "DUE OR DIED", "REASON"];
     table(out, &header, found.iter().map(delivery))?;
-    if next.is_some() {
+    if more {
         writeln!(out, "the latest {}; --limit shows more", found.len())?;
     }
     Ok(())
@@ -196,7 +182,9 @@ async fn replay_one(client: &Client, args: &ReplayArgs, id: &str, out: &mut dyn 
 pub(super) async fn replays(args: &ReplaysArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = Client::new(&args.client)?;
     let answer = match &args.action {
-        None | Some(ReplaysAction::List) => client.get(&["replays"], &[]).await?,
+        None | Some(ReplaysAction::List) => {
+            json!({"data": all_pages(&client, &["replays"], &[], usize::MAX).await?})
+        }
         Some(ReplaysAction::Show { id }) => client.get(&["replays", &id.to_string()], &[]).await?,
         Some(ReplaysAction::Cancel { id }) => {
             let path = ["replays", &id.to_string(), "cancel"];

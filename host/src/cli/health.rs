@@ -3,26 +3,52 @@
 use std::io::Write;
 
 use anyhow::bail;
-use serde_json::Value;
+use clap::Args;
+use serde_json::{Value, json};
 
-use super::HealthArgs;
 use super::client::Client;
 use super::listing::{entries, harmless};
 
+/// `hookline health`
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// Only whether it answers; a host without its broker is alive and not ready
+    #[arg(long)]
+    pub alive: bool,
+    /// Address of the host's HTTP API
+    #[arg(long, value_name = "URL", env = "HOOKLINE_URL", default_value = "http://127.0.0.1:8000")]
+    pub url: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 pub(super) async fn health(args: &HealthArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let client = Client::without_token(&args.url)?;
     let (path, word) = if args.alive { ("healthz", "alive") } else { ("readyz", "ready") };
-    let (status, answer) = client.open(&[path]).await?;
-    if !status.is_success() {
-        bail!("not {word}: {}", harmless(&reasons(&answer)));
+    let asked = async { Client::without_token(&args.url)?.open(&[path]).await }.await;
+    if args.json {
+        let reasons = match &asked {
+            Ok((status, _)) if status.is_success() => Vec::new(),
+            Ok((_, answer)) => reasons(answer),
+            Err(error) => vec![format!("{error:#}")],
+        };
+        writeln!(out, "{:#}", json!({ word: reasons.is_empty(), "reasons": reasons }))?;
+        out.flush()?;
     }
-    writeln!(out, "{word}")?;
+    let (status, answer) = asked?;
+    if !status.is_success() {
+        bail!("not {word}: {}", harmless(&reasons(&answer).join("; ")));
+    }
+    if !args.json {
+        writeln!(out, "{word}")?;
+    }
     Ok(())
 }
 
-/// What `/readyz` says is not ready.
-pub(super) fn reasons(answer: &Value) -> String {
+/// What `/readyz` says is not ready; never nothing.
+pub(super) fn reasons(answer: &Value) -> Vec<String> {
     let data = answer.get("data").unwrap_or(answer);
-    let parts: Vec<&str> = entries(data, "not_ready").iter().filter_map(Value::as_str).collect();
-    if parts.is_empty() { data.to_string() } else { parts.join("; ") }
+    let named = entries(data, "not_ready").iter().filter_map(Value::as_str).map(str::to_owned);
+    let named: Vec<String> = named.collect();
+    if named.is_empty() { vec![data.to_string()] } else { named }
 }

@@ -72,8 +72,29 @@ pub(super) async fn all_pages(
     query: &[(&str, &str)],
     most: usize,
 ) -> anyhow::Result<Vec<Value>> {
+    pages(client, path, query, most).await.map(|pages| pages.found)
+}
+
+/// What the pages of a listing hold.
+pub(super) struct Pages {
+    pub(super) found: Vec<Value>,
+    /// Whether there are more than were asked for.
+    pub(super) more: bool,
+    /// The first page's `follow_key`, of a listing that can be followed.
+    pub(super) follow_key: Option<String>,
+}
+
+/// The same, with what else pages say.
+pub(super) async fn pages(
+    client: &Client,
+    path: &[&str],
+    query: &[(&str, &str)],
+    most: usize,
+) -> anyhow::Result<Pages> {
+    let text = |answer: &Value, key: &str| answer.get(key).and_then(Value::as_str).map(str::to_owned);
     let mut found: Vec<Value> = Vec::new();
     let mut start: Option<String> = None;
+    let mut follow_key: Option<String> = None;
     loop {
         let size = PAGE.min(most - found.len()).to_string();
         let mut asked = query.to_vec();
@@ -81,9 +102,10 @@ pub(super) async fn all_pages(
         asked.extend(start.as_deref().map(|start| ("start_key", start)));
         let answer = client.get(path, &asked).await?;
         found.extend(entries(&answer, "data").iter().cloned());
-        start = answer.get("next_start_key").and_then(Value::as_str).map(str::to_owned);
+        follow_key = follow_key.or_else(|| text(&answer, "follow_key"));
+        start = text(&answer, "next_start_key");
         if start.is_none() || found.len() >= most {
-            return Ok(found);
+            return Ok(Pages { found, more: start.is_some(), follow_key });
         }
     }
 }

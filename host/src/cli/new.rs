@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::json;
 
 use crate::scaffold::{HookName, files};
 
@@ -18,18 +19,27 @@ pub struct NewArgs {
     /// Folder to write it into, new or empty [default: webhooks_NAME]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 pub(super) fn new(args: &NewArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let name = HookName::parse(&args.name)?;
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name.id()));
     must_be_free(&folder)?;
+    let mut written = Vec::new();
     for (path, text) in files(&name)? {
-        let file = folder.join(path);
+        let file = folder.join(&path);
         if let Some(parent) = file.parent() {
             fs::create_dir_all(parent).with_context(|| format!("making the folder {}", parent.display()))?;
         }
         fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        written.push(path);
+    }
+    if args.json {
+        writeln!(out, "{:#}", json!({"id": name.id(), "folder": folder, "files": written}))?;
+        return Ok(());
     }
     let folder = folder.display();
     writeln!(out, "wrote {} into {folder}; {folder}/README.md leads on to a fired webhook", name.id())?;

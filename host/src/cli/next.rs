@@ -2,10 +2,24 @@
 
 use std::io::Write;
 
-use super::NextArgs;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::ClientArgs;
 use super::client::Client;
 use super::health::reasons;
-use super::listing::{all_pages, entries, harmless};
+use super::listing::{all_pages, cell, entries, harmless};
+
+/// `hookline next`
+#[derive(Debug, Clone, Args)]
+pub struct NextArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
 
 /// What is the case.
 #[derive(Debug)]
@@ -16,14 +30,31 @@ enum Situation {
     Refused { why: String },
     NoModules,
     NoHooks,
-    AtWork { modules: usize, hooks: usize },
+    AtWork { modules: usize, hooks: usize, untried: Option<Untried> },
 }
+
+/// A hook of which no request is known.
+#[derive(Debug)]
+struct Untried {
+    account: String,
+    hook: String,
+}
+
+/// How many hooks that were not tried since the host's start are asked for attempts of before.
+const ASKED: usize = 5;
 
 pub(super) async fn next(args: &NextArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (says, commands) = advice(&situation(args).await, &args.client.url);
+    let commands: Vec<_> =
+        commands.into_iter().chain([("hookline --help".to_owned(), "all commands")]).collect();
+    if args.json {
+        let next = commands.iter().map(|(command, does)| json!({"command": command, "does": does}));
+        writeln!(out, "{:#}", json!({"says": says, "next": next.collect::<Vec<Value>>()}))?;
+        return Ok(());
+    }
     writeln!(out, "{}", harmless(&says))?;
     let width = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
-    for (command, does) in commands.iter().chain([&("hookline --help".to_owned(), "all commands")]) {
+    for (command, does) in &commands {
         writeln!(out, "  {command:width$}  {does}")?;
     }
     Ok(())
@@ -34,7 +65,7 @@ async fn situation(args: &NextArgs) -> Situation {
     match ready.await {
         Err(error) => return Situation::NobodyAnswers { why: format!("{error:#}") },
         Ok((status, answer)) if !status.is_success() => {
-            return Situation::NotReady { why: reasons(&answer) };
+            return Situation::NotReady { why: reasons(&answer).join("; ") };
         }
         Ok(_) => {}
     }
@@ -42,14 +73,31 @@ async fn situation(args: &NextArgs) -> Situation {
     let asked = async {
         let modules = client.get(&["modules"], &[]).await?;
         let hooks = all_pages(&client, &["hooks"], &[], usize::MAX).await?;
-        anyhow::Ok((entries(&modules, "data").len(), hooks.len()))
+        let untried = untried(&client, &hooks).await;
+        anyhow::Ok((entries(&modules, "data").len(), hooks.len(), untried))
     };
     match asked.await {
         Err(error) => Situation::Refused { why: format!("{error:#}") },
-        Ok((0, _)) => Situation::NoModules,
-        Ok((_, 0)) => Situation::NoHooks,
-        Ok((modules, hooks)) => Situation::AtWork { modules, hooks },
+        Ok((0, ..)) => Situation::NoModules,
+        Ok((_, 0, _)) => Situation::NoHooks,
+        Ok((modules, hooks, untried)) => Situation::AtWork { modules, hooks, untried },
     }
+}
+
+/// A hook that is on and that nothing was sent to as far as anybody knows: not since the host started, and no attempt
+/// of before is on record. Tests are on record too.
+async fn untried(client: &Client, hooks: &[Value]) -> Option<Untried> {
+    let is = |hook: &Value, field: &str, value: bool| hook.get(field) == Some(&Value::Bool(value));
+    let resting = hooks.iter().filter(|hook| is(hook, "enabled", true) && is(hook, "tried", false));
+    for hook in resting.take(ASKED) {
+        let (account, id) = (cell(hook, "account_id"), cell(hook, "id"));
+        let path = ["v2", "accounts", &account, "webhooks", &id, "attempts"];
+        let attempts = client.get(&path, &[("page_size", "1")]).await;
+        if attempts.is_ok_and(|attempts| entries(&attempts, "data").is_empty()) {
+            return Some(Untried { account, hook: id });
+        }
+    }
+    None
 }
 
 /// A sentence, and commands with what they do.
@@ -101,15 +149,21 @@ fn advice(situation: &Situation, url: &str) -> (String, Vec<(String, &'static st
                 ),
             ],
         ),
-        Situation::AtWork { modules, hooks } => (
-            format!("the host at {url} is at work with {modules} modules and {hooks} hooks"),
-            commands(&[
+        Situation::AtWork { modules, hooks, untried } => {
+            let mut typed: Vec<(String, &'static str)> = commands(&[
                 ("hookline modules", "what is loaded, what was refused"),
                 ("hookline hooks", "who is sent what"),
+            ]);
+            typed.extend(untried.as_ref().map(|Untried { account, hook }| {
+                let command = format!("hookline hooks test --account {account} --hook {hook}");
+                (command, "a sample to a hook that nothing is known to have been sent to")
+            }));
+            typed.extend(commands(&[
                 ("hookline publish FILE", "events from a file"),
                 ("hookline backup FILE", "a copy of everything that it keeps"),
-            ]),
-        ),
+            ]));
+            (format!("the host at {url} is at work with {modules} modules and {hooks} hooks"), typed)
+        }
     }
 }
 
@@ -120,7 +174,7 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    fn every() -> [Situation; 7] {
+    fn every() -> [Situation; 8] {
         let why = "because".to_owned();
         [
             Situation::NobodyAnswers { why: why.clone() },
@@ -129,7 +183,12 @@ mod tests {
             Situation::Refused { why },
             Situation::NoModules,
             Situation::NoHooks,
-            Situation::AtWork { modules: 1, hooks: 2 },
+            Situation::AtWork { modules: 1, hooks: 2, untried: None },
+            Situation::AtWork {
+                modules: 1,
+                hooks: 2,
+                untried: Some(Untried { account: "a1".to_owned(), hook: "h1".to_owned() }),
+            },
         ]
     }
 
@@ -157,6 +216,7 @@ mod tests {
             ("a host answers at http://h, but not to this token: because", "hookline modules --data DIR"),
             ("the host at http://h has no modules, so no event causes anything", "hookline modules"),
             ("the host at http://h has modules and no hooks, so nobody is sent anything", "hookline modules"),
+            ("the host at http://h is at work with 1 modules and 2 hooks", "hookline modules"),
             ("the host at http://h is at work with 1 modules and 2 hooks", "hookline modules"),
         ];
         for (situation, (says, first)) in every().iter().zip(expected) {

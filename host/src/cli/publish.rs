@@ -1,17 +1,39 @@
 //! `hookline publish`: events from a file or standard input onto the bus of the running host.
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use clap::Args;
 use serde::de::IgnoredAny;
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::client::Client;
-use super::{PublishArgs, progress};
+use super::{ClientArgs, progress};
 
 /// Bytes of events in one request; half of what a host takes by default.
 const REQUEST_BYTES: usize = 4 << 20;
+
+/// `hookline publish`
+#[derive(Debug, Clone, Args)]
+pub struct PublishArgs {
+    /// Where to read events from; - or nothing: standard input
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Publish on this exchange instead of where the event's category belongs
+    #[arg(long, value_name = "X", requires = "routing_key")]
+    pub exchange: Option<String>,
+    /// The routing key on that exchange
+    #[arg(long, value_name = "K", requires = "exchange")]
+    pub routing_key: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
 
 pub(super) async fn publish(args: &PublishArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (name, text) = read(args.file.as_deref())?;
@@ -36,7 +58,10 @@ pub(super) async fn publish(args: &PublishArgs, out: &mut dyn Write) -> anyhow::
         bar.set_position(sent as u64);
     }
     bar.finish_and_clear();
-    writeln!(out, "published {sent} {}", if sent == 1 { "event" } else { "events" })?;
+    match args.json {
+        true => writeln!(out, "{:#}", json!({"accepted": sent}))?,
+        false => writeln!(out, "published {sent} {}", if sent == 1 { "event" } else { "events" })?,
+    }
     Ok(())
 }
 

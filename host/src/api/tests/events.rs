@@ -170,6 +170,18 @@ async fn a_binary_cloud_event_has_its_identity_in_headers() {
 }
 
 #[tokio::test]
+async fn a_mistyped_key_publishes_nothing_anywhere_else() {
+    let host = host();
+    for (query, key) in [("exchage=x", "exchage"), ("exchange=x&routing-key=y", "routing-key"), ("x", "x")] {
+        let answer = host.post(&format!("/events?{query}"), JSON, CALL).await;
+        let answer = answer.expect_error(StatusCode::BAD_REQUEST, "validation error");
+        let message = answer.body["data"][key]["unknown"]["message"].as_str().unwrap();
+        assert!(message.ends_with("it knows: exchange, routing_key"), "{query}: {message}");
+    }
+    assert!(host.taken().is_empty());
+}
+
+#[tokio::test]
 async fn a_route_is_an_exchange_and_a_routing_key() {
     let host = host();
 

@@ -202,6 +202,7 @@ async fn a_mistyped_key_of_a_query_is_refused_by_name_and_crossbars_routes_pass_
         ("GET", "/tokens", "account, page_size, paginate, ascending, start_key"),
         ("GET", "/audit", "account, page_size, paginate, start_key"),
         ("POST", "/metadata/reset", "id"),
+        ("POST", "/events", "exchange, routing_key"),
     ] {
         let token = [("x-auth-token", host.token.reveal())];
         let answer = host.raw(method, &format!("{path}?dead"), &token, Body::empty()).await;
