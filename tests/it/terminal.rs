@@ -113,8 +113,11 @@ async fn whoever_types_nothing_is_told_what_to_type() {
     let at_work = told(&[url, ("HOOKLINE_DATA_DIR", &data)]).await;
     let advised = at_work.lines().find_map(|line| line.trim().strip_prefix("hookline hooks test "));
     let advised = advised.expect(&at_work).split("  ").next().unwrap();
-    let words: Vec<&str> = ["hooks", "test"].into_iter().chain(advised.split(' ')).collect();
-    let tested = say(&[&words[..], &["--url", host.url(), "--data", &data]].concat()).await;
+    let payload = host.folder().join("payload").display().to_string();
+    std::fs::write(&payload, "{}").unwrap();
+    let more = ["--payload", &payload, "--url", host.url(), "--data", &data];
+    let words: Vec<&str> = ["hooks", "test"].into_iter().chain(advised.split(' ')).chain(more).collect();
+    let tested = say(&words).await;
     // Nobody listens where that hook is sent to.
     assert!(tested.err.starts_with("hookline: the endpoint did not take it: "), "{tested:?}");
     let tested = eventually("the test is on record", async || {
