@@ -10,7 +10,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument as _, debug, error, info, warn};
 
 use super::bulkheads::{Pace, slow_after};
 use super::client::{Client, Sent};
@@ -30,6 +30,7 @@ use crate::hooks::table::Table;
 use crate::hooks::{Hook, HookId, Verb};
 use crate::store::{DeliveryStore, Outcome};
 use crate::stream::{Stream, What};
+use crate::trail::Step;
 
 /// Outcomes written in one go.
 const OUTCOMES: usize = 500;
@@ -281,6 +282,7 @@ impl Dispatch {
         let timestamp = now_ms() / 1000;
         let stamp = Stamp { webhook_id: &delivery.webhook_id, timestamp };
         let mut learnt = true;
+        let step = delivery.trail.tries();
         let mut trace = Trace::default();
         let request = delivery.bodies.request(hook, Some(stamp));
         let sent = match &request {
@@ -301,11 +303,15 @@ impl Dispatch {
         };
         let succeeded = !judge(self.rules.profile, hook.verb, &sent.answer).is_failure();
         let next = self.rules.next(hook, hook.verb, delivery.tries, &sent, rand::random());
-        tell(delivery, hook, &sent, &next);
+        if let Some(step) = step {
+            told(&step, delivery, hook, &trace, succeeded);
+        }
+        let lines = delivery.trail.lines();
+        lines.in_scope(|| tell(delivery, hook, &sent, &next));
         let request = request.as_ref().ok();
         self.attempts.note(&Ended { delivery, hook, request, trace: &trace, sent: &sent, next: &next });
         if let Next::Gone(_) = &next {
-            self.switch_off(hook, &sent.told).await;
+            self.switch_off(hook, &sent.told).instrument(lines.clone()).await;
         }
         (next, learnt.then_some(succeeded))
     }
@@ -356,6 +362,22 @@ fn happened(delivery: &Delivery, next: &Next) -> What {
         attempt: delivery.tries + 1,
         outcome,
         reason,
+    }
+}
+
+/// Tells a collector what a try was. What was sent and what came back is in the attempts log.
+fn told(step: &Step, delivery: &Delivery, hook: &Hook, trace: &Trace, succeeded: bool) {
+    step.says("hookline.delivery", delivery.id);
+    step.says("hookline.webhook_id", delivery.webhook_id.clone());
+    step.says("hookline.hook", hook.id.to_string());
+    step.says("hookline.account", hook.account.to_string());
+    step.says("hookline.attempt", i64::from(delivery.tries) + 1);
+    if let Some(status) = trace.status {
+        step.says("http.response.status_code", i64::from(status));
+    }
+    if !succeeded {
+        step.says("error.type", trace.class.as_str());
+        step.failed();
     }
 }
 

@@ -29,8 +29,9 @@ fn tried(profile: Profile, tries: u32, more: Value) -> Tried {
     let webhook_id = "msg_0123456789abcdef".to_owned();
     let request = bodies.request(&hook, Some(Stamp { webhook_id: &webhook_id, timestamp: 1 })).unwrap();
     let (id, account) = (hook.id.clone(), hook.account.clone());
+    let trail = crate::trail::Trail::default();
     let delivery =
-        Delivery { id: 7, hook: id, account, webhook_id, bodies, carried: None, tries, place: None };
+        Delivery { id: 7, hook: id, account, webhook_id, bodies, carried: None, tries, place: None, trail };
     Tried { hook, delivery, request, trace: Trace::default() }
 }
 
