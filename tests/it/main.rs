@@ -36,4 +36,5 @@ mod supervision;
 mod targets;
 mod terminal;
 mod tidy;
+mod traces;
 mod vectors;
