@@ -5,6 +5,8 @@ mod export;
 use std::io::IsTerminal;
 
 use anyhow::Context;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
@@ -27,18 +29,28 @@ pub fn init(log: &Log, telemetry: &Telemetry) -> anyhow::Result<Exporter> {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter(log)?)).with(spans);
+    let lines = lines.with_filter(filter(log)?);
+    let subscriber = tracing_subscriber::registry().with(lines).with(spans).with(FilterFn::new(may_be_shown));
     subscriber.try_init().context("starting the log")?;
     Ok(exporter)
 }
 
 fn init_log(log: &Log) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(log)?).with_writer(std::io::stderr);
+    let shown = FilterFn::new(may_be_shown);
     let started = match log.format {
-        LogFormat::Text => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            subscriber.with_ansi(std::io::stderr().is_terminal()).finish().with(shown).try_init()
+        }
+        LogFormat::Json => subscriber.json().flatten_event(true).finish().with(shown).try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!(error)).context("starting the log")
+    started.context("starting the log")
+}
+
+/// Not what others write down of themselves with secrets in it, whatever level is asked for: at its finest level the
+/// AMQP client shows frames as they are, with the password for the broker and whole messages.
+fn may_be_shown(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() != Level::TRACE || !metadata.target().starts_with("lapin")
 }
 
 fn filter(log: &Log) -> anyhow::Result<EnvFilter> {

@@ -28,6 +28,7 @@ mod packaging;
 mod probe;
 mod rate_limit;
 mod reload;
+mod secrets;
 mod service;
 mod signing;
 mod stopping;

@@ -268,7 +268,7 @@ async fn each_log_line_about_an_event_names_the_request_that_brought_it() {
 #[tokio::test]
 async fn in_json_the_request_is_a_field_of_the_lines_span() {
     let settings = "[log]\nformat = \"json\"\n[modules]\nisolation = \"process\"\n";
-    let log = unlucky(settings, "abort").await;
+    let log = unlucky(settings, "fail").await;
     let log: Vec<Value> = log.iter().map(|line| serde_json::from_str(line).expect(line)).collect();
     for text in LINES {
         let line = log.iter().find(|line| line["message"] == text).unwrap_or_else(|| panic!("no {text:?}"));

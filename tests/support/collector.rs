@@ -48,7 +48,13 @@ impl Collector {
     /// Settings that have a host tell it of everything.
     #[must_use]
     pub fn settings(&self) -> String {
-        format!("[telemetry]\notlp_endpoint = \"{}\"\n", self.0.url(""))
+        format!("[telemetry]\notlp_endpoint = \"{}\"\n", self.url())
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.0.url("")
     }
 
     /// The spans that it was told of since it was last asked.
