@@ -8,18 +8,23 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::CorsLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::access::Access;
+use crate::delivery::payload::Payload;
+use crate::delivery::test_send::NotTested;
 use crate::disabler::Disabler;
-use crate::hooks::Document;
+use crate::hooks::document::Events;
 use crate::hooks::editor::Editor;
+use crate::hooks::{Document, HookId};
 use crate::module::reload::NotReloaded;
+use crate::module::reload::resetting::{NotReset, Reset};
 use crate::replays::Replays;
 use crate::store::Store;
 use crate::stream::Stream;
@@ -35,6 +40,7 @@ mod cloud_events;
 mod configs;
 pub mod connections;
 mod deliveries;
+mod docs;
 mod envelope;
 mod error;
 mod events;
@@ -42,16 +48,24 @@ mod failures;
 mod filters;
 mod health;
 mod hooks;
+mod known;
 mod listing;
+mod metadata;
 mod metrics;
 mod modules;
+mod openapi;
 mod rules;
+mod shapes;
 mod stream;
+mod test_send;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod webhooks;
 mod written;
+
+pub use modules::{Loaded, Module, Pinned as PinnedGeneration, Process as ModuleProcess, RefusedFile};
+pub use openapi::fixed as description;
 
 /// What the routes work with.
 pub struct Api {
@@ -73,6 +87,8 @@ pub struct Api {
     pub figures: Arc<dyn Figures>,
     /// Sends dead deliveries again.
     pub replays: Replays,
+    /// Sends samples.
+    pub tests: Arc<dyn Tests>,
     /// What happens, for those who watch.
     pub stream: Arc<Stream>,
     /// Places for those who watch.
@@ -161,15 +177,20 @@ pub enum IntakeError {
 /// The modules as the API shows them.
 #[async_trait]
 pub trait ModulesView: Send + Sync {
-    /// `{"data": [module, …], "refused": [{"file", "reason", "at"}, …]}`.
-    fn list(&self) -> Value;
+    /// The loaded modules, and the files that were refused.
+    fn list(&self) -> Loaded;
     /// One module by its id.
-    fn show(&self, id: &str) -> Option<Value>;
+    fn show(&self, id: &str) -> Option<Module>;
     /// Loads the file of a module again; answers the module.
     ///
     /// # Errors
     /// There is no such module, or its file is not taken and the old generation serves on.
-    async fn reload(&self, id: &str) -> Result<Value, NotReloaded>;
+    async fn reload(&self, id: &str) -> Result<Module, NotReloaded>;
+    /// Writes the stored metadata documents anew, all or one's.
+    ///
+    /// # Errors
+    /// There is none of this id, or the store failed.
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset>;
     /// Sample payloads by the id of their module.
     fn samples(&self) -> BTreeMap<String, Vec<Value>>;
 }
@@ -178,6 +199,18 @@ pub trait ModulesView: Send + Sync {
 pub trait MetadataView: Send + Sync {
     /// The documents as stored (`_id` is `webhooks_<name>`).
     fn metadata(&self) -> Vec<Document>;
+    /// What a hook can name, and what it must say then.
+    fn events(&self) -> Events;
+}
+
+/// What sends tests.
+#[async_trait]
+pub trait Tests: Send + Sync {
+    /// Sends a payload to a hook once, and answers the attempt.
+    ///
+    /// # Errors
+    /// Nothing was sent.
+    async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested>;
 }
 
 /// Whether the host can do its work.
@@ -199,8 +232,8 @@ pub trait Figures: Send + Sync {
 
 /// All routes of the host. Every answer, whatever goes wrong, is an envelope.
 pub fn router(api: Arc<Api>) -> Router {
-    routes()
-        .router
+    let (router, _) = described().split_for_parts();
+    router
         .route_layer(from_fn_with_state(Arc::clone(&api), auth::gate))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
@@ -228,78 +261,57 @@ pub fn with_cors(router: Router, origins: &[String]) -> Router {
     router.layer(cors)
 }
 
-/// Routes with the list of their paths, which a router does not tell.
-#[derive(Default)]
-struct Routes {
-    router: Router<Arc<Api>>,
-    paths: Vec<&'static str>,
-}
-
-impl Routes {
-    fn route(mut self, path: &'static str, methods: MethodRouter<Arc<Api>>) -> Self {
-        self.paths.push(path);
-        Self { router: self.router.route(path, methods), ..self }
-    }
-}
-
-/// Who may use each of them is said in `rules.rs`; administrators alone, where it is not said.
-fn routes() -> Routes {
-    Routes::default()
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::exposition))
-        .route("/v2/webhooks", get(webhooks::available))
-        .route("/v2/webhooks/samples", get(webhooks::samples))
-        .route("/v2/webhooks/samples/{id}", get(webhooks::sample))
-        .route("/v2/accounts", put(accounts::create))
-        .route(
-            "/v2/accounts/{account}",
-            get(accounts::show)
-                .put(accounts::create_below)
-                .post(accounts::replace)
-                .patch(accounts::patch)
-                .delete(accounts::delete),
-        )
-        .route("/v2/accounts/{account}/children", get(accounts::children))
-        .route("/v2/accounts/{account}/descendants", get(accounts::descendants))
-        .route(
-            "/v2/accounts/{account}/webhooks",
-            get(webhooks::list).put(webhooks::create).patch(webhooks::enable),
-        )
-        .route("/v2/accounts/{account}/descendants/webhooks", patch(webhooks::enable_descendants))
-        .route(
-            "/v2/accounts/{account}/configs/webhooks",
-            get(configs::show).patch(configs::patch).delete(configs::delete),
-        )
-        .route(
-            "/v2/system_configs/webhooks",
-            get(configs::show_system).patch(configs::patch_system).delete(configs::delete_system),
-        )
-        .route("/v2/accounts/{account}/webhooks/attempts", get(attempts::of_account))
-        .route("/v2/accounts/{account}/webhooks/{hook}/attempts", get(attempts::of_hook))
-        .route(
-            "/v2/accounts/{account}/webhooks/{hook}",
-            get(webhooks::show).post(webhooks::replace).patch(webhooks::patch).delete(webhooks::delete),
-        )
-        .route("/v2/accounts/{account}/tokens", get(tokens::list).put(tokens::create))
-        .route("/v2/accounts/{account}/tokens/{token}", delete(tokens::revoke))
-        .route("/v2/accounts/{account}/audit", get(audit::list_of))
-        .route("/events", post(events::take))
-        .route("/hooks", get(hooks::list))
-        .route("/hooks/enable", post(failures::enable))
-        .route("/failures", get(failures::list).delete(failures::flush))
-        .route("/deliveries", get(deliveries::list))
-        .route("/deliveries/replay", post(deliveries::replay_many))
-        .route("/deliveries/{id}", get(deliveries::show))
-        .route("/deliveries/{id}/replay", post(deliveries::replay))
-        .route("/replays", get(deliveries::replays))
-        .route("/replays/{id}", get(deliveries::show_replay).delete(deliveries::cancel_replay))
-        .route("/stream", get(stream::watch))
-        .route("/tokens", get(tokens::list_all))
-        .route("/tokens/{token}", delete(tokens::revoke_any))
-        .route("/audit", get(audit::list))
-        .route("/backup", post(backup::send))
-        .route("/modules", get(modules::list))
-        .route("/modules/{id}", get(modules::show))
-        .route("/modules/{id}/reload", post(modules::reload))
+/// All routes, each with its description. Who may use each of them is said in `rules.rs`; administrators alone, where
+/// it is not said.
+fn described() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(webhooks::available))
+        .routes(routes!(webhooks::samples))
+        .routes(routes!(webhooks::sample))
+        .routes(routes!(webhooks::list, webhooks::create, webhooks::enable))
+        .routes(routes!(webhooks::enable_descendants))
+        .routes(routes!(webhooks::show, webhooks::replace, webhooks::patch, webhooks::delete))
+        .routes(routes!(attempts::of_account))
+        .routes(routes!(attempts::of_hook))
+        .routes(routes!(test_send::send))
+        .routes(routes!(accounts::create))
+        .routes(routes!(
+            accounts::show,
+            accounts::create_below,
+            accounts::replace,
+            accounts::patch,
+            accounts::delete
+        ))
+        .routes(routes!(accounts::children))
+        .routes(routes!(accounts::descendants))
+        .routes(routes!(audit::list_of))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(tokens::list_all))
+        .routes(routes!(tokens::revoke_any))
+        .routes(routes!(configs::show, configs::patch, configs::delete))
+        .routes(routes!(configs::show_system, configs::patch_system, configs::delete_system))
+        .routes(routes!(events::take))
+        .routes(routes!(stream::watch))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::replay_many))
+        .routes(routes!(deliveries::show))
+        .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::replays))
+        .routes(routes!(deliveries::show_replay, deliveries::cancel_replay))
+        .routes(routes!(metadata::reset))
+        .routes(routes!(modules::list))
+        .routes(routes!(modules::show))
+        .routes(routes!(modules::reload))
+        .routes(routes!(hooks::list))
+        .routes(routes!(failures::enable))
+        .routes(routes!(failures::list, failures::flush))
+        .routes(routes!(audit::list))
+        .routes(routes!(backup::send))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::exposition))
+        .routes(routes!(openapi::description))
+        .routes(routes!(docs::page))
+        .routes(routes!(docs::file))
 }

@@ -94,6 +94,12 @@ pub enum Command {
     /// What is set goes over the settings and stays over restarts. An account without anything of its own has what its
     /// reseller has set.
     Set(SetArgs),
+    /// Write the stored metadata documents of the loaded modules anew
+    ///
+    /// What somebody changed in them is gone, and so are documents of modules that are not loaded. The host itself
+    /// always goes by what its modules say; the documents are for those who read its store. A module says something
+    /// else only after `hookline modules reload`.
+    ResetMetadata(modules::ResetArgs),
     /// What was sent for an account and what came back
     Attempts(attempts::AttemptsArgs),
     /// What waits to be sent, and what was given up
@@ -340,6 +346,12 @@ pub struct HooksArgs {
 pub enum HooksAction {
     /// List the hooks that the host serves (also without this word)
     List,
+    /// Send a sample to a hook of an account (--account), once, and show what came back
+    ///
+    /// It is sent as the hook's events are, with its form, headers and signature, and with the header webhook-test.
+    /// Nothing counts for or against the hook, and a disabled one is sent to as well. The exit code is not 0 where
+    /// the endpoint did not take it.
+    Test(hooks::TestArgs),
 }
 
 /// `hookline failures`
@@ -577,6 +589,7 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Flush(args) => failures::flush(&args, out).await?,
         Command::Enable(args) => failures::enable(&args, out).await?,
         Command::Set(args) => failures::set(&args, out).await?,
+        Command::ResetMetadata(args) => modules::reset(&args, out).await?,
         Command::Attempts(args) => attempts::attempts(&args, out).await?,
         Command::Deliveries(args) => deliveries::deliveries(&args, out).await?,
         Command::Replay(args) => deliveries::replay(&args, out).await?,

@@ -15,6 +15,7 @@ pub mod resolve;
 pub mod trace;
 pub mod client;
 pub mod work;
+pub mod one_try;
 pub mod bulkheads;
 pub mod lanes;
 pub mod rate;
@@ -25,6 +26,7 @@ pub mod parking;
 pub mod queue;
 pub mod dispatch;
 pub mod retries;
+pub mod test_send;
 
 #[cfg(test)]
 mod life_tests;

@@ -110,6 +110,8 @@ pub trait MetadataStore: Send + Sync {
     async fn metadata(&self) -> Result<Vec<Document>>;
     /// Saves a document as [`AccountStore::save_account`] does.
     async fn save_metadata(&self, doc: Document) -> Result<Document>;
+    /// Takes a document away for good, so that its id is as if it had never been used. An unknown id is passed over.
+    async fn delete_metadata(&self, id: &str) -> Result<()>;
 }
 
 /// Small values that the host keeps for itself, such as its cluster id.

@@ -3,6 +3,30 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// A moment as people write it, for the API's description.
+pub(crate) struct Moment;
+
+impl utoipa::ToSchema for Moment {}
+
+impl utoipa::PartialSchema for Moment {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        const TIME: &str = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.][0-9]{1,9})?";
+        const ZONE: &str = "(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])";
+        const DAYS: &str = "(?:0[1-9]|1[0-9]|2[0-8])";
+        const LEAP: &str =
+            "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29";
+        let long = "(?:0[13578]|1[02])-(?:29|3[01])";
+        let date =
+            format!("(?:[0-9]{{4}}-(?:(?:0[1-9]|1[0-2])-{DAYS}|{long}|(?:0[469]|11)-(?:29|30))|{LEAP})");
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .pattern(Some(format!("^(?:{date}T{TIME}{ZONE}|[0-9]{{1,12}}|[0-9]{{1,7}}[smhd])$")))
+            .description(Some("`2026-07-01T12:00:00Z`, `90s`, `15m`, `2h`, `3d` (ago), or Unix seconds"))
+            .build()
+            .into()
+    }
+}
+
 /// Reads a moment: `2026-07-01T12:00:00Z`, `90s`, `15m`, `2h`, `3d` (ago), or Unix seconds; in Unix milliseconds.
 ///
 /// # Errors

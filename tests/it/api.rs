@@ -486,7 +486,14 @@ async fn all_hooks_of_the_host_are_listed_and_those_of_one_account() {
                       "http_verb": "post", "retries": 2, "enabled": true});
     let theirs = json!({"id": theirs, "account_id": other, "hook": "all", "uri": URI,
                         "http_verb": "put", "retries": 4, "enabled": false});
-    assert_eq!((all.status.as_u16(), &all.json["data"]), (200, &json!([mine, theirs])));
+    let mut both = [mine, theirs.clone()];
+    both.sort_by_key(|hook| std::cmp::Reverse(hook["id"].as_str().unwrap().to_owned()));
+    assert_eq!((all.status.as_u16(), &all.json["data"]), (200, &json!(both)));
+    let first = stand.host.ask("GET", "/hooks?page_size=1", None).await.json;
+    assert_eq!((&first["data"], &first["page_size"]), (&json!([both[0]]), &json!(1)));
+    let next = first["next_start_key"].as_str().unwrap();
+    let second = stand.host.ask("GET", &format!("/hooks?page_size=1&start_key={next}"), None).await.json;
+    assert_eq!((&second["data"], second.get("next_start_key")), (&json!([both[1]]), None));
     assert_eq!(of_other.json["data"], json!([theirs]));
     assert_eq!((of_nobody.status.as_u16(), &of_nobody.json["data"]["cause"]), (404, &json!("nobody")));
 }

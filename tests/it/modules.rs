@@ -1,7 +1,7 @@
 //! Modules as operators meet them: files in the plugins folder, good and bad.
 
 use serde_json::{Value, json};
-use tests::{Answer, Receiver, TestHost, cdylib, corrupted_copy, with_manifest_bytes};
+use tests::{Answer, Receiver, TestHost, cdylib, corrupted_copy, eventually, say, with_manifest_bytes};
 
 const FAST: &str = "[modules]\ncall_timeout_ms = 50\n";
 
@@ -310,4 +310,46 @@ async fn metadata_documents_are_stored_and_written_again_only_when_they_changed(
     assert_eq!(first["pvt_type"], "webhook_meta");
     assert_eq!(first["name"], "Misbehaving");
     assert_eq!(document(&host).await, first);
+}
+
+#[tokio::test]
+async fn stored_metadata_documents_are_reset_to_what_their_modules_say() {
+    let host = TestHost::with_modules(&["webhooks_channel_create", "webhooks_object"]).await;
+    let store = &host.inside().parts.store;
+    let stored = || async {
+        let mut documents = store.metadata().await.unwrap();
+        documents.sort_by_key(|document| document["_id"].to_string());
+        for document in &mut documents {
+            document.retain(|key, _| !matches!(key.as_str(), "_rev" | "pvt_created" | "pvt_modified"));
+        }
+        json!(documents)
+    };
+    let both = || async {
+        let stored = stored().await;
+        (stored.as_array().unwrap().len() == 2).then_some(stored)
+    };
+    let original = eventually("both documents are written", both).await;
+    for mut document in store.metadata().await.unwrap() {
+        document.insert("name".to_owned(), json!("Changed"));
+        document.insert("colour".to_owned(), json!("green"));
+        store.save_metadata(document).await.unwrap();
+    }
+    let gone = json!({"_id": "webhooks_gone", "pvt_type": "webhook_meta", "name": "Gone"});
+    store.save_metadata(gone.as_object().unwrap().clone()).await.unwrap();
+    let (url, token) = (host.url(), host.token());
+    let reset = async |words: &[&str]| {
+        say(&[&["reset-metadata"], words, &["--url", &url, "--token", token]].concat()).await
+    };
+
+    assert_eq!(reset(&["object"]).await.success(), "reinitialized hooks: webhooks_object\n");
+    assert_eq!(stored().await[2], original[1]);
+    assert_eq!(stored().await[0]["colour"], "green");
+    let all = reset(&["--json"]).await.success();
+    let expected = json!({"reinitialized": ["webhooks_channel_create", "webhooks_object"], "removed": ["webhooks_gone"]});
+    assert_eq!(serde_json::from_str::<Value>(&all).unwrap(), expected);
+    assert_eq!(stored().await, original);
+    let unknown = reset(&["gone"]).await.one_line_failure();
+    assert!(unknown.contains("404") && unknown.contains("webhooks_gone"), "{unknown}");
+    // What is taken away for good can come again.
+    store.save_metadata(gone.as_object().unwrap().clone()).await.unwrap();
 }

@@ -12,7 +12,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{cdylib, eventually, hookline};
+use super::{cdylib, description, eventually, hookline};
 
 /// A host with folders of its own. Dropping it drops its tasks with the test's runtime; [`stop`](Self::stop)
 /// ends it as SIGTERM would.
@@ -439,12 +439,17 @@ impl Answer {
     /// Sends a request and reads its answer.
     ///
     /// # Panics
-    /// There is no answer.
+    /// There is no answer, or it is not as the API's description says.
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.expect("an answer");
+        let (client, request) = request.build_split();
+        let request = request.expect("a request");
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = client.execute(request).await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.expect("a body");
-        Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() }
+        let answer = Answer { status, headers, json: serde_json::from_slice(&body).unwrap_or_default() };
+        description::check(&method, &path, &answer);
+        answer
     }
 
     pub(crate) fn created_id(self) -> String {

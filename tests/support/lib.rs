@@ -8,6 +8,7 @@
 
 mod broker;
 mod collector;
+mod description;
 mod disk;
 mod events;
 mod host;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use broker::{Broker, Published};
 pub use collector::{Collector, Span};
+pub use description::{Operation, described, valid};
 pub use disk::{Disk, limit_file_size};
 pub use events::{call_event, vectors};
 pub use host::{Answer, StoppedHost, TestHost};

@@ -267,6 +267,14 @@ impl Program {
         .await
     }
 
+    /// Asks its API in the test's own way, without a token.
+    ///
+    /// # Panics
+    /// It is no method.
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method.parse().expect("a method"), format!("{}{path}", self.url()))
+    }
+
     /// Makes an account.
     ///
     /// # Panics

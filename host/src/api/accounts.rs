@@ -2,87 +2,118 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::envelope::Reply;
+use super::body::Data;
+use super::envelope::{Answer, Page, Reply};
 use super::error::Failure;
 use super::filters::Filters;
-use super::{Api, body, listing};
+use super::shapes::{Account, AccountPatch, AccountSummary, NewAccount};
+use super::{Api, listing};
 use crate::hooks::editor::{EditError, fields};
 use crate::hooks::{AccountId, Document};
 
-type Answer = Result<Reply, Failure>;
-
-pub(super) async fn create(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
-    let data = body::data(&headers, body, &api.limits).await?;
+/// Makes a top-level account
+#[utoipa::path(put, path = "/v2/accounts", tag = "Accounts", request_body = NewAccount)]
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    Data(data, _): Data<NewAccount>,
+) -> Answer<Account, 201> {
     created(&api.editor.create_account(None, data).await?)
 }
 
+/// Makes an account below this one
+#[utoipa::path(put, path = "/v2/accounts/{account}", tag = "Accounts", request_body = NewAccount)]
 pub(super) async fn create_below(
     State(api): State<Arc<Api>>,
     Path(parent): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let data = body::data(&headers, body, &api.limits).await?;
+    Data(data, _): Data<NewAccount>,
+) -> Answer<Account, 201> {
     created(&api.editor.create_account(Some(&parent), data).await?)
 }
 
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+/// Shows an account
+#[utoipa::path(get, path = "/v2/accounts/{account}", tag = "Accounts")]
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Account> {
     shown(&api.editor.account(&id).await?)
 }
 
+/// Replaces the fields of an account
+#[utoipa::path(post, path = "/v2/accounts/{account}", tag = "Accounts", request_body = NewAccount, responses(
+    (status = 409, description = "Somebody else changed it meanwhile")
+))]
 pub(super) async fn replace(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let data = body::data(&headers, body, &api.limits).await?;
+    Data(data, _): Data<NewAccount>,
+) -> Answer<Account> {
     shown(&api.editor.replace_account(&id, data).await?)
 }
 
+/// Changes some fields of an account
+#[utoipa::path(patch, path = "/v2/accounts/{account}", tag = "Accounts", request_body = AccountPatch, responses(
+    (status = 409, description = "Somebody else changed it meanwhile")
+))]
 pub(super) async fn patch(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let data = body::data(&headers, body, &api.limits).await?;
+    Data(data, _): Data<AccountPatch>,
+) -> Answer<Account> {
     shown(&api.editor.patch_account(&id, data).await?)
 }
 
-pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+/// Deletes an account with its hooks and tokens
+#[utoipa::path(delete, path = "/v2/accounts/{account}", tag = "Accounts", responses(
+    (status = 409, description = "There are accounts below it, or somebody else changed it meanwhile")
+))]
+pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Account> {
     let deleted = api.editor.delete_account(&id).await?;
     if let Err(error) = api.access.tokens.revoke_of(&AccountId::from(id)).await {
         // Nobody gets in with them any more, and the next start forgets those of accounts that are gone.
         tracing::warn!(%error, "the tokens of a deleted account are still stored");
     }
-    Ok(Reply::ok(fields::public_deleted(&deleted)).revision(&deleted))
+    Ok(Reply::raw(fields::public_deleted(&deleted)).revision(&deleted))
 }
 
+/// Lists the accounts right below
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/children",
+    tag = "Accounts",
+    params(listing::Query, Filters)
+)]
 pub(super) async fn children(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Query(query): Query<listing::Query>,
-    Query(filters): Query<Vec<(String, String)>>,
-) -> Answer {
-    list(&api, api.editor.children(&id).await?, &query, &Filters::of(&filters)?).await
+    filters: Filters,
+) -> Answer<Page<AccountSummary>> {
+    list(&api, api.editor.children(&id).await?, &query, &filters).await
 }
 
+/// Lists all accounts below
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/descendants",
+    tag = "Accounts",
+    params(listing::Query, Filters)
+)]
 pub(super) async fn descendants(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Query(query): Query<listing::Query>,
-    Query(filters): Query<Vec<(String, String)>>,
-) -> Answer {
-    list(&api, api.editor.descendants(&id).await?, &query, &Filters::of(&filters)?).await
+    filters: Filters,
+) -> Answer<Page<AccountSummary>> {
+    list(&api, api.editor.descendants(&id).await?, &query, &filters).await
 }
 
-async fn list(api: &Api, ids: Vec<AccountId>, query: &listing::Query, filters: &Filters) -> Answer {
+async fn list(
+    api: &Api,
+    ids: Vec<AccountId>,
+    query: &listing::Query,
+    filters: &Filters,
+) -> Answer<Page<AccountSummary>> {
     let mut ids: Vec<String> = ids.iter().map(AccountId::to_string).collect();
     if !filters.want_all() {
         let mut wanted = Vec::new();
@@ -98,7 +129,7 @@ async fn list(api: &Api, ids: Vec<AccountId>, query: &listing::Query, filters: &
     for id in &page.ids {
         items.extend(account(api, id).await?.map(|doc| summary(&doc)));
     }
-    Ok(page.reply(items))
+    Ok(page.documents(items))
 }
 
 /// An account of a listing; nothing when it was deleted after the listing began.
@@ -120,10 +151,10 @@ fn summary(doc: &Document) -> Value {
     item
 }
 
-fn created(doc: &Document) -> Answer {
-    Ok(Reply::created(fields::public(doc), fields::id(doc)).revision(doc))
+fn created(doc: &Document) -> Answer<Account, 201> {
+    Ok(Reply::raw(fields::public(doc)).at(fields::id(doc)).revision(doc))
 }
 
-fn shown(doc: &Document) -> Answer {
-    Ok(Reply::ok(fields::public(doc)).revision(doc))
+fn shown(doc: &Document) -> Answer<Account> {
+    Ok(Reply::raw(fields::public(doc)).revision(doc))
 }

@@ -3,22 +3,68 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 
-use super::Api;
-use super::envelope::Reply;
+use super::envelope::{self, Answer, Reply};
 use super::error::Failure;
-use super::filters::Filters;
-use super::listing;
+use super::filters::{Filters, pairs};
+use super::shapes::Attempt;
+use super::{Api, listing};
 use crate::hooks::Document;
 use crate::hooks::editor::fields;
 use crate::store::{AttemptKey, AttemptQuery, StoredAttempt};
 
-type Answer = Result<Reply, Failure>;
-type Pairs = Vec<(String, String)>;
+/// A query, as it stands in the address.
+pub(super) struct Pairs(Vec<(String, String)>);
+
+impl FromRequestParts<Arc<Api>> for Pairs {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Api>) -> Result<Self, Failure> {
+        pairs(parts).map(Self)
+    }
+}
+
+/// What else may be asked for: `filter_KEY` and `filter_not_KEY` compare the field KEY of attempts.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "filters have many names; these are the fixed ones")]
+struct Known {
+    /// From when on, in Gregorian seconds: 31 days and an hour before `created_to` where it is not said, and at most.
+    #[param(minimum = 0, maximum = 1_099_511_627_776_i64)]
+    created_from: Option<i64>,
+    /// Until when: now, where it is not said.
+    #[param(minimum = 0, maximum = 1_099_511_627_776_i64)]
+    created_to: Option<i64>,
+    /// `true`: only those that failed; `false`: only the others.
+    failed: Option<bool>,
+    /// `true`: the oldest first.
+    ascending: Option<bool>,
+    /// How many attempts a page has: 50 where it is not said.
+    #[param(minimum = 1)]
+    page_size: Option<u64>,
+    /// `false`: as many as one answer may have.
+    paginate: Option<bool>,
+    /// `next_start_key` of the page before, or `follow_key` for what came after it.
+    #[param(pattern = "^[0-9]{1,15}[.][0-9]{1,18}$")]
+    start_key: Option<String>,
+    /// Only what has this field. Beside it, `filter_KEY=VALUE` and `filter_not_KEY=VALUE` compare the field KEY.
+    has_key: Option<String>,
+    /// Only what has it not.
+    key_missing: Option<String>,
+    /// Only where the field is there and not empty.
+    has_value: Option<String>,
+}
+
+impl IntoParams for Pairs {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        Known::into_params(place)
+    }
+}
 
 /// The longest range, in seconds: 31 days and an hour (`crossbar` `maximum_range`).
 const RANGE: i64 = 2_682_000;
@@ -30,43 +76,49 @@ const MOST: usize = 2_000;
 const BATCH: usize = 200;
 const SCANNED: usize = 20_000;
 
+/// Lists the attempts for an account
+///
+/// The newest first. The envelope's `follow_key` is where an ascending listing goes on with what comes later.
+#[utoipa::path(get, path = "/v2/accounts/{account}/webhooks/attempts", tag = "Attempts", params(Pairs))]
 pub(super) async fn of_account(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    Query(query): Query<Pairs>,
-) -> Answer {
+    query: Pairs,
+) -> Answer<envelope::Page<Attempt>> {
     api.editor.account(&account).await?;
     list(&api, &account, None, query).await
 }
 
+/// Lists the attempts of a hook
+///
 /// Those of a hook that was deleted stay where they are.
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/webhooks/{hook}/attempts",
+    tag = "Attempts",
+    params(Pairs)
+)]
 pub(super) async fn of_hook(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
-    Query(query): Query<Pairs>,
-) -> Answer {
+    query: Pairs,
+) -> Answer<envelope::Page<Attempt>> {
     api.editor.account(&account).await?;
     list(&api, &account, Some(&hook), query).await
 }
 
-async fn list(api: &Api, account: &str, hook: Option<&str>, mut query: Pairs) -> Answer {
-    let given =
-        |query: &Pairs, key: &str| query.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+async fn list(api: &Api, account: &str, hook: Option<&str>, query: Pairs) -> Answer<envelope::Page<Attempt>> {
+    let Pairs(mut query) = query;
+    let given = |query: &[(String, String)], key: &str| {
+        query.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
+    };
     let size = listing::size(given(&query, "page_size").as_deref(), given(&query, "paginate").as_deref())?;
     let size = size.min(MOST);
-    let ascending = given(&query, "ascending").as_deref() == Some("true");
+    let ascending = listing::flag("ascending", given(&query, "ascending").as_deref())?.unwrap_or(false);
     let (from, to) = (given(&query, "created_from"), given(&query, "created_to"));
     let (from, to) = range(from.as_deref(), to.as_deref(), fields::now())?;
     let start_key = given(&query, "start_key");
-    let failed = match given(&query, "failed").as_deref() {
-        None => None,
-        Some("true") => Some(true),
-        Some("false") => Some(false),
-        Some(other) => {
-            let message = format!("failed must be true or false, not {other:?}");
-            return Err(Failure::validation(fields::invalid("failed", "enum", &message)));
-        }
-    };
+    let failed = listing::flag("failed", given(&query, "failed").as_deref())?;
     // The range stands for itself.
     query.retain(|(key, _)| !key.starts_with("created_"));
     let filters = Filters::of(&query)?;
@@ -122,12 +174,9 @@ impl Page {
         }
     }
 
-    fn reply(self, start_key: Option<String>) -> Reply {
-        let reply = Reply::ok(json!(self.items)).beside("page_size", self.items.len());
-        let reply = start_key.into_iter().fold(reply, |reply, key| reply.beside("start_key", key));
-        let next = self.next.map(write_key);
-        let reply = next.into_iter().fold(reply, |reply, key| reply.beside("next_start_key", key));
-        reply.beside("follow_key", write_key(self.follow))
+    fn reply(self, start_key: Option<String>) -> Reply<envelope::Page<Attempt>> {
+        Reply::documents(self.items, start_key, self.next.map(write_key))
+            .beside("follow_key", write_key(self.follow))
     }
 }
 
@@ -174,14 +223,15 @@ fn before(key: AttemptKey) -> AttemptKey {
 }
 
 fn write_key(key: AttemptKey) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}.{}", key.created_ms, key.id))
+    format!("{}.{}", key.created_ms, key.id)
 }
 
 fn read_key(text: &str) -> Result<AttemptKey, Failure> {
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     let read = || {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (created_ms, id) = std::str::from_utf8(&bytes).ok()?.split_once('.')?;
-        Some(AttemptKey { created_ms: created_ms.parse().ok()?, id: id.parse().ok()? })
+        let (created_ms, id) = text.split_once('.')?;
+        Some(AttemptKey { created_ms: number(created_ms)?, id: number(id)? })
     };
     read().ok_or_else(|| {
         let message = "start_key must be the next_start_key of an earlier page";
@@ -215,7 +265,7 @@ mod tests {
     fn a_key_comes_back_as_it_was_and_nonsense_is_refused() {
         let key = AttemptKey { created_ms: 1_700_000_000_123, id: 42 };
         assert_eq!(read_key(&write_key(key)).unwrap(), key);
-        for nonsense in ["", "x", "MS4", "MS54"] {
+        for nonsense in ["", "x", "1", "1.", ".1", "1.x", "-1.1", "1.+1", "1.99999999999999999999"] {
             assert!(read_key(nonsense).is_err(), "{nonsense:?}");
         }
     }

@@ -10,8 +10,10 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use tokio_util::io::ReaderStream;
+use utoipa::ToSchema;
 
 use super::Api;
+use super::envelope::Bare;
 use super::error::Failure;
 use crate::store::{Backup, StoreError};
 
@@ -22,7 +24,13 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of the file that are read and sent in one go.
 const CHUNK: usize = 256 << 10;
 
-pub(super) async fn send(State(api): State<Arc<Api>>) -> Result<Response, Failure> {
+/// Copies the store
+///
+/// Everything that the embedded store keeps, as one file, while the host goes on.
+#[utoipa::path(post, path = "/backup", tag = "Operation", operation_id = "backup", responses(
+    (status = 200, description = "The copy", content_type = "application/vnd.sqlite3", body = inline(File))
+))]
+pub(super) async fn send(State(api): State<Arc<Api>>) -> Result<Bare, Failure> {
     let store = Arc::clone(&api.store);
     let mut copying = Box::pin(async move {
         let copied = store.backup().await;
@@ -34,14 +42,20 @@ pub(super) async fn send(State(api): State<Arc<Api>>) -> Result<Response, Failur
             let bytes = backup.bytes;
             let mut response = answer(Body::from_stream(chunks(backup)));
             response.headers_mut().insert(header::CONTENT_LENGTH, bytes.into());
-            Ok(response)
+            Ok(Bare(response))
         }
         Err(_) => {
             let later = stream::once(copying).map_err(std::io::Error::other);
-            Ok(answer(Body::from_stream(later.map_ok(chunks).try_flatten())))
+            Ok(Bare(answer(Body::from_stream(later.map_ok(chunks).try_flatten()))))
         }
     }
 }
+
+/// A file of bytes.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "it is streamed; this is its shape")]
+struct File(Vec<u8>);
 
 fn answer(body: Body) -> Response {
     let mut response = body.into_response();

@@ -1,12 +1,16 @@
 //! What a request's body must be: small enough, in time, of the right type, and `{"data": {…}}` for `/v2`.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
+
 use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::Limits;
 use super::error::Failure;
+use super::{Api, Limits};
 use crate::hooks::Document;
 use crate::hooks::editor::fields;
 
@@ -33,27 +37,55 @@ pub(super) async fn read(
     }
 }
 
-/// The `data` object of a `/v2` request.
-pub(super) async fn data(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Document, Failure> {
-    match media_type(headers).as_deref() {
-        None | Some("application/json") => {}
-        Some(other) => return Err(wrong_type(other, "application/json")),
+/// The `data` object of a request, as its sender wrote it. `T` is the shape that it should have, which the route names
+/// as its `request_body`; what breaks it is found by whoever knows the rules.
+pub(super) struct Data<T>(pub(super) Document, pub(super) PhantomData<fn() -> T>);
+
+impl<T> FromRequest<Arc<Api>> for Data<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        typed_json(&parts.headers)?;
+        let bytes = read(&parts.headers, body, api.limits.event_bytes, &api.limits).await?;
+        data(&bytes).map(|data| Self(data, PhantomData))
     }
-    let bytes = read(headers, body, limits.event_bytes, limits).await?;
-    let parsed: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
-    let Value::Object(mut envelope) = parsed else {
-        return Err(Failure::validation(fields::invalid(
-            "data",
-            "required",
-            r#"the body must be {"data": {…}}"#,
-        )));
+}
+
+/// As [`Data`], of a request that may have no body at all: an empty object then.
+pub(super) struct DataIfAny<T>(pub(super) Document, pub(super) PhantomData<fn() -> T>);
+
+impl<T> FromRequest<Arc<Api>> for DataIfAny<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, api.limits.event_bytes, &api.limits).await?;
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self(Document::new(), PhantomData));
+        }
+        typed_json(&parts.headers)?;
+        data(&bytes).map(|data| Self(data, PhantomData))
+    }
+}
+
+fn typed_json(headers: &HeaderMap) -> Result<(), Failure> {
+    match media_type(headers).as_deref() {
+        None | Some("application/json") => Ok(()),
+        Some(other) => Err(wrong_type(other, "application/json")),
+    }
+}
+
+fn data(bytes: &[u8]) -> Result<Document, Failure> {
+    let body: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    let wrong = |code: &str, message: &str| Err(Failure::validation(fields::invalid("data", code, message)));
+    let Value::Object(mut envelope) = body else {
+        return wrong("required", r#"the body must be {"data": {…}}"#);
     };
     match envelope.remove("data") {
         Some(Value::Object(data)) => Ok(data),
-        Some(_) => Err(Failure::validation(fields::invalid("data", "type", "data must be an object"))),
-        None => {
-            Err(Failure::validation(fields::invalid("data", "required", r#"the body must be {"data": {…}}"#)))
-        }
+        Some(_) => wrong("type", "data must be an object"),
+        None => wrong("required", r#"the body must be {"data": {…}}"#),
     }
 }
 

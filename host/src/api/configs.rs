@@ -4,14 +4,15 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
-use super::envelope::Reply;
+use super::Api;
+use super::body::Data;
+use super::envelope::{Answer, Reply};
 use super::error::Failure;
-use super::{Api, body};
 use crate::disabler::SYSTEM;
 use crate::disabler::limits::{
     COUNT, DISABLE_AFTER, EXPIRY, KEYS, Limits, PAUSE_FIRST, PAUSE_LONGEST, Threshold,
@@ -19,53 +20,119 @@ use crate::disabler::limits::{
 use crate::hooks::Document;
 use crate::hooks::editor::fields;
 
-type Answer = Result<Reply, Failure>;
-
 /// Milliseconds, up to a year.
 const TIMES: RangeInclusive<i64> = 1..=31_536_000_000;
 
 /// Failures.
 const COUNTS: RangeInclusive<i64> = 1..=u32::MAX as i64;
 
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(account): Path<String>) -> Answer {
+/// Shows what an account has set about hooks that fail
+#[utoipa::path(get, path = "/v2/accounts/{account}/configs/webhooks", tag = "Settings")]
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(account): Path<String>) -> Answer<Config> {
     api.editor.account(&account).await?;
     Ok(shown(&api, &account))
 }
 
+/// Changes what an account has set
+#[utoipa::path(patch, path = "/v2/accounts/{account}/configs/webhooks", tag = "Settings", request_body = Patch)]
 pub(super) async fn patch(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
+    Data(patch, _): Data<Patch>,
+) -> Answer<Config> {
     api.editor.account(&account).await?;
-    change(&api, &account, &headers, body).await
+    change(&api, &account, patch).await
 }
 
-pub(super) async fn delete(State(api): State<Arc<Api>>, Path(account): Path<String>) -> Answer {
+/// Forgets what an account has set
+#[utoipa::path(delete, path = "/v2/accounts/{account}/configs/webhooks", tag = "Settings")]
+pub(super) async fn delete(State(api): State<Arc<Api>>, Path(account): Path<String>) -> Answer<Config> {
     api.editor.account(&account).await?;
     forget(&api, &account).await
 }
 
-pub(super) async fn show_system(State(api): State<Arc<Api>>) -> Reply {
+/// Shows what is set for all accounts
+#[utoipa::path(get, path = "/v2/system_configs/webhooks", tag = "Settings")]
+pub(super) async fn show_system(State(api): State<Arc<Api>>) -> Reply<Config> {
     shown(&api, SYSTEM)
 }
 
-pub(super) async fn patch_system(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
-    change(&api, SYSTEM, &headers, body).await
+/// Changes what is set for all accounts
+#[utoipa::path(patch, path = "/v2/system_configs/webhooks", tag = "Settings", request_body = Patch)]
+pub(super) async fn patch_system(State(api): State<Arc<Api>>, Data(patch, _): Data<Patch>) -> Answer<Config> {
+    change(&api, SYSTEM, patch).await
 }
 
-pub(super) async fn delete_system(State(api): State<Arc<Api>>) -> Answer {
+/// Forgets what is set for all accounts
+#[utoipa::path(delete, path = "/v2/system_configs/webhooks", tag = "Settings")]
+pub(super) async fn delete_system(State(api): State<Arc<Api>>) -> Answer<Config> {
     forget(&api, SYSTEM).await
 }
 
 /// What was set, and under `_read_only` what applies with everything else.
-fn shown(api: &Api, account: &str) -> Reply {
+#[derive(ToSchema)]
+#[schema(as = WebhooksConfig)]
+#[expect(dead_code, reason = "it is a document; this is its shape")]
+pub(super) struct Config {
+    id: String,
+    #[schema(required = false)]
+    attempt_failure_expiry_ms: i64,
+    #[schema(required = false)]
+    attempt_failure_count: i64,
+    #[schema(required = false)]
+    pause_first_ms: i64,
+    #[schema(required = false)]
+    pause_longest_ms: i64,
+    #[schema(required = false)]
+    disable_after_ms: i64,
+    #[schema(rename = "_read_only")]
+    read_only: ReadOnly,
+}
+
+/// What applies.
+#[derive(ToSchema)]
+#[schema(as = WebhooksConfigReadOnly)]
+#[expect(dead_code, reason = "it is a document; this is its shape")]
+struct ReadOnly {
+    effective: Map<String, Value>,
+}
+
+/// What is to be set; `null` takes a value away.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WebhooksConfigPatch, example = json!({"attempt_failure_count": 10}))]
+#[expect(dead_code, reason = "it is read as a document; this is its shape")]
+pub(super) struct Patch {
+    /// Passed over, as what is shown says it.
+    #[schema(required = false)]
+    id: Value,
+    /// Likewise.
+    #[serde(rename = "_read_only")]
+    #[schema(required = false)]
+    read_only: Value,
+    /// Failures of a hook are counted over this many milliseconds.
+    #[schema(minimum = 1, maximum = 31_536_000_000_i64)]
+    attempt_failure_expiry_ms: Option<i64>,
+    /// So many failures within that time pause a hook.
+    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
+    attempt_failure_count: Option<i64>,
+    /// Milliseconds of the first pause; each further one is twice as long.
+    #[schema(minimum = 1, maximum = 31_536_000_000_i64)]
+    pause_first_ms: Option<i64>,
+    /// Milliseconds of the longest pause.
+    #[schema(minimum = 1, maximum = 31_536_000_000_i64)]
+    pause_longest_ms: Option<i64>,
+    /// A hook that fails for so many milliseconds is disabled.
+    #[schema(minimum = 1, maximum = 31_536_000_000_i64)]
+    disable_after_ms: Option<i64>,
+}
+
+fn shown(api: &Api, account: &str) -> Reply<Config> {
     let mut data = Document::new();
     fields::set(&mut data, "id", "webhooks");
     data.extend(api.disabler.config(account));
     data.insert("_read_only".to_owned(), json!({ "effective": effective(&api.disabler.limits(account)) }));
-    Reply::ok(Value::Object(data))
+    Reply::raw(data)
 }
 
 fn effective(limits: &Limits) -> Value {
@@ -82,18 +149,22 @@ fn effective(limits: &Limits) -> Value {
     })
 }
 
-async fn change(api: &Api, account: &str, headers: &HeaderMap, body: Body) -> Answer {
-    let patch = body::data(headers, body, &api.limits).await?;
+async fn change(api: &Api, account: &str, patch: Document) -> Answer<Config> {
     let errors = wrong(&patch);
     if !errors.is_empty() {
         return Err(Failure::validation(Value::Object(errors)));
     }
+    let whole = |(key, value): (String, Value)| {
+        let number = fields::whole(&value).map(Value::from);
+        (key, number.unwrap_or(value))
+    };
+    let patch = patch.into_iter().map(whole).collect();
     let set = fields::patched(&api.disabler.config(account), patch);
     api.disabler.set_config(&*api.store, account, set).await?;
     Ok(shown(api, account))
 }
 
-async fn forget(api: &Api, account: &str) -> Answer {
+async fn forget(api: &Api, account: &str) -> Answer<Config> {
     api.disabler.set_config(&*api.store, account, Document::new()).await?;
     Ok(shown(api, account))
 }
@@ -103,7 +174,7 @@ fn wrong(patch: &Document) -> Document {
     let mut errors = Document::new();
     for (key, value) in fields::client_fields(patch.clone()) {
         let allowed = if key == COUNT { COUNTS } else { TIMES };
-        let error = match value.as_i64() {
+        let error = match fields::whole(&value) {
             _ if !KEYS.contains(&key.as_str()) => {
                 json!({"enum": {"message": "there is no such setting", "cause": key, "target": KEYS}})
             }

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::openapi::ObjectBuilder;
+use utoipa::openapi::schema::{Object, Type};
+use utoipa::{IntoParams, ToSchema};
 
-use super::envelope::Reply;
+use super::body::Data;
+use super::envelope::{Answer, Page, Reply};
 use super::error::Failure;
-use super::{Api, body, listing};
+use super::known::Only;
+use super::{Api, listing};
 use crate::delivery::retries::now_ms;
 use crate::hooks::Document;
 use crate::hooks::editor::fields;
@@ -18,24 +22,42 @@ use crate::replays::NotReplayed;
 use crate::store::{DeliveryQuery, DeliveryRow, NewReplay, Replay};
 use crate::times;
 
-type Answer = Result<Reply, Failure>;
-
 /// Entries on one page.
 const MOST: usize = 1_000;
 
 /// What stands behind the `?`. Texts, so that a wrong one is named and not just refused.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// Only those; both, where it is not said.
+    #[param(value_type = Option<Status>)]
     status: Option<String>,
+    /// Only those of this account.
     account: Option<String>,
+    /// Only those to this hook.
     hook: Option<String>,
+    /// Only those that were made then or later.
+    #[param(value_type = Option<times::Moment>)]
     since: Option<String>,
+    /// Only those that were made before.
+    #[param(value_type = Option<times::Moment>)]
     until: Option<String>,
+    /// How many a page has: 50 where it is not said.
+    #[param(value_type = Option<u64>, minimum = 1)]
     page_size: Option<String>,
+    /// `next_start_key` of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
     start_key: Option<String>,
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
+/// Lists the deliveries that wait or are dead
+///
+/// The newest first. What was delivered is forgotten here, and stands among the attempts.
+#[utoipa::path(get, path = "/deliveries", tag = "Deliveries", params(Wanted))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Only(wanted, _): Only<Wanted>,
+) -> Answer<Page<Delivery>> {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let query = DeliveryQuery {
         dead: status(wanted.status.as_deref())?,
@@ -48,44 +70,77 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Wante
     };
     let rows = api.store.deliveries(query).await?;
     let next = rows.get(size).map(|row| row.id);
-    Ok(page(rows.iter().take(size).map(shown).collect(), wanted.start_key, next))
+    let shown: Vec<Delivery> = rows.iter().take(size).map(shown).collect();
+    Ok(Reply::page(&shown, wanted.start_key, next.map(|id| id.to_string())))
 }
 
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+/// Shows a delivery with its payload
+#[utoipa::path(get, path = "/deliveries/{id}", tag = "Deliveries")]
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<WithPayload> {
     let (row, payload) =
         api.store.delivery(number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
-    let mut delivery = shown(&row);
-    delivery["payload"] = serde_json::from_slice(&payload).unwrap_or_default();
-    Ok(Reply::ok(delivery))
+    let payload = serde_json::from_slice(&payload).unwrap_or_default();
+    Ok(Reply::of(&WithPayload { delivery: shown(&row), payload }))
 }
 
-pub(super) async fn replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+/// Sends a dead delivery again
+#[utoipa::path(post, path = "/deliveries/{id}/replay", tag = "Deliveries", responses(
+    (status = 409, description = "It is not dead, or its hook is not served")
+))]
+pub(super) async fn replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Delivery, 202> {
     let row = api.replays.one(number(&id)?).await?;
-    Ok(Reply::ok(shown(&row)).with_status(StatusCode::ACCEPTED))
+    Ok(Reply::of(&shown(&row)))
 }
 
-pub(super) async fn replay_many(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
-    let data = body::data(&headers, body, &api.limits).await?;
+/// Sends many dead deliveries again
+///
+/// The header `location` says where to see how far it has come. At least one field beside `status` must be given.
+#[utoipa::path(post, path = "/deliveries/replay", tag = "Deliveries", request_body = NewJob)]
+pub(super) async fn replay_many(
+    State(api): State<Arc<Api>>,
+    Data(data, _): Data<NewJob>,
+) -> Answer<Job, 202> {
     let job = api.replays.begin(replay_of(&data)?).await?;
     let location = format!("/replays/{}", job.id);
-    Ok(Reply::created(shown_job(&job), &location).with_status(StatusCode::ACCEPTED))
+    Ok(Reply::of(&shown_job(&job)).at(&location))
 }
 
-pub(super) async fn replays(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
+/// What stands behind the `?`.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Paged {
+    /// How many a page has: 50 where it is not said.
+    #[param(value_type = Option<u64>, minimum = 1)]
+    page_size: Option<String>,
+    /// `next_start_key` of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
+    start_key: Option<String>,
+}
+
+/// Lists what was asked to be sent again
+#[utoipa::path(get, path = "/replays", tag = "Deliveries", params(Paged))]
+pub(super) async fn replays(State(api): State<Arc<Api>>, Only(wanted, _): Only<Paged>) -> Answer<Page<Job>> {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let below = start(wanted.start_key.as_deref())?.map_or(i64::MAX, |start| start.saturating_add(1));
     let jobs = api.store.replays(below, size + 1).await?;
     let next = jobs.get(size).map(|job| job.id);
-    Ok(page(jobs.iter().take(size).map(shown_job).collect(), wanted.start_key, next))
+    let shown: Vec<Job> = jobs.iter().take(size).map(shown_job).collect();
+    Ok(Reply::page(&shown, wanted.start_key, next.map(|id| id.to_string())))
 }
 
-pub(super) async fn show_replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+/// Shows how far a replay has come
+#[utoipa::path(get, path = "/replays/{id}", tag = "Deliveries")]
+pub(super) async fn show_replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Job> {
     let job = api.store.replay(number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
-    Ok(Reply::ok(shown_job(&job)))
+    Ok(Reply::of(&shown_job(&job)))
 }
 
-pub(super) async fn cancel_replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
-    Ok(Reply::ok(shown_job(&api.replays.cancel(number(&id)?).await?)))
+/// Ends a replay before its end
+#[utoipa::path(delete, path = "/replays/{id}", tag = "Deliveries", responses(
+    (status = 409, description = "It has ended already")
+))]
+pub(super) async fn cancel_replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Job> {
+    Ok(Reply::of(&shown_job(&api.replays.cancel(number(&id)?).await?)))
 }
 
 /// What a job is to send again.
@@ -147,44 +202,122 @@ fn number(id: &str) -> Result<i64, Failure> {
     id.parse().map_err(|_| Failure::bad_identifier(id))
 }
 
-fn page(items: Vec<Value>, start_key: Option<String>, next: Option<i64>) -> Reply {
-    let size = items.len();
-    let reply = Reply::ok(items).beside("page_size", size);
-    let reply = start_key.into_iter().fold(reply, |reply, key| reply.beside("start_key", key));
-    next.into_iter().fold(reply, |reply, id| reply.beside("next_start_key", id.to_string()))
+/// What a delivery can be.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    Pending,
+    Dead,
 }
 
-fn shown(row: &DeliveryRow) -> Value {
-    let mut delivery = json!({
-        "id": row.id,
-        "status": if row.dead { "dead" } else { "pending" },
-        "account_id": row.account.as_str(),
-        "hook_id": row.hook.as_str(),
-        "webhook_id": row.webhook_id,
-        "tries": row.tries,
-        "created_at": times::shown_ms(row.created_ms),
-    });
-    let (when, due) = (if row.dead { "died_at" } else { "due_at" }, times::shown_ms(row.due_ms));
-    delivery[when] = due.into();
-    if let Some(reason) = &row.reason {
-        delivery["reason"] = reason.as_str().into();
+/// A delivery that waits or is dead.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Delivery {
+    id: i64,
+    status: Status,
+    account_id: String,
+    hook_id: String,
+    /// The header `webhook-id` of each of its requests.
+    webhook_id: String,
+    /// How often it was tried.
+    tries: u32,
+    created_at: Option<String>,
+    /// When it is tried next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_at: Option<String>,
+    /// Since when it is dead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    died_at: Option<String>,
+    /// Why the last try failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// A delivery with what is sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeliveryWithPayload)]
+pub(super) struct WithPayload {
+    #[serde(flatten)]
+    delivery: Delivery,
+    payload: Value,
+}
+
+fn shown(row: &DeliveryRow) -> Delivery {
+    let at = times::shown_ms(row.due_ms);
+    let (due_at, died_at) = if row.dead { (None, at) } else { (at, None) };
+    Delivery {
+        id: row.id,
+        status: if row.dead { Status::Dead } else { Status::Pending },
+        account_id: row.account.to_string(),
+        hook_id: row.hook.to_string(),
+        webhook_id: row.webhook_id.clone(),
+        tries: row.tries,
+        created_at: times::shown_ms(row.created_ms),
+        due_at,
+        died_at,
+        reason: row.reason.clone(),
     }
-    delivery
 }
 
-fn shown_job(job: &Replay) -> Value {
-    json!({
-        "id": job.id,
-        "state": job.state.as_str(),
-        "account_id": job.wanted.account.as_ref().map(AsRef::<str>::as_ref),
-        "hook_id": job.wanted.hook.as_ref().map(AsRef::<str>::as_ref),
-        "since": job.wanted.since_ms.and_then(times::shown_ms),
-        "until": job.wanted.until_ms.and_then(times::shown_ms),
-        "created_at": times::shown_ms(job.created_ms),
-        "finished_at": job.finished_ms.and_then(times::shown_ms),
-        "total": job.total,
-        "replayed": job.replayed,
-    })
+/// Which dead deliveries are to be sent again.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewReplay, example = json!({"since": "2h", "status": "dead"}))]
+#[expect(dead_code, reason = "it is read as a document; this is its shape")]
+pub(super) struct NewJob {
+    /// Those of this account.
+    #[schema(required = false)]
+    account: String,
+    /// Those to this hook.
+    #[schema(required = false)]
+    hook: String,
+    /// No others are sent again.
+    #[schema(required = false, schema_with = dead)]
+    status: String,
+    /// Those that were made then or later.
+    #[schema(required = false, value_type = times::Moment)]
+    since: String,
+    /// Those that were made before.
+    #[schema(required = false, value_type = times::Moment)]
+    until: String,
+}
+
+fn dead() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["dead"])).build()
+}
+
+/// A request to send many deliveries again.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Replay)]
+pub(super) struct Job {
+    id: i64,
+    /// `running`, `done` or `cancelled`.
+    state: &'static str,
+    account_id: Option<String>,
+    hook_id: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    created_at: Option<String>,
+    finished_at: Option<String>,
+    /// How many there are to send.
+    total: u64,
+    /// How many are sent.
+    replayed: u64,
+}
+
+fn shown_job(job: &Replay) -> Job {
+    Job {
+        id: job.id,
+        state: job.state.as_str(),
+        account_id: job.wanted.account.as_ref().map(ToString::to_string),
+        hook_id: job.wanted.hook.as_ref().map(ToString::to_string),
+        since: job.wanted.since_ms.and_then(times::shown_ms),
+        until: job.wanted.until_ms.and_then(times::shown_ms),
+        created_at: times::shown_ms(job.created_ms),
+        finished_at: job.finished_ms.and_then(times::shown_ms),
+        total: job.total,
+        replayed: job.replayed,
+    }
 }
 
 impl From<NotReplayed> for Failure {
@@ -207,6 +340,8 @@ impl From<NotReplayed> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,5 +1,6 @@
 //! The shape of every answer: Crossbar's envelope, put around what a route says, also when it fails or panics.
 
+use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
@@ -23,48 +25,111 @@ use crate::trail::{REQUEST_HEADER, is_request_id};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
-/// What a route says; the envelope goes around it.
-#[derive(Debug, Clone)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) data: Value,
+/// What a route says with success: data of the shape `T`. The envelope goes around it; [`wrap`] writes both.
+#[derive(Debug)]
+pub(super) struct Reply<T, const STATUS: u16 = 200> {
+    said: Said,
+    shape: PhantomData<fn() -> T>,
+}
+
+/// What most routes answer.
+pub(super) type Answer<T, const STATUS: u16 = 200> = Result<Reply<T, STATUS>, Failure>;
+
+/// An array that is shown whole.
+pub(super) struct Many<T>(PhantomData<fn() -> T>);
+
+/// One page of a longer array.
+pub(super) struct Page<T>(PhantomData<fn() -> T>);
+
+/// An answer without an envelope: a file, figures, a page. Its route describes it.
+pub(super) struct Bare(pub(super) Response);
+
+impl IntoResponse for Bare {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+/// A reply on its way to the envelope.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    data: Value,
     /// Fields of the envelope beside `data`.
-    pub(super) beside: Map<String, Value>,
+    beside: Map<String, Value>,
     pub(super) location: Option<String>,
 }
 
-impl Reply {
-    pub(super) fn ok(data: impl Into<Value>) -> Self {
-        Self { status: StatusCode::OK, data: data.into(), beside: Map::new(), location: None }
-    }
-
-    pub(super) fn created(data: impl Into<Value>, location: &str) -> Self {
-        Self { status: StatusCode::CREATED, location: Some(location.to_owned()), ..Self::ok(data) }
-    }
-
-    pub(super) fn with_status(self, status: StatusCode) -> Self {
-        Self { status, ..self }
+impl<T, const STATUS: u16> Reply<T, STATUS> {
+    /// Of data that is JSON already: documents, which have whatever fields their owners gave them.
+    pub(super) fn raw(data: impl Into<Value>) -> Self {
+        Self { said: Said { data: data.into(), ..Said::default() }, shape: PhantomData }
     }
 
     pub(super) fn beside(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.beside.insert(key.to_owned(), value.into());
+        self.said.beside.insert(key.to_owned(), value.into());
+        self
+    }
+
+    pub(super) fn beside_some(self, key: &str, value: Option<impl Into<Value>>) -> Self {
+        match value {
+            Some(value) => self.beside(key, value),
+            None => self,
+        }
+    }
+
+    /// Says where what was made can be found.
+    pub(super) fn at(mut self, location: &str) -> Self {
+        self.said.location = Some(location.to_owned());
         self
     }
 
     /// Names the document's revision, in place of a digest of the data.
     pub(super) fn revision(self, doc: &crate::hooks::Document) -> Self {
-        match doc.get("_rev") {
-            Some(rev) => self.beside("revision", rev.clone()),
-            None => self,
-        }
+        self.beside_some("revision", doc.get("_rev").cloned())
     }
 }
 
-impl IntoResponse for Reply {
+impl<T: Serialize, const STATUS: u16> Reply<T, STATUS> {
+    pub(super) fn of(data: &T) -> Self {
+        Self::raw(written(data))
+    }
+}
+
+impl<T: Serialize, const STATUS: u16> Reply<Many<T>, STATUS> {
+    pub(super) fn many(items: &[T]) -> Self {
+        Self::raw(written(&items))
+    }
+}
+
+impl<T: Serialize> Reply<Page<T>> {
+    /// A page, where it began, and where the next one begins.
+    pub(super) fn page(items: &[T], start: Option<String>, next: Option<String>) -> Self {
+        Self::paged(written(&items), items.len(), start, next)
+    }
+}
+
+impl<T> Reply<Page<T>> {
+    pub(super) fn documents(items: Vec<Value>, start: Option<String>, next: Option<String>) -> Self {
+        let size = items.len();
+        Self::paged(Value::Array(items), size, start, next)
+    }
+
+    fn paged(items: Value, size: usize, start: Option<String>, next: Option<String>) -> Self {
+        let reply = Self::raw(items).beside("page_size", size);
+        reply.beside_some("start_key", start).beside_some("next_start_key", next)
+    }
+}
+
+/// Nothing that is answered has a key that is no text or a writer that fails.
+fn written(data: &impl Serialize) -> Value {
+    serde_json::to_value(data).unwrap_or_default()
+}
+
+impl<T, const STATUS: u16> IntoResponse for Reply<T, STATUS> {
     /// The body is written by [`wrap`], which knows the request.
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
-        response.extensions_mut().insert(Arc::new(self));
+        let mut response = StatusCode::from_u16(STATUS).unwrap_or_default().into_response();
+        response.extensions_mut().insert(Arc::new(self.said));
         response
     }
 }
@@ -149,7 +214,7 @@ fn harden(headers: &mut HeaderMap) {
 
 fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let mut fields = if let Some(reply) = parts.extensions.remove::<Arc<Reply>>() {
+    let mut fields = if let Some(reply) = parts.extensions.remove::<Arc<Said>>() {
         if let Some(location) = reply.location.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             parts.headers.insert(header::LOCATION, location);
         }
@@ -169,7 +234,7 @@ fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
     Response::from_parts(parts, Body::from(Value::Object(fields).to_string()))
 }
 
-fn success(reply: &Reply) -> Map<String, Value> {
+fn success(reply: &Said) -> Map<String, Value> {
     let mut fields = Map::new();
     fields.insert("data".to_owned(), reply.data.clone());
     fields.insert("status".to_owned(), "success".into());

@@ -80,7 +80,7 @@ impl Failure {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", sentence).retry_soon()
     }
 
-    fn retry_soon(self) -> Self {
+    pub(super) fn retry_soon(self) -> Self {
         Self { retry_after_seconds: Some(1), ..self }
     }
 }

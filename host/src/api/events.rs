@@ -7,12 +7,15 @@ use axum::body::Body;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use utoipa::openapi::ObjectBuilder;
+use utoipa::openapi::schema::{Object, Type};
+use utoipa::{IntoParams, ToSchema};
 
-use super::envelope::{Reply, RequestId};
+use super::envelope::{Answer, Reply, RequestId};
 use super::error::Failure;
 use super::{Api, body, cloud_events};
 use crate::hooks::editor::fields;
@@ -31,19 +34,90 @@ enum Place {
 }
 
 /// Where the events are to be published, when not where they belong by their category and name.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Route {
+    /// An exchange to publish the events to. Needs `routing_key`.
     exchange: Option<String>,
+    /// The routing key. Needs `exchange`.
     routing_key: Option<String>,
 }
 
+/// An event: these fields, and whatever else its sender says.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({
+    "Event-Category": "call_event", "Event-Name": "CHANNEL_CREATE", "Msg-ID": "4b1c",
+    "Custom-Channel-Vars": {"Account-ID": "4f3a1c0b9d8e7f6a5b4c3d2e1f0a9b8c"}
+}), as = Event)]
+#[expect(dead_code, reason = "events go on as they come; this is their shape")]
+pub(super) struct Posted {
+    #[schema(rename = "Event-Category", min_length = 1)]
+    category: String,
+    #[schema(rename = "Event-Name", min_length = 1)]
+    name: String,
+    /// A text that makes it the same event when it is sent again: nothing is delivered twice then.
+    #[schema(rename = "Msg-ID", required = false)]
+    id: Value,
+}
+
+/// An event as a CloudEvent 1.0 carries it, in its data.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "specversion": "1.0", "id": "4b1c", "source": "//switch.example.com", "type": "call_event.CHANNEL_CREATE",
+    "data": {"Event-Category": "call_event", "Event-Name": "CHANNEL_CREATE"}
+}))]
+#[expect(dead_code, reason = "only its data goes on; this is its shape")]
+pub(super) struct CloudEvent {
+    #[schema(schema_with = version)]
+    specversion: String,
+    /// With `source` the event's `Msg-ID`, unless it has one.
+    #[schema(min_length = 1)]
+    id: String,
+    #[schema(min_length = 1)]
+    source: String,
+    data: Posted,
+}
+
+fn version() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["1.0"])).build()
+}
+
+/// One event, or many.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "events are cut out of the body; this is its shape")]
+pub(super) enum OneOrMany {
+    One(Posted),
+    Many(Vec<Posted>),
+}
+
+/// How many events were taken.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Accepted {
+    accepted: usize,
+}
+
+/// Takes events
+///
+/// One as an object, many as an array or one a line; CloudEvents 1.0 too, structured, in batches, or binary (one event
+/// with the headers `ce-specversion`, `ce-id`, `ce-source`, `ce-type`). The answer comes once what they cause is
+/// durable. Nothing of a request is taken when any part of it is malformed.
+#[utoipa::path(post, path = "/events", tag = "Events", params(Route),
+    request_body(description = "Events", content(
+        (OneOrMany = "application/json"),
+        (String = "application/x-ndjson"),
+        (CloudEvent = "application/cloudevents+json"),
+        (Vec<CloudEvent> = "application/cloudevents-batch+json"),
+    )),
+    responses((status = 422, description = "Nothing is bound where the events were sent"))
+)]
 pub(super) async fn take(
     State(api): State<Arc<Api>>,
     Query(route): Query<Route>,
     Extension(RequestId(request)): Extension<RequestId>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Reply, Failure> {
+) -> Answer<Accepted, 202> {
     let route = route.parse()?;
     let media_type = body::media_type(&headers);
     let envelope = cloud_events::binary(&headers)?;
@@ -75,7 +149,7 @@ pub(super) async fn take(
     let trace = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok());
     let origin = Origin::of_headers(Some(&request), trace);
     let accepted = if events.is_empty() { 0 } else { api.intake.take(events, route, origin).await? };
-    Ok(Reply::ok(json!({"accepted": accepted})).with_status(StatusCode::ACCEPTED))
+    Ok(Reply::of(&Accepted { accepted }))
 }
 
 fn is_known(media_type: &str) -> bool {

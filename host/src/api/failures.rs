@@ -3,37 +3,34 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::Api;
-use super::envelope::Reply;
+use super::envelope::{Answer, Many, Reply};
 use super::error::Failure;
+use super::known::Only;
+use super::{Api, listing};
 use crate::delivery::retries::now_ms;
 use crate::disabler::Shown;
 use crate::hooks::editor::{Enabled, fields};
 use crate::hooks::{AccountId, HookId};
 
-type Answer = Result<Reply, Failure>;
-
-/// What stands behind the `?`.
-#[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
+/// What stands behind the `?` of `GET /failures`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// Only hooks of this account.
     account: Option<String>,
+    /// Only this hook.
     hook: Option<String>,
-    #[serde(default)]
-    descendants: bool,
 }
 
-impl Wanted {
-    fn needed_account(&self) -> Result<&str, Failure> {
-        let missing = || fields::invalid("account", "required", "say which account: ?account=ID");
-        self.account.as_deref().ok_or_else(|| Failure::validation(missing()))
-    }
-}
-
-pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
+/// Lists the hooks that fail
+#[utoipa::path(get, path = "/failures", tag = "Operation", operation_id = "failures_list", params(Which), responses(
+    (status = 404, description = "There is no such account")
+))]
+pub(super) async fn list(State(api): State<Arc<Api>>, Only(wanted, _): Only<Which>) -> Answer<Many<Failing>> {
     if let Some(account) = &wanted.account {
         api.editor.account(account).await?;
     }
@@ -41,47 +38,133 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Query(wanted): Query<Wante
     let now = now_ms();
     let shown = api.disabler.list(account.as_ref(), now);
     let wanted = |shown: &&Shown| wanted.hook.as_deref().is_none_or(|hook| shown.hook.as_str() == hook);
-    Ok(Reply::ok(shown.iter().filter(wanted).map(|failing| entry(failing, now)).collect::<Vec<_>>()))
+    let failing: Vec<Failing> = shown.iter().filter(wanted).map(|failing| entry(failing, now)).collect();
+    Ok(Reply::many(&failing))
 }
 
-fn entry(shown: &Shown, now_ms: i64) -> Value {
+/// A hook that fails.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Failing {
+    account_id: String,
+    hook_id: String,
+    /// Failures within the time that counts.
+    count: usize,
+    /// Failures since the last success.
+    failed: Option<u64>,
+    failing_since: Option<String>,
+    state: Phase,
+    /// The how manieth pause in a row this is.
+    pause: Option<u32>,
+    paused_until: Option<String>,
+}
+
+/// What is done about it: nothing yet; nothing is sent; one delivery tries whether it works again.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Phase {
+    Failing,
+    Paused,
+    Probing,
+}
+
+fn entry(shown: &Shown, now_ms: i64) -> Failing {
     let time = |ms: i64| fields::iso_time(ms.div_euclid(1000));
     let failing = shown.failing.as_ref();
     let pause = failing.and_then(|failing| failing.pause);
-    json!({
-        "account_id": shown.account.as_str(),
-        "hook_id": shown.hook.as_str(),
-        "count": shown.count,
-        "failed": failing.map(|failing| failing.failed),
-        "failing_since": failing.and_then(|failing| time(failing.since_ms)),
-        "state": match pause {
-            None => "failing",
-            Some(pause) if pause.until_ms > now_ms => "paused",
-            Some(_) => "probing",
+    Failing {
+        account_id: shown.account.to_string(),
+        hook_id: shown.hook.to_string(),
+        count: shown.count,
+        failed: failing.map(|failing| failing.failed),
+        failing_since: failing.and_then(|failing| time(failing.since_ms)),
+        state: match pause {
+            None => Phase::Failing,
+            Some(pause) if pause.until_ms > now_ms => Phase::Paused,
+            Some(_) => Phase::Probing,
         },
-        "pause": pause.map(|pause| pause.step),
-        "paused_until": pause.and_then(|pause| time(pause.until_ms)),
-    })
+        pause: pause.map(|pause| pause.step),
+        paused_until: pause.and_then(|pause| time(pause.until_ms)),
+    }
 }
 
-pub(super) async fn flush(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
-    let account = wanted.needed_account()?;
+/// What stands behind the `?` of `DELETE /failures`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Flushed {
+    /// The account whose hooks start anew.
+    #[param(required = true, value_type = String)]
+    account: Option<String>,
+    /// Only this hook.
+    hook: Option<String>,
+}
+
+/// How many failures were forgotten.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Forgotten {
+    flushed: usize,
+}
+
+/// Forgets failures
+///
+/// The hooks of the account, or the one, start anew as if they had never failed.
+#[utoipa::path(delete, path = "/failures", tag = "Operation", operation_id = "failures_flush", params(Flushed), responses(
+    (status = 404, description = "There is no such account")
+))]
+pub(super) async fn flush(State(api): State<Arc<Api>>, Only(wanted, _): Only<Flushed>) -> Answer<Forgotten> {
+    let account = needed(wanted.account.as_deref())?;
     api.editor.account(account).await?;
     let hook = wanted.hook.as_deref().map(HookId::from);
     let flushed = api.disabler.flush(&AccountId::from(account), hook.as_ref());
-    Ok(Reply::ok(json!({ "flushed": flushed })))
+    Ok(Reply::of(&Forgotten { flushed }))
 }
 
-pub(super) async fn enable(State(api): State<Arc<Api>>, Query(wanted): Query<Wanted>) -> Answer {
-    let account = wanted.needed_account()?;
-    let done = api.editor.enable_hooks(account, wanted.descendants).await?;
-    Ok(Reply::ok(done.iter().map(enabled).collect::<Vec<_>>()))
+fn needed(account: Option<&str>) -> Result<&str, Failure> {
+    let missing = || fields::invalid("account", "required", "say which account: ?account=ID");
+    account.ok_or_else(|| Failure::validation(missing()))
 }
 
-fn enabled(enabled: &Enabled) -> Value {
-    json!({
-        "account_id": enabled.account.as_str(),
-        "hooks": enabled.hooks,
-        "enabled": enabled.enabled,
-    })
+/// What stands behind the `?` of `POST /hooks/enable`.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct On {
+    /// The account whose hooks are switched on again.
+    #[param(required = true, value_type = String)]
+    account: Option<String>,
+    /// Whether those of the accounts below are, too.
+    #[param(value_type = Option<bool>)]
+    descendants: Option<String>,
+}
+
+/// Switches hooks on again
+///
+/// Those that the host has switched off, and no others; says which.
+#[utoipa::path(post, path = "/hooks/enable", tag = "Operation", operation_id = "hooks_enable", params(On), responses(
+    (status = 404, description = "There is no such account")
+))]
+pub(super) async fn enable(
+    State(api): State<Arc<Api>>,
+    Only(wanted, _): Only<On>,
+) -> Answer<Many<SwitchedOn>> {
+    let account = needed(wanted.account.as_deref())?;
+    let descendants = listing::flag("descendants", wanted.descendants.as_deref())?.unwrap_or(false);
+    let done = api.editor.enable_hooks(account, descendants).await?;
+    Ok(Reply::many(&done.iter().map(enabled).collect::<Vec<_>>()))
+}
+
+/// What was done for one account.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SwitchedOn {
+    account_id: String,
+    /// How many hooks it has.
+    hooks: usize,
+    /// The ids of those that are on again.
+    enabled: Vec<String>,
+}
+
+fn enabled(enabled: &Enabled) -> SwitchedOn {
+    SwitchedOn {
+        account_id: enabled.account.to_string(),
+        hooks: enabled.hooks,
+        enabled: enabled.enabled.clone(),
+    }
 }

@@ -1,8 +1,16 @@
 //! Which documents of a listing a query wants, in Crossbar's words: `filter_KEY`, `filter_not_KEY`, `has_key`,
 //! `key_missing`, `has_value`, and times from and to. Pure.
 
-use serde_json::Value;
+use std::sync::Arc;
 
+use axum::extract::{FromRequestParts, Query};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde_json::Value;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+
+use super::Api;
 use super::error::Failure;
 use crate::hooks::Document;
 use crate::hooks::editor::fields;
@@ -44,6 +52,48 @@ impl Filters {
     /// Whether this document is wanted. Its id is looked up as `id`.
     pub(super) fn want(&self, doc: &Document) -> bool {
         self.0.iter().all(|filter| filter.holds(doc))
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Filters {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Api>) -> Result<Self, Failure> {
+        Self::of(&pairs(parts)?)
+    }
+}
+
+/// Keys and values of a query, as they stand in it.
+pub(super) fn pairs(parts: &Parts) -> Result<Vec<(String, String)>, Failure> {
+    let read = Query::try_from_uri(&parts.uri).map(|Query(pairs)| pairs);
+    read.map_err(|_| Failure::of_framework(StatusCode::BAD_REQUEST))
+}
+
+/// The filters as a query has them. Beside these, `filter_KEY` and `filter_not_KEY` compare the field KEY, a dotted
+/// path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "keys can be of many names; these are the fixed ones")]
+struct Fixed {
+    /// Only what has this field. Beside it, `filter_KEY=VALUE` and `filter_not_KEY=VALUE` compare the field KEY.
+    has_key: Option<String>,
+    /// Only what has it not.
+    key_missing: Option<String>,
+    /// Only where the field is there and not empty.
+    has_value: Option<String>,
+    /// Made then or later, in Gregorian seconds.
+    created_from: Option<i64>,
+    /// Made then or earlier.
+    created_to: Option<i64>,
+    /// Changed then or later.
+    modified_from: Option<i64>,
+    /// Changed then or earlier.
+    modified_to: Option<i64>,
+}
+
+impl IntoParams for Filters {
+    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        Fixed::into_params(place)
     }
 }
 

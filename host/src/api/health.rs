@@ -4,19 +4,39 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::Api;
-use super::envelope::Reply;
+use super::envelope::{Answer, Reply};
 use super::error::Failure;
 
-pub(super) async fn alive() -> Reply {
-    Reply::ok(json!({"alive": true}))
+/// That the host lives.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alive {
+    alive: bool,
 }
 
-pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<Reply, Failure> {
+/// Whether the host lives
+#[utoipa::path(get, path = "/healthz", tag = "Operation", operation_id = "alive")]
+pub(super) async fn alive() -> Reply<Alive> {
+    Reply::of(&Alive { alive: true })
+}
+
+/// That the host is ready.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready {
+    ready: bool,
+}
+
+/// Whether the host is ready to take events
+#[utoipa::path(get, path = "/readyz", tag = "Operation", operation_id = "ready", responses(
+    (status = 503, description = "It is not; `data.not_ready` says why")
+))]
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Answer<Ready> {
     match api.health.ready() {
-        Ok(()) => Ok(Reply::ok(json!({"ready": true}))),
+        Ok(()) => Ok(Reply::of(&Ready { ready: true })),
         Err(parts) => Err(Failure::with_data(
             StatusCode::SERVICE_UNAVAILABLE,
             "not_ready",

@@ -1,43 +1,70 @@
 //! `GET /hooks`: the hooks that the host serves, of all accounts or of one, for whoever runs it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
-use super::Api;
-use super::envelope::Reply;
-use super::error::Failure;
+use super::envelope::{Answer, Page};
+use super::known::Only;
+use super::{Api, listing};
 use crate::hooks::{Document, Hook};
 
 /// What stands behind the `?`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// Only hooks of this account.
     account: Option<String>,
 }
 
+/// Lists the hooks that the host serves
+///
+/// Of all accounts, descending by their ids.
+#[utoipa::path(get, path = "/hooks", tag = "Operation", operation_id = "hooks_list", params(Wanted, listing::Query), responses(
+    (status = 404, description = "There is no such account")
+))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Query(wanted): Query<Wanted>,
-) -> Result<Reply, Failure> {
+    Only(wanted, query): Only<Wanted, listing::Query>,
+) -> Answer<Page<Served>> {
     let documents = match wanted.account {
         Some(account) => api.editor.hooks(&account).await?,
         None => api.editor.all_hooks().await?,
     };
-    Ok(Reply::ok(documents.iter().filter_map(served).collect::<Vec<_>>()))
+    let served = documents.iter().filter_map(served);
+    let mut served: BTreeMap<String, Served> = served.map(|hook| (hook.id.clone(), hook)).collect();
+    let page = query.page(served.keys().cloned().collect())?;
+    let items: Vec<Served> = page.ids.iter().filter_map(|id| served.remove(id)).collect();
+    Ok(page.reply(&items))
 }
 
-/// With what applies where the document is silent; nothing for a document that cannot be served.
-fn served(document: &Document) -> Option<Value> {
+/// A hook, with what applies where its document is silent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ServedWebhook)]
+pub(super) struct Served {
+    id: String,
+    account_id: String,
+    hook: Option<Value>,
+    uri: String,
+    http_verb: &'static str,
+    retries: u8,
+    enabled: bool,
+}
+
+/// Nothing for a document that cannot be served.
+fn served(document: &Document) -> Option<Served> {
     let hook = Hook::from_document(document).ok()?;
-    Some(json!({
-        "id": hook.id.as_str(),
-        "account_id": hook.account.as_str(),
-        "hook": document.get("hook"),
-        "uri": hook.uri,
-        "http_verb": hook.verb.as_str(),
-        "retries": hook.retries,
-        "enabled": hook.enabled,
-    }))
+    Some(Served {
+        id: hook.id.to_string(),
+        account_id: hook.account.to_string(),
+        hook: document.get("hook").cloned(),
+        uri: hook.uri,
+        http_verb: hook.verb.as_str(),
+        retries: hook.retries,
+        enabled: hook.enabled,
+    })
 }

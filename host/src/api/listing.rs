@@ -2,10 +2,11 @@
 //!
 //! No answer has more than [`MOST`] items, whatever was asked for; `next_start_key` says that there are more.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::IntoParams;
 
-use super::envelope::Reply;
+use super::envelope::{self, Reply};
 use super::error::Failure;
 use crate::hooks::editor::fields;
 
@@ -14,12 +15,53 @@ const PAGE_SIZE: usize = 50;
 const MOST: usize = 10_000;
 
 /// The query of a listing, as Crossbar spells it. Texts, so that a wrong one is named and not just refused.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Query {
+    /// How many items a page has: 50 where it is not said.
+    #[param(value_type = Option<u64>, minimum = 1)]
     page_size: Option<String>,
+    /// `false`: as many as one answer may have.
+    #[param(value_type = Option<bool>)]
     paginate: Option<String>,
+    /// `true`: the other way round.
+    #[param(value_type = Option<bool>)]
     ascending: Option<String>,
+    /// `next_start_key` of the page before.
     start_key: Option<String>,
+}
+
+/// The query of a listing by number.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Numbered {
+    /// How many items a page has: 50 where it is not said.
+    #[param(value_type = Option<u64>, minimum = 1)]
+    page_size: Option<String>,
+    /// `false`: as many as one answer may have.
+    #[param(value_type = Option<bool>)]
+    paginate: Option<String>,
+    /// `next_start_key` of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
+    start_key: Option<String>,
+}
+
+impl Numbered {
+    /// How many items the answer may have.
+    pub(super) fn size(&self) -> Result<usize, Failure> {
+        size(self.page_size.as_deref(), self.paginate.as_deref())
+    }
+
+    /// Where it begins.
+    pub(super) fn start(&self) -> Result<Option<i64>, Failure> {
+        let number = |text: &String| {
+            text.parse().map_err(|_| {
+                let message = format!("start_key must be a number, not {text}");
+                Failure::validation(fields::invalid("start_key", "invalid", &message))
+            })
+        };
+        self.start_key.as_ref().map(number).transpose()
+    }
 }
 
 /// One page of ids, and where the next one begins.
@@ -31,25 +73,9 @@ pub(super) struct Page {
 }
 
 impl Query {
-    /// How many items the answer may have.
-    pub(super) fn size(&self) -> Result<usize, Failure> {
-        size(self.page_size.as_deref(), self.paginate.as_deref())
-    }
-
-    /// The start of a listing by number.
-    pub(super) fn start_number(&self) -> Result<Option<i64>, Failure> {
-        let number = |text: &String| {
-            text.parse().map_err(|_| {
-                let message = format!("start_key must be a number, not {text}");
-                Failure::validation(fields::invalid("start_key", "invalid", &message))
-            })
-        };
-        self.start_key.as_ref().map(number).transpose()
-    }
-
     pub(super) fn page(&self, mut ids: Vec<String>) -> Result<Page, Failure> {
-        let size = self.size()?;
-        let ascending = self.ascending.as_deref() == Some("true");
+        let size = size(self.page_size.as_deref(), self.paginate.as_deref())?;
+        let ascending = flag("ascending", self.ascending.as_deref())?.unwrap_or(false);
         ids.sort_unstable();
         if !ascending {
             ids.reverse();
@@ -65,29 +91,42 @@ impl Query {
 
 /// How many entries a page has at most.
 pub(super) fn size(page_size: Option<&str>, paginate: Option<&str>) -> Result<usize, Failure> {
-    match page_size {
-        _ if paginate == Some("false") => Ok(MOST),
-        None => Ok(PAGE_SIZE),
-        Some(text) => {
-            text.parse().ok().filter(|size| *size > 0).map(|size| MOST.min(size)).ok_or_else(|| {
+    let whole = flag("paginate", paginate)? == Some(false);
+    let size = match page_size {
+        None => PAGE_SIZE,
+        Some(text) => match text.parse::<i64>() {
+            Ok(size @ 1..) => MOST.min(usize::try_from(size).unwrap_or(MOST)),
+            Ok(_) | Err(_) => {
                 let message = format!("page_size must be a number above 0, not {text}");
-                Failure::validation(fields::invalid("page_size", "invalid", &message))
-            })
+                return Err(Failure::validation(fields::invalid("page_size", "invalid", &message)));
+            }
+        },
+    };
+    Ok(if whole { MOST } else { size })
+}
+
+/// `true` or `false`.
+pub(super) fn flag(key: &str, text: Option<&str>) -> Result<Option<bool>, Failure> {
+    match text {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(other) => {
+            let message = format!("{key} must be true or false, not {other:?}");
+            Err(Failure::validation(fields::invalid(key, "enum", &message)))
         }
     }
 }
 
 impl Page {
     /// The answer with these items, which belong to the page's ids.
-    pub(super) fn reply(self, items: Vec<Value>) -> Reply {
-        let mut reply = Reply::ok(Value::Array(items)).beside("page_size", self.ids.len());
-        if let Some(start) = self.start {
-            reply = reply.beside("start_key", start);
-        }
-        if let Some(next) = self.next {
-            reply = reply.beside("next_start_key", next);
-        }
-        reply
+    pub(super) fn reply<T: Serialize>(self, items: &[T]) -> Reply<envelope::Page<T>> {
+        Reply::page(items, self.start, self.next)
+    }
+
+    /// The same for documents.
+    pub(super) fn documents<T>(self, items: Vec<Value>) -> Reply<envelope::Page<T>> {
+        Reply::documents(items, self.start, self.next)
     }
 }
 
@@ -146,9 +185,9 @@ mod tests {
 
     #[test]
     fn a_listing_by_number_begins_at_a_number() {
-        let query = |start| Query { start_key: text(start), ..Query::default() };
-        assert_eq!(query("42").start_number().unwrap(), Some(42));
-        query("x").start_number().unwrap_err();
+        let query = |start| Numbered { start_key: text(start), ..Numbered::default() };
+        assert_eq!(query("42").start().unwrap(), Some(42));
+        query("x").start().unwrap_err();
     }
 
     #[test]

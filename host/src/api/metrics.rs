@@ -4,15 +4,22 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
 
 use super::Api;
+use super::envelope::Bare;
 use super::error::Failure;
 use crate::metrics::CONTENT_TYPE;
 
-pub(super) async fn exposition(State(api): State<Arc<Api>>) -> Result<Response, Failure> {
+/// Shows what the host counts
+///
+/// In Prometheus's text format; the operator's guide says what each figure means.
+#[utoipa::path(get, path = "/metrics", tag = "Operation", operation_id = "metrics", responses(
+    (status = 200, description = "The figures", content_type = "text/plain", body = String)
+))]
+pub(super) async fn exposition(State(api): State<Arc<Api>>) -> Result<Bare, Failure> {
     match api.figures.exposition().await {
-        Ok(text) => Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()),
+        Ok(text) => Ok(Bare(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())),
         Err(error) => {
             tracing::error!(%error, "the figures cannot be written");
             Err(Failure::internal())

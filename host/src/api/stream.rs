@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::response::IntoResponse as _;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
+use utoipa::IntoParams;
 
 use super::Api;
 use super::auth::Caller;
+use super::envelope::Bare;
 use super::error::Failure;
+use super::known::Only;
 use crate::hooks::AccountId;
 use crate::hooks::editor::fields;
 use crate::stream::{Happened, Stream, What};
@@ -32,13 +35,16 @@ const AT_ONCE: usize = 100;
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// What a watcher wants.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wish {
     /// Only what belongs to this account.
     account: Option<String>,
     /// Only these kinds, with commas between them.
+    #[param(pattern = "^(?:delivery|module|hook)(?:,(?:delivery|module|hook))*$")]
     kinds: Option<String>,
     /// In place of the header, which browsers only send when they come back.
+    #[param(pattern = "^[0-9a-f]{8}-[0-9]{1,18}$")]
     last_event_id: Option<String>,
 }
 
@@ -70,12 +76,19 @@ struct Watching {
     _place: OwnedSemaphorePermit,
 }
 
+/// Watches what happens
+///
+/// Server-sent events `delivery`, `module` and `hook` with ids; with the last id that it has seen (`Last-Event-ID`) a
+/// client that was cut off goes on where it was. `missed` says how much was forgotten meanwhile.
+#[utoipa::path(get, path = "/stream", tag = "Events", params(Wish), responses(
+    (status = 200, description = "What happens, until the client goes", content_type = "text/event-stream", body = String)
+))]
 pub(super) async fn watch(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    Query(wish): Query<Wish>,
+    Only(wish, _): Only<Wish>,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Result<Bare, Failure> {
     wish.check()?;
     let place =
         Arc::clone(&api.watchers).try_acquire_owned().map_err(|_| Failure::too_many_watchers(WATCHERS))?;
@@ -103,7 +116,7 @@ pub(super) async fn watch(
     let until_over = events.flatten().take_until(over);
     let begun = stream::iter([Ok(Event::default().comment("watching"))]);
     let sse = Sse::new(begun.chain(until_over).boxed());
-    Ok(sse.keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE)).into_response())
+    Ok(Bare(sse.keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE)).into_response()))
 }
 
 impl Watching {

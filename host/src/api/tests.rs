@@ -11,8 +11,8 @@ use super::*;
 use crate::access::token::{Token, first_token};
 use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
 use crate::module::reload::NotReloaded;
-use crate::store::AuditKeep;
 use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::{AuditKeep, StoreError};
 use crate::trail::Origin;
 
 mod access;
@@ -50,30 +50,54 @@ impl Intake for Basket {
 
 struct Nine;
 
+fn sms(generation: u64) -> Module {
+    Module { id: "webhooks_sms".to_owned(), generation, ..Module::default() }
+}
+
 #[async_trait]
 impl ModulesView for Nine {
-    fn list(&self) -> Value {
-        let refused = json!([{"file": "readme.so", "reason": "not a library", "at": "2026-01-01T00:00:00Z"}]);
-        json!({"data": [{"id": "webhooks_sms"}], "refused": refused})
+    fn list(&self) -> Loaded {
+        let at = "2026-01-01T00:00:00Z".to_owned();
+        let refused = RefusedFile { file: "readme.so".into(), reason: "not a library".to_owned(), at };
+        Loaded { modules: vec![sms(1)], refused: vec![refused] }
     }
 
-    fn show(&self, id: &str) -> Option<Value> {
+    fn show(&self, id: &str) -> Option<Module> {
         assert_ne!(id, "webhooks_panic", "secret detail");
-        (id == "webhooks_sms").then(|| json!({"id": id, "generation": 1}))
+        (id == "webhooks_sms").then(|| sms(1))
     }
 
-    async fn reload(&self, id: &str) -> Result<Value, NotReloaded> {
+    async fn reload(&self, id: &str) -> Result<Module, NotReloaded> {
         assert_ne!(id, "webhooks_panic", "secret detail");
         match id {
-            "webhooks_sms" => Ok(json!({"id": id, "generation": 2})),
+            "webhooks_sms" => Ok(sms(2)),
             "webhooks_mms" => Err(NotReloaded::Refused("libwebhooks_mms.so was cut short".to_owned())),
             _ => Err(NotReloaded::Unknown(id.to_owned())),
+        }
+    }
+
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset> {
+        match id {
+            None => Ok(Reset { written: vec!["webhooks_sms".to_owned()], removed: Vec::new() }),
+            Some("full") => Err(NotReset::Store { id: "webhooks_full".to_owned(), error: StoreError::Full }),
+            Some(id) => Err(NotReset::Unknown(id.to_owned())),
         }
     }
 
     fn samples(&self) -> BTreeMap<String, Vec<Value>> {
         let samples = vec![json!({"event_name": "new_user"}), json!({"event_name": "missed_call"})];
         BTreeMap::from([("webhooks_notifications".to_owned(), samples)])
+    }
+}
+
+#[async_trait]
+impl Tests for Nine {
+    async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested> {
+        let payload: Value = serde_json::from_slice(payload.json()).unwrap();
+        if payload["busy"] == true {
+            return Err(NotTested::UnderWay(hook.clone()));
+        }
+        Ok(object(json!({"hook_id": hook.as_str(), "test": true, "sent": payload})))
     }
 }
 
@@ -87,6 +111,14 @@ impl MetadataView for Nine {
             json!({"_id": "webhooks_sms", "name": "SMS", "pvt_type": "webhook_meta"}),
         ];
         docs.into_iter().map(object).collect()
+    }
+
+    fn events(&self) -> Events {
+        let mut events = Events::default();
+        let types = json!({"type": {"type": "object", "items": {"new_user": {}}}});
+        events.insert("notifications", types.as_object().cloned());
+        events.insert("sms", None);
+        events
     }
 }
 
@@ -155,6 +187,7 @@ fn host() -> Host {
         health: pulse.clone(),
         figures: Arc::new(Nine),
         replays,
+        tests: Arc::new(Nine),
         stream: Arc::default(),
         watchers: watchers(),
         stop: tokio_util::sync::CancellationToken::new(),

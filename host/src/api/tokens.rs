@@ -3,34 +3,50 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
-use super::envelope::Reply;
+use super::body::Data;
+use super::envelope::{Answer, Page, Reply};
 use super::error::Failure;
-use super::{Api, body, listing};
+use super::known::Only;
+use super::{Api, listing};
 use crate::access::tokens::{NewToken, Shown, TokenError};
 use crate::hooks::editor::fields;
 use crate::hooks::{AccountId, Document};
 
-type Answer = Result<Reply, Failure>;
-
 /// Characters of a name.
 const NAME: usize = 128;
 
-/// `PUT /v2/accounts/{account}/tokens`: the only answer that has the token in it.
+/// A token to be made.
+#[derive(ToSchema)]
+#[schema(as = NewToken, example = json!({"name": "deployment"}))]
+#[expect(dead_code, reason = "it is read as a document; this is its shape")]
+pub(super) struct Wish {
+    /// What people call it.
+    #[schema(max_length = 128)]
+    name: Option<String>,
+    /// Whether it is an administrator's. Only administrators make those.
+    #[schema(required = false)]
+    admin: bool,
+}
+
+/// Makes a token
+///
+/// The only answer that has the token in it.
+#[utoipa::path(put, path = "/v2/accounts/{account}/tokens", tag = "Tokens", request_body = Wish, responses(
+    (status = 409, description = "The account has too many already")
+))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Path(account): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let data = body::data(&headers, body, &api.limits).await?;
+    Data(data, _): Data<Wish>,
+) -> Answer<Created, 201> {
     let (name, administrator) = wanted(&data)?;
     if administrator && !caller.is_administrator() {
         return Err(Failure::forbidden("only administrators make administrators"));
@@ -45,9 +61,8 @@ pub(super) async fn create(
         api.access.tokens.revoke(&shown.id).await?;
         return Err(error.into());
     }
-    let mut data = public(&shown);
-    data["token"] = token.reveal().into();
-    Ok(Reply::created(data, &shown.id))
+    let created = Created { known: public(&shown), token: token.reveal().to_owned() };
+    Ok(Reply::of(&created).at(&shown.id))
 }
 
 fn wanted(data: &Document) -> Result<(Option<String>, bool), Failure> {
@@ -69,13 +84,14 @@ fn wanted(data: &Document) -> Result<(Option<String>, bool), Failure> {
     }
 }
 
-/// `GET /v2/accounts/{account}/tokens`
+/// Lists the tokens of an account
+#[utoipa::path(get, path = "/v2/accounts/{account}/tokens", tag = "Tokens", params(listing::Query))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Path(account): Path<String>,
     Query(query): Query<listing::Query>,
-) -> Answer {
+) -> Answer<Page<Known>> {
     api.editor.account(&account).await?;
     let mut tokens = api.access.tokens.list(Some(&AccountId::from(account)));
     tokens.retain(|token| is_for(token, &caller));
@@ -83,35 +99,39 @@ pub(super) async fn list(
 }
 
 /// What stands behind the `?` of `GET /tokens`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
+    /// Only those of this account.
     account: Option<String>,
 }
 
-/// `GET /tokens`: of all accounts.
+/// Lists the tokens of all accounts
+#[utoipa::path(get, path = "/tokens", tag = "Tokens", params(Wanted, listing::Query))]
 pub(super) async fn list_all(
     State(api): State<Arc<Api>>,
-    Query(wanted): Query<Wanted>,
-    Query(query): Query<listing::Query>,
-) -> Answer {
+    Only(wanted, query): Only<Wanted, listing::Query>,
+) -> Answer<Page<Known>> {
     page(api.access.tokens.list(wanted.account.map(AccountId::from).as_ref()), &query)
 }
 
-fn page(mut tokens: Vec<Shown>, query: &listing::Query) -> Answer {
+fn page(mut tokens: Vec<Shown>, query: &listing::Query) -> Answer<Page<Known>> {
     let page = query.page(tokens.iter().map(|token| token.id.clone()).collect())?;
     let place = |id: &String| page.ids.iter().position(|listed| listed == id);
     tokens.retain(|token| place(&token.id).is_some());
     tokens.sort_by_key(|token| place(&token.id));
-    let items = tokens.iter().map(public).collect();
-    Ok(page.reply(items))
+    Ok(page.reply(&tokens.iter().map(public).collect::<Vec<_>>()))
 }
 
-/// `DELETE /v2/accounts/{account}/tokens/{token}`
+/// Revokes a token of an account
+///
+/// It works no more from now on.
+#[utoipa::path(delete, path = "/v2/accounts/{account}/tokens/{token}", tag = "Tokens")]
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Path((account, id)): Path<(String, String)>,
-) -> Answer {
+) -> Answer<Revoked> {
     let known = api.access.tokens.show(&id);
     match known {
         Some(token) if token.account.as_str() != account || !is_for(&token, &caller) => {
@@ -123,17 +143,18 @@ pub(super) async fn revoke(
     }
 }
 
-/// `DELETE /tokens/{token}`
-pub(super) async fn revoke_any(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+/// Revokes a token
+#[utoipa::path(delete, path = "/tokens/{token}", tag = "Tokens")]
+pub(super) async fn revoke_any(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Revoked> {
     let known = api.access.tokens.show(&id);
     revoked(&api, &id, known).await
 }
 
-async fn revoked(api: &Api, id: &str, known: Option<Shown>) -> Answer {
+async fn revoked(api: &Api, id: &str, known: Option<Shown>) -> Answer<Revoked> {
     api.access.tokens.revoke(id).await?;
-    let mut data = known.as_ref().map_or_else(|| json!({"id": id}), public);
-    data["_read_only"] = json!({"deleted": true});
-    Ok(Reply::ok(data))
+    let known = known.as_ref().map(public);
+    let id = id.to_owned();
+    Ok(Reply::of(&Revoked { id, known, read_only: Gone { deleted: true } }))
 }
 
 /// Administrators' tokens are not for accounts to see or to revoke.
@@ -141,17 +162,59 @@ fn is_for(token: &Shown, caller: &Caller) -> bool {
     !token.administrator || caller.is_administrator()
 }
 
-fn public(token: &Shown) -> Value {
+/// A token, but for itself.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
+pub(super) struct Known {
+    id: String,
+    account_id: String,
+    name: Option<String>,
+    /// Whether it is an administrator's.
+    admin: bool,
+    created: Option<String>,
+    /// The id of the token that it was made with.
+    created_by: String,
+    last_used: Option<String>,
+}
+
+/// A token that was made just now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedToken)]
+pub(super) struct Created {
+    #[serde(flatten)]
+    known: Known,
+    /// The token itself. It is not kept, and not shown again.
+    token: String,
+}
+
+/// A token that works no more.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RevokedToken)]
+pub(super) struct Revoked {
+    id: String,
+    #[serde(flatten)]
+    known: Option<Known>,
+    #[serde(rename = "_read_only")]
+    read_only: Gone,
+}
+
+/// That something is deleted.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Gone {
+    deleted: bool,
+}
+
+fn public(token: &Shown) -> Known {
     let time = |ms: i64| fields::iso_time(ms / 1_000);
-    json!({
-        "id": token.id,
-        "account_id": token.account.as_str(),
-        "name": token.name,
-        "admin": token.administrator,
-        "created": time(token.created_ms),
-        "created_by": token.created_by,
-        "last_used": token.used_ms.and_then(time),
-    })
+    Known {
+        id: token.id.clone(),
+        account_id: token.account.to_string(),
+        name: token.name.clone(),
+        admin: token.administrator,
+        created: time(token.created_ms),
+        created_by: token.created_by.clone(),
+        last_used: token.used_ms.and_then(time),
+    }
 }
 
 impl From<TokenError> for Failure {

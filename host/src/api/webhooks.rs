@@ -4,29 +4,36 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+use utoipa::openapi::ObjectBuilder;
+use utoipa::openapi::schema::{Object, Type};
 
 use super::auth::Caller;
-use super::envelope::Reply;
+use super::body::Data;
+use super::envelope::{Answer, Many, Page, Reply};
 use super::error::Failure;
 use super::filters::Filters;
-use super::{Api, body, listing};
+use super::shapes::{EventType, NewWebhook, Sample, Webhook, WebhookPatch};
+use super::{Api, listing};
 use crate::hooks::Document;
 use crate::hooks::editor::{fields, is_enabled, shown_hook};
-
-type Answer = Result<Reply, Failure>;
 
 /// Notifications for whoever runs the system; only an administrator sees that they exist.
 const ADMINISTRATORS_TYPES: [&str; 2] = ["system_alert", "webhook_disabled"];
 
-pub(super) async fn available(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Reply {
+/// Lists what can be hooked
+#[utoipa::path(get, path = "/v2/webhooks", tag = "Webhooks")]
+pub(super) async fn available(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+) -> Reply<Many<EventType>> {
     let everything = caller.is_administrator();
     let docs = api.metadata.metadata();
     let shown = docs.iter().filter_map(|doc| event(doc, everything));
-    Reply::ok(shown.map(Value::Object).collect::<Vec<_>>())
+    Reply::raw(shown.map(Value::Object).collect::<Vec<_>>())
 }
 
 fn event(doc: &Document, everything: bool) -> Option<Document> {
@@ -43,34 +50,66 @@ fn event(doc: &Document, everything: bool) -> Option<Document> {
     Some(shown)
 }
 
-pub(super) async fn samples(State(api): State<Arc<Api>>) -> Reply {
-    Reply::ok(api.modules.samples().into_keys().collect::<Vec<_>>())
+/// Lists the modules that have samples
+#[utoipa::path(get, path = "/v2/webhooks/samples", tag = "Webhooks")]
+pub(super) async fn samples(State(api): State<Arc<Api>>) -> Reply<Many<ModuleId>> {
+    Reply::many(&api.modules.samples().into_keys().map(ModuleId).collect::<Vec<_>>())
 }
 
+/// The id of a module.
+#[derive(Serialize, ToSchema)]
+#[schema(example = "webhooks_channel_create")]
+pub(super) struct ModuleId(String);
+
+/// Shows a module's samples
+///
+/// What its hooks are sent, without what a hook adds to it.
+#[utoipa::path(get, path = "/v2/webhooks/samples/{id}", tag = "Webhooks", params(Filters))]
 pub(super) async fn sample(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
-    Query(query): Query<Vec<(String, String)>>,
-) -> Answer {
+    filters: Filters,
+) -> Answer<Many<Sample>> {
     let mut samples = api.modules.samples().remove(&id).ok_or_else(|| Failure::bad_identifier(&id))?;
-    let filters = Filters::of(&query)?;
     samples.retain(|sample| sample.as_object().is_some_and(|sample| filters.want(sample)));
-    Ok(Reply::ok(samples))
+    Ok(Reply::raw(samples))
 }
 
+/// Lists the hooks of an account
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/webhooks",
+    tag = "Webhooks",
+    params(listing::Query, Filters)
+)]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
     Query(query): Query<listing::Query>,
-    Query(filters): Query<Vec<(String, String)>>,
-) -> Answer {
-    let filters = Filters::of(&filters)?;
+    filters: Filters,
+) -> Answer<Page<Summary>> {
     let hooks = api.editor.hooks(&account).await?;
     let wanted = hooks.iter().filter(|doc| filters.want(doc));
     let mut items: BTreeMap<&str, Value> = wanted.map(|doc| (fields::id(doc), summary(doc))).collect();
     let page = query.page(items.keys().map(|id| (*id).to_owned()).collect())?;
     let items = page.ids.iter().filter_map(|id| items.remove(id.as_str())).collect();
-    Ok(page.reply(items))
+    Ok(page.documents(items))
+}
+
+/// A hook of a listing.
+#[derive(ToSchema)]
+#[schema(as = WebhookSummary)]
+#[expect(dead_code, reason = "it is taken from a document; this is its shape")]
+pub(super) struct Summary {
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    id: String,
+    hook: Option<String>,
+    name: Option<String>,
+    uri: Option<String>,
+    group: Option<String>,
+    enabled: bool,
+    /// Why the host has switched the hook off.
+    disable_reason: Option<String>,
 }
 
 fn summary(doc: &Document) -> Value {
@@ -84,74 +123,107 @@ fn summary(doc: &Document) -> Value {
     Value::Object(item)
 }
 
+/// Makes a hook
+#[utoipa::path(put, path = "/v2/accounts/{account}/webhooks", tag = "Webhooks", request_body = NewWebhook)]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let data = body::data(&headers, body, &api.limits).await?;
+    Data(data, _): Data<NewWebhook>,
+) -> Answer<Webhook, 201> {
     let doc = api.editor.create_hook(&account, data).await?;
-    Ok(Reply::created(shown_hook(&doc), fields::id(&doc)).revision(&doc))
+    Ok(Reply::raw(shown_hook(&doc)).at(fields::id(&doc)).revision(&doc))
 }
 
+/// Shows a hook
+#[utoipa::path(get, path = "/v2/accounts/{account}/webhooks/{hook}", tag = "Webhooks")]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
-) -> Answer {
+) -> Answer<Webhook> {
     shown(&api.editor.hook(&account, &hook).await?)
 }
 
+/// Replaces the fields of a hook
+///
+/// Unless it says `enabled: false`, a hook that the host has switched off is on again.
+#[utoipa::path(post, path = "/v2/accounts/{account}/webhooks/{hook}", tag = "Webhooks",
+    request_body = NewWebhook, responses((status = 409, description = "Somebody else changed it meanwhile")))]
 pub(super) async fn replace(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let data = body::data(&headers, body, &api.limits).await?;
+    Data(data, _): Data<NewWebhook>,
+) -> Answer<Webhook> {
     shown(&api.editor.replace_hook(&account, &hook, data).await?)
 }
 
+/// Changes some fields of a hook
+///
+/// Unless it says `enabled: false`, a hook that the host has switched off is on again.
+#[utoipa::path(patch, path = "/v2/accounts/{account}/webhooks/{hook}", tag = "Webhooks",
+    request_body = WebhookPatch, responses((status = 409, description = "Somebody else changed it meanwhile")))]
 pub(super) async fn patch(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let data = body::data(&headers, body, &api.limits).await?;
+    Data(data, _): Data<WebhookPatch>,
+) -> Answer<Webhook> {
     shown(&api.editor.patch_hook(&account, &hook, data).await?)
 }
 
+/// Deletes a hook
+#[utoipa::path(delete, path = "/v2/accounts/{account}/webhooks/{hook}", tag = "Webhooks", responses(
+    (status = 409, description = "Somebody else changed it meanwhile")
+))]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
-) -> Answer {
+) -> Answer<Webhook> {
     let deleted = api.editor.delete_hook(&account, &hook).await?;
-    Ok(Reply::ok(fields::public_deleted(&deleted)).revision(&deleted))
+    Ok(Reply::raw(fields::public_deleted(&deleted)).revision(&deleted))
 }
 
-/// The hooks of the account that the host has switched off are on again.
+/// What a collection of hooks can be asked for.
+#[derive(ToSchema)]
+#[schema(example = json!({"re-enable": true}))]
+#[expect(dead_code, reason = "it is read as a document; this is its shape")]
+pub(super) struct Enable {
+    #[schema(rename = "re-enable", schema_with = yes)]
+    re_enable: bool,
+}
+
+fn yes() -> Object {
+    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).build()
+}
+
+/// Switches the hooks of an account on again
+///
+/// Those that the host has switched off, and no others.
+#[utoipa::path(patch, path = "/v2/accounts/{account}/webhooks", tag = "Webhooks", request_body = Enable)]
 pub(super) async fn enable(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    enable_all(&api, &account, false, &headers, body).await
+    Data(data, _): Data<Enable>,
+) -> Answer<Done> {
+    enable_all(&api, &account, false, &data).await
 }
 
+/// Switches the hooks of an account and of all below it on again
+#[utoipa::path(patch, path = "/v2/accounts/{account}/descendants/webhooks", tag = "Webhooks",
+    request_body = Enable)]
 pub(super) async fn enable_descendants(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    enable_all(&api, &account, true, &headers, body).await
+    Data(data, _): Data<Enable>,
+) -> Answer<Done> {
+    enable_all(&api, &account, true, &data).await
 }
 
-async fn enable_all(api: &Api, account: &str, descendants: bool, headers: &HeaderMap, body: Body) -> Answer {
+/// What was done, in words.
+#[derive(Serialize, ToSchema)]
+#[schema(example = "hooks updated")]
+pub(super) struct Done(&'static str);
+
+async fn enable_all(api: &Api, account: &str, descendants: bool, data: &Document) -> Answer<Done> {
     const FIELD: &str = "re-enable";
-    let data = body::data(headers, body, &api.limits).await?;
     match data.get(FIELD) {
         Some(value) if *value == true || value == "true" => {}
         Some(_) => {
@@ -164,9 +236,9 @@ async fn enable_all(api: &Api, account: &str, descendants: bool, headers: &Heade
         }
     }
     api.editor.enable_hooks(account, descendants).await?;
-    Ok(Reply::ok("hooks updated"))
+    Ok(Reply::of(&Done("hooks updated")))
 }
 
-fn shown(doc: &Document) -> Answer {
-    Ok(Reply::ok(shown_hook(doc)).revision(doc))
+fn shown(doc: &Document) -> Answer<Webhook> {
+    Ok(Reply::raw(shown_hook(doc)).revision(doc))
 }

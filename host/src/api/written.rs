@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 
 use super::Api;
 use super::auth::address;
-use super::envelope::{Reply, RequestId};
+use super::envelope::{RequestId, Said};
 use super::error::Failure;
 use crate::access::tokens::Holder;
 use crate::delivery::retries::now_ms;
@@ -43,7 +43,7 @@ impl Asked {
             if response.status().is_success() {
                 entry.at_ms = now_ms();
                 if response.status() == StatusCode::CREATED
-                    && let Some(reply) = response.extensions().get::<Arc<Reply>>()
+                    && let Some(reply) = response.extensions().get::<Arc<Said>>()
                     && let Some(id) = &reply.location
                 {
                     entry.document = Some(id.clone());

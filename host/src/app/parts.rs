@@ -28,6 +28,7 @@ use crate::delivery::guard::Guard;
 use crate::delivery::queue::Queue;
 use crate::delivery::resolve::{Resolver, System};
 use crate::delivery::retries::Retries;
+use crate::delivery::test_send::TestSends;
 use crate::delivery::work::{Delivery, Rules};
 use crate::delivery::{Profile, schedule};
 use crate::disabler::Disabler;
@@ -83,6 +84,8 @@ pub struct Parts {
     pub retries: Arc<Retries>,
     /// Sends dead deliveries again.
     pub replays: Replays,
+    /// Sends tests.
+    pub test_sends: Arc<TestSends>,
     /// Sends.
     pub dispatch: Arc<Dispatch>,
     /// Turns events into deliveries.
@@ -189,6 +192,13 @@ impl Parts {
             attempts: Arc::new(attempts),
             stream: Arc::clone(&stream),
         });
+        let test_sends = Arc::new(TestSends::new(
+            Arc::clone(&table),
+            queue.clone(),
+            dispatch.client.clone(),
+            profile,
+            Arc::clone(&dispatch.attempts),
+        ));
         let listener = Arc::new(Shared {
             registry: Arc::clone(&registry),
             table: Arc::clone(&table),
@@ -233,6 +243,7 @@ impl Parts {
             queue,
             retries,
             replays,
+            test_sends,
             dispatch,
             listener,
             intake,

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
 use super::Parts;
-use crate::api::{self, Api, Figures, Health, Intake, IntakeError, Limits, MetadataView, ModulesView};
+use crate::api::{
+    self, Api, Figures, Health, Intake, IntakeError, Limits, Loaded, MetadataView, ModulesView, Tests,
+};
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
+use crate::delivery::payload::Payload;
+use crate::delivery::test_send::{NotTested, TestSends};
 use crate::disabler::Disabler;
 use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::document::{Events, UriRules, validate};
@@ -22,8 +26,9 @@ use crate::hooks::table::Table;
 use crate::hooks::vault::Vault;
 use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::module::metadata::public_fields;
-use crate::module::registry::{Module, Refused, Registry, Snapshot};
+use crate::module::registry::{Module, Pinned, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;
+use crate::module::reload::resetting::{NotReset, Reset};
 use crate::store::Store;
 use crate::supervision::ChildContext;
 use crate::trail::Origin;
@@ -48,6 +53,7 @@ pub(super) async fn serve(
         health: Arc::clone(&parts) as Arc<dyn Health>,
         figures: Arc::clone(&parts) as Arc<dyn Figures>,
         replays: parts.replays.clone(),
+        tests: Arc::clone(&parts.test_sends) as Arc<dyn Tests>,
         stream: Arc::clone(&parts.stream),
         watchers: api::watchers(),
         stop: context.stop.clone(),
@@ -116,6 +122,13 @@ impl Intake for Door {
     }
 }
 
+#[async_trait]
+impl Tests for TestSends {
+    async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested> {
+        TestSends::send(self, hook, payload).await
+    }
+}
+
 impl Health for Parts {
     fn ready(&self) -> Result<(), Vec<String>> {
         Parts::ready(self)
@@ -124,20 +137,25 @@ impl Health for Parts {
 
 #[async_trait]
 impl ModulesView for Parts {
-    fn list(&self) -> Value {
+    fn list(&self) -> Loaded {
         let current = self.registry.current();
-        let modules: Vec<Value> = current.modules().map(|module| shown(&self.registry, module)).collect();
-        let refused: Vec<Value> = self.registry.refused().iter().map(shown_refusal).collect();
-        json!({"data": modules, "refused": refused})
+        Loaded {
+            modules: current.modules().map(|module| shown(&self.registry, module)).collect(),
+            refused: self.registry.refused().iter().map(shown_refusal).collect(),
+        }
     }
 
-    fn show(&self, id: &str) -> Option<Value> {
+    fn show(&self, id: &str) -> Option<api::Module> {
         self.registry.current().module(id).map(|module| shown(&self.registry, module))
     }
 
-    async fn reload(&self, id: &str) -> Result<Value, NotReloaded> {
+    async fn reload(&self, id: &str) -> Result<api::Module, NotReloaded> {
         self.reloader.reload(id).await?;
         self.show(id).ok_or_else(|| NotReloaded::Unknown(id.to_owned()))
+    }
+
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset> {
+        self.reloader.reset_metadata(id).await
     }
 
     fn samples(&self) -> BTreeMap<String, Vec<Value>> {
@@ -147,53 +165,54 @@ impl ModulesView for Parts {
     }
 }
 
-fn shown(registry: &Registry, module: &Module) -> Value {
-    let figures = module.figures();
-    let pinned: Vec<Value> = registry
-        .pinned()
-        .iter()
-        .filter(|pinned| pinned.module == module.id)
-        .map(
-            |pinned| json!({"generation": pinned.generation, "reason": pinned.reason, "bytes": pinned.bytes}),
-        )
-        .collect();
+fn shown(registry: &Registry, module: &Module) -> api::Module {
+    let (figures, wants, manifest) = (module.figures(), module.wants(), &module.inspected.manifest);
     let process = module.process();
-    let mut shown = json!({
-        "id": module.id.as_str(),
-        "version": module.inspected.manifest.version,
-        "abi": format!("{}.{}", module.inspected.manifest.api.0, module.inspected.manifest.api.1),
-        "rustc": module.inspected.manifest.rustc,
-        "file": module.file,
-        "sha256": module.inspected.sha256,
-        "generation": figures.generation,
-        "state": if figures.quarantined { "quarantined" } else { "active" },
-        "isolation": if process.is_some() { "process" } else { "none" },
-        "bindings": module.wants().bindings,
-        "responders": module.wants().responders,
-        "calls": figures.calls,
-        "failures": figures.failures,
-        "hung": figures.hung,
-        "time_spent_us": u64::try_from(figures.busy.as_micros()).unwrap_or(u64::MAX),
-        "loaded_at": module.loaded_at.format(&Rfc3339).unwrap_or_default(),
-        "memory_bytes": module.memory(),
-        "pinned": pinned,
-    });
-    let more = [
-        process.map(|process| ("process", json!({"pid": process.pid, "restarts": process.restarts, "deaths": process.deaths, "timeouts": process.timeouts}))),
-        registry.last_refusal(module).map(|refused| ("last_refusal", shown_refusal(&refused))),
-    ];
-    if let Some(fields) = shown.as_object_mut() {
-        fields.extend(more.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
+    let pinned = registry.pinned();
+    let pinned = pinned.iter().filter(|pinned| pinned.module == module.id);
+    api::Module {
+        id: module.id.to_string(),
+        version: manifest.version.to_string(),
+        abi: format!("{}.{}", manifest.api.0, manifest.api.1),
+        rustc: manifest.rustc.to_string(),
+        file: module.file.clone(),
+        sha256: module.inspected.sha256.to_string(),
+        generation: figures.generation,
+        state: if figures.quarantined { "quarantined" } else { "active" },
+        isolation: if process.is_some() { "process" } else { "none" },
+        bindings: wants.bindings.clone(),
+        responders: wants.responders.clone(),
+        calls: figures.calls,
+        failures: figures.failures,
+        hung: figures.hung,
+        time_spent_us: u64::try_from(figures.busy.as_micros()).unwrap_or(u64::MAX),
+        loaded_at: module.loaded_at.format(&Rfc3339).unwrap_or_default(),
+        memory_bytes: module.memory(),
+        pinned: pinned.map(shown_pinned).collect(),
+        process: process.map(|process| api::ModuleProcess {
+            pid: process.pid,
+            restarts: process.restarts,
+            deaths: process.deaths,
+            timeouts: process.timeouts,
+        }),
+        last_refusal: registry.last_refusal(module).as_ref().map(shown_refusal),
     }
-    shown
 }
 
-fn shown_refusal(refused: &Refused) -> Value {
-    json!({
-        "file": refused.file,
-        "reason": format!("{} {}", file_name(&refused.file), refused.reason),
-        "at": refused.at.format(&Rfc3339).unwrap_or_default(),
-    })
+fn shown_pinned(pinned: &Pinned) -> api::PinnedGeneration {
+    api::PinnedGeneration {
+        generation: pinned.generation,
+        reason: pinned.reason.clone(),
+        bytes: pinned.bytes,
+    }
+}
+
+fn shown_refusal(refused: &Refused) -> api::RefusedFile {
+    api::RefusedFile {
+        file: refused.file.clone(),
+        reason: format!("{} {}", file_name(&refused.file), refused.reason),
+        at: refused.at.format(&Rfc3339).unwrap_or_default(),
+    }
 }
 
 fn file_name(file: &Path) -> String {
@@ -208,6 +227,10 @@ impl MetadataView for Registry {
             document
         };
         self.current().modules().map(document).collect()
+    }
+
+    fn events(&self) -> Events {
+        events(&self.current())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::delivery::Profile;
 use crate::delivery::retries::now_ms;
 use crate::delivery::trace::Class;
 use crate::delivery::work::Next;
+use crate::hooks::Document;
 use crate::store::{AttemptStore, NewAttempt, StoreError};
 
 /// Attempts that may wait to be written.
@@ -91,10 +92,10 @@ impl Attempts {
         (attempts, Log { arriving, in_hand: Vec::with_capacity(GROUP), writing: None })
     }
 
-    /// Notes one try.
+    /// Notes one try. Whoever asked for a test looks for it here, so that one is kept also where it succeeded.
     pub fn note(&self, ended: &Ended<'_>) {
         self.counters.of(ended.class()).fetch_add(1, Ordering::Relaxed);
-        if ended.next == &Next::Delivered && !self.limits.successes {
+        if ended.next == &Next::Delivered && !self.limits.successes && !ended.is_test() {
             return;
         }
         let Ok(place) = self.writer.try_reserve() else {
@@ -106,6 +107,12 @@ impl Attempts {
         };
         self.full.store(false, Ordering::Relaxed);
         place.send(ended.attempt(self.limits.profile, self.limits.body_limit, OffsetDateTime::now_utc()));
+    }
+
+    /// A try as an attempt of profile `standard` shows it, whether it is kept or not.
+    #[must_use]
+    pub fn shown(&self, ended: &Ended<'_>) -> Document {
+        ended.standard(self.limits.body_limit, OffsetDateTime::now_utc())
     }
 
     /// Forgets what is too old, now and then, until `stop`.

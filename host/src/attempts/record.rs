@@ -9,7 +9,7 @@ use crate::delivery::client::Sent;
 use crate::delivery::request::Outgoing;
 use crate::delivery::trace::{Class, Trace};
 use crate::delivery::verdict::Answer;
-use crate::delivery::work::{Delivery, Next};
+use crate::delivery::work::Next;
 use crate::hooks::{Document, Hook};
 use crate::store::NewAttempt;
 use crate::times;
@@ -19,8 +19,12 @@ const ADDRESS: usize = 8192;
 
 /// One try, as it ended.
 pub struct Ended<'a> {
-    /// Of what.
-    pub delivery: &'a Delivery,
+    /// Of which delivery; a test is of none.
+    pub delivery: Option<i64>,
+    /// What the request is recognised by.
+    pub webhook_id: &'a str,
+    /// Tries before it.
+    pub tries: u32,
     /// To which hook.
     pub hook: &'a Hook,
     /// What was sent; nothing where no request could be made.
@@ -40,6 +44,12 @@ impl Ended<'_> {
         if self.next == &Next::Delivered { Class::Delivered } else { self.trace.class }
     }
 
+    /// Whether somebody asked for it, in place of an event.
+    #[must_use]
+    pub fn is_test(&self) -> bool {
+        self.delivery.is_none()
+    }
+
     /// The attempt as it is kept, with up to `body_limit` bytes of each body. `now` is when it ended.
     #[must_use]
     pub fn attempt(&self, profile: Profile, body_limit: usize, now: OffsetDateTime) -> NewAttempt {
@@ -55,17 +65,19 @@ impl Ended<'_> {
         }
     }
 
-    fn standard(&self, body_limit: usize, now: OffsetDateTime) -> Document {
-        let (delivery, hook, trace) = (self.delivery, self.hook, self.trace);
+    /// The attempt by the fields of profile `standard`, as [`Ended::attempt`] has them.
+    #[must_use]
+    pub fn standard(&self, body_limit: usize, now: OffsetDateTime) -> Document {
+        let (hook, trace) = (self.hook, self.trace);
         let (tries, mask) = (hook.total_tries(Profile::Standard), Mask::of(hook));
-        let number = delivery.tries + 1;
+        let number = self.tries + 1;
         let begun = now.checked_sub(trace.total.try_into().unwrap_or_default()).unwrap_or(now);
         let request_body = self.request.map_or(&[][..], |request| &request.body);
         let mut document = object(json!({
             "hook_id": hook.id.as_str(),
             "hook_event": hook.event.as_str(),
-            "delivery_id": delivery.id,
-            "webhook_id": delivery.webhook_id,
+            "delivery_id": self.delivery,
+            "webhook_id": self.webhook_id,
             "at": times::shown(begun),
             "result": if self.next == &Next::Delivered { "success" } else { "failure" },
             "class": self.class().as_str(),
@@ -95,6 +107,7 @@ impl Ended<'_> {
         if let Next::Retry(wait) = self.next {
             document.insert("next_try_in_ms".to_owned(), milliseconds(*wait).into());
         }
+        document.extend(self.mark());
         document
     }
 
@@ -102,12 +115,13 @@ impl Ended<'_> {
     /// original counts one try less as left than of none.
     fn original(&self, body_limit: usize) -> Document {
         let (hook, trace, mask) = (self.hook, self.trace, Mask::of(self.hook));
-        let counter = hook.total_tries(Profile::Kazoo).saturating_sub(self.delivery.tries).max(1);
+        let tries = if self.is_test() { 1 } else { hook.total_tries(Profile::Kazoo) };
+        let counter = tries.saturating_sub(self.tries).max(1);
         let body = self.request.map_or(&[][..], |request| &request.body);
         let mut document = object(json!({
             "hook_id": hook.id.as_str(),
             "hook_event": hook.event.internal_name(),
-            "event_id": event_id(&self.delivery.webhook_id),
+            "event_id": event_id(self.webhook_id),
             "uri": mask::address(&hook.uri),
             "method": hook.verb.as_str(),
             "req_headers": lowered(self.request_headers()),
@@ -134,7 +148,13 @@ impl Ended<'_> {
             document.insert("resp_status_code".to_owned(), status.to_string().into());
             document.extend(lowered(self.response(&mask, body_limit)));
         }
+        document.extend(self.mark());
         document
+    }
+
+    /// What a test has more than the attempt of a delivery.
+    fn mark(&self) -> Option<(String, Value)> {
+        self.is_test().then(|| ("test".to_owned(), true.into()))
     }
 
     /// As the original's HTTP client names what went wrong. It has no words for what only this host refuses.

@@ -1,18 +1,45 @@
-//! `hookline hooks`: what the host serves, in the columns of KAZOO's `hooks_configured`.
+//! `hookline hooks`: what the host serves, in the columns of KAZOO's `hooks_configured`; and a sample sent to one.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::{Map, Value, json};
 
 use super::client::Client;
-use super::listing::{cell, entries, table};
+use super::listing::{all_pages, cell, harmless, table};
 use super::{HooksAction, HooksArgs};
 
+/// `hookline hooks test`
+#[derive(Debug, Clone, Args)]
+pub struct TestArgs {
+    /// The hook
+    #[arg(long, value_name = "ID")]
+    pub hook: String,
+    /// Which of its module's samples, from 0; without it the first that the hook would want
+    #[arg(long, value_name = "N", conflicts_with = "payload")]
+    pub sample: Option<u32>,
+    /// Of a hook for all events: a sample of this one, such as channel_create
+    #[arg(long, value_name = "EVENT")]
+    pub event: Option<String>,
+    /// Send the JSON object in this file in place of a sample; - reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub payload: Option<PathBuf>,
+}
+
 pub(super) async fn hooks(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (None | Some(HooksAction::List)) = args.action;
+    match &args.action {
+        None | Some(HooksAction::List) => list(args, out).await,
+        Some(HooksAction::Test(test)) => send_test(args, test, out).await,
+    }
+}
+
+async fn list(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.account.iter().map(|id| ("account", id.as_str())).collect();
-    let answer = Client::new(&args.client)?.get(&["hooks"], &query).await?;
-    let hooks = entries(&answer, "data");
+    let hooks = all_pages(&Client::new(&args.client)?, &["hooks"], &query, usize::MAX).await?;
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(hooks)?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&hooks)?)?;
         return Ok(());
     }
     if hooks.is_empty() {
@@ -24,4 +51,52 @@ pub(super) async fn hooks(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Resu
     table(out, &["URI", "VERB", "EVENT", "RETRIES", "ACCOUNT ID"], rows)?;
     writeln!(out, "found {} webhooks", hooks.len())?;
     Ok(())
+}
+
+async fn send_test(args: &HooksArgs, test: &TestArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Some(account) = &args.account else { bail!("say whose hook it is: --account ID") };
+    let mut data = Map::new();
+    data.extend(test.event.as_ref().map(|event| ("hook".to_owned(), event.as_str().into())));
+    data.extend(test.sample.map(|nth| ("sample".to_owned(), nth.into())));
+    if let Some(file) = &test.payload {
+        data.insert("payload".to_owned(), payload(file)?);
+    }
+    let path = ["v2", "accounts", account, "webhooks", &test.hook, "test"];
+    let body = json!({"data": data}).to_string();
+    let answer = Client::new(&args.client)?.post(&path, &[], "application/json", body).await?;
+    let attempt = answer.get("data").unwrap_or(&answer);
+    match args.json {
+        true => writeln!(out, "{attempt:#}")?,
+        false => shown(attempt, out)?,
+    }
+    // Whoever calls this from a script sees the exit code.
+    out.flush()?;
+    match attempt.get("result").and_then(Value::as_str) {
+        Some("success") => Ok(()),
+        _ => bail!("the endpoint did not take it: {}", cell(attempt, "reason")),
+    }
+}
+
+fn payload(file: &Path) -> anyhow::Result<Value> {
+    let (name, text) = super::publish::read(Some(file))?;
+    serde_json::from_str(&text).with_context(|| format!("{name} is not a JSON object"))
+}
+
+/// The request and the answer as they went over the wire, as far as the host shows them.
+fn shown(attempt: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let method = cell(attempt, "method").to_uppercase();
+    writeln!(out, "{method} {}", cell(attempt, "url"))?;
+    message(attempt, "req", out)?;
+    let total = attempt.pointer("/timing_ms/total").and_then(Value::as_f64).unwrap_or_default();
+    writeln!(out, "{}, {}, after {total:.0} ms", cell(attempt, "result"), cell(attempt, "reason"))?;
+    message(attempt, "resp", out)
+}
+
+fn message(attempt: &Value, side: &str, out: &mut dyn Write) -> std::io::Result<()> {
+    let headers = attempt.get(format!("{side}_headers")).and_then(Value::as_object);
+    for (name, value) in headers.into_iter().flatten() {
+        writeln!(out, "  {}: {}", harmless(name), harmless(value.as_str().unwrap_or_default()))?;
+    }
+    let body = attempt.get(format!("{side}_body")).and_then(Value::as_str).unwrap_or_default();
+    body.lines().try_for_each(|line| writeln!(out, "  {}", harmless(line)))
 }

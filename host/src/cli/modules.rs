@@ -1,13 +1,27 @@
-//! `hookline modules`: what is loaded, and what was refused and why.
+//! `hookline modules`: what is loaded, and what was refused and why. `hookline reset-metadata`: what is stored of them.
 
 use std::io::Write;
 
 use anyhow::bail;
+use clap::Args;
 use serde_json::Value;
 
 use super::client::Client;
 use super::listing::{cell, entries, harmless, table};
-use super::{ModulesAction, ModulesArgs, progress};
+use super::{ClientArgs, ModulesAction, ModulesArgs, progress};
+
+/// `hookline reset-metadata`
+#[derive(Debug, Clone, Args)]
+pub struct ResetArgs {
+    /// Only this module's document, with or without webhooks_ in front
+    pub id: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
 
 pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = Client::new(&args.client)?;
@@ -60,6 +74,30 @@ async fn reload(client: &Client, id: Option<&str>, json: bool, out: &mut dyn Wri
         true => Ok(()),
         false => bail!("{}", failures.join("; ")),
     }
+}
+
+/// Answers in the words of KAZOO's `reset_hook_definitions`.
+pub(super) async fn reset(args: &ResetArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let query: Vec<(&str, &str)> = args.id.iter().map(|id| ("id", id.as_str())).collect();
+    let client = Client::new(&args.client)?;
+    let answer = client.post(&["metadata", "reset"], &query, "application/json", String::new()).await?;
+    let data = answer.get("data").unwrap_or(&answer);
+    if args.json {
+        writeln!(out, "{data:#}")?;
+        return Ok(());
+    }
+    let ids = |field: &str| entries(data, field).iter().map(|id| harmless(&plain(id))).collect::<Vec<_>>();
+    let (written, removed) = (ids("reinitialized"), ids("removed"));
+    if !written.is_empty() {
+        writeln!(out, "reinitialized hooks: {}", written.join(", "))?;
+    }
+    if !removed.is_empty() {
+        writeln!(out, "removed, as their modules are not loaded: {}", removed.join(", "))?;
+    }
+    if written.is_empty() && removed.is_empty() {
+        writeln!(out, "no hook definitions")?;
+    }
+    Ok(())
 }
 
 fn list(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {

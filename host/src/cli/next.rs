@@ -2,12 +2,10 @@
 
 use std::io::Write;
 
-use serde_json::Value;
-
 use super::NextArgs;
 use super::client::Client;
 use super::health::reasons;
-use super::listing::{entries, harmless};
+use super::listing::{all_pages, entries, harmless};
 
 /// What is the case.
 #[derive(Debug)]
@@ -41,14 +39,16 @@ async fn situation(args: &NextArgs) -> Situation {
         Ok(_) => {}
     }
     let Ok(client) = Client::new(&args.client) else { return Situation::NoToken };
-    let asked =
-        async { anyhow::Ok((client.get(&["modules"], &[]).await?, client.get(&["hooks"], &[]).await?)) };
-    let count = |answer: &Value| entries(answer, "data").len();
+    let asked = async {
+        let modules = client.get(&["modules"], &[]).await?;
+        let hooks = all_pages(&client, &["hooks"], &[], usize::MAX).await?;
+        anyhow::Ok((entries(&modules, "data").len(), hooks.len()))
+    };
     match asked.await {
         Err(error) => Situation::Refused { why: format!("{error:#}") },
-        Ok((modules, _)) if count(&modules) == 0 => Situation::NoModules,
-        Ok((_, hooks)) if count(&hooks) == 0 => Situation::NoHooks,
-        Ok((modules, hooks)) => Situation::AtWork { modules: count(&modules), hooks: count(&hooks) },
+        Ok((0, _)) => Situation::NoModules,
+        Ok((_, 0)) => Situation::NoHooks,
+        Ok((modules, hooks)) => Situation::AtWork { modules, hooks },
     }
 }
 

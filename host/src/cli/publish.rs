@@ -41,7 +41,7 @@ pub(super) async fn publish(args: &PublishArgs, out: &mut dyn Write) -> anyhow::
 }
 
 /// The input and what to call it.
-fn read(file: Option<&Path>) -> anyhow::Result<(String, String)> {
+pub(super) fn read(file: Option<&Path>) -> anyhow::Result<(String, String)> {
     let mut text = String::new();
     let Some(file) = file.filter(|file| *file != Path::new("-")) else {
         std::io::stdin().read_to_string(&mut text).context("reading standard input")?;

@@ -135,12 +135,48 @@ async fn hooks_are_listed_in_the_columns_of_kazoo() {
 #[tokio::test]
 async fn an_account_without_hooks_is_said_to_have_none() {
     let answer = async |uri: axum::http::Uri| {
-        assert_eq!(uri.query(), Some("account=a%261"));
+        assert_eq!(uri.query(), Some("account=a%261&page_size=1000"));
         axum::Json(json!({"data": []}))
     };
     let routes = Router::new().route("/hooks", get(answer));
 
     assert_eq!(against(routes, "hooks --account a&1").await.unwrap(), "no webhooks configured\n");
+}
+
+#[tokio::test]
+async fn all_pages_of_hooks_are_listed() {
+    let answer = async |uri: axum::http::Uri| {
+        let hook = |id: &str| json!({"id": id, "account_id": "a", "hook": "all", "uri": id, "retries": 2});
+        axum::Json(match uri.query().unwrap().contains("start_key=h2") {
+            true => json!({"data": [hook("h2")], "start_key": "h2"}),
+            false => json!({"data": [hook("h1")], "next_start_key": "h2"}),
+        })
+    };
+    let routes = Router::new().route("/hooks", get(answer));
+
+    let printed = against(routes, "hooks").await.unwrap();
+
+    assert!(printed.contains("h1") && printed.contains("h2"), "{printed}");
+    assert!(printed.ends_with("found 2 webhooks\n"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_reset_is_told_in_the_words_of_kazoo() {
+    for (answer, expected) in [
+        (json!({"reinitialized": ["a", "b"], "removed": []}), "reinitialized hooks: a, b\n"),
+        (
+            json!({"reinitialized": ["a"], "removed": ["c\u{1b}"]}),
+            "reinitialized hooks: a\nremoved, as their modules are not loaded: c\u{fffd}\n",
+        ),
+        (json!({"reinitialized": [], "removed": []}), "no hook definitions\n"),
+    ] {
+        let answer = async move |uri: axum::http::Uri| {
+            assert_eq!(uri.query(), Some("id=sms"));
+            axum::Json(json!({"data": answer}))
+        };
+        let routes = Router::new().route("/metadata/reset", post(answer));
+        assert_eq!(against(routes, "reset-metadata sms").await.unwrap(), expected);
+    }
 }
 
 #[tokio::test]

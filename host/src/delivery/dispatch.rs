@@ -16,18 +16,18 @@ use super::bulkheads::{Pace, slow_after};
 use super::client::{Client, Sent};
 use super::gate::Gate;
 use super::lanes::Lanes;
+use super::one_try::OneTry;
 use super::parking::{self, Parking};
-use super::request::{Stamp, Unsendable};
 use super::retries::{Retries, now_ms};
 use super::trace::Trace;
-use super::verdict::{Answer, judge};
+use super::verdict::judge;
 use super::work::{Delivery, Next, Rules};
 use crate::attempts::log::Attempts;
 use crate::attempts::record::Ended;
 use crate::disabler::Disabler;
 use crate::hooks::editor::{EditError, Editor};
 use crate::hooks::table::Table;
-use crate::hooks::{Hook, HookId, Verb};
+use crate::hooks::{Hook, HookId};
 use crate::store::{DeliveryStore, Outcome};
 use crate::stream::{Stream, What};
 use crate::trail::Step;
@@ -279,41 +279,24 @@ impl Dispatch {
 
     /// Answers also whether it succeeded, where that says something of the endpoint.
     async fn try_once(&self, delivery: &Delivery, hook: &Hook) -> (Next, Option<bool>) {
-        let timestamp = now_ms() / 1000;
-        let stamp = Stamp { webhook_id: &delivery.webhook_id, timestamp };
-        let mut learnt = true;
         let step = delivery.trail.tries();
-        let mut trace = Trace::default();
-        let request = delivery.bodies.request(hook, Some(stamp));
-        let sent = match &request {
-            Ok(request) => {
-                // The hook's own address was parsed once; only a query makes another one of it.
-                let url = if request.method == Verb::Get { None } else { hook.url.clone() };
-                self.client.send(request, url, &mut trace).await
-            }
-            Err(locked @ Unsendable::Locked(_)) => {
-                learnt = false;
-                Sent { answer: Answer::ClientError, told: locked.to_string() }
-            }
-            // No other try would find another request.
-            Err(unsendable) => {
-                learnt = false;
-                Sent { answer: Answer::Refused, told: unsendable.to_string() }
-            }
-        };
+        let tried = OneTry::of(&self.client, &delivery.bodies, hook, &delivery.webhook_id, &[]).await;
+        let OneTry { request, trace, sent } = &tried;
         let succeeded = !judge(self.rules.profile, hook.verb, &sent.answer).is_failure();
-        let next = self.rules.next(hook, hook.verb, delivery.tries, &sent, rand::random());
         if let Some(step) = step {
-            told(&step, delivery, hook, &trace, succeeded);
+            told(&step, delivery, hook, trace, succeeded);
         }
+        let next = self.rules.next(hook, hook.verb, delivery.tries, sent, rand::random());
         let lines = delivery.trail.lines();
-        lines.in_scope(|| tell(delivery, hook, &sent, &next));
-        let request = request.as_ref().ok();
-        self.attempts.note(&Ended { delivery, hook, request, trace: &trace, sent: &sent, next: &next });
+        lines.in_scope(|| tell(delivery, hook, sent, &next));
+        let (webhook_id, tries) = (delivery.webhook_id.as_str(), delivery.tries);
+        let (delivery, request) = (Some(delivery.id), request.as_ref());
+        self.attempts.note(&Ended { delivery, webhook_id, tries, hook, request, trace, sent, next: &next });
         if let Next::Gone(_) = &next {
             self.switch_off(hook, &sent.told).instrument(lines.clone()).await;
         }
-        (next, learnt.then_some(succeeded))
+        // Of what was not sent nothing was learnt.
+        (next, request.is_some().then_some(succeeded))
     }
 
     /// Before the outcome is written: a crash in between asks the endpoint once more.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::editor::fields;
 use super::headers::{self, Headers};
 use super::vault::SEALED;
 use super::{AccountId, Document, Format, Hook, HookEvent, HookId, Ordering, Verb};
@@ -242,16 +243,20 @@ fn signing(document: &Document, id: &str) -> Result<Signing, (&'static str, Stri
     Ok(signing)
 }
 
+fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| fields::whole(value)?.try_into().ok())
+}
+
 /// Whole numbers of milliseconds; anything else is none of ours.
 fn retry_schedule(value: Option<&Value>) -> Option<Vec<u64>> {
-    let waits: Option<Vec<u64>> = value?.as_array()?.iter().map(Value::as_u64).collect();
+    let waits: Option<Vec<u64>> = value?.as_array()?.iter().map(whole).collect();
     waits.filter(|waits| !waits.is_empty())
 }
 
 /// Whole numbers; anything else is no limit of ours.
 fn rate_limit(value: Option<&Value>) -> Option<rate::Limit> {
     let limit = object(value)?;
-    let number = |field: &str| limit.get(field).and_then(Value::as_u64);
+    let number = |field: &str| limit.get(field).and_then(whole);
     rate::Limit::new(u32::try_from(number("count")?).unwrap_or(u32::MAX), number("per_ms")?)
 }
 

@@ -124,6 +124,21 @@ pub fn legacy(value: &Value) -> Result<Option<String>, String> {
     }
 }
 
+/// What [`check_name`] lets through, as a regular expression (ECMA-262) for the API's description.
+#[must_use]
+pub fn name_pattern() -> String {
+    let any_case = |name: &&str| {
+        let letter = |letter: char| match letter {
+            'a'..='z' => format!("[{}{letter}]", letter.to_ascii_uppercase()),
+            other => other.to_string(),
+        };
+        name.chars().map(letter).collect::<String>()
+    };
+    let names = DENIED.iter().map(any_case).collect::<Vec<_>>().join("|");
+    let beginnings = DENIED_PREFIXES.iter().map(any_case).collect::<Vec<_>>().join("|");
+    format!("^(?!(?:{names})$|(?:{beginnings}))[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,{NAME}}}$")
+}
+
 fn legible(name: &str) -> Result<String, String> {
     if name.len() > NAME {
         return Err(format!("is longer than {NAME} characters"));

@@ -256,7 +256,7 @@ fn custom_data(value: Option<&Value>, modifiers: Option<&Document>, errors: &mut
 
 /// The values that a modifier of the metadata lets through; `None` when it does not say.
 /// For a list `all` passes always, for an object its keys are the values (`cb_webhooks` does the same).
-fn allowed(rule: &Value) -> Option<Vec<&str>> {
+pub(crate) fn allowed(rule: &Value) -> Option<Vec<&str>> {
     let items = rule.get("items")?;
     match rule.get("type").and_then(Value::as_str)? {
         "array" => {

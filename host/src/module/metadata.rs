@@ -44,17 +44,23 @@ pub fn update(
     let mut document = match stored {
         Some(stored) if same(stored) => return None,
         Some(stored) => stored.clone(),
-        None => {
-            let mut document = Document::new();
-            document.insert("_id".to_owned(), module.as_str().into());
-            document.insert("pvt_type".to_owned(), DOCUMENT_TYPE.into());
-            document.insert("pvt_created".to_owned(), now.into());
-            document
-        }
+        None => return Some(first(module, metadata, now)),
     };
     document.insert("pvt_modified".to_owned(), now.into());
     document.extend(wanted);
     Some(document)
+}
+
+/// The document of a module that has none yet.
+#[must_use]
+pub fn first(module: &ModuleId, metadata: &Metadata, now: i64) -> Document {
+    let mut document = Document::new();
+    document.insert("_id".to_owned(), module.as_str().into());
+    document.insert("pvt_type".to_owned(), DOCUMENT_TYPE.into());
+    document.insert("pvt_created".to_owned(), now.into());
+    document.insert("pvt_modified".to_owned(), now.into());
+    document.extend(public_fields(metadata));
+    document
 }
 
 #[cfg(test)]

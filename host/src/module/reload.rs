@@ -26,6 +26,8 @@ use crate::bus::{Binding, Bus};
 use crate::store::{Store, StoreError};
 use crate::stream::{Stream, What};
 
+pub mod resetting;
+
 /// How long an old generation's thread may take to end, `shutdown` included, before it is left mapped.
 pub const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 

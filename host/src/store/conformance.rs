@@ -29,6 +29,7 @@ macro_rules! store_suite {
             a_save_over_a_stale_revision_is_a_conflict,
             a_save_without_a_revision_never_replaces_a_document,
             a_soft_deleted_document_is_neither_listed_nor_found,
+            a_deleted_metadata_document_leaves_its_id_to_a_new_one,
             hooks_are_found_by_their_account,
             a_setting_is_kept_until_it_is_replaced,
             accepted_deliveries_survive_a_reopen,
@@ -175,6 +176,22 @@ pub(super) async fn a_soft_deleted_document_is_neither_listed_nor_found(make: Ma
     assert_eq!(store.hook("h1").await.unwrap(), None);
     assert!(store.hooks().await.unwrap().is_empty());
     assert!(store.hooks_of("a1").await.unwrap().is_empty());
+}
+
+pub(super) async fn a_deleted_metadata_document_leaves_its_id_to_a_new_one(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let doc = document(json!({"_id": "webhooks_sms", "name": "SMS"}));
+    store.save_metadata(doc.clone()).await.unwrap();
+    store.save_hook(document(json!({"_id": "webhooks_sms", "pvt_account_id": "a1"}))).await.unwrap();
+
+    store.delete_metadata("webhooks_sms").await.unwrap();
+    store.delete_metadata("webhooks_sms").await.unwrap();
+
+    assert!(store.metadata().await.unwrap().is_empty());
+    assert!(store.hook("webhooks_sms").await.unwrap().is_some());
+    let again = store.save_metadata(doc).await.unwrap();
+    assert_eq!(store.metadata().await.unwrap(), [again]);
 }
 
 pub(super) async fn hooks_are_found_by_their_account(make: Make) {

@@ -184,6 +184,11 @@ impl MetadataStore for SqliteStore {
     async fn save_metadata(&self, doc: Document) -> Result<Document> {
         self.save(Kind::Metadata, doc).await
     }
+
+    async fn delete_metadata(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.writer.write(1, move |writing| documents::delete(writing.connection, Kind::Metadata, &id)).await
+    }
 }
 
 #[async_trait]

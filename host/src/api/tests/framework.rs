@@ -9,7 +9,7 @@ async fn an_answer_to_the_administrator_is_a_whole_envelope() {
     let answer = host.get("/modules/webhooks_sms").await.expect(StatusCode::OK);
 
     let body = &answer.body;
-    assert_eq!(body["data"], json!({"id": "webhooks_sms", "generation": 1}));
+    assert_eq!((&body["data"]["id"], &body["data"]["generation"]), (&json!("webhooks_sms"), &json!(1)));
     assert_eq!(body["status"], "success");
     assert_eq!(body["node"], "test@host");
     assert_eq!(body["version"], env!("CARGO_PKG_VERSION"));
@@ -186,4 +186,31 @@ async fn only_pages_of_listed_origins_may_read_answers() {
     assert_eq!(answer.headers()["access-control-allow-origin"], "https://pbx.example.com");
     let stranger = ask("GET", "https://elsewhere.example").await;
     assert!(!stranger.headers().contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn a_mistyped_key_of_a_query_is_refused_by_name_and_crossbars_routes_pass_over_it() {
+    let host = host();
+    for (method, path, known) in [
+        ("GET", "/deliveries", "status, account, hook, since, until, page_size, start_key"),
+        ("GET", "/hooks", "account, page_size, paginate, ascending, start_key"),
+        ("POST", "/hooks/enable", "account, descendants"),
+        ("GET", "/failures", "account, hook"),
+        ("DELETE", "/failures", "account, hook"),
+        ("GET", "/replays", "page_size, start_key"),
+        ("GET", "/stream", "account, kinds, last_event_id"),
+        ("GET", "/tokens", "account, page_size, paginate, ascending, start_key"),
+        ("GET", "/audit", "account, page_size, paginate, start_key"),
+        ("POST", "/metadata/reset", "id"),
+    ] {
+        let token = [("x-auth-token", host.token.reveal())];
+        let answer = host.raw(method, &format!("{path}?dead"), &token, Body::empty()).await;
+        let answer = answer.expect_error(StatusCode::BAD_REQUEST, "validation error");
+        let message = answer.body["data"]["dead"]["unknown"]["message"].as_str().unwrap();
+        assert!(message.ends_with(&format!(": {known}")), "{method} {path}: {message}");
+    }
+    let own = format!("/v2/accounts/{}", host.account().await);
+    for path in ["/webhooks", "/webhooks/attempts", "/audit", "/tokens", "/children", "/descendants"] {
+        host.get(&format!("{own}{path}?dead")).await.expect(StatusCode::OK);
+    }
 }

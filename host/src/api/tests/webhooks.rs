@@ -139,3 +139,46 @@ async fn a_long_list_comes_in_pages() {
     let wrong = host.get(&format!("{hooks}?page_size=many")).await;
     wrong.expect_error(StatusCode::BAD_REQUEST, "validation error");
 }
+
+#[tokio::test]
+async fn a_test_needs_no_body_and_says_why_none_was_sent() {
+    let host = host();
+    let account = host.account().await;
+    let hooks = format!("/v2/accounts/{account}/webhooks");
+    let new = json!({"name": "calls", "hook": "notifications"});
+    let hook = host.data("PUT", &hooks, new).await.expect(StatusCode::CREATED).id();
+    let path = format!("{hooks}/{hook}/test");
+    let token = [("x-auth-token", host.token.reveal())];
+
+    for body in ["", " \n", r#"{"data": {}}"#] {
+        let answer = host.raw("POST", &path, &token, body).await.expect(StatusCode::OK);
+        assert_eq!(answer.body["data"]["sent"], json!({"event_name": "new_user"}), "{body:?}");
+        assert_eq!(answer.body["data"]["hook_id"], hook.as_str());
+    }
+    let busy = host.data("POST", &path, json!({"payload": {"busy": true}})).await;
+    busy.expect_error(StatusCode::CONFLICT, "test_under_way");
+    host.raw("POST", &path, &token, "{").await.expect_error(StatusCode::BAD_REQUEST, "parse_error");
+    let deep = format!(r#"{{"data": {{"payload": {{"k": {}{}}}}}}}"#, "[".repeat(125), "]".repeat(125));
+    host.raw("POST", &path, &token, deep).await.expect(StatusCode::BAD_REQUEST);
+    let form = [token[0], ("content-type", "text/plain")];
+    host.raw("POST", &path, &form, "x").await.expect(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let other = host.account().await;
+    let elsewhere = host.data("POST", &format!("/v2/accounts/{other}/webhooks/{hook}/test"), json!({})).await;
+    elsewhere.expect_error(StatusCode::NOT_FOUND, "bad_identifier");
+    let audit = host.get("/audit").await;
+    let tests =
+        audit.body["data"].as_array().unwrap().iter().filter(|entry| entry["action"] == "webhook.test");
+    assert_eq!(tests.count(), 3);
+}
+
+#[tokio::test]
+async fn metadata_documents_are_reset_all_or_one() {
+    let host = host();
+    let done = host.data("POST", "/metadata/reset", json!({})).await.expect(StatusCode::OK);
+    assert_eq!(done.body["data"], json!({"reinitialized": ["webhooks_sms"], "removed": []}));
+    let unknown = host.data("POST", "/metadata/reset?id=door", json!({})).await;
+    unknown.expect_error(StatusCode::NOT_FOUND, "bad_identifier");
+    let full = host.data("POST", "/metadata/reset?id=full", json!({})).await;
+    let full = full.expect_error(StatusCode::SERVICE_UNAVAILABLE, "datastore_fault");
+    assert_eq!(full.body["data"]["document"], "webhooks_full");
+}

@@ -1,6 +1,5 @@
 //! What an attempt says of each ending, in both profiles.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +10,12 @@ use super::*;
 use crate::delivery::payload::Payload;
 use crate::delivery::request::{SharedBodies, Stamp};
 
+const WEBHOOK_ID: &str = "msg_0123456789abcdef";
+
 struct Tried {
     hook: Hook,
-    delivery: Delivery,
+    delivery: Option<i64>,
+    tries: u32,
     request: Outgoing,
     trace: Trace,
 }
@@ -25,14 +27,9 @@ fn tried(profile: Profile, tries: u32, more: Value) -> Tried {
     document.as_object_mut().unwrap().extend(object(more));
     let hook = Hook::from_document(document.as_object().unwrap()).unwrap();
     let payload = Payload::parse(Bytes::from_static("{\"a\":\"ää\"}".as_bytes())).unwrap();
-    let bodies = Arc::new(SharedBodies::new(profile, "c", payload));
-    let webhook_id = "msg_0123456789abcdef".to_owned();
-    let request = bodies.request(&hook, Some(Stamp { webhook_id: &webhook_id, timestamp: 1 })).unwrap();
-    let (id, account) = (hook.id.clone(), hook.account.clone());
-    let trail = crate::trail::Trail::default();
-    let delivery =
-        Delivery { id: 7, hook: id, account, webhook_id, bodies, carried: None, tries, place: None, trail };
-    Tried { hook, delivery, request, trace: Trace::default() }
+    let bodies = SharedBodies::new(profile, "c", payload);
+    let request = bodies.request(&hook, Some(Stamp { webhook_id: WEBHOOK_ID, timestamp: 1 })).unwrap();
+    Tried { hook, delivery: Some(7), tries, request, trace: Trace::default() }
 }
 
 impl Tried {
@@ -58,8 +55,17 @@ impl Tried {
             None => Answer::ClientError,
         };
         let sent = Sent { answer, told: "told".to_owned() };
-        let Tried { hook, delivery, request, trace } = self;
-        let ended = Ended { delivery, hook, request: Some(request), trace, sent: &sent, next };
+        let Tried { hook, request, trace, .. } = self;
+        let ended = Ended {
+            delivery: self.delivery,
+            webhook_id: WEBHOOK_ID,
+            tries: self.tries,
+            hook,
+            request: Some(request),
+            trace,
+            sent: &sent,
+            next,
+        };
         let attempt = ended.attempt(profile, limit, datetime!(2026-07-01 12:00 UTC));
         assert_eq!(attempt.failed, next != &Next::Delivered);
         serde_json::from_str(&attempt.document).unwrap()
@@ -162,4 +168,19 @@ fn bodies_are_cut_between_characters_and_secrets_are_not_in_any_part() {
     }
     assert_eq!(tried.document(Profile::Standard, &dead(), 7)["req_body"], "{\"a\":\"");
     assert_eq!(tried.document(Profile::Standard, &dead(), 10)["resp_body"], "you are **");
+}
+
+#[test]
+fn a_test_is_of_no_delivery_and_the_only_try_and_says_that_it_is_one() {
+    for profile in [Profile::Standard, Profile::Kazoo] {
+        let tried = tried(profile, 0, json!({"retries": 5}));
+        let real = tried.failed(Class::Connect).document(profile, &dead(), 10);
+        assert_eq!(real.get("test"), None);
+        let test = Tried { delivery: None, ..self::tried(profile, 0, json!({"retries": 5})) };
+        let test = test.failed(Class::Connect).document(profile, &dead(), 10);
+        assert_eq!(test["test"], true);
+        let left = if profile == Profile::Kazoo { json!("retries exceeded") } else { json!(0) };
+        assert_eq!(test["retries_left"], left);
+        assert_eq!(test.get("delivery_id").unwrap_or(&Value::Null), &Value::Null);
+    }
 }

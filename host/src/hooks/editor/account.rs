@@ -182,6 +182,10 @@ fn validate(doc: &Document) -> Result<(), Value> {
         Some(Value::String(_)) => {}
         Some(_) => return wrong("name", "type", "the name must be a string"),
     }
+    match doc.get("realm") {
+        None | Some(Value::String(_)) => {}
+        Some(_) => return wrong("realm", "type", "the realm must be a string"),
+    }
     match doc.get("enabled") {
         None | Some(Value::Bool(_)) => Ok(()),
         Some(_) => wrong("enabled", "type", "enabled must be true or false"),

@@ -105,6 +105,14 @@ pub fn new_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
+/// A whole number, however JSON spells it: `2` and `2.0` are the same.
+pub fn whole(value: &Value) -> Option<i64> {
+    // Up to here every whole number has a floating one of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let float = || value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT);
+    value.as_i64().or_else(|| float().map(|number| number as i64))
+}
+
 /// One entry of a validation error: the field, the rule's code, and what is wrong.
 pub fn invalid(field: &str, code: &str, message: &str) -> Value {
     json!({field: {code: {"message": message}}})

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{ValidationErrors, one_of, wrong_type};
 use crate::delivery::rate;
 use crate::delivery::sign::{Kind, Secret};
+use crate::hooks::editor::fields;
 use crate::hooks::headers::{self, Headers};
 use crate::hooks::vault::{self, wanted_kind};
 use crate::hooks::{Document, Ordering};
@@ -55,7 +56,7 @@ fn whole_number(
     errors: &mut ValidationErrors,
 ) {
     let (least, most) = (*allowed.start(), *allowed.end());
-    match value.as_i64() {
+    match fields::whole(value) {
         None => wrong_type(path, "integer", value, errors),
         Some(number) if number < least.cast_signed() => {
             let message = format!("value must be at least {least}");

@@ -67,6 +67,14 @@ pub(super) fn save(
     Ok(Ok(saved))
 }
 
+/// Takes a document away for good.
+pub(super) fn delete(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM documents WHERE kind = ?1 AND id = ?2")?
+        .execute([kind.name(), id])
+        .map(drop)
+}
+
 pub(super) fn all(connection: &Connection, kind: Kind) -> rusqlite::Result<Vec<Document>> {
     let mut query = connection
         .prepare_cached("SELECT doc FROM documents WHERE kind = ?1 AND NOT deleted ORDER BY seq")?;

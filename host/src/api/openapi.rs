@@ -1,0 +1,339 @@
+//! The API's description, OpenAPI 3.1. Handlers and their types say what they take and answer; what stands around all
+//! of them (tokens, envelopes, limits on bodies) is added here from where it is decided. Nothing of it is written twice.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::State;
+use axum::http::{HeaderValue, Method, header};
+use axum::response::IntoResponse as _;
+use serde_json::Value;
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    self, Content, HeaderBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Schema, SecurityRequirement,
+};
+use utoipa::{IntoResponses, OpenApi as _, ToSchema};
+
+use super::envelope::{Bare, Many, Page, Reply};
+use super::error::Failure;
+use super::rules::{Reach, rule};
+use super::{
+    Api, audit, configs, deliveries, described, events, failures, health, hooks, metadata, modules, shapes,
+    test_send, tokens, webhooks,
+};
+
+mod links;
+mod live;
+
+const JSON: &str = "application/json";
+
+/// What no handler says.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Hookline",
+        description = "Takes events off a message bus, hands each to modules, and turns what they answer into requests to the \
+                       endpoints that customers have configured.\n\nRoutes below `/v2` answer as KAZOO's Crossbar does; the \
+                       others are for whoever runs the host. Every JSON answer is an envelope, also when something is wrong.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    servers((url = "/", description = "this host")),
+    tags(
+        (name = "Webhooks", description = "What can be hooked, and the hooks of an account."),
+        (name = "Attempts", description = "What was sent for an account, and what came back."),
+        (name = "Accounts", description = "The tree of accounts in the embedded store."),
+        (name = "Tokens", description = "Who may use the API."),
+        (name = "Settings", description = "When hooks that fail are paused and disabled."),
+        (name = "Events", description = "Events in, and what happens."),
+        (name = "Deliveries", description = "What waits, what is dead, and what is sent again."),
+        (name = "Modules", description = "The loaded modules and the files that were refused."),
+        (name = "Operation", description = "For whoever runs the host."),
+    ),
+    components(schemas(
+        shapes::Envelope,
+        shapes::Failed,
+        shapes::Paging,
+        shapes::Account,
+        shapes::Webhook,
+        shapes::EventType,
+        shapes::Sample,
+        shapes::Attempt,
+        shapes::AccountSummary,
+        webhooks::Summary,
+        webhooks::ModuleId,
+        webhooks::Done,
+        tokens::Known,
+        tokens::Created,
+        tokens::Revoked,
+        configs::Config,
+        audit::Entry,
+        events::Accepted,
+        deliveries::Delivery,
+        deliveries::WithPayload,
+        deliveries::Job,
+        modules::Module,
+        hooks::Served,
+        failures::Failing,
+        failures::Forgotten,
+        failures::SwitchedOn,
+        metadata::Done,
+        test_send::Tested,
+        health::Alive,
+        health::Ready,
+    )),
+)]
+struct Frame;
+
+/// `GET /openapi.json`
+///
+/// Describes the API. What hooks may name, and which conditions they must state, is taken from the modules that are
+/// loaded right now.
+#[utoipa::path(get, path = "/openapi.json", tag = "Operation", operation_id = "openapi", responses(
+    (status = 200, description = "This description", content_type = "application/json", body = Value)
+))]
+pub(super) async fn description(State(api): State<Arc<Api>>) -> Bare {
+    let mut described = fixed();
+    live::complete(&mut described, &api.metadata.events());
+    Bare(([(header::CONTENT_TYPE, HeaderValue::from_static(JSON))], described.to_string()).into_response())
+}
+
+/// The description but for what modules add.
+#[must_use]
+pub fn fixed() -> Value {
+    static FIXED: LazyLock<Value> = LazyLock::new(|| {
+        let mut fixed = serde_json::to_value(document()).unwrap_or_default();
+        links::add(&mut fixed);
+        fixed
+    });
+    FIXED.clone()
+}
+
+fn document() -> OpenApi {
+    let (_, handlers) = described().split_for_parts();
+    let mut document = Frame::openapi();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    document.merge(handlers);
+    let components = document.components.get_or_insert_default();
+    for (name, scheme) in schemes() {
+        components.add_security_scheme(name, scheme);
+    }
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            surround(&method, path, operation);
+        }
+    }
+    document
+}
+
+const TOKEN: &str = "token";
+const BEARER: &str = "bearer";
+
+fn schemes() -> [(&'static str, SecurityScheme); 2] {
+    let description = "A token of an administrator, or of an account for itself and the accounts below it.";
+    let header = ApiKeyValue::with_description("X-Auth-Token", description);
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The same tokens."));
+    [(TOKEN, SecurityScheme::ApiKey(ApiKey::Header(header))), (BEARER, SecurityScheme::Http(bearer.build()))]
+}
+
+/// The operations of a path, each with its method.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    [
+        (Method::GET, &mut item.get),
+        (Method::PUT, &mut item.put),
+        (Method::POST, &mut item.post),
+        (Method::PATCH, &mut item.patch),
+        (Method::DELETE, &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| operation.as_mut().map(|operation| (method, operation)))
+}
+
+/// Adds what holds for every route of this kind.
+fn surround(method: &Method, path: &str, operation: &mut Operation) {
+    name(operation);
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        enclose(body);
+    }
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && parameter.parameter_in == ParameterIn::Path
+        {
+            describe_id(path, parameter);
+        }
+    }
+    let (reach, _) = rule(method, path);
+    let asks_in = |place: &ParameterIn| {
+        let mut parameters = operation.parameters.iter().flatten();
+        parameters
+            .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == *place))
+    };
+    let mut statuses = vec![("default", "Anything else that went wrong; `message` is a fixed code")];
+    if asks_in(&ParameterIn::Query) || operation.request_body.is_some() {
+        statuses
+            .push(("400", "Something of the request is wrong; `data` says what, and what would be right"));
+    }
+    if asks_in(&ParameterIn::Path) {
+        statuses.push(("404", "There is no such thing"));
+    }
+    if operation.request_body.is_some() {
+        statuses.push(("408", "The body did not arrive in time"));
+        statuses.push(("413", "The body is too large; `data.limit_bytes` says how large it may be"));
+        statuses.push(("415", "The body has a type that is not taken here"));
+    }
+    if reach == Reach::Anybody {
+        operation.security = Some(Vec::new());
+    } else {
+        let scheme = |name| SecurityRequirement::new::<_, [&str; 0], &str>(name, []);
+        operation.security = Some(vec![scheme(TOKEN), scheme(BEARER)]);
+        statuses.push(("401", "There is no token, or it is not known"));
+        statuses.push((
+            "403",
+            if reach == Reach::Administrators {
+                "The token is not an administrator's"
+            } else {
+                "The token does not reach this account, or the account is disabled"
+            },
+        ));
+        statuses.push((
+            "429",
+            "Too many wrong tokens came from this address; the header `retry-after` says how long to wait",
+        ));
+    }
+    statuses
+        .push(("503", "The host cannot do this right now; the header `retry-after` says when to try again"));
+    for (status, description) in statuses {
+        let response = || ResponseBuilder::new().description(description).build().into();
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(response);
+    }
+    for (status, response) in &mut operation.responses.responses {
+        let failed = status == "default" || status.as_str() >= "400";
+        if let RefOr::T(response) = response
+            && failed
+            && response.content.is_empty()
+        {
+            json(response, Ref::from_schema_name("Failed"));
+        }
+    }
+}
+
+/// A request's data comes in an envelope, too. Only events, which may come as JSON and otherwise, come without.
+fn enclose(body: &mut RequestBody) {
+    if body.content.len() == 1
+        && let Some(RefOr::T(content)) = body.content.get_mut(JSON)
+        && let Some(data) = content.schema.take()
+    {
+        let enclosed = ObjectBuilder::new().schema_type(Type::Object).property("data", data).required("data");
+        content.schema = Some(RefOr::T(enclosed.build().into()));
+    }
+}
+
+/// The tag and the handler's name: unique, and good names for functions of generated clients. Where many handlers share
+/// a tag they give their names themselves.
+fn name(operation: &mut Operation) {
+    let tag = operation.tags.iter().flatten().next().map(|tag| tag.to_lowercase());
+    if let (Some(tag), Some(id)) = (tag, &mut operation.operation_id)
+        && tag != "operation"
+        && !id.starts_with(&tag)
+    {
+        *id = format!("{tag}_{id}");
+    }
+}
+
+/// What the parts of a path in braces are.
+fn describe_id(path: &str, parameter: &mut Parameter) {
+    let (description, pattern, example) = match (parameter.name.as_str(), path.split('/').nth(1)) {
+        ("account", _) => ("The account's id", "^[0-9a-f]{32}$", "4f3a1c0b9d8e7f6a5b4c3d2e1f0a9b8c"),
+        ("hook", _) => ("The hook's id", "^[0-9a-f]{32}$", "0a1b2c3d4e5f60718293a4b5c6d7e8f9"),
+        ("token", _) => ("The token's id, which is no secret", "^[0-9A-Za-z]{1,64}$", "3b9f1d2c"),
+        (_, Some("modules" | "v2")) => {
+            ("The module's id", "^webhooks_[a-z0-9_]+$", "webhooks_channel_create")
+        }
+        _ => ("A number, as the listing shows it", "^[0-9]{1,18}$", "42"),
+    };
+    parameter.description = Some(description.to_owned());
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(pattern))
+        .examples([Value::from(example)]);
+    parameter.schema = Some(RefOr::T(schema.build().into()));
+}
+
+type Responses = BTreeMap<String, RefOr<openapi::Response>>;
+
+impl<T: Shape, const STATUS: u16> IntoResponses for Reply<T, STATUS> {
+    fn responses() -> Responses {
+        let fields = ObjectBuilder::new().property("data", T::shape()).required("data");
+        let mut parts = AllOfBuilder::new().item(Ref::from_schema_name("Envelope"));
+        if T::PAGED {
+            parts = parts.item(Ref::from_schema_name("Paging"));
+        }
+        let mut response = ResponseBuilder::new().description(match STATUS {
+            201 => "It was made",
+            202 => "It was taken, and is done from here on",
+            _ => "Done",
+        });
+        if STATUS == 201 {
+            let id = HeaderBuilder::new().description(Some("The id of what was made"));
+            response = response.header("location", id.build());
+        }
+        let mut response = response.build();
+        json(&mut response, RefOr::T(Schema::AllOf(parts.item(fields).build())));
+        BTreeMap::from([(STATUS.to_string(), response.into())])
+    }
+}
+
+/// Says that the response is JSON of this shape.
+fn json(response: &mut openapi::Response, schema: impl Into<RefOr<Schema>>) {
+    response.content.insert(JSON.to_owned(), RefOr::T(Content::new(Some(schema))));
+}
+
+impl IntoResponses for Bare {
+    /// Its route says.
+    fn responses() -> Responses {
+        Responses::new()
+    }
+}
+
+impl IntoResponses for Failure {
+    /// [`surround`] knows better.
+    fn responses() -> Responses {
+        Responses::new()
+    }
+}
+
+/// The schema of an envelope's data.
+pub(super) trait Shape {
+    /// Whether the envelope tells of other pages.
+    const PAGED: bool = false;
+
+    fn shape() -> RefOr<Schema>;
+}
+
+/// One thing, with a schema of its own.
+impl<T: ToSchema> Shape for T {
+    fn shape() -> RefOr<Schema> {
+        Ref::from_schema_name(T::name()).into()
+    }
+}
+
+impl<T: ToSchema> Shape for Many<T> {
+    fn shape() -> RefOr<Schema> {
+        array::<T>()
+    }
+}
+
+impl<T: ToSchema> Shape for Page<T> {
+    const PAGED: bool = true;
+
+    fn shape() -> RefOr<Schema> {
+        array::<T>()
+    }
+}
+
+fn array<T: ToSchema>() -> RefOr<Schema> {
+    let items = Ref::from_schema_name(T::name());
+    RefOr::T(ArrayBuilder::new().items(items).build().into())
+}

@@ -1,0 +1,221 @@
+//! The shape of a hook's document. Its rules are those of `hooks::validation`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::hooks::headers;
+
+/// A hook, with whatever else its owner keeps in it.
+#[derive(ToSchema)]
+pub(in crate::api) struct Webhook {
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    id: String,
+    name: String,
+    hook: String,
+    uri: String,
+    http_verb: Option<String>,
+    format: Option<String>,
+    retries: Option<f64>,
+    enabled: Option<bool>,
+    include_internal_legs: Option<bool>,
+    include_subaccounts: Option<bool>,
+    custom_data: Option<BTreeMap<String, String>>,
+    headers: Option<BTreeMap<String, String>>,
+    /// The secret in clear: only in the answer to the request that set it.
+    secret: Option<String>,
+    /// Whether requests are signed.
+    secret_set: Option<bool>,
+    /// What signatures are checked with, where the secret is a private key.
+    public_key: Option<String>,
+    /// Until when the secret before this one signs too.
+    old_secret_until: Option<String>,
+    /// Why the host has switched the hook off.
+    disable_reason: Option<String>,
+}
+
+/// A hook to be made, or what takes the place of all its fields. Fields with other names are kept as they are.
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "name": "New calls", "hook": "channel_create", "uri": "https://hooks.example.com/calls", "format": "json",
+    "secret": "generate"
+}))]
+pub(in crate::api) struct NewWebhook {
+    /// What people call it.
+    name: String,
+    /// What it is for: `all`, or the name of a loaded module without `webhooks_`.
+    hook: String,
+    /// Where requests go. Addresses that the target guard would refuse are refused here too.
+    #[schema(format = "uri")]
+    uri: String,
+    #[schema(required = false)]
+    http_verb: Verb,
+    #[schema(required = false)]
+    format: Format,
+    /// How often a delivery is tried again; in profile `kazoo` how often it is tried.
+    #[schema(required = false, minimum = 0, maximum = 4, default = 2)]
+    retries: u8,
+    #[schema(required = false, default = true)]
+    enabled: bool,
+    /// Whether events of legs between users of the account are sent too.
+    #[schema(required = false, default = true)]
+    include_internal_legs: bool,
+    /// Whether events of the accounts below are sent too.
+    #[schema(required = false, default = false)]
+    include_subaccounts: bool,
+    /// The conditions of the event type (its `modifiers`), and texts that are added to every payload.
+    #[schema(required = false)]
+    custom_data: BTreeMap<String, String>,
+    #[schema(required = false)]
+    headers: Headers,
+    #[schema(required = false)]
+    secret: Secret,
+    /// `true`: requests carry `X-Hub-Signature-256` too. A text: that header in its place. Needs a secret that begins
+    /// with `whsec_`.
+    #[schema(required = false)]
+    legacy_signature: Legacy,
+    #[schema(required = false)]
+    retry_schedule_ms: Waits,
+    #[schema(required = false)]
+    rate_limit: RateLimit,
+    #[schema(required = false)]
+    ordering: Ordering,
+}
+
+/// The fields of a hook to be set; `null` takes one away. The hook that results must follow the rules of a new one.
+#[derive(ToSchema)]
+#[schema(example = json!({"name": "All new calls", "retries": 4}))]
+pub(in crate::api) struct WebhookPatch {
+    #[schema(required = false)]
+    name: String,
+    #[schema(required = false)]
+    hook: String,
+    #[schema(format = "uri", required = false)]
+    uri: String,
+    http_verb: Option<Verb>,
+    format: Option<Format>,
+    #[schema(minimum = 0, maximum = 4)]
+    retries: Option<u8>,
+    enabled: Option<bool>,
+    include_internal_legs: Option<bool>,
+    include_subaccounts: Option<bool>,
+    custom_data: Option<BTreeMap<String, String>>,
+    headers: Option<Headers>,
+    secret: Option<Secret>,
+    legacy_signature: Option<Legacy>,
+    retry_schedule_ms: Option<Waits>,
+    rate_limit: Option<RateLimit>,
+    ordering: Option<Ordering>,
+}
+
+/// The method of requests: `post` where it is not said.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(in crate::api) enum Verb {
+    Get,
+    Post,
+    Put,
+}
+
+/// How bodies are written: `form-data` where it is not said.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+pub(in crate::api) enum Format {
+    FormData,
+    Json,
+}
+
+/// `call`: what belongs to one call is sent one after the other.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(in crate::api) enum Ordering {
+    Call,
+}
+
+/// At most `count` requests in `per_ms` milliseconds; what is more waits.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct RateLimit {
+    #[schema(minimum = 1, maximum = 10_000)]
+    count: u32,
+    #[schema(minimum = 100, maximum = 86_400_000)]
+    per_ms: u32,
+}
+
+/// Numbers of milliseconds between a second and a day.
+pub(in crate::api) struct Waits;
+
+impl ToSchema for Waits {}
+
+impl PartialSchema for Waits {
+    fn schema() -> RefOr<Schema> {
+        let wait =
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1_000)).maximum(Some(86_400_000));
+        let waits = ArrayBuilder::new().items(wait).min_items(Some(1)).max_items(Some(10));
+        waits
+            .description(Some("Milliseconds before each further try, in place of the host's schedule."))
+            .into()
+    }
+}
+
+/// What requests are signed with, as Standard Webhooks writes it. `generate`, `generate-v1a`: the host makes one.
+pub(in crate::api) struct Secret;
+
+/// Headers that are added to requests. Not those that belong to the host or to the connection.
+pub(in crate::api) struct Headers;
+
+/// `true`, `false`, or the name of a header.
+pub(in crate::api) struct Legacy;
+
+/// Base64 in its only right spelling.
+const BASE64: &str = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?";
+
+impl ToSchema for Secret {}
+
+impl PartialSchema for Secret {
+    fn schema() -> RefOr<Schema> {
+        // 24 to 64 bytes, or the 32 of a private key.
+        let shared = format!("whsec_(?=[A-Za-z0-9+/=]{{32,88}}$){BASE64}");
+        let private = "whsk_[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=";
+        let pattern = format!("^(?:generate|generate-v1a|{shared}|{private})$");
+        text().pattern(Some(pattern)).description(Some(SECRET)).build().into()
+    }
+}
+
+const SECRET: &str = "What requests are signed with, as Standard Webhooks writes it. `generate` and `generate-v1a` have the \
+                      host make one. It is shown in this answer and never again.";
+
+impl ToSchema for Headers {}
+
+impl PartialSchema for Headers {
+    fn schema() -> RefOr<Schema> {
+        let value = text().max_length(Some(4096)).pattern(Some("^(?:[!-~](?:[\\t -~]*[!-~])?)?$"));
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .property_names(Some(text().pattern(Some(headers::name_pattern()))))
+            .additional_properties(Some(RefOr::T(Schema::from(value.build()))))
+            .max_properties(Some(headers::MOST))
+            .description(Some(
+                "Added to requests. Names that belong to the host or to the connection are refused.",
+            ))
+            .build()
+            .into()
+    }
+}
+
+impl ToSchema for Legacy {}
+
+impl PartialSchema for Legacy {
+    fn schema() -> RefOr<Schema> {
+        let whether = ObjectBuilder::new().schema_type(Type::Boolean).build();
+        let name = text().pattern(Some(headers::name_pattern())).build();
+        Schema::OneOf(OneOfBuilder::new().item(whether).item(name).build()).into()
+    }
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}

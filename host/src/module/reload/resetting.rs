@@ -1,0 +1,139 @@
+//! How stored metadata documents are made anew from the loaded modules: KAZOO's `reset_hook_definitions`.
+//!
+//! What the host itself shows and checks hooks by is always the loaded module's word. The stored documents are for
+//! others who read the store; whoever changed one there has it back as the module wants it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::Reloader;
+use crate::hooks::Document;
+use crate::module::registry::Module;
+use crate::module::{ModuleId, metadata};
+use crate::store::StoreError;
+
+/// What every id begins with.
+const PREFIX: &str = "webhooks_";
+
+/// What a reset did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reset {
+    /// Documents that say what their module says, and nothing else.
+    pub written: Vec<String>,
+    /// Documents of modules that are not loaded: they are gone.
+    pub removed: Vec<String>,
+}
+
+/// Why nothing was reset, or not all.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReset {
+    /// Neither a document nor a module has this id.
+    #[error("there is no module and no stored document {0}")]
+    Unknown(String),
+    /// The store failed at this document.
+    #[error("the document {id} cannot be reset: {error}")]
+    Store {
+        /// The document's id.
+        id: String,
+        /// Why.
+        error: StoreError,
+    },
+}
+
+impl Reloader {
+    /// Writes the documents of all loaded modules anew and takes those of others away; with an id, only that one's.
+    /// The `webhooks_` in front of an id may be left out.
+    ///
+    /// # Errors
+    /// [`NotReset`]; what was reset before stays so, and repeating it is harmless.
+    pub async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset> {
+        // No module comes, changes or goes meanwhile.
+        let _state = self.state.lock().await;
+        let failed = |id: &str| {
+            let id = id.to_owned();
+            move |error| NotReset::Store { id, error }
+        };
+        let stored = self.store.metadata().await.map_err(failed(id.unwrap_or(PREFIX)))?;
+        let current = self.registry.current();
+        let ids = wanted(id, &stored, current.modules())?;
+        let mut reset = Reset::default();
+        for id in ids {
+            let known = stored.iter().find(|document| has_id(document, &id));
+            match current.module(&id) {
+                Some(module) => {
+                    let document = anew(&module.id, known, module.metadata());
+                    self.store.save_metadata(document).await.map_err(failed(&id))?;
+                    reset.written.push(id);
+                }
+                None => {
+                    self.store.delete_metadata(&id).await.map_err(failed(&id))?;
+                    reset.removed.push(id);
+                }
+            }
+        }
+        info!(written = ?reset.written, removed = ?reset.removed, "metadata documents were reset");
+        Ok(reset)
+    }
+}
+
+/// The ids that are reset, in their order.
+fn wanted<'m>(
+    id: Option<&str>,
+    stored: &[Document],
+    modules: impl Iterator<Item = &'m Arc<Module>>,
+) -> Result<BTreeSet<String>, NotReset> {
+    let stored = stored.iter().filter_map(|document| document.get("_id")?.as_str().map(str::to_owned));
+    let known: BTreeSet<String> = stored.chain(modules.map(|module| module.id.to_string())).collect();
+    let Some(id) = id else { return Ok(known) };
+    let id = if id.starts_with(PREFIX) { id.to_owned() } else { format!("{PREFIX}{id}") };
+    if known.contains(&id) { Ok(BTreeSet::from([id])) } else { Err(NotReset::Unknown(id)) }
+}
+
+fn has_id(document: &Document, id: &str) -> bool {
+    document.get("_id").is_some_and(|known| known == id)
+}
+
+/// As if there had been none. It is written over the stored one, so that it is at no moment missing.
+fn anew(id: &ModuleId, stored: Option<&Document>, said: &plugin_api::Metadata) -> Document {
+    let mut document = metadata::first(id, said, metadata::gregorian_seconds());
+    document
+        .extend(stored.and_then(|stored| stored.get_key_value("_rev")).map(|(k, v)| (k.clone(), v.clone())));
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn document(value: Value) -> Document {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn an_id_is_known_by_a_stored_document_with_and_without_its_prefix() {
+        let stored = [document(json!({"_id": "webhooks_door"})), document(json!({"_id": "webhooks_bell"}))];
+        let ids = |id| wanted(id, &stored, std::iter::empty()).map(Vec::from_iter);
+        for (id, expected) in [
+            (None, vec!["webhooks_bell", "webhooks_door"]),
+            (Some("door"), vec!["webhooks_door"]),
+            (Some("webhooks_door"), vec!["webhooks_door"]),
+        ] {
+            assert_eq!(ids(id).unwrap(), expected);
+        }
+        assert_eq!(ids(Some("gate")), Err(NotReset::Unknown("webhooks_gate".to_owned())));
+    }
+
+    #[test]
+    fn a_document_says_what_its_module_says_and_nothing_that_others_have_added() {
+        let said = plugin_api::Metadata::new("Door", "A door moved");
+        let stored =
+            document(json!({"_id": "webhooks_door", "_rev": "7-a", "name": "Gate", "colour": "green"}));
+        let made = anew(&ModuleId::new("webhooks_door"), Some(&stored), &said);
+        assert_eq!((&made["name"], &made["_rev"], made.get("colour")), (&json!("Door"), &json!("7-a"), None));
+        assert_eq!(anew(&ModuleId::new("webhooks_door"), None, &said).get("_rev"), None);
+    }
+}
