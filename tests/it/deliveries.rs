@@ -234,16 +234,16 @@ async fn a_bulk_replay_goes_no_faster_than_its_deliveries_are_tried_and_can_be_c
     let id = begun.json["data"]["id"].as_u64().unwrap();
     let running = replay_with(&host, id, |job| job["replayed"] != 0).await;
     assert_eq!((&running["state"], &running["replayed"]), (&json!("running"), &json!(100)));
-    let cancelled = host.ask("DELETE", &format!("/replays/{id}"), None).await;
+    let cancelled = host.ask("POST", &format!("/replays/{id}/cancel"), None).await;
     assert_eq!((cancelled.status.as_u16(), &cancelled.json["data"]["state"]), (200, &json!("cancelled")));
     holding.release();
     host.settled().await;
 
     let left = dead(&host, 300).await;
     assert_eq!(left.len(), 300);
-    let again = host.ask("DELETE", &format!("/replays/{id}"), None).await;
+    let again = host.ask("POST", &format!("/replays/{id}/cancel"), None).await;
     assert_eq!((again.status.as_u16(), &again.json["message"]), (409, &json!("replay_ended")));
-    assert_eq!(host.ask("DELETE", "/replays/99", None).await.status, 404);
+    assert_eq!(host.ask("POST", "/replays/99/cancel", None).await.status, 404);
 }
 
 #[tokio::test]
@@ -441,7 +441,7 @@ async fn an_accounts_token_reaches_its_attempts_and_no_deliveries_and_a_replay_i
         ("POST", format!("/deliveries/{id}/replay")),
         ("POST", "/deliveries/replay".to_owned()),
         ("GET", "/replays".to_owned()),
-        ("DELETE", "/replays/1".to_owned()),
+        ("POST", "/replays/1/cancel".to_owned()),
     ] {
         assert_eq!(status(method, &path).await, 403, "{method} {path}");
     }

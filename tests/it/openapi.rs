@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use tests::{Answer, Operation, TestHost, described, valid};
+use tests::{Answer, Operation, Receiver, TestHost, described, valid};
 
 const ANYWHERE: &str = "[delivery]\nallow_targets = [\"127.0.0.0/8\"]\n";
 
@@ -86,6 +86,7 @@ async fn whatever_the_description_speaks_of_is_in_it() {
 #[tokio::test]
 async fn every_example_of_a_request_is_taken() {
     let host = TestHost::configured(ANYWHERE, &["webhooks_channel_create"]).await;
+    let receiver = Receiver::answering(200).await;
     let mut sent = 0;
     for operation in described() {
         let Some(content) = operation.says["requestBody"]["content"].as_object() else { continue };
@@ -100,7 +101,7 @@ async fn every_example_of_a_request_is_taken() {
             };
             valid(&content["schema"], &example).unwrap();
             let account = host.account("Acme").await;
-            let hook = host.hook(&account, "channel_create", "https://hooks.example.com/", json!({})).await;
+            let hook = host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
             let path = operation.path.replace("{account}", &account).replace("{hook}", &hook);
             let request = host.request(&operation.method.to_uppercase(), &path);
             let request = request.header("x-auth-token", host.token()).header("content-type", kind.as_str());

@@ -48,11 +48,12 @@ impl<T> FromRequest<Arc<Api>> for Data<T> {
         let (parts, body) = request.into_parts();
         typed_json(&parts.headers)?;
         let bytes = read(&parts.headers, body, api.limits.event_bytes, &api.limits).await?;
-        data(&bytes).map(|data| Self(data, PhantomData))
+        let body: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
+        data(body).map(|data| Self(data, PhantomData))
     }
 }
 
-/// As [`Data`], of a request that may have no body at all: an empty object then.
+/// As [`Data`], of a request that may have no body at all, or no data in it (`null`): an empty object then.
 pub(super) struct DataIfAny<T>(pub(super) Document, pub(super) PhantomData<fn() -> T>);
 
 impl<T> FromRequest<Arc<Api>> for DataIfAny<T> {
@@ -65,7 +66,9 @@ impl<T> FromRequest<Arc<Api>> for DataIfAny<T> {
             return Ok(Self(Document::new(), PhantomData));
         }
         typed_json(&parts.headers)?;
-        data(&bytes).map(|data| Self(data, PhantomData))
+        let body: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
+        let data = if body.get("data") == Some(&Value::Null) { Ok(Document::new()) } else { data(body) };
+        data.map(|data| Self(data, PhantomData))
     }
 }
 
@@ -76,8 +79,7 @@ fn typed_json(headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-fn data(bytes: &[u8]) -> Result<Document, Failure> {
-    let body: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+fn data(body: Value) -> Result<Document, Failure> {
     let wrong = |code: &str, message: &str| Err(Failure::validation(fields::invalid("data", code, message)));
     let Value::Object(mut envelope) = body else {
         return wrong("required", r#"the body must be {"data": {…}}"#);

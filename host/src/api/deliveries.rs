@@ -136,7 +136,7 @@ pub(super) async fn show_replay(State(api): State<Arc<Api>>, Path(id): Path<Stri
 }
 
 /// Ends a replay before its end
-#[utoipa::path(delete, path = "/replays/{id}", tag = "Deliveries", responses(
+#[utoipa::path(post, path = "/replays/{id}/cancel", tag = "Deliveries", responses(
     (status = 409, description = "It has ended already")
 ))]
 pub(super) async fn cancel_replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Job> {

@@ -13,7 +13,7 @@ use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    self, Content, HeaderBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Schema, SecurityRequirement,
+    self, Content, HeaderBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema, SecurityRequirement,
 };
 use utoipa::{IntoResponses, OpenApi as _, ToSchema};
 
@@ -225,8 +225,20 @@ fn enclose(body: &mut RequestBody) {
         && let Some(RefOr::T(content)) = body.content.get_mut(JSON)
         && let Some(data) = content.schema.take()
     {
+        let data = if body.required == Some(Required::False) { without_null(data) } else { data };
         let enclosed = ObjectBuilder::new().schema_type(Type::Object).property("data", data).required("data");
         content.schema = Some(RefOr::T(enclosed.build().into()));
+    }
+}
+
+/// A body that may be missing is not `null` when it is there.
+fn without_null(schema: RefOr<Schema>) -> RefOr<Schema> {
+    match schema {
+        RefOr::T(Schema::OneOf(either)) => {
+            let named = either.items.iter().find(|item| matches!(item, RefOr::Ref(_))).cloned();
+            named.unwrap_or(RefOr::T(Schema::OneOf(either)))
+        }
+        other => other,
     }
 }
 

@@ -79,7 +79,7 @@ const ROWS: &[Row] = &[
     ("POST", "/deliveries/{id}/replay", Reach::Administrators, Some("delivery.replay")),
     ("GET", "/replays", Reach::Administrators, None),
     ("GET", "/replays/{id}", Reach::Administrators, None),
-    ("DELETE", "/replays/{id}", Reach::Administrators, Some("replay.cancel")),
+    ("POST", "/replays/{id}/cancel", Reach::Administrators, Some("replay.cancel")),
     ("GET", "/stream", Reach::Administrators, None),
     ("GET", "/tokens", Reach::Administrators, None),
     ("DELETE", "/tokens/{token}", Reach::Administrators, Some("token.revoke")),

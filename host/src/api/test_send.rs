@@ -6,8 +6,10 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use super::Api;
 use super::body::DataIfAny;
@@ -19,16 +21,27 @@ use crate::hooks::editor::fields;
 use crate::hooks::{Document, HookEvent, HookId};
 
 /// What is sent as a test. Without anything it is a sample of the hook's module.
-#[derive(ToSchema)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = NewTest, example = json!({"sample": 0}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct Test {
     /// Of a hook of `all`: the event whose samples count.
     hook: Option<String>,
     /// The place of a sample, from 0, or an object of fields that it must have.
-    sample: Option<Value>,
+    #[schema(required = false, schema_with = place_or_fields)]
+    sample: Value,
     /// An object in place of a sample.
     payload: Option<Map<String, Value>>,
+}
+
+fn place_or_fields() -> Schema {
+    let of = |kind| ObjectBuilder::new().schema_type(kind);
+    let one_of = OneOfBuilder::new()
+        .item(of(Type::Integer).minimum(Some(0)))
+        .item(of(Type::Object))
+        .item(of(Type::Null));
+    Schema::OneOf(one_of.build())
 }
 
 /// What was tested, and what came back: an attempt with the fields of profile `standard`.
@@ -57,7 +70,7 @@ pub(super) struct Tested {
 /// the hook; one that is disabled is sent to as well. The answer is the attempt, whatever became of it.
 // Whoever presses a button wants to see that, and one try takes no longer than `delivery.request_timeout_ms`.
 #[utoipa::path(post, path = "/v2/accounts/{account}/webhooks/{hook}/test", tag = "Webhooks",
-    request_body = Option<Test>, responses(
+    operation_id = "webhooks_test", request_body = Option<Test>, responses(
     (status = 409, description = "A test of the hook is under way, or the host cannot work with it")
 ))]
 pub(super) async fn send(

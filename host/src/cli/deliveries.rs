@@ -198,7 +198,10 @@ pub(super) async fn replays(args: &ReplaysArgs, out: &mut dyn Write) -> anyhow::
     let answer = match &args.action {
         None | Some(ReplaysAction::List) => client.get(&["replays"], &[]).await?,
         Some(ReplaysAction::Show { id }) => client.get(&["replays", &id.to_string()], &[]).await?,
-        Some(ReplaysAction::Cancel { id }) => client.delete(&["replays", &id.to_string()], &[]).await?,
+        Some(ReplaysAction::Cancel { id }) => {
+            let path = ["replays", &id.to_string(), "cancel"];
+            client.post(&path, &[], "application/json", String::new()).await?
+        }
     };
     let data = &answer["data"];
     if args.json {

@@ -150,7 +150,7 @@ async fn a_test_needs_no_body_and_says_why_none_was_sent() {
     let path = format!("{hooks}/{hook}/test");
     let token = [("x-auth-token", host.token.reveal())];
 
-    for body in ["", " \n", r#"{"data": {}}"#] {
+    for body in ["", " \n", r#"{"data": {}}"#, r#"{"data": null}"#] {
         let answer = host.raw("POST", &path, &token, body).await.expect(StatusCode::OK);
         assert_eq!(answer.body["data"]["sent"], json!({"event_name": "new_user"}), "{body:?}");
         assert_eq!(answer.body["data"]["hook_id"], hook.as_str());
@@ -168,7 +168,7 @@ async fn a_test_needs_no_body_and_says_why_none_was_sent() {
     let audit = host.get("/audit").await;
     let tests =
         audit.body["data"].as_array().unwrap().iter().filter(|entry| entry["action"] == "webhook.test");
-    assert_eq!(tests.count(), 3);
+    assert_eq!(tests.count(), 4);
 }
 
 #[tokio::test]
