@@ -288,7 +288,7 @@ impl Dispatch {
         }
         let next = self.rules.next(hook, hook.verb, delivery.tries, sent, rand::random());
         let lines = delivery.trail.lines();
-        lines.in_scope(|| tell(delivery, hook, sent, &next));
+        tell(delivery, hook, sent, &next);
         let (webhook_id, tries) = (delivery.webhook_id.as_str(), delivery.tries);
         let (delivery, request) = (Some(delivery.id), request.as_ref());
         self.attempts.note(&Ended { delivery, webhook_id, tries, hook, request, trace, sent, next: &next });
@@ -366,16 +366,17 @@ fn told(step: &Step, delivery: &Delivery, hook: &Hook, trace: &Trace, succeeded:
 
 fn tell(delivery: &Delivery, hook: &Hook, sent: &Sent, next: &Next) {
     let (id, attempt, told) = (delivery.id, delivery.tries + 1, sent.told.as_str());
+    let lines = delivery.trail.lines();
     match next {
         Next::Delivered => {
-            debug!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, "delivered")
+            debug!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, told, "delivered")
         }
         Next::Retry(wait) => {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            info!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
+            info!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
         }
         Next::Dead(reason) | Next::Gone(reason) => {
-            warn!(delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");
+            warn!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");
         }
     }
 }
