@@ -28,6 +28,7 @@ use crate::module::reload::resetting::{NotReset, Reset};
 use crate::replays::Replays;
 use crate::store::Store;
 use crate::stream::Stream;
+use crate::trail::Origin;
 
 mod accounts;
 mod attempts;
@@ -141,7 +142,12 @@ pub trait Intake: Send + Sync {
     /// Takes all events of a request or none; returns once what they cause is durable. Each is the text of a
     /// JSON object with a category and a name. `route` is an exchange and a routing key, in place of those
     /// that the event itself implies. Answers how many were accepted.
-    async fn take(&self, events: Vec<Bytes>, route: Option<(String, String)>) -> Result<usize, IntakeError>;
+    async fn take(
+        &self,
+        events: Vec<Bytes>,
+        route: Option<(String, String)>,
+        origin: Origin,
+    ) -> Result<usize, IntakeError>;
 }
 
 /// Why events were not taken.

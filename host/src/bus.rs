@@ -8,6 +8,8 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::trail::{Origin, Trail};
+
 pub mod routing_key;
 pub mod content;
 pub mod embedded;
@@ -63,7 +65,18 @@ pub trait Bus: Send + Sync {
     fn state(&self) -> BusState;
 
     /// Puts one JSON message on an exchange under a routing key; `Ok` once it is safe with those who take it.
-    async fn publish(&self, exchange: &str, routing_key: &str, body: Bytes) -> Result<(), PublishError>;
+    async fn publish(&self, exchange: &str, routing_key: &str, body: Bytes) -> Result<(), PublishError> {
+        self.publish_from(&Origin::default(), exchange, routing_key, body).await
+    }
+
+    /// As [`publish`](Bus::publish), with where the message comes from: whoever gets it goes on from there.
+    async fn publish_from(
+        &self,
+        origin: &Origin,
+        exchange: &str,
+        routing_key: &str,
+        body: Bytes,
+    ) -> Result<(), PublishError>;
 
     /// What has happened since the start.
     fn counters(&self) -> BusCounters;
@@ -81,6 +94,8 @@ pub struct Incoming {
     pub body: Bytes,
     /// To be answered exactly once.
     pub acker: Acker,
+    /// What follows the event from here on.
+    pub trail: Trail,
 }
 
 /// Answers one message. Dropped without an answer it postpones: a bug or a stop must not lose an event.

@@ -52,6 +52,8 @@ pub struct Config {
     pub modules: Modules,
     /// `[kazoo]`
     pub kazoo: Kazoo,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
     /// `[log]`
     pub log: Log,
 }
@@ -321,6 +323,17 @@ pub struct Kazoo {
     pub cluster_id: Option<String>,
 }
 
+/// `[telemetry]`: where traces of events go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// The OTLP collector; `None`: nothing is traced.
+    pub otlp_endpoint: Option<url::Url>,
+    /// The share of events that are traced, 0 to 1.
+    pub otlp_sample_ratio: f64,
+    /// What the collector calls this host.
+    pub service_name: String,
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -388,6 +401,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let disabler = read_disabler(reader);
     let modules = read_modules(reader);
     let kazoo = read_kazoo(reader);
+    let telemetry = read_telemetry(reader);
     let log = read_log(reader);
     Some(Config {
         plugins_dir: plugins_dir?,
@@ -401,6 +415,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         disabler: disabler?,
         modules: modules?,
         kazoo: kazoo?,
+        telemetry: telemetry?,
         log: log?,
     })
 }
@@ -542,6 +557,17 @@ fn read_kazoo(reader: &mut Reader<'_>) -> Option<Kazoo> {
         reserved_ccv_keys: reserved_ccv_keys?,
         object_types: object_types?,
         cluster_id: cluster_id?,
+    })
+}
+
+fn read_telemetry(reader: &mut Reader<'_>) -> Option<Telemetry> {
+    let otlp_endpoint = reader.read("telemetry.otlp_endpoint", rules::collector);
+    let otlp_sample_ratio = reader.read("telemetry.otlp_sample_ratio", rules::ratio);
+    let service_name = reader.read("telemetry.service_name", |v| rules::text(v, 255));
+    Some(Telemetry {
+        otlp_endpoint: otlp_endpoint?,
+        otlp_sample_ratio: otlp_sample_ratio?,
+        service_name: service_name?,
     })
 }
 

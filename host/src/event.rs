@@ -7,6 +7,8 @@ use plugin_api::abi::kind;
 use plugin_api::index::Index;
 use plugin_api::lend::LentEvent;
 
+use crate::trail::Trail;
+
 /// One event of the bus. Shared between modules as `Arc<Event>`.
 #[derive(Debug)]
 pub struct Event {
@@ -15,6 +17,7 @@ pub struct Event {
     category: String,
     name: String,
     identity: Option<String>,
+    trail: Trail,
 }
 
 /// Why bytes are not an event. The text continues a sentence that names the message.
@@ -54,7 +57,20 @@ impl Event {
             .find(&text, 0, "Msg-ID")
             .filter(|found| found.kind == kind::STRING && !found.text.is_empty())
             .map(|found| format!("{}/{}/{}", part(&category), part(&name), found.text));
-        Ok(Event { text, index, category, name, identity })
+        Ok(Event { text, index, category, name, identity, trail: Trail::default() })
+    }
+
+    /// The event with what follows it.
+    #[must_use]
+    pub fn followed_by(self, trail: Trail) -> Self {
+        trail.is_of(&self.category, &self.name);
+        Event { trail, ..self }
+    }
+
+    /// What follows it.
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// `Event-Category`.

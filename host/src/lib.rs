@@ -4,6 +4,7 @@
 
 pub mod bus;
 pub mod event;
+pub mod trail;
 pub mod listener;
 pub mod module;
 pub mod hooks;

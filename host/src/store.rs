@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::hooks::{AccountId, Document, HookId};
+use crate::trail::Origin;
 
 mod access;
 #[cfg(test)]
@@ -227,6 +228,8 @@ pub struct NewDelivery {
     pub payload: Bytes,
     /// A hook document that the event itself carried, in place of a stored hook.
     pub direct_hook: Option<Bytes>,
+    /// Where the event came from.
+    pub origin: Origin,
 }
 
 /// What accepting an event did.
@@ -253,6 +256,8 @@ pub struct StoredDelivery {
     pub payload: Bytes,
     /// A hook document that the event itself carried.
     pub direct_hook: Option<Bytes>,
+    /// Where the event came from.
+    pub origin: Origin,
     /// Tries made so far.
     pub tries: u32,
     /// When the next try is due, Unix milliseconds.

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod broker;
+mod collector;
 mod description;
 mod disk;
 mod events;
@@ -24,6 +25,7 @@ mod tls;
 use std::time::Duration;
 
 pub use broker::{Broker, Published};
+pub use collector::{Collector, Span};
 pub use description::{Operation, described, valid};
 pub use disk::{Disk, limit_file_size};
 pub use events::{call_event, vectors};

@@ -177,9 +177,18 @@ impl Home {
     /// # Panics
     /// It does not say where it listens.
     pub async fn start_logging(self, level: &str, words: &[&str]) -> Program {
-        let log = std::fs::File::create(self.path("log")).expect("a file for the log");
         let mut command = self.run();
-        command.args(words).env("RUST_LOG", level).stderr(log);
+        command.args(words);
+        self.start_logging_as(level, command).await
+    }
+
+    /// As [`start_logging`](Self::start_logging), started by this command.
+    ///
+    /// # Panics
+    /// It does not say where it listens.
+    pub async fn start_logging_as(self, level: &str, mut command: Command) -> Program {
+        let log = std::fs::File::create(self.path("log")).expect("a file for the log");
+        command.env("RUST_LOG", level).stderr(log);
         self.launched(command).await
     }
 

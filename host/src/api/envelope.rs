@@ -21,8 +21,9 @@ use super::Api;
 use super::auth::{self, Caller};
 use super::connections::Connection;
 use super::error::Failure;
+use crate::trail::{REQUEST_HEADER, is_request_id};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
 /// What a route says with success: data of the shape `T`. The envelope goes around it; [`wrap`] writes both.
 #[derive(Debug)]
@@ -268,10 +269,7 @@ impl Frame {
 /// The client's own id when it is harmless to repeat, else a new one.
 fn request_id(request: &Request) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    let harmless = |id: &&str| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    given.filter(harmless).map_or_else(crate::hooks::editor::fields::new_id, str::to_owned)
+    given.filter(|id| is_request_id(id)).map_or_else(crate::hooks::editor::fields::new_id, str::to_owned)
 }
 
 fn header_bytes(request: &Request) -> usize {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::IntakeError;
+use super::auth::Caller;
 use crate::hooks::editor::EditError;
 use crate::store::StoreError;
 
@@ -157,8 +159,16 @@ impl From<IntakeError> for Failure {
     }
 }
 
-/// The answer to a path that is none of ours.
-pub(super) async fn no_such_route(uri: Uri) -> Failure {
+/// The answer to a path that is none of ours. Below `/v2/webhooks` it is refused and not missed, as in Crossbar, which
+/// asks who may have it before it asks what it is.
+pub(super) async fn no_such_route(Extension(caller): Extension<Caller>, uri: Uri) -> Failure {
+    if uri.path().starts_with("/v2/webhooks/") {
+        return match caller {
+            Caller::Known { .. } => Failure::forbidden("there is nothing to see here"),
+            Caller::Throttled { wait } => Failure::throttled(wait),
+            Caller::Anybody { .. } => Failure::credentials("there is nothing to see here without a token"),
+        };
+    }
     Failure::with_data(
         StatusCode::NOT_FOUND,
         "not_found",

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
@@ -15,11 +15,12 @@ use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 use utoipa::{IntoParams, ToSchema};
 
-use super::envelope::{Answer, Reply};
+use super::envelope::{Answer, Reply, RequestId};
 use super::error::Failure;
 use super::known::Only;
 use super::{Api, body, cloud_events};
 use crate::hooks::editor::fields;
+use crate::trail::{Origin, TRACE_HEADER};
 
 const TYPES: &str = "application/json, application/x-ndjson or application/cloudevents+json";
 
@@ -114,6 +115,7 @@ pub(super) struct Accepted {
 pub(super) async fn take(
     State(api): State<Arc<Api>>,
     Only(route, _): Only<Route>,
+    Extension(RequestId(request)): Extension<RequestId>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Accepted, 202> {
@@ -145,7 +147,9 @@ pub(super) async fn take(
         check(&event).map_err(wrong)?;
         events.push(event);
     }
-    let accepted = if events.is_empty() { 0 } else { api.intake.take(events, route).await? };
+    let trace = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok());
+    let origin = Origin::of_headers(Some(&request), trace);
+    let accepted = if events.is_empty() { 0 } else { api.intake.take(events, route, origin).await? };
     Ok(Reply::of(&Accepted { accepted }))
 }
 

@@ -13,6 +13,7 @@ use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
 use crate::module::reload::NotReloaded;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{AuditKeep, StoreError};
+use crate::trail::Origin;
 
 mod access;
 mod accounts;
@@ -32,7 +33,12 @@ pub(super) struct Basket {
 
 #[async_trait]
 impl Intake for Basket {
-    async fn take(&self, events: Vec<Bytes>, route: Option<(String, String)>) -> Result<usize, IntakeError> {
+    async fn take(
+        &self,
+        events: Vec<Bytes>,
+        route: Option<(String, String)>,
+        _: Origin,
+    ) -> Result<usize, IntakeError> {
         if let Some(refusal) = self.refuses.lock().clone() {
             return Err(refusal);
         }

@@ -31,6 +31,7 @@ use crate::module::reload::NotReloaded;
 use crate::module::reload::resetting::{NotReset, Reset};
 use crate::store::Store;
 use crate::supervision::ChildContext;
+use crate::trail::Origin;
 
 /// Serves the API until it is told to stop, then lets requests in hand end.
 pub(super) async fn serve(
@@ -86,9 +87,14 @@ struct Door {
 
 #[async_trait]
 impl Intake for Door {
-    async fn take(&self, events: Vec<Bytes>, route: Option<(String, String)>) -> Result<usize, IntakeError> {
+    async fn take(
+        &self,
+        events: Vec<Bytes>,
+        route: Option<(String, String)>,
+        origin: Origin,
+    ) -> Result<usize, IntakeError> {
         let Some((exchange, key)) = route else {
-            return self.inlet.post(events, None).await.map_err(|error| match error {
+            return self.inlet.post_from(&origin, events, None).await.map_err(|error| match error {
                 PostError::Unroutable { exchange, routing_key } => {
                     IntakeError::Unroutable { exchange, routing_key }
                 }
@@ -102,7 +108,8 @@ impl Intake for Door {
             });
         };
         let count = events.len();
-        let published = events.into_iter().map(|event| self.bus.publish(&exchange, &key, event));
+        let publish = |event| self.bus.publish_from(&origin, &exchange, &key, event);
+        let published = events.into_iter().map(publish);
         for published in join_all(published).await {
             published.map_err(|error| match error {
                 PublishError::Unroutable { exchange, routing_key } => {

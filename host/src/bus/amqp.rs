@@ -6,6 +6,7 @@
 use super::{
     Binding, Bus, BusCounters, BusError, BusState, Incoming, PublishError, Tally, content::DEFAULT_LIMIT,
 };
+use crate::trail::Origin;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lapin::types::ShortString;
@@ -282,12 +283,18 @@ impl Bus for AmqpBus {
         self.state.lock().clone()
     }
 
-    async fn publish(&self, exchange: &str, routing_key: &str, body: Bytes) -> Result<(), PublishError> {
+    async fn publish_from(
+        &self,
+        origin: &Origin,
+        exchange: &str,
+        routing_key: &str,
+        body: Bytes,
+    ) -> Result<(), PublishError> {
         check_name(exchange)?;
         check_name(routing_key)?;
         let link = self.link.lock().clone();
         match link {
-            Some(link) => link.publish(exchange, routing_key, &body).await,
+            Some(link) => link.publish(origin, exchange, routing_key, &body).await,
             None => Err(PublishError::Unavailable("there is no connection to the broker".to_owned())),
         }
     }

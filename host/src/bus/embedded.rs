@@ -4,6 +4,7 @@ use super::{
     Acker, Answer, Binding, Bus, BusCounters, BusError, BusState, Incoming, PublishError, Refusal, Tally,
     routing_key,
 };
+use crate::trail::{Origin, Trail};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -69,13 +70,23 @@ impl Inlet {
     /// With a `route` of exchange and routing key they are taken only when some binding asks for them.
     /// Answers how many were taken, which is all of them.
     pub async fn post(&self, events: Vec<Bytes>, route: Option<(&str, &str)>) -> Result<usize, PostError> {
+        self.post_from(&Origin::default(), events, route).await
+    }
+
+    /// As [`post`](Inlet::post), with where the events come from.
+    pub async fn post_from(
+        &self,
+        origin: &Origin,
+        events: Vec<Bytes>,
+        route: Option<(&str, &str)>,
+    ) -> Result<usize, PostError> {
         if let Some((exchange, key)) = route {
             self.check_route(exchange, key)?;
         }
         let count = events.len();
         let mut answers = Vec::with_capacity(count);
         for body in events {
-            answers.push(self.hand_in(body).await?);
+            answers.push(self.hand_in(body, origin).await?);
         }
         self.collect(answers).await?;
         Ok(count)
@@ -91,11 +102,12 @@ impl Inlet {
         Err(PostError::Unroutable { exchange: exchange.to_owned(), routing_key: key.to_owned() })
     }
 
-    async fn hand_in(&self, body: Bytes) -> Result<oneshot::Receiver<Answer>, PostError> {
+    async fn hand_in(&self, body: Bytes, origin: &Origin) -> Result<oneshot::Receiver<Answer>, PostError> {
         let unavailable = || PostError::Unavailable("the host does not take events at the moment".to_owned());
         let intake = self.shared.intake.read().clone().ok_or_else(unavailable)?;
         let (acker, answer) = Acker::pair();
-        intake.send(Incoming { body, acker }).await.map_err(|_| unavailable())?;
+        let trail = Trail::begin(origin.clone());
+        intake.send(Incoming { body, acker, trail }).await.map_err(|_| unavailable())?;
         Tally::add(&self.shared.tally.received, 1);
         Ok(answer)
     }
@@ -181,8 +193,14 @@ impl Bus for EmbeddedBus {
         self.state.read().clone()
     }
 
-    async fn publish(&self, exchange: &str, routing_key: &str, body: Bytes) -> Result<(), PublishError> {
-        match self.inlet.post(vec![body], Some((exchange, routing_key))).await {
+    async fn publish_from(
+        &self,
+        origin: &Origin,
+        exchange: &str,
+        routing_key: &str,
+        body: Bytes,
+    ) -> Result<(), PublishError> {
+        match self.inlet.post_from(origin, vec![body], Some((exchange, routing_key))).await {
             Ok(_) => Ok(()),
             Err(PostError::Unroutable { exchange, routing_key }) => {
                 Err(PublishError::Unroutable { exchange, routing_key })

@@ -80,6 +80,7 @@ pub(super) fn shown(key: &str, value: &ValueKind) -> String {
             format!("[{}]", items.join(", "))
         }
         ValueKind::Table(_) => "a section".to_owned(),
+        ValueKind::Float(number) => format!("{number:?}"),
         other => other.to_string(),
     }
 }
@@ -88,7 +89,7 @@ pub(super) fn shown(key: &str, value: &ValueKind) -> String {
 const SECRETS: [&str; 1] = ["store.secrets_key"];
 
 /// Settings that may carry a password.
-const ADDRESSES: [&str; 3] = ["bus.uri", "store.url", "delivery.proxy"];
+const ADDRESSES: [&str; 4] = ["bus.uri", "store.url", "delivery.proxy", "telemetry.otlp_endpoint"];
 
 /// `amqp://user:secret@host` as `amqp://user:***@host`. The broker's well-known `guest` is no secret.
 fn masked(address: &str) -> String {

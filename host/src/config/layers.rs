@@ -16,6 +16,11 @@ use super::errors::{Problem, shown};
 const NOT_SETTINGS: [&str; 2] = ["HOOKLINE_TOKEN", "HOOKLINE_URL"];
 /// A secret of its own, as such variables are named elsewhere, and the setting that it is.
 const SECRETS_KEY: (&str, &str) = ("HOOKLINE_SECRETS_KEY", "store.secrets_key");
+/// Variables of OpenTelemetry's own that are settings as well. An empty one is none.
+const STANDARD: [(&str, &str); 2] = [
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp_endpoint"),
+    ("OTEL_SERVICE_NAME", "telemetry.service_name"),
+];
 /// What the tests and their scripts tell each other.
 const TEST_VARIABLES: &str = "HOOKLINE_TEST_";
 
@@ -26,7 +31,7 @@ pub struct LoadOptions {
     pub file: Option<PathBuf>,
     /// A text in place of a file, with the name by which problems call it.
     pub text: Option<(String, String)>,
-    /// Environment variables; those that do not begin with `HOOKLINE_` are skipped.
+    /// Environment variables; those that do not begin with `HOOKLINE_` are skipped, but for two of OpenTelemetry's.
     pub env: Vec<(String, String)>,
     /// Command-line flags.
     pub flags: Vec<Flag>,
@@ -99,6 +104,7 @@ fn as_json(kind: &ValueKind, shown: &str) -> serde_json::Value {
     match kind {
         ValueKind::Boolean(truth) => (*truth).into(),
         ValueKind::I64(number) => (*number).into(),
+        ValueKind::Float(number) => (*number).into(),
         ValueKind::Array(items) => {
             items.iter().map(|item| as_json(&item.kind, &super::errors::shown("", &item.kind))).collect()
         }
@@ -199,6 +205,13 @@ impl Layer {
 
     fn env(env: &[(String, String)], defaults: &Self) -> Self {
         let mut values = Map::new();
+        let standard = |name: &str| STANDARD.iter().find(|(standard, _)| *standard == name);
+        for (name, text) in env.iter().filter(|(_, text)| !text.is_empty()) {
+            if let Some((_, key)) = standard(name) {
+                let origin = Origin::Env(name.clone()).to_string();
+                values.insert((*key).to_owned(), Value::new(Some(&origin), defaults.typed(key, text)));
+            }
+        }
         for (name, text) in env {
             let Some(rest) = name.strip_prefix("HOOKLINE_") else {
                 continue;
@@ -230,6 +243,7 @@ impl Layer {
         let as_text = || ValueKind::String(text.to_owned());
         match self.values.get(key).map(|value| &value.kind) {
             Some(ValueKind::Boolean(_)) => text.parse().map_or_else(|_| as_text(), ValueKind::Boolean),
+            Some(ValueKind::Float(_)) => text.parse().map_or_else(|_| as_text(), ValueKind::Float),
             Some(ValueKind::I64(_)) => text.parse().map_or_else(|_| as_text(), ValueKind::I64),
             Some(ValueKind::Array(example)) => {
                 let numbers = matches!(example.first().map(|item| &item.kind), Some(ValueKind::I64(_)));

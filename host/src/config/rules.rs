@@ -83,6 +83,22 @@ pub(super) fn number<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
     }
 }
 
+/// A part of the whole, from 0 to 1.
+pub(super) fn ratio(kind: &ValueKind) -> Result<f64, Wrong> {
+    let right = "write a number from 0.0 to 1.0";
+    let ratio = match kind {
+        ValueKind::Float(ratio) => *ratio,
+        ValueKind::I64(0) => 0.0,
+        ValueKind::I64(1) => 1.0,
+        ValueKind::I64(_) => return Err(format!("is out of range; {right}")),
+        _ => return Err(format!("is not a number; {right}")),
+    };
+    match (0.0..=1.0).contains(&ratio) {
+        true => Ok(ratio),
+        false => Err(format!("is out of range; {right}")),
+    }
+}
+
 /// Bytes; at most 1 GiB, since all of it may be in memory at once.
 pub(super) fn size(kind: &ValueKind, least: usize) -> Result<usize, Wrong> {
     number(kind, least, 1 << 30)
@@ -191,11 +207,20 @@ pub(super) fn broker(kind: &ValueKind) -> Result<String, Wrong> {
 
 /// An `http://` or `https://` address, or nothing.
 pub(super) fn web_address(kind: &ValueKind) -> Result<Option<Url>, Wrong> {
+    address_such_as("http://host:3128", kind)
+}
+
+/// The address of an OTLP collector, or nothing.
+pub(super) fn collector(kind: &ValueKind) -> Result<Option<Url>, Wrong> {
+    address_such_as("http://127.0.0.1:4318", kind)
+}
+
+fn address_such_as(example: &str, kind: &ValueKind) -> Result<Option<Url>, Wrong> {
     let text = string(kind)?;
     if text.is_empty() {
         return Ok(None);
     }
-    let right = "write one such as http://host:3128, or nothing";
+    let right = format!("write one such as {example}, or nothing");
     let url = Url::parse(text).map_err(|why| format!("is not an address ({why}); {right}"))?;
     match url.scheme() {
         "http" | "https" => Ok(Some(url)),

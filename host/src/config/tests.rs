@@ -184,6 +184,52 @@ fn a_value_out_of_range_says_the_range() {
 }
 
 #[test]
+fn a_share_is_a_number_from_none_to_all() {
+    let ratio = |written: &str| {
+        let toml = format!("[telemetry]\notlp_sample_ratio = {written}\n");
+        Config::from_toml(&toml, "a.toml").unwrap().telemetry.otlp_sample_ratio
+    };
+    assert_eq!([ratio("0"), ratio("0.25"), ratio("1"), ratio("1.0")], [0.0, 0.25, 1.0, 1.0]);
+    let by_env = env(&[("HOOKLINE_TELEMETRY__OTLP_SAMPLE_RATIO", "0.5")]);
+    let (config, _) = Config::load(LoadOptions { env: by_env, ..LoadOptions::default() }).unwrap();
+    assert_eq!(config.telemetry.otlp_sample_ratio, 0.5);
+
+    let name = "telemetry.otlp_sample_ratio";
+    for (wrong, why) in [("1.5", "is out of range"), ("2", "is out of range"), ("true", "is not a number")] {
+        let told = format!("{name}: {wrong} (from hookline.toml) {why}; write a number from 0.0 to 1.0");
+        check(&format!("[telemetry]\notlp_sample_ratio = {wrong}\n"), &told);
+    }
+}
+
+#[test]
+fn what_opentelemetry_calls_its_settings_counts_where_our_own_names_do_not_stand() {
+    let endpoint = |pairs: &[(&str, &str)]| {
+        let (config, origins) =
+            Config::load(LoadOptions { env: env(pairs), ..LoadOptions::default() }).unwrap();
+        let origin = origins.get("telemetry.otlp_endpoint").unwrap().origin.clone();
+        (config.telemetry.otlp_endpoint.map(String::from).unwrap_or_default(), origin)
+    };
+    let standard = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://standard:4318");
+    let own = ("HOOKLINE_TELEMETRY__OTLP_ENDPOINT", "http://own:4318");
+
+    assert_eq!(endpoint(&[]), (String::new(), "default".to_owned()));
+    assert_eq!(endpoint(&[(standard.0, "")]), (String::new(), "default".to_owned()));
+    assert_eq!(endpoint(&[standard]), ("http://standard:4318/".to_owned(), format!("env {}", standard.0)));
+    assert_eq!(endpoint(&[own, standard]), ("http://own:4318/".to_owned(), format!("env {}", own.0)));
+    let options = LoadOptions { env: env(&[("OTEL_SERVICE_NAME", "callbacks")]), ..LoadOptions::default() };
+    assert_eq!(Config::load(options).unwrap().0.telemetry.service_name, "callbacks");
+
+    let secret = "[telemetry]\notlp_endpoint = \"https://us:er:s3cret@collector\"\n";
+    let (_, origins) = Config::load(text(secret)).unwrap();
+    assert_eq!(origins.get("telemetry.otlp_endpoint").unwrap().value, "\"https://us:***@collector\"");
+    check(
+        "[telemetry]\notlp_endpoint = \"collector:4317\"\n",
+        "telemetry.otlp_endpoint: \"collector:4317\" (from hookline.toml) is not an http:// or https:// address; \
+         write one such as http://127.0.0.1:4318, or nothing",
+    );
+}
+
+#[test]
 fn a_store_that_is_not_in_this_version_is_refused_clearly() {
     check(
         "[store]\nkind = \"couchdb\"\n",

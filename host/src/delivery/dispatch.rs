@@ -10,7 +10,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument as _, debug, error, info, warn};
 
 use super::bulkheads::{Pace, slow_after};
 use super::client::{Client, Sent};
@@ -19,6 +19,7 @@ use super::lanes::Lanes;
 use super::one_try::OneTry;
 use super::parking::{self, Parking};
 use super::retries::{Retries, now_ms};
+use super::trace::Trace;
 use super::verdict::judge;
 use super::work::{Delivery, Next, Rules};
 use crate::attempts::log::Attempts;
@@ -29,6 +30,7 @@ use crate::hooks::table::Table;
 use crate::hooks::{Hook, HookId};
 use crate::store::{DeliveryStore, Outcome};
 use crate::stream::{Stream, What};
+use crate::trail::Step;
 
 /// Outcomes written in one go.
 const OUTCOMES: usize = 500;
@@ -277,16 +279,21 @@ impl Dispatch {
 
     /// Answers also whether it succeeded, where that says something of the endpoint.
     async fn try_once(&self, delivery: &Delivery, hook: &Hook) -> (Next, Option<bool>) {
+        let step = delivery.trail.tries();
         let tried = OneTry::of(&self.client, &delivery.bodies, hook, &delivery.webhook_id, &[]).await;
         let OneTry { request, trace, sent } = &tried;
         let succeeded = !judge(self.rules.profile, hook.verb, &sent.answer).is_failure();
+        if let Some(step) = step {
+            told(&step, delivery, hook, trace, succeeded);
+        }
         let next = self.rules.next(hook, hook.verb, delivery.tries, sent, rand::random());
+        let lines = delivery.trail.lines();
         tell(delivery, hook, sent, &next);
         let (webhook_id, tries) = (delivery.webhook_id.as_str(), delivery.tries);
         let (delivery, request) = (Some(delivery.id), request.as_ref());
         self.attempts.note(&Ended { delivery, webhook_id, tries, hook, request, trace, sent, next: &next });
         if let Next::Gone(_) = &next {
-            self.switch_off(hook, &sent.told).await;
+            self.switch_off(hook, &sent.told).instrument(lines.clone()).await;
         }
         // Of what was not sent nothing was learnt.
         (next, request.is_some().then_some(succeeded))
@@ -341,18 +348,35 @@ fn happened(delivery: &Delivery, next: &Next) -> What {
     }
 }
 
+/// Tells a collector what a try was. What was sent and what came back is in the attempts log.
+fn told(step: &Step, delivery: &Delivery, hook: &Hook, trace: &Trace, succeeded: bool) {
+    step.says("hookline.delivery", delivery.id);
+    step.says("hookline.webhook_id", delivery.webhook_id.clone());
+    step.says("hookline.hook", hook.id.to_string());
+    step.says("hookline.account", hook.account.to_string());
+    step.says("hookline.attempt", i64::from(delivery.tries) + 1);
+    if let Some(status) = trace.status {
+        step.says("http.response.status_code", i64::from(status));
+    }
+    if !succeeded {
+        step.says("error.type", trace.class.as_str());
+        step.failed();
+    }
+}
+
 fn tell(delivery: &Delivery, hook: &Hook, sent: &Sent, next: &Next) {
     let (id, attempt, told) = (delivery.id, delivery.tries + 1, sent.told.as_str());
+    let lines = delivery.trail.lines();
     match next {
         Next::Delivered => {
-            debug!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, "delivered")
+            debug!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, told, "delivered")
         }
         Next::Retry(wait) => {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            info!(delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
+            info!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
         }
         Next::Dead(reason) | Next::Gone(reason) => {
-            warn!(delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");
+            warn!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");
         }
     }
 }

@@ -121,6 +121,7 @@ impl Model {
                 webhook_id: format!("msg_{}_{nth}", self.made),
                 payload: payload.clone(),
                 direct_hook: None,
+                origin: crate::trail::Origin::default(),
             })
             .collect();
         self.made += 1;

@@ -12,6 +12,7 @@ use super::request::SharedBodies;
 use super::work::Delivery;
 use crate::hooks::{Document, Hook};
 use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, StoreError, StoredDelivery};
+use crate::trail::{Origin, Trail};
 
 /// Deliveries that may be in memory, waiting or in flight. Beyond it whoever brings more waits, the bus first.
 pub const MAX_IN_MEMORY: usize = 10_000;
@@ -33,6 +34,8 @@ pub struct Caused {
     pub identity: Option<String>,
     /// Its payloads for each hook that wants them.
     pub wanted: Vec<Wanted>,
+    /// What follows each delivery.
+    pub trail: Trail,
 }
 
 /// One payload that a hook wants.
@@ -95,6 +98,7 @@ impl Queue {
                     carried: carried.map(|_| hook),
                     tries: 0,
                     place,
+                    trail: event.trail.clone(),
                 });
             }
         }
@@ -104,11 +108,13 @@ impl Queue {
     /// Takes up a delivery that is durable already: left by an earlier run, or due again. Says whether it can be.
     pub async fn resume(&self, stored: StoredDelivery) -> bool {
         let place = self.places_for(1).await;
+        let trail = Trail::resumed(stored.origin);
         let payload = match Payload::parse(stored.payload) {
             Ok(payload) => payload,
             // It was a payload when it was written; the delivery stays in the store for people to see.
             Err(error) => {
-                warn!(delivery = stored.id, hook = %stored.hook, %error, "stored payload cannot be read");
+                let (delivery, hook) = (stored.id, stored.hook);
+                trail.lines().in_scope(|| warn!(delivery, %hook, %error, "stored payload cannot be read"));
                 return false;
             }
         };
@@ -122,6 +128,7 @@ impl Queue {
             carried,
             tries: stored.tries,
             place,
+            trail,
         });
         true
     }
@@ -144,17 +151,18 @@ impl Queue {
 }
 
 fn accepted_event(event: &Caused) -> AcceptedEvent {
-    let deliveries = event.wanted.iter().map(new_delivery).collect();
+    let deliveries = event.wanted.iter().map(|wanted| new_delivery(wanted, event.trail.origin())).collect();
     AcceptedEvent { identity: event.identity.clone(), deliveries }
 }
 
-fn new_delivery(wanted: &Wanted) -> NewDelivery {
+fn new_delivery(wanted: &Wanted, origin: &Origin) -> NewDelivery {
     NewDelivery {
         hook: wanted.hook.id.clone(),
         account: wanted.hook.account.clone(),
         webhook_id: wanted.webhook_id.clone(),
         payload: wanted.bodies.payload().json().clone(),
         direct_hook: wanted.carried.clone(),
+        origin: origin.clone(),
     }
 }
 

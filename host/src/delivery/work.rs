@@ -12,6 +12,7 @@ use super::schedule;
 use super::verdict::{Verdict, judge};
 use crate::hooks::{AccountId, Hook, HookId, Verb};
 use crate::store::Outcome;
+use crate::trail::Trail;
 
 /// One payload owed to one hook, durable already.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Delivery {
     pub tries: u32,
     /// A place among the deliveries that may be in memory.
     pub place: Option<OwnedSemaphorePermit>,
+    /// What follows it.
+    pub trail: Trail,
 }
 
 /// What happens to a delivery after a try.

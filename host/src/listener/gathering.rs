@@ -61,12 +61,13 @@ impl Gathering {
 mod tests {
     use super::*;
     use crate::bus::Acker;
+    use crate::trail::Trail;
     use bytes::Bytes;
 
     async fn bring(sender: &mpsc::Sender<Incoming>, count: usize) {
         for _ in 0..count {
             let (acker, _) = Acker::pair();
-            sender.send(Incoming { body: Bytes::new(), acker }).await.unwrap();
+            sender.send(Incoming { body: Bytes::new(), acker, trail: Trail::default() }).await.unwrap();
         }
     }
 

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{Span, debug, error, warn};
 
 use super::gathering::Gathering;
 use super::turns::{Turn, Turns, stretches};
@@ -19,9 +19,10 @@ use crate::event::Event;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::matching::{Candidate, matching};
 use crate::hooks::table::Table;
-use crate::module::jobs::CallFailure;
+use crate::module::jobs::{Answer, CallFailure};
 use crate::module::registry::{Module, Registry};
 use crate::module::{Firing, Target};
+use crate::trail::Step;
 
 /// Events in hand at once: enough to fill group commits, little enough to be answered soon.
 pub const IN_HAND: usize = 512;
@@ -117,12 +118,13 @@ impl Shared {
     }
 
     fn parsed(&self, incoming: Incoming) -> Option<Taken> {
-        let Incoming { body, acker } = incoming;
+        let Incoming { body, acker, trail } = incoming;
         match Event::parse(body) {
-            Ok(event) => Some((Arc::new(event), acker)),
+            Ok(event) => Some((Arc::new(event.followed_by(trail)), acker)),
             Err(error) => {
                 self.counters.malformed.fetch_add(1, Ordering::Relaxed);
-                warn!(%error, "message refused, it is not an event");
+                trail.failed();
+                trail.lines().in_scope(|| warn!(%error, "message refused, it is not an event"));
                 acker.refuse(Refusal::event(error));
                 None
             }
@@ -137,7 +139,12 @@ impl Shared {
         // One snapshot of the modules answers all of it.
         let modules = self.registry.current().answering(first.category(), first.name());
         if modules.is_empty() {
-            debug!(category = first.category(), event = first.name(), "no module answers this event");
+            for event in &events {
+                let lines = event.trail().lines();
+                lines.in_scope(|| {
+                    debug!(category = event.category(), event = event.name(), "no module answers this event")
+                });
+            }
             self.counters.unanswered.fetch_add(count as u64, Ordering::Relaxed);
             ackers.into_iter().for_each(Acker::accept);
             return count;
@@ -148,13 +155,14 @@ impl Shared {
         }
         let (mut causing, mut deliveries) = (Vec::new(), 0);
         for ((event, acker), Wishes { wanted, killed }) in events.iter().zip(ackers).zip(answers) {
-            let ending = Ending { acker, killed };
+            let ending = Ending { acker, killed, event: Arc::clone(event) };
             if wanted.is_empty() {
                 self.end(ending);
                 continue;
             }
             deliveries += wanted.len();
-            causing.push((Caused { identity: event.identity().map(str::to_owned), wanted }, ending));
+            let (identity, trail) = (event.identity().map(str::to_owned), event.trail().of_deliveries());
+            causing.push((Caused { identity, wanted, trail }, ending));
             if deliveries >= STORED_TOGETHER {
                 self.accept(std::mem::take(&mut causing)).await;
                 deliveries = 0;
@@ -167,7 +175,14 @@ impl Shared {
     async fn accept(&self, causing: Vec<(Caused, Ending)>) {
         let (events, endings): (Vec<_>, Vec<_>) = causing.into_iter().unzip();
         let deliveries: usize = events.iter().map(|event| event.wanted.len()).sum();
-        match self.queue.accept_many(events).await {
+        let committing: Vec<Step> =
+            endings.iter().filter_map(|ending| ending.event.trail().commits()).collect();
+        let accepted = self.queue.accept_many(events).await;
+        if accepted.is_err() {
+            committing.iter().for_each(Step::failed);
+        }
+        drop(committing);
+        match accepted {
             Ok(()) => {
                 self.counters.deliveries.fetch_add(deliveries as u64, Ordering::Relaxed);
                 self.counters.failing.store(false, Ordering::Relaxed);
@@ -176,19 +191,27 @@ impl Shared {
             Err(error) => {
                 let events = endings.len();
                 self.counters.postponed.fetch_add(events as u64, Ordering::Relaxed);
-                if self.counters.failing.swap(true, Ordering::Relaxed) {
-                    debug!(events, %error, "events still cannot be taken");
-                } else {
-                    error!(events, %error, "events cannot be taken, their deliveries cannot be stored");
+                // One line for all of them; it has the ids of the first.
+                let of_first = |ending: &Ending| ending.event.trail().lines().clone();
+                let lines = endings.first().map_or_else(Span::none, of_first);
+                lines.in_scope(|| {
+                    if self.counters.failing.swap(true, Ordering::Relaxed) {
+                        debug!(events, %error, "events still cannot be taken");
+                    } else {
+                        error!(events, %error, "events cannot be taken, their deliveries cannot be stored");
+                    }
+                });
+                for Ending { acker, event, .. } in endings {
+                    event.trail().failed();
+                    acker.postpone();
                 }
-                endings.into_iter().for_each(|ending| ending.acker.postpone());
             }
         }
     }
 
     /// An event that a module does not survive is not forgotten: the bus keeps it for people to see, with what
     /// it caused through other modules done.
-    fn end(&self, Ending { acker, killed }: Ending) {
+    fn end(&self, Ending { acker, killed, event }: Ending) {
         match killed {
             None => {
                 self.counters.accepted.fetch_add(1, Ordering::Relaxed);
@@ -196,6 +219,7 @@ impl Shared {
             }
             Some(reason) => {
                 self.counters.killed.fetch_add(1, Ordering::Relaxed);
+                event.trail().failed();
                 acker.refuse(reason);
             }
         }
@@ -204,14 +228,14 @@ impl Shared {
     /// What each of these events of one kind causes in the modules that answer it.
     async fn wanted(&self, events: &[Arc<Event>], modules: &[Arc<Module>]) -> Vec<Wishes> {
         let mut wishes: Vec<Wishes> = events.iter().map(|_| Wishes::default()).collect();
-        let answers = join_all(modules.iter().map(|module| module.call_many(events.to_vec()))).await;
+        let answers = join_all(modules.iter().map(|module| ask(module, events))).await;
         for (module, answers) in modules.iter().zip(answers) {
             for ((event, answer), wishes) in events.iter().zip(answers).zip(&mut wishes) {
                 match answer {
                     Ok(firings) => self.want(event, module, firings, &mut wishes.wanted),
                     Err(failure) => {
-                        let generation = module.figures().generation;
-                        warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event");
+                        let (generation, lines) = (module.figures().generation, event.trail().lines());
+                        lines.in_scope(|| warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event"));
                         if matches!(failure, CallFailure::Killed { .. }) {
                             wishes.killed = Some(Refusal::event(format!("{} {failure}", module.id)));
                         }
@@ -252,13 +276,23 @@ impl Shared {
                         carried: Some(document),
                         bodies: self.queue.bodies(payload),
                     }),
-                    None => {
-                        warn!(module = %module.id, event = event.name(), "the hook that the event carries is not one")
-                    }
+                    None => event.trail().lines().in_scope(|| {
+                        warn!(module = %module.id, event = event.name(), "the hook that the event carries is not one");
+                    }),
                 },
             }
         }
     }
+}
+
+/// What the module fires for each event.
+async fn ask(module: &Module, events: &[Arc<Event>]) -> Vec<Answer> {
+    let steps = events.iter().map(|event| event.trail().asks(module.id.as_str()));
+    let steps: Vec<(usize, Step)> = steps.enumerate().filter_map(|(nth, step)| Some((nth, step?))).collect();
+    let answers = module.call_many(events.to_vec()).await;
+    let failed = |nth: usize| answers.get(nth).is_none_or(Result::is_err);
+    steps.iter().filter(|(nth, _)| failed(*nth)).for_each(|(_, step)| step.failed());
+    answers
 }
 
 /// What an event causes.
@@ -273,6 +307,7 @@ struct Wishes {
 struct Ending {
     acker: Acker,
     killed: Option<Refusal>,
+    event: Arc<Event>,
 }
 
 fn by_kind(taken: Vec<Taken>) -> Vec<Vec<Taken>> {

@@ -224,7 +224,7 @@ impl Generation {
     fn ask(&self, event: &Arc<Event>) -> Answer {
         match &self.runs {
             Runs::Here(entry) => {
-                let services = CallServices::new(&self.lendable, &self.module, self.number);
+                let services = CallServices::new(&self.lendable, &self.module, self.number).about(event);
                 entry.handle(event, &services).map_err(CallFailure::Failed)?;
                 Ok(services.into_fired())
             }

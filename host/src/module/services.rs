@@ -9,10 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use plugin_api::Level;
 use plugin_api::lend::{Fired, HostServices};
-use tracing::{debug, error, info, trace, warn};
+use tracing::{Span, debug, error, info, trace, warn};
 
 use super::{Firing, ModuleId, Target};
 use crate::delivery::payload::Payload;
+use crate::event::Event;
 use crate::hooks::AccountId;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::matching::Filter;
@@ -86,6 +87,8 @@ pub struct CallServices<'c> {
     lendable: &'c Lendable,
     module: &'c ModuleId,
     generation: u64,
+    /// Of the event in hand.
+    lines: Option<&'c Span>,
     answered: Cell<Answered>,
     fired: RefCell<Vec<Firing>>,
 }
@@ -94,7 +97,14 @@ impl<'c> CallServices<'c> {
     /// Services that have seen no firing yet.
     #[must_use]
     pub fn new(lendable: &'c Lendable, module: &'c ModuleId, generation: u64) -> Self {
-        CallServices { lendable, module, generation, answered: Cell::default(), fired: RefCell::default() }
+        let (answered, fired) = (Cell::default(), RefCell::default());
+        CallServices { lendable, module, generation, lines: None, answered, fired }
+    }
+
+    /// The same for a call about this event: what the module says stands in its log lines.
+    #[must_use]
+    pub fn about(self, event: &'c Event) -> Self {
+        CallServices { lines: Some(event.trail().lines()), ..self }
     }
 
     /// What the call fired.
@@ -107,6 +117,7 @@ impl<'c> CallServices<'c> {
 impl HostServices for CallServices<'_> {
     fn log(&self, level: Level, text: &str) {
         let (module, generation) = (self.module.as_str(), self.generation);
+        let _entered = self.lines.map(Span::enter);
         match level {
             Level::Error => error!(module, generation, said = text, "a module speaks"),
             Level::Warn => warn!(module, generation, said = text, "a module speaks"),

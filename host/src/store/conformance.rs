@@ -86,6 +86,7 @@ pub(super) fn owed(hook: &str, payload: &Bytes) -> NewDelivery {
         webhook_id: format!("msg_{hook}"),
         payload: payload.clone(),
         direct_hook: None,
+        origin: crate::trail::Origin::default(),
     }
 }
 

@@ -52,6 +52,15 @@ async fn an_unknown_path_is_named() {
 }
 
 #[tokio::test]
+async fn below_the_public_routes_of_crossbar_nothing_is_missing_and_everything_refused() {
+    let host = host();
+    for path in ["/v2/webhooks/nonsense", "/v2/webhooks/samples/a/b"] {
+        host.anonymous("GET", path).await.expect_error(StatusCode::UNAUTHORIZED, "invalid_credentials");
+        host.get(path).await.expect_error(StatusCode::FORBIDDEN, "forbidden");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_method_names_the_right_ones() {
     let host = host();
     for (method, path, allowed) in [

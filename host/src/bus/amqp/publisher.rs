@@ -3,7 +3,9 @@
 use super::name;
 use super::topology::{Setup, SetupError, words_of};
 use crate::bus::PublishError;
+use crate::trail::{Origin, REQUEST_HEADER, TRACE_HEADER};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -31,11 +33,12 @@ impl Link {
 
     pub(super) async fn publish(
         &self,
+        origin: &Origin,
         exchange: &str,
         routing_key: &str,
         body: &[u8],
     ) -> Result<(), PublishError> {
-        let publishing = self.publish_now(exchange, routing_key, body);
+        let publishing = self.publish_now(properties(origin), exchange, routing_key, body);
         match tokio::time::timeout(CONFIRM_LIMIT, publishing).await {
             Ok(done) => done,
             Err(_) => Err(PublishError::Unavailable(format!(
@@ -45,12 +48,18 @@ impl Link {
         }
     }
 
-    async fn publish_now(&self, exchange: &str, routing_key: &str, body: &[u8]) -> Result<(), PublishError> {
+    async fn publish_now(
+        &self,
+        properties: BasicProperties,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+    ) -> Result<(), PublishError> {
         self.declare(exchange).await?;
         let channel = self.channel().await.map_err(unavailable)?;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let confirmation = channel
-            .basic_publish(name(exchange), name(routing_key), options, body, properties())
+            .basic_publish(name(exchange), name(routing_key), options, body, properties)
             .await
             .map_err(unavailable)?
             .await
@@ -103,12 +112,23 @@ fn unavailable(error: lapin::Error) -> PublishError {
 }
 
 /// As KAZOO's publishers set them, its clock in microseconds since the year 0 included; but persistent, since
-/// whoever publishes here has been told that the message is safe.
-fn properties() -> BasicProperties {
+/// whoever publishes here has been told that the message is safe. Headers only where there is an origin to tell of.
+fn properties(origin: &Origin) -> BasicProperties {
     let micros =
         OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000 + GREGORIAN_OFFSET_SECONDS * 1_000_000;
-    BasicProperties::default()
+    let properties = BasicProperties::default()
         .with_content_type(name("application/json"))
         .with_delivery_mode(PERSISTENT)
-        .with_timestamp(u64::try_from(micros).unwrap_or_default())
+        .with_timestamp(u64::try_from(micros).unwrap_or_default());
+    let known = [
+        (REQUEST_HEADER, origin.request.as_ref().map(ToString::to_string)),
+        (TRACE_HEADER, origin.trace.map(|trace| trace.to_string())),
+    ];
+    let mut headers = FieldTable::default();
+    for (header, text) in known {
+        if let Some(text) = text {
+            headers.insert(name(header), AMQPValue::LongString(text.into()));
+        }
+    }
+    if headers.inner().is_empty() { properties } else { properties.with_headers(headers) }
 }

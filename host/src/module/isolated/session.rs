@@ -127,7 +127,7 @@ impl Session {
         let mut ahead = Ahead { alone, ..Ahead::default() };
         for event in events {
             ahead.send_more(events, &mut self.line.outbox);
-            let services = CallServices::new(whose.lendable, whose.module, whose.number);
+            let services = CallServices::new(whose.lendable, whose.module, whose.number).about(event);
             self.line.begin();
             let ended = self.answer(&services, ahead.under_way(), limit);
             let ended = ended.map_err(|lost| Break { lost, under_way: ahead.under_way() })?;

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::documents;
 use super::writer::Writing;
 use crate::store::{Accepted, AcceptedEvent, DeliveryCounts, NewDelivery, Outcome, StoredDelivery};
+use crate::trail::Origin;
 
 /// How long an identity is known at least.
 pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -18,7 +19,8 @@ const NEXT_ID: &str = "store.next_id";
 /// Ids are reserved in blocks, so that the counter is written once in a million deliveries.
 const BLOCK: i64 = 1 << 20;
 const COLUMNS: &str =
-    "d.id, d.hook, d.account, d.webhook_id, coalesce(d.payload, p.body), d.direct_hook, d.tries, d.due_ms
+    "d.id, d.hook, d.account, d.webhook_id, coalesce(d.payload, p.body), d.direct_hook, d.tries, d.due_ms,
+     d.request, d.trace
      FROM deliveries d LEFT JOIN payloads p ON p.id = d.payload_id";
 
 /// Ids of deliveries. SQLite alone would give the id of a finished delivery to a new one, and a late outcome
@@ -85,8 +87,9 @@ pub(super) fn accept(writing: &mut Writing<'_>, event: &AcceptedEvent) -> rusqli
     }
     let mut insert = writing.connection.prepare_cached(
         "INSERT INTO deliveries
-         (id, state, tries, due_ms, created_ms, payload_id, hook, account, webhook_id, direct_hook, payload)
-         VALUES (?1, 0, 0, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+         (id, state, tries, due_ms, created_ms, payload_id, hook, account, webhook_id, direct_hook, payload,
+          request, trace)
+         VALUES (?1, 0, 0, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for (id, delivery) in ids.iter().zip(&event.deliveries) {
         let payload_id = shared.get(&place(&delivery.payload)).map(|payload| payload.first);
@@ -99,6 +102,8 @@ pub(super) fn accept(writing: &mut Writing<'_>, event: &AcceptedEvent) -> rusqli
             delivery.webhook_id,
             delivery.direct_hook.as_deref(),
             payload_id.is_none().then_some(&*delivery.payload),
+            delivery.origin.request,
+            delivery.origin.trace.map(|trace| trace.to_string()),
         ])?;
     }
     Ok(Accepted::New(ids))
@@ -249,5 +254,6 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
         direct_hook: row.get::<_, Option<Vec<u8>>>(5)?.map(Bytes::from),
         tries: row.get(6)?,
         due_ms: row.get(7)?,
+        origin: Origin::of_headers(row.get_ref(8)?.as_str_or_null()?, row.get_ref(9)?.as_str_or_null()?),
     })
 }

@@ -21,6 +21,7 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (3, include_str!("../migrations/0003_replays.sql")),
     (4, include_str!("../migrations/0004_disabler.sql")),
     (5, include_str!("../migrations/0005_tokens.sql")),
+    (6, include_str!("../migrations/0006_origins.sql")),
 ];
 /// The numbers that there were before the table `migrations`: then all up to the file's `user_version` were applied.
 const FIRST_NUMBERS: [u32; 2] = [1, 5];
