@@ -483,9 +483,9 @@ async fn all_hooks_of_the_host_are_listed_and_those_of_one_account() {
     let of_nobody = stand.host.ask("GET", "/hooks?account=nobody", None).await;
 
     let mine = json!({"id": mine, "account_id": stand.account, "hook": "misbehaving", "uri": URI,
-                      "http_verb": "post", "retries": 2, "enabled": true});
+                      "http_verb": "post", "retries": 2, "enabled": true, "tried": false});
     let theirs = json!({"id": theirs, "account_id": other, "hook": "all", "uri": URI,
-                        "http_verb": "put", "retries": 4, "enabled": false});
+                        "http_verb": "put", "retries": 4, "enabled": false, "tried": false});
     let mut both = [mine, theirs.clone()];
     both.sort_by_key(|hook| std::cmp::Reverse(hook["id"].as_str().unwrap().to_owned()));
     assert_eq!((all.status.as_u16(), &all.json["data"]), (200, &json!(both)));

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tests::{Home, Program, Receiver, cdylib, ended, say, say_with_input};
+use tests::{Home, Program, Receiver, cdylib, ended, eventually, say, say_with_input};
 use tokio::process::Command;
 
 const MODULE: &[&str] = &["webhooks_misbehaving"];
@@ -160,6 +160,23 @@ async fn publish_puts_events_onto_the_bus_of_a_running_host() {
     assert!(unroutable.contains("bound"), "{unroutable}");
     let malformed = say_with_input(&["publish", "--url", url, "--data", &data], "{\"Event-Name\": 1}").await;
     assert_ne!(malformed.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_test_is_suggested_of_a_hook_until_something_is_sent_to_it() {
+    let mut receiver = Receiver::answering(200).await;
+    let (program, account, data) = serving(&receiver).await;
+    let client = ["--url", program.url(), "--data", &data];
+    let next = async || say(&[&["next"][..], &client].concat()).await.success();
+
+    let before = next().await;
+    let publish = [&["publish"][..], &client].concat();
+    say_with_input(&publish, &event(&account, "fire").to_string()).await.success();
+    receiver.next_request().await;
+
+    assert!(before.contains(&format!("\n  hookline hooks test --account {account} --hook ")), "{before}");
+    // Of a success no attempt is on record.
+    eventually("the suggestion goes", async || (!next().await.contains("hooks test")).then_some(())).await;
 }
 
 #[tokio::test]
