@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use tests::{Answer, Operation, Receiver, TestHost, described, valid};
+use tests::{Answer, Home, Operation, Receiver, TestHost, described, valid};
 
 const ANYWHERE: &str = "[delivery]\nallow_targets = [\"127.0.0.0/8\"]\n";
 
@@ -111,6 +111,43 @@ async fn every_example_of_a_request_is_taken() {
         }
     }
     assert!(sent > 10, "only {sent} examples were found");
+}
+
+/// Each answers as it is described: `Answer` holds every answer against the description.
+#[tokio::test]
+async fn the_program_answers_on_every_route_that_it_describes() {
+    let receiver = Receiver::answering(200).await;
+    let host = Home::new(ANYWHERE, &["webhooks_channel_create"]).start().await;
+    for Operation { method, path, says } in described().filter(|operation| operation.path != "/stream") {
+        let account = host.account("Acme").await;
+        let hook = host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
+        let tokens = format!("/v2/accounts/{account}/tokens");
+        let token = host.ask("PUT", &tokens, Some(json!({"data": {}}))).await;
+        let token = token.json["data"]["id"].as_str().unwrap().to_owned();
+        let id = match path.split('/').nth(1) {
+            Some("modules" | "v2") => "webhooks_channel_create",
+            _ => "1",
+        };
+        let mut asked =
+            path.replace("{account}", &account).replace("{hook}", &hook).replace("{token}", &token);
+        asked = asked.replace("{id}", id).replace("{file}", "start.js");
+        let needed = says["parameters"].as_array().into_iter().flatten();
+        if needed.into_iter().any(|parameter| parameter["in"] == "query" && parameter["required"] == true) {
+            asked = format!("{asked}?account={account}");
+        }
+        let request = host.request(&method.to_uppercase(), &asked).header("x-auth-token", host.token());
+        let body = example(&says["requestBody"]["content"]["application/json"]["schema"]);
+        let answer = Answer::of(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await;
+        // There is no delivery of this number, and a replay has ended before it can be cancelled.
+        let refused = (asked.starts_with("/deliveries/1") && answer.status == 404)
+            || (asked == "/replays/1/cancel" && answer.status == 409);
+        let as_it_should = answer.status.is_success() || refused;
+        assert!(as_it_should, "{method} {asked}: {} {}", answer.status, answer.json);
+    }
 }
 
 /// The example of a schema, or of what it speaks of.
