@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::{Notify, mpsc};
 
 use crate::config;
@@ -85,15 +85,15 @@ pub struct Counters {
 #[derive(Default)]
 struct State {
     system: Document,
-    configs: FxHashMap<AccountId, Document>,
+    configs: HashMap<AccountId, Document>,
     failures: Failures,
-    failing: FxHashMap<HookId, (AccountId, Failing)>,
+    failing: HashMap<HookId, (AccountId, Failing)>,
     /// The delivery that probes, by hook.
-    probes: FxHashMap<HookId, i64>,
+    probes: HashMap<HookId, i64>,
     /// Being switched off; nothing is sent to them meanwhile.
-    ending: FxHashSet<HookId>,
+    ending: HashSet<HookId>,
     /// Hooks that were tried since the start, or since they were last changed.
-    tried: FxHashSet<HookId>,
+    tried: HashSet<HookId>,
     unwritten: VecDeque<FailureChange>,
     /// Being written down; a crash in between must not forget them.
     writing: Vec<FailureChange>,
@@ -292,7 +292,7 @@ impl Disabler {
     pub fn flush(&self, account: &AccountId, hook: Option<&HookId>) -> usize {
         let mut state = self.state.lock();
         let failing = state.failing.iter().map(|(hook, (account, _))| (account, hook));
-        let known: FxHashSet<HookId> = failing
+        let known: HashSet<HookId> = failing
             .chain(state.failures.hooks())
             .filter(|(owner, id)| *owner == account && hook.is_none_or(|hook| hook == *id))
             .map(|(_, hook)| hook.clone())
@@ -324,7 +324,7 @@ impl Disabler {
             let failing = state.failing.get(&count.hook).map(|(_, failing)| *failing);
             shown.push(Shown { account: count.account, hook: count.hook, count: count.count, failing });
         }
-        let counted: FxHashSet<HookId> = shown.iter().map(|shown| shown.hook.clone()).collect();
+        let counted: HashSet<HookId> = shown.iter().map(|shown| shown.hook.clone()).collect();
         for (hook, (account, failing)) in &state.failing {
             if !counted.contains(hook) {
                 let (account, hook) = (account.clone(), hook.clone());

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 use tokio::time::Instant;
 
 /// Wrong tokens that may come at once. Many clients may be behind one address, with old tokens in hand.
@@ -19,7 +19,7 @@ const ADDRESSES: usize = 10_000;
 /// What has come from where. Each address has the time at which it will have recovered.
 #[derive(Debug, Default)]
 pub struct Guesses {
-    recovered_at: FxHashMap<IpAddr, Instant>,
+    recovered_at: HashMap<IpAddr, Instant>,
     /// Those that are not told apart.
     others: Option<Instant>,
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 
 use super::token::{self, Token, TokenHash};
@@ -98,7 +98,7 @@ pub enum TokenError {
 pub struct Tokens {
     store: Arc<dyn Store>,
     administrator: Arc<Holder>,
-    held: RwLock<FxHashMap<String, Arc<Holder>>>,
+    held: RwLock<HashMap<String, Arc<Holder>>>,
     /// One change at a time, so that the bound holds.
     changing: tokio::sync::Mutex<()>,
 }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use super::held::Held;
 use super::ordering::{self, Lines};
@@ -35,7 +36,7 @@ pub struct Gate {
 struct State {
     lines: Lines,
     held: Held,
-    buckets: FxHashMap<HookId, Bucket>,
+    buckets: HashMap<HookId, Bucket>,
     /// Called back, with a token in hand.
     admitted: FxHashSet<i64>,
 }

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 
 use crate::hooks::HookId;
 
 /// What is held. Only ids are kept in memory; the rest waits in the store, where it is already.
 #[derive(Debug, Default)]
 pub struct Held {
-    hooks: FxHashMap<HookId, Waiting>,
+    hooks: HashMap<HookId, Waiting>,
     looks: BTreeSet<(i64, HookId)>,
     count: usize,
 }

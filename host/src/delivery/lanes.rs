@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 
 use super::bulkheads::{InFlight, Pace};
 
@@ -14,7 +14,7 @@ const REMEMBERED: usize = 100_000;
 /// Work that waits, by key, and how much of each key is in flight.
 #[derive(Debug)]
 pub struct Lanes<K, T> {
-    lanes: FxHashMap<K, Lane<T>>,
+    lanes: HashMap<K, Lane<T>>,
     /// Keys that have work and room, each once, by their pace.
     turns: [VecDeque<K>; 3],
     /// The pace whose turn is first.
@@ -22,7 +22,7 @@ pub struct Lanes<K, T> {
     in_flight: InFlight,
     waiting: usize,
     /// The paces of lanes without work.
-    paces: FxHashMap<K, Pace>,
+    paces: HashMap<K, Pace>,
     limit: usize,
     limit_per_lane: usize,
 }
@@ -40,12 +40,12 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
     #[must_use]
     pub fn new(limit: usize, limit_per_lane: usize) -> Self {
         Lanes {
-            lanes: FxHashMap::default(),
+            lanes: HashMap::default(),
             turns: Default::default(),
             first: 0,
             in_flight: InFlight::default(),
             waiting: 0,
-            paces: FxHashMap::default(),
+            paces: HashMap::default(),
             limit,
             limit_per_lane,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use foldhash::HashMap;
 use rustc_hash::FxHashMap;
 
 use super::payload::Payload;
@@ -24,7 +25,7 @@ pub fn key(hook: &Hook, payload: &Payload) -> Option<String> {
 /// The lines in which deliveries stand, one for each key of a hook. Only the first of a line is sent.
 #[derive(Debug, Default)]
 pub struct Lines {
-    lines: FxHashMap<Line, Standing>,
+    lines: HashMap<Line, Standing>,
     firsts: FxHashMap<i64, Line>,
     waiting: usize,
 }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::hash::Hash;
 use std::time::Duration;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use foldhash::HashMap;
+use rustc_hash::FxHashSet;
 use tokio::time::Instant;
 
 use super::bulkheads::Pace;
@@ -25,7 +26,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Ids of deliveries that wait in the store, by the lane that they belong to, in their order.
 #[derive(Debug)]
 pub struct Parking<K> {
-    lots: FxHashMap<K, Lot>,
+    lots: HashMap<K, Lot>,
 }
 
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub fn is_parked(pace: Pace, waiting: usize, in_memory: usize) -> bool {
 
 impl<K> Default for Parking<K> {
     fn default() -> Self {
-        Parking { lots: FxHashMap::default() }
+        Parking { lots: HashMap::default() }
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use tracing::info;
 
 use super::Profile;
@@ -108,7 +108,7 @@ impl TestSends {
 
 /// The hooks whose tests are under way, with their accounts.
 #[derive(Default)]
-struct Places(Mutex<FxHashMap<HookId, AccountId>>);
+struct Places(Mutex<HashMap<HookId, AccountId>>);
 
 impl Places {
     fn take(&self, hook: &Hook) -> Result<Place<'_>, NotTested> {

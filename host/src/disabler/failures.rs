@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 
 use crate::hooks::{AccountId, HookId};
 
 /// Failed tries by account and hook.
 #[derive(Debug, Default)]
 pub struct Failures {
-    hooks: FxHashMap<(AccountId, HookId), Times>,
+    hooks: HashMap<(AccountId, HookId), Times>,
 }
 
 /// How many in which millisecond.

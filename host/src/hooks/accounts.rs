@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use parking_lot::RwLock;
-use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use super::document::boolean;
@@ -65,8 +65,8 @@ pub struct Accounts {
 
 #[derive(Debug, Default)]
 struct Inner {
-    accounts: FxHashMap<AccountId, Arc<Account>>,
-    below: FxHashMap<AccountId, BTreeSet<AccountId>>,
+    accounts: HashMap<AccountId, Arc<Account>>,
+    below: HashMap<AccountId, BTreeSet<AccountId>>,
 }
 
 impl Accounts {

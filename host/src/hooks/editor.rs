@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -112,7 +112,7 @@ struct Desk {
     vault: Arc<Vault>,
     /// The newest revision of each document that reached the tables, so that of two changes that end at once
     /// the later one stays.
-    shown: Mutex<FxHashMap<String, u64>>,
+    shown: Mutex<HashMap<String, u64>>,
 }
 
 impl Editor {

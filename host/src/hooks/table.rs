@@ -4,8 +4,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
-use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::{AccountId, Hook, HookEvent, HookId};
 
@@ -18,8 +19,10 @@ const SHARDS: usize = 16;
 #[derive(Debug, Default)]
 pub struct Table {
     /// Held for the whole of a change, so that the index never disagrees with it for a second writer.
-    hooks: RwLock<FxHashMap<HookId, Arc<Hook>>>,
-    index: [RwLock<FxHashMap<AccountId, ByEvent>>; SHARDS],
+    hooks: RwLock<HashMap<HookId, Arc<Hook>>>,
+    index: [RwLock<HashMap<AccountId, ByEvent>>; SHARDS],
+    /// Which shard an account is in.
+    shards: RandomState,
     /// How many of them want events in order.
     ordered: AtomicUsize,
 }
@@ -28,7 +31,7 @@ pub struct Table {
 #[derive(Debug, Default)]
 struct ByEvent {
     all: Vec<Arc<Hook>>,
-    named: FxHashMap<Arc<str>, Vec<Arc<Hook>>>,
+    named: HashMap<Arc<str>, Vec<Arc<Hook>>>,
 }
 
 impl Table {
@@ -150,9 +153,9 @@ impl Table {
         }
     }
 
-    fn shard(&self, account: &AccountId) -> &RwLock<FxHashMap<AccountId, ByEvent>> {
+    fn shard(&self, account: &AccountId) -> &RwLock<HashMap<AccountId, ByEvent>> {
         // The high bits: the map inside the shard uses the low ones.
-        let hash = FxBuildHasher.hash_one(account.as_str());
+        let hash = self.shards.hash_one(account.as_str());
         &self.index[(hash >> 48) as usize % SHARDS]
     }
 }

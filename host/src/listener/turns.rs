@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use foldhash::HashMap;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The turn of a group of events. The next turn comes when all groups of this one are dropped.
@@ -53,7 +53,7 @@ pub(super) fn stretches<T, K: PartialEq>(
 ) -> Vec<Vec<T>> {
     let mut stretches = Vec::new();
     let mut stretch = Vec::new();
-    let mut calls: FxHashMap<String, K> = FxHashMap::default();
+    let mut calls: HashMap<String, K> = HashMap::default();
     for event in row {
         if let Some(call) = call(&event) {
             let kind = kind(&event);

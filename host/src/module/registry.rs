@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use plugin_api::Binding;
-use rustc_hash::FxHashMap;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +46,7 @@ pub struct Pinned {
 #[derive(Default)]
 pub struct Snapshot {
     modules: BTreeMap<ModuleId, Arc<Module>>,
-    routes: FxHashMap<String, FxHashMap<String, Vec<Arc<Module>>>>,
+    routes: HashMap<String, HashMap<String, Vec<Arc<Module>>>>,
 }
 
 impl Snapshot {
@@ -54,7 +54,7 @@ impl Snapshot {
     #[must_use]
     pub fn new(modules: impl IntoIterator<Item = Arc<Module>>) -> Self {
         let modules: BTreeMap<_, _> = modules.into_iter().map(|module| (module.id.clone(), module)).collect();
-        let mut routes: FxHashMap<String, FxHashMap<String, Vec<Arc<Module>>>> = FxHashMap::default();
+        let mut routes: HashMap<String, HashMap<String, Vec<Arc<Module>>>> = HashMap::default();
         for module in modules.values() {
             for responder in &module.wants().responders {
                 let names = routes.entry(responder.category.clone()).or_default();

@@ -10,9 +10,9 @@
 
 use std::fmt;
 
+use foldhash::HashMap;
 use plugin_api::serde_json::{self, value::RawValue};
 use plugin_api::{Error, JsonWriter, Kind, Payload, Value};
-use rustc_hash::FxHashMap;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::validation::should_be;
@@ -30,7 +30,7 @@ pub fn key(key: &str) -> String {
 #[derive(Debug, Default)]
 pub struct Fields {
     fields: Vec<(String, String)>,
-    places: FxHashMap<String, usize>,
+    places: HashMap<String, usize>,
 }
 
 impl Fields {
