@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
-use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +19,7 @@ use crate::access::Access;
 use crate::delivery::payload::Payload;
 use crate::delivery::test_send::NotTested;
 use crate::disabler::Disabler;
+use crate::event::RawEvent;
 use crate::hooks::document::Events;
 use crate::hooks::editor::Editor;
 use crate::hooks::{Document, HookId};
@@ -144,7 +144,7 @@ pub trait Intake: Send + Sync {
     /// that the event itself implies. Answers how many were accepted.
     async fn take(
         &self,
-        events: Vec<Bytes>,
+        events: Vec<RawEvent>,
         route: Option<(String, String)>,
         origin: Origin,
     ) -> Result<usize, IntakeError>;

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::event::RawEvent;
 use crate::trail::{Origin, Trail};
 
 pub mod routing_key;
@@ -66,16 +67,17 @@ pub trait Bus: Send + Sync {
 
     /// Puts one JSON message on an exchange under a routing key; `Ok` once it is safe with those who take it.
     async fn publish(&self, exchange: &str, routing_key: &str, body: Bytes) -> Result<(), PublishError> {
-        self.publish_from(&Origin::default(), exchange, routing_key, body).await
+        self.publish_from(&Origin::default(), exchange, routing_key, body.into()).await
     }
 
-    /// As [`publish`](Bus::publish), with where the message comes from: whoever gets it goes on from there.
+    /// As [`publish`](Bus::publish), with where the message comes from: whoever gets it goes on from there. The name of
+    /// a CloudEvent goes along.
     async fn publish_from(
         &self,
         origin: &Origin,
         exchange: &str,
         routing_key: &str,
-        body: Bytes,
+        event: RawEvent,
     ) -> Result<(), PublishError>;
 
     /// What has happened since the start.
@@ -90,8 +92,8 @@ pub trait Bus: Send + Sync {
 /// A message of the bus and the way to answer it.
 #[derive(Debug)]
 pub struct Incoming {
-    /// The JSON text of the event, decoded but not parsed.
-    pub body: Bytes,
+    /// The event, decoded but not parsed.
+    pub event: RawEvent,
     /// To be answered exactly once.
     pub acker: Acker,
     /// What follows the event from here on.

@@ -1,6 +1,6 @@
 //! An event, parsed once: what it is called, who it is, and a flat index that modules look into.
 
-use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use plugin_api::abi::kind;
@@ -9,6 +9,25 @@ use plugin_api::lend::LentEvent;
 
 use crate::trail::Trail;
 
+pub mod identity;
+
+use identity::{CloudEventId, ID_LIMIT, IdentityClaim};
+
+/// An event on its way to the listener: not parsed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawEvent {
+    /// Its JSON text, decoded.
+    pub body: Bytes,
+    /// The name that it has as a CloudEvent, where it came as one.
+    pub cloud_event: Option<CloudEventId>,
+}
+
+impl From<Bytes> for RawEvent {
+    fn from(body: Bytes) -> Self {
+        RawEvent { body, cloud_event: None }
+    }
+}
+
 /// One event of the bus. Shared between modules as `Arc<Event>`.
 #[derive(Debug)]
 pub struct Event {
@@ -16,7 +35,9 @@ pub struct Event {
     index: Index,
     category: String,
     name: String,
-    identity: Option<String>,
+    cloud_event: Option<CloudEventId>,
+    /// Made when it is asked for: most events of a bus cause nothing, and a digest costs more than their parsing.
+    identity: OnceLock<Option<String>>,
     trail: Trail,
 }
 
@@ -40,6 +61,9 @@ pub enum BadEvent {
         /// Its JSON text, shortened.
         found: String,
     },
+    /// `Msg-ID` is longer than [`ID_LIMIT`].
+    #[error("has a Msg-ID of {0} bytes, {ID_LIMIT} are allowed")]
+    LongMsgId(usize),
 }
 
 impl Event {
@@ -53,11 +77,25 @@ impl Event {
         let index = Index::of(&text).map_err(|error| BadEvent::NotAnObject(error.to_string()))?;
         let category = required(&index, &text, "Event-Category")?;
         let name = required(&index, &text, "Event-Name")?;
-        let identity = index
-            .find(&text, 0, "Msg-ID")
-            .filter(|found| found.kind == kind::STRING && !found.text.is_empty())
-            .map(|found| format!("{}/{}/{}", part(&category), part(&name), found.text));
-        Ok(Event { text, index, category, name, identity, trail: Trail::default() })
+        let event = Event {
+            text,
+            index,
+            category,
+            name,
+            cloud_event: None,
+            identity: OnceLock::new(),
+            trail: Trail::default(),
+        };
+        match event.msg_id().map(str::len) {
+            Some(bytes) if bytes > ID_LIMIT => Err(BadEvent::LongMsgId(bytes)),
+            _ => Ok(event),
+        }
+    }
+
+    /// The event, which came as the CloudEvent of this name if as any.
+    #[must_use]
+    pub fn named_by(self, cloud_event: Option<CloudEventId>) -> Self {
+        Event { cloud_event, ..self }
     }
 
     /// The event with what follows it.
@@ -85,11 +123,36 @@ impl Event {
         &self.name
     }
 
-    /// What makes a redelivered event the same event: category, name and `Msg-ID`. The first two belong to it
-    /// because a switch numbers its events by the microsecond, and KAZOO's answers reuse a request's `Msg-ID`.
+    /// What makes a redelivered event the same event; the rule is [`identity::identity`]'s.
     #[must_use]
     pub fn identity(&self) -> Option<&str> {
-        self.identity.as_deref()
+        self.identity.get_or_init(|| self.make_identity()).as_deref()
+    }
+
+    fn make_identity(&self) -> Option<String> {
+        let Some(name) = &self.cloud_event else {
+            return identity::identity(IdentityClaim::Message {
+                msg_id: self.msg_id(),
+                body: self.text.as_bytes(),
+            });
+        };
+        let mut accounts: Vec<&str> = self.accounts().collect();
+        if accounts.is_empty() {
+            // Changes of documents name an account by its database.
+            let elsewhere = ["pvt_account_id", "Account-DB", "Database"];
+            accounts.extend(elsewhere.into_iter().find_map(|field| self.top_text(field)));
+        }
+        identity::identity(IdentityClaim::CloudEvent { name, accounts: &accounts })
+    }
+
+    /// `Msg-ID`, where it is a text that is not empty.
+    fn msg_id(&self) -> Option<&str> {
+        self.top_text("Msg-ID")
+    }
+
+    fn top_text(&self, field: &str) -> Option<&str> {
+        let found = self.index.find(&self.text, 0, field)?;
+        (found.kind == kind::STRING && !found.text.is_empty()).then_some(found.text)
     }
 
     /// The accounts that it names where KAZOO's events name theirs: `Account-ID`, at the top or in
@@ -105,8 +168,7 @@ impl Event {
     /// The call that it is about, as KAZOO's events name it: `Call-ID`.
     #[must_use]
     pub fn call_id(&self) -> Option<&str> {
-        let found = self.index.find(&self.text, 0, "Call-ID")?;
-        (found.kind == kind::STRING && !found.text.is_empty()).then_some(found.text)
+        self.top_text("Call-ID")
     }
 
     /// The event as it came.
@@ -119,14 +181,6 @@ impl Event {
     #[must_use]
     pub fn lend(&self) -> LentEvent<'_> {
         LentEvent { text: &self.text, index: &self.index, category: &self.category, name: &self.name }
-    }
-}
-
-/// A name within an identity: no two events may have the same one, wherever their names have the separator.
-fn part(name: &str) -> Cow<'_, str> {
-    match name.contains(['/', '%']) {
-        true => name.replace('%', "%25").replace('/', "%2F").into(),
-        false => name.into(),
     }
 }
 
@@ -156,25 +210,35 @@ mod tests {
         let event = Event::parse(Bytes::from_static(body.as_bytes())).unwrap();
         assert_eq!(event.category(), "call_event");
         assert_eq!(event.name(), "CHANNEL_CREATE");
-        assert_eq!(event.identity(), Some("call_event/CHANNEL_CREATE/m1"));
+        let same = IdentityClaim::Message { msg_id: Some("m1"), body: body.as_bytes() };
+        assert_eq!(event.identity(), identity::identity(same).as_deref());
         assert_eq!(event.json(), body);
     }
 
     #[test]
-    fn no_two_events_share_an_identity_because_of_what_their_names_hold() {
-        let identity = |category: &str, name: &str, id: &str| {
-            let event = serde_json::json!({"Event-Category": category, "Event-Name": name, "Msg-ID": id});
-            Event::parse(event.to_string().into()).unwrap().identity().map(str::to_owned)
+    fn a_cloud_event_is_named_by_source_id_and_account() {
+        let event = |body: serde_json::Value, id: &str| {
+            let event = Event::parse(body.to_string().into()).unwrap();
+            event.named_by(Some(CloudEventId::new("/s", id).unwrap())).identity().unwrap().to_owned()
         };
-        let identities = [
-            identity("a/b", "c", "1"),
-            identity("a", "b/c", "1"),
-            identity("a", "b", "c/1"),
-            identity("a%2Fb", "c", "1"),
+        let of = |extra: serde_json::Value| {
+            let mut body = serde_json::json!({"Event-Category": "a", "Event-Name": "b"});
+            body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            body
+        };
+        let plain = event(of(serde_json::json!({})), "1");
+        assert_eq!(plain, event(of(serde_json::json!({"Msg-ID": "x", "Call-ID": "2"})), "1"));
+        let accounts = [
+            serde_json::json!({"Account-ID": "x"}),
+            serde_json::json!({"Custom-Channel-Vars": {"Account-ID": "y"}}),
+            serde_json::json!({"Database": "account/ab/cd/ef"}),
+            serde_json::json!({"Account-DB": "account/ab/cd/gh"}),
+            serde_json::json!({"pvt_account_id": "z"}),
         ];
-        let different: std::collections::BTreeSet<_> = identities.iter().collect();
-        assert_eq!(different.len(), identities.len(), "{identities:?}");
-        assert_eq!(identity("a", "b", ""), None);
+        let mut all: Vec<String> = accounts.into_iter().map(|account| event(of(account), "1")).collect();
+        all.extend([plain, event(of(serde_json::json!({})), "2")]);
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len(), "{all:?}");
     }
 
     #[test]
@@ -200,10 +264,14 @@ mod tests {
             fuzz::ensure(id.is_some() == event.identity().is_some(), || {
                 format!("the identity of Msg-ID {id:?}")
             })?;
-            fuzz::ensure(
-                id.is_none_or(|id| event.identity().is_some_and(|whole| whole.ends_with(id))),
-                || format!("{:?} has not {id:?}", event.identity()),
-            )
+            let again = Event::parse(Bytes::copy_from_slice(bytes)).map_err(|error| error.to_string())?;
+            fuzz::ensure(again.identity() == event.identity(), || "another identity".to_owned())?;
+            let Some(id) = id else { return Ok(()) };
+            fuzz::ensure(id.len() <= ID_LIMIT, || format!("a Msg-ID of {} bytes", id.len()))?;
+            let mut other = bytes.to_vec();
+            other.push(b' ');
+            let other = Event::parse(other.into()).map_err(|error| error.to_string())?;
+            fuzz::ensure(other.identity() != event.identity(), || "taken for another message".to_owned())
         });
     }
 
@@ -215,6 +283,9 @@ mod tests {
         refused(r#"{"Event-Category":"x"}"#, "has no Event-Name");
         refused(r#"{"Event-Category":"x","Event-Name":null}"#, "has the Event-Name null");
         refused(r#"{"Event-Category":"","Event-Name":"x"}"#, "has the Event-Category \"\"");
+        let long =
+            format!(r#"{{"Event-Category":"x","Event-Name":"y","Msg-ID":"{}"}}"#, "m".repeat(ID_LIMIT + 1));
+        assert_eq!(Event::parse(long.into()).unwrap_err(), BadEvent::LongMsgId(ID_LIMIT + 1));
         let latin = Event::parse(Bytes::from_static(b"{\"a\":\"\xe9\"}")).unwrap_err();
         assert!(matches!(latin, BadEvent::NotText(_)));
     }

@@ -19,6 +19,7 @@ mod deliveries;
 mod durability;
 mod events_in;
 mod guides;
+mod identity;
 mod faults;
 mod isolation;
 mod metrics;

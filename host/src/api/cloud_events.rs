@@ -1,41 +1,61 @@
-//! How a CloudEvent carries an event: as its data; its source and id become the event's `Msg-ID`. Pure.
+//! How a CloudEvent carries an event: as its data; its source and id say which event it is. Pure.
+
+use std::borrow::Cow;
 
 use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use percent_encoding::percent_decode;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::Failure;
+use crate::event::RawEvent;
+use crate::event::identity::{CloudEventId, ID_LIMIT};
 
-/// The identity of an event that comes without a `Msg-ID`. Source and id are unique together.
-#[derive(Debug)]
-pub(super) struct Identity(String);
-
-impl Identity {
-    fn new(source: &str, id: &str) -> Result<Self, String> {
-        match (source, id) {
-            ("", _) => Err("the CloudEvent's source is empty".to_owned()),
-            (_, "") => Err("the CloudEvent's id is empty".to_owned()),
-            // Both may hold any character; no two pairs may become one text, or an event would be taken for another.
-            _ => Ok(Self(format!("{source}#{}", id.replace('%', "%25").replace('#', "%23")))),
-        }
-    }
-}
-
-/// The identity in the headers of a binary CloudEvent; `None` when the request is none.
-pub(super) fn binary(headers: &HeaderMap) -> Result<Option<Identity>, Failure> {
+/// The name in the headers of a binary CloudEvent; `None` when the request is none.
+pub(super) fn binary(headers: &HeaderMap) -> Result<Option<CloudEventId>, Failure> {
     let Some(version) = headers.get("ce-specversion") else {
         return Ok(None);
     };
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let identity = check_version(version.to_str().unwrap_or_default())
-        .and_then(|()| Identity::new(text("ce-source"), text("ce-id")));
-    identity.map(Some).map_err(|reason| Failure::new(StatusCode::BAD_REQUEST, "malformed_event", reason))
+    let text =
+        |name: &str| headers.get(name).map_or(Ok(String::new()), |value| decoded(name, value.as_bytes()));
+    let named = decoded("ce-specversion", version.as_bytes())
+        .and_then(|version| check_version(&version))
+        .and_then(|()| named_as(&text("ce-source")?, &text("ce-id")?));
+    named.map(Some).map_err(|reason| Failure::new(StatusCode::BAD_REQUEST, "malformed_event", reason))
+}
+
+fn named_as(source: &str, id: &str) -> Result<CloudEventId, String> {
+    CloudEventId::new(source, id).map_err(|error| error.to_string())
+}
+
+/// The value of an attribute in a header (CloudEvents 1.0.2, HTTP binding, 3.1.3.2): quotes are taken off, then one
+/// round of percent-decoding is done.
+fn decoded(name: &str, value: &[u8]) -> Result<String, String> {
+    let plain = percent_decode(&unquoted(value)).collect();
+    String::from_utf8(plain)
+        .map_err(|_| format!("the CloudEvent's header {name} is not UTF-8 after decoding"))
+}
+
+/// The content of a quoted string (RFC 9110, 5.6.4); anything else as it is.
+fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
+    let Some(quoted) = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
+        return value.into();
+    };
+    let mut content = Vec::with_capacity(quoted.len());
+    let mut bytes = quoted.iter();
+    while let Some(byte) = bytes.next() {
+        let byte = if *byte == b'\\' { bytes.next().unwrap_or(byte) } else { byte };
+        content.push(*byte);
+    }
+    content.into()
 }
 
 /// The event in a structured CloudEvent.
-pub(super) fn unwrap(text: &Bytes) -> Result<Bytes, String> {
+pub(super) fn unwrap(text: &Bytes) -> Result<RawEvent, String> {
     #[derive(Deserialize)]
     struct Structured<'e> {
         #[serde(default)]
@@ -46,38 +66,70 @@ pub(super) fn unwrap(text: &Bytes) -> Result<Bytes, String> {
         id: String,
         #[serde(borrow)]
         data: Option<&'e RawValue>,
+        #[serde(borrow)]
+        data_base64: Option<Cow<'e, str>>,
     }
     let event: Structured<'_> =
         serde_json::from_slice(text).map_err(|error| format!("it is not a CloudEvent: {error}"))?;
     check_version(&event.specversion)?;
-    let identity = Identity::new(&event.source, &event.id)?;
-    let data = event.data.ok_or("the CloudEvent has no data")?;
-    Ok(identified(text.slice_ref(data.get().as_bytes()), &identity))
+    let name = named_as(&event.source, &event.id)?;
+    let data = match (event.data, event.data_base64) {
+        (Some(data), None) => text.slice_ref(data.get().as_bytes()),
+        (None, Some(encoded)) => encoded_data(&encoded)?,
+        (Some(_), Some(_)) => return Err("the CloudEvent has both data and data_base64".to_owned()),
+        (None, None) => return Err("the CloudEvent has no data".to_owned()),
+    };
+    Ok(named(data, name))
 }
 
-/// The event with the identity as its `Msg-ID`, unless it has one that can be used. What is no object stays as it is.
-pub(super) fn identified(event: Bytes, identity: &Identity) -> Bytes {
+fn encoded_data(encoded: &str) -> Result<Bytes, String> {
+    let wrong =
+        |error: &dyn std::fmt::Display| format!("the CloudEvent's data_base64 cannot be used: {error}");
+    let data = BASE64_STANDARD.decode(encoded).map_err(|error| wrong(&error))?;
+    let whole: &RawValue = serde_json::from_slice(&data).map_err(|error| wrong(&error))?;
+    Ok(Bytes::copy_from_slice(whole.get().as_bytes()))
+}
+
+/// The event under this name, which also becomes its `Msg-ID` unless it has one that can be used. What is no object
+/// stays as it is.
+pub(super) fn named(event: Bytes, name: CloudEventId) -> RawEvent {
+    RawEvent { body: with_msg_id(event, &name), cloud_event: Some(name) }
+}
+
+fn with_msg_id(event: Bytes, name: &CloudEventId) -> Bytes {
     #[derive(Deserialize)]
     struct Identified<'e> {
+        /// Not an `Option`, which would take `null` for a missing one.
         #[serde(rename = "Msg-ID", borrow)]
-        id: Option<&'e RawValue>,
+        id: &'e RawValue,
     }
     let text = event.trim_ascii();
     let Some(open) = text.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")) else {
         return event;
     };
     let usable = |id: &RawValue| id.get().starts_with('"') && id.get() != "\"\"";
-    if serde_json::from_slice::<Identified<'_>>(text).is_ok_and(|found| found.id.is_some_and(usable)) {
+    let found = serde_json::from_slice::<Identified<'_>>(text).ok().map(|found| found.id);
+    // Two names of the longest kind together are longer than a Msg-ID may be.
+    let msg_id = name.msg_id();
+    if found.is_some_and(usable) || msg_id.len() > ID_LIMIT {
         return event;
     }
-    let mut with_id = Vec::with_capacity(text.len() + identity.0.len() + 16);
+    let msg_id = Value::from(msg_id).to_string();
+    let mut with_id = Vec::with_capacity(text.len() + msg_id.len() + 16);
+    if let Some(unusable) = found {
+        let start = unusable.get().as_ptr() as usize - text.as_ptr() as usize;
+        with_id.extend_from_slice(&text[..start]);
+        with_id.extend_from_slice(msg_id.as_bytes());
+        with_id.extend_from_slice(&text[start + unusable.get().len()..]);
+        return with_id.into();
+    }
     with_id.push(b'{');
     with_id.extend_from_slice(open.trim_ascii());
     if with_id.len() > 1 {
         with_id.push(b',');
     }
     with_id.extend_from_slice(b"\"Msg-ID\":");
-    with_id.extend_from_slice(Value::from(identity.0.as_str()).to_string().as_bytes());
+    with_id.extend_from_slice(msg_id.as_bytes());
     with_id.push(b'}');
     with_id.into()
 }
@@ -100,7 +152,8 @@ mod tests {
     fn fuzz_cloud_event() {
         fuzz::target("cloud_event", |bytes| {
             let Ok(inner) = unwrap(&Bytes::copy_from_slice(bytes)) else { return Ok(()) };
-            let Ok(event) = Event::parse(inner) else { return Ok(()) };
+            let Ok(event) = Event::parse(inner.body) else { return Ok(()) };
+            let event = event.named_by(inner.cloud_event);
             fuzz::ensure(event.identity().is_some(), || format!("{} has no identity", event.json()))
         });
     }
@@ -117,9 +170,26 @@ mod tests {
                 headers.extend(name.zip(value));
             }
             let event = Bytes::from_static(br#"{"Event-Category":"a","Event-Name":"b"}"#);
-            let Ok(Some(identity)) = binary(&headers) else { return Ok(()) };
-            let event = Event::parse(identified(event, &identity)).map_err(|error| error.to_string())?;
+            let Ok(Some(name)) = binary(&headers) else { return Ok(()) };
+            let event = named(event, name);
+            let event =
+                Event::parse(event.body).map_err(|error| error.to_string())?.named_by(event.cloud_event);
             fuzz::ensure(event.identity().is_some(), || "no identity".to_owned())
         });
+    }
+
+    #[test]
+    fn what_a_header_says_is_decoded_once() {
+        let same = |raw: &str, expected: &str| {
+            assert_eq!(decoded("ce-source", raw.as_bytes()).as_deref(), Ok(expected), "{raw}");
+        };
+        same("/plain", "/plain");
+        same("/tests/%C3%BCn%C3%AF", "/tests/ünï");
+        same("/tests/ünï", "/tests/ünï");
+        same("100%25%32", "100%2");
+        same("50%", "50%");
+        same(r#""quoted \"twice\" \\ %20""#, r#"quoted "twice" \  "#);
+        same("\"", "\"");
+        assert!(decoded("ce-id", b"%FF").unwrap_err().contains("ce-id is not UTF-8"));
     }
 }

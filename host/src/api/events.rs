@@ -19,6 +19,7 @@ use super::envelope::{Answer, Reply, RequestId};
 use super::error::Failure;
 use super::known::Only;
 use super::{Api, body, cloud_events};
+use crate::event::identity::ID_LIMIT;
 use crate::hooks::editor::fields;
 use crate::trail::{Origin, TRACE_HEADER};
 
@@ -56,7 +57,8 @@ pub(super) struct Posted {
     category: String,
     #[schema(rename = "Event-Name", min_length = 1)]
     name: String,
-    /// A text that makes it the same event when it is sent again: nothing is delivered twice then.
+    /// A text of at most 1024 bytes. An event that is sent again with the same one and not a byte changed is the same
+    /// event: nothing is delivered twice then.
     #[schema(rename = "Msg-ID", required = false)]
     id: Value,
 }
@@ -71,11 +73,13 @@ pub(super) struct Posted {
 pub(super) struct CloudEvent {
     #[schema(schema_with = version)]
     specversion: String,
-    /// With `source` the event's `Msg-ID`, unless it has one.
-    #[schema(min_length = 1)]
+    /// With `source` and the account it says which event this is: nothing is delivered twice when it is sent again. Both
+    /// become the event's `Msg-ID`, unless it has one.
+    #[schema(min_length = 1, max_length = 1024)]
     id: String,
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 1024)]
     source: String,
+    /// The event. In its place `data_base64` may hold the bytes of its text.
     data: Posted,
 }
 
@@ -121,7 +125,9 @@ pub(super) async fn take(
 ) -> Answer<Accepted, 202> {
     let route = route.parse()?;
     let media_type = body::media_type(&headers);
-    let envelope = cloud_events::binary(&headers)?;
+    // The content type decides (HTTP binding, section 3): what names a CloudEvent there is a structured one.
+    let structured = media_type.as_deref().is_some_and(|given| given.starts_with("application/cloudevents"));
+    let envelope = if structured { None } else { cloud_events::binary(&headers)? };
     let one = !matches!(media_type.as_deref(), Some("application/x-ndjson" | "application/ndjson"));
     if let Some(other) = media_type.as_deref().filter(|given| !is_known(given)) {
         return Err(body::wrong_type(other, TYPES));
@@ -132,7 +138,6 @@ pub(super) async fn take(
         let reason = "a binary CloudEvent is one event: send many as application/cloudevents-batch+json";
         return Err(malformed(Place::Only, reason));
     }
-    let structured = media_type.is_some_and(|given| given.starts_with("application/cloudevents"));
     let mut events = Vec::with_capacity(parts.len());
     for (place, part) in parts {
         if part.len() > api.limits.event_bytes {
@@ -140,11 +145,14 @@ pub(super) async fn take(
         }
         let wrong = |reason: String| malformed(place, &reason);
         let event = match (&envelope, structured) {
-            (Some(identity), _) => cloud_events::identified(part, identity),
-            (None, true) => cloud_events::unwrap(&part).map_err(wrong)?,
-            (None, false) => part,
+            (_, true) => cloud_events::unwrap(&part).map_err(wrong)?,
+            (Some(name), false) => cloud_events::named(part, name.clone()),
+            (None, false) => part.into(),
         };
-        check(&event).map_err(wrong)?;
+        if event.body.len() > api.limits.event_bytes {
+            return Err(too_large(place, event.body.len(), api.limits.event_bytes));
+        }
+        check(&event.body).map_err(wrong)?;
         events.push(event);
     }
     let trace = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok());
@@ -237,9 +245,11 @@ fn lines(body: &Bytes) -> Result<Vec<(Place, Bytes)>, Failure> {
     Ok(found)
 }
 
-/// The two fields that every event must have.
+/// The two fields that every event must have, and the one whose length is bounded.
 #[derive(Deserialize)]
 struct Named<'e> {
+    #[serde(rename = "Msg-ID", borrow)]
+    msg_id: Option<&'e RawValue>,
     #[serde(rename = "Event-Category", borrow)]
     category: Option<&'e RawValue>,
     #[serde(rename = "Event-Name", borrow)]
@@ -261,7 +271,14 @@ fn check(event: &[u8]) -> Result<(), String> {
             Some(_) => {}
         }
     }
-    Ok(())
+    // Escapes only make the raw text longer, so most ids need no second look.
+    let long = named.msg_id.map(RawValue::get).filter(|raw| raw.starts_with('"') && raw.len() > ID_LIMIT + 2);
+    match long.map(serde_json::from_str::<String>).transpose().map_err(|error| error.to_string())? {
+        Some(id) if id.len() > ID_LIMIT => {
+            Err(format!("Msg-ID has {} bytes, {ID_LIMIT} are allowed", id.len()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn short(text: &str) -> &str {
@@ -307,6 +324,20 @@ mod tests {
     use super::*;
     use crate::event::Event;
     use crate::fuzz;
+
+    #[test]
+    fn a_msg_id_is_bounded_by_its_length_without_escapes() {
+        let event =
+            |id: &str| format!(r#"{{"Event-Category":"x","Event-Name":"y","Msg-ID":{id}}}"#).into_bytes();
+        let quoted = |id: String| format!("\"{id}\"");
+        for taken in
+            [quoted("m".repeat(1024)), quoted("\\u006d".repeat(1024)), "7".repeat(2000), "null".into()]
+        {
+            assert_eq!(check(&event(&taken)), Ok(()), "{taken}");
+        }
+        let long = check(&event(&quoted("m".repeat(1025)))).unwrap_err();
+        assert_eq!(long, "Msg-ID has 1025 bytes, 1024 are allowed");
+    }
 
     /// What is taken at the door is an event to the listener: nobody hears 202 for what is refused behind it.
     #[test]

@@ -9,6 +9,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::access::token::{Token, first_token};
+use crate::event::identity::CloudEventId;
 use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
 use crate::module::reload::NotReloaded;
 use crate::store::sqlite::{Options, SqliteStore};
@@ -28,6 +29,8 @@ type Taken = (String, Option<(String, String)>);
 #[derive(Default)]
 pub(super) struct Basket {
     taken: Mutex<Vec<Taken>>,
+    /// The names that they have as CloudEvents.
+    named: Mutex<Vec<Option<CloudEventId>>>,
     refuses: Mutex<Option<IntakeError>>,
 }
 
@@ -35,15 +38,16 @@ pub(super) struct Basket {
 impl Intake for Basket {
     async fn take(
         &self,
-        events: Vec<Bytes>,
+        events: Vec<RawEvent>,
         route: Option<(String, String)>,
         _: Origin,
     ) -> Result<usize, IntakeError> {
         if let Some(refusal) = self.refuses.lock().clone() {
             return Err(refusal);
         }
-        let text = |event: &Bytes| (String::from_utf8(event.to_vec()).unwrap(), route.clone());
+        let text = |event: &RawEvent| (String::from_utf8(event.body.to_vec()).unwrap(), route.clone());
         self.taken.lock().extend(events.iter().map(text));
+        self.named.lock().extend(events.iter().map(|event| event.cloud_event.clone()));
         Ok(events.len())
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+
 use futures_util::future::join_all;
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
@@ -19,6 +19,7 @@ use crate::bus::{Bus, PublishError};
 use crate::delivery::payload::Payload;
 use crate::delivery::test_send::{NotTested, TestSends};
 use crate::disabler::Disabler;
+use crate::event::RawEvent;
 use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::document::{Events, UriRules, validate};
 use crate::hooks::editor::{Tables, Validator};
@@ -89,7 +90,7 @@ struct Door {
 impl Intake for Door {
     async fn take(
         &self,
-        events: Vec<Bytes>,
+        events: Vec<RawEvent>,
         route: Option<(String, String)>,
         origin: Origin,
     ) -> Result<usize, IntakeError> {

@@ -6,9 +6,9 @@
 use super::{
     Binding, Bus, BusCounters, BusError, BusState, Incoming, PublishError, Tally, content::DEFAULT_LIMIT,
 };
+use crate::event::RawEvent;
 use crate::trail::Origin;
 use async_trait::async_trait;
-use bytes::Bytes;
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use parking_lot::Mutex;
@@ -26,6 +26,7 @@ use tracing::{debug, error, info, warn};
 mod acks;
 mod backoff;
 mod consuming;
+mod message_headers;
 mod publisher;
 mod session;
 mod topology;
@@ -288,13 +289,13 @@ impl Bus for AmqpBus {
         origin: &Origin,
         exchange: &str,
         routing_key: &str,
-        body: Bytes,
+        event: RawEvent,
     ) -> Result<(), PublishError> {
         check_name(exchange)?;
         check_name(routing_key)?;
         let link = self.link.lock().clone();
         match link {
-            Some(link) => link.publish(origin, exchange, routing_key, &body).await,
+            Some(link) => link.publish(origin, exchange, routing_key, &event).await,
             None => Err(PublishError::Unavailable("there is no connection to the broker".to_owned())),
         }
     }

@@ -4,6 +4,7 @@ use super::{
     Acker, Answer, Binding, Bus, BusCounters, BusError, BusState, Incoming, PublishError, Refusal, Tally,
     routing_key,
 };
+use crate::event::RawEvent;
 use crate::trail::{Origin, Trail};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -70,14 +71,14 @@ impl Inlet {
     /// With a `route` of exchange and routing key they are taken only when some binding asks for them.
     /// Answers how many were taken, which is all of them.
     pub async fn post(&self, events: Vec<Bytes>, route: Option<(&str, &str)>) -> Result<usize, PostError> {
-        self.post_from(&Origin::default(), events, route).await
+        self.post_from(&Origin::default(), events.into_iter().map(RawEvent::from).collect(), route).await
     }
 
     /// As [`post`](Inlet::post), with where the events come from.
     pub async fn post_from(
         &self,
         origin: &Origin,
-        events: Vec<Bytes>,
+        events: Vec<RawEvent>,
         route: Option<(&str, &str)>,
     ) -> Result<usize, PostError> {
         if let Some((exchange, key)) = route {
@@ -85,8 +86,8 @@ impl Inlet {
         }
         let count = events.len();
         let mut answers = Vec::with_capacity(count);
-        for body in events {
-            answers.push(self.hand_in(body, origin).await?);
+        for event in events {
+            answers.push(self.hand_in(event, origin).await?);
         }
         self.collect(answers).await?;
         Ok(count)
@@ -102,12 +103,16 @@ impl Inlet {
         Err(PostError::Unroutable { exchange: exchange.to_owned(), routing_key: key.to_owned() })
     }
 
-    async fn hand_in(&self, body: Bytes, origin: &Origin) -> Result<oneshot::Receiver<Answer>, PostError> {
+    async fn hand_in(
+        &self,
+        event: RawEvent,
+        origin: &Origin,
+    ) -> Result<oneshot::Receiver<Answer>, PostError> {
         let unavailable = || PostError::Unavailable("the host does not take events at the moment".to_owned());
         let intake = self.shared.intake.read().clone().ok_or_else(unavailable)?;
         let (acker, answer) = Acker::pair();
         let trail = Trail::begin(origin.clone());
-        intake.send(Incoming { body, acker, trail }).await.map_err(|_| unavailable())?;
+        intake.send(Incoming { event, acker, trail }).await.map_err(|_| unavailable())?;
         Tally::add(&self.shared.tally.received, 1);
         Ok(answer)
     }
@@ -198,9 +203,9 @@ impl Bus for EmbeddedBus {
         origin: &Origin,
         exchange: &str,
         routing_key: &str,
-        body: Bytes,
+        event: RawEvent,
     ) -> Result<(), PublishError> {
-        match self.inlet.post_from(origin, vec![body], Some((exchange, routing_key))).await {
+        match self.inlet.post_from(origin, vec![event], Some((exchange, routing_key))).await {
             Ok(_) => Ok(()),
             Err(PostError::Unroutable { exchange, routing_key }) => {
                 Err(PublishError::Unroutable { exchange, routing_key })
@@ -250,7 +255,7 @@ mod tests {
     }
 
     fn by_content(message: Incoming) {
-        match message.body.as_ref() {
+        match message.event.body.as_ref() {
             b"bad" => message.acker.refuse(Refusal::event("it is bad")),
             b"later" => message.acker.postpone(),
             b"lost" => drop(message.acker),

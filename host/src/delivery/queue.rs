@@ -27,15 +27,24 @@ pub struct Queue {
     cluster_id: Arc<str>,
 }
 
-/// What one event causes.
+/// What one event causes through one module.
 #[derive(Clone, Debug)]
 pub struct Caused {
-    /// What makes the event recognisable when it comes again.
+    /// What makes this part of the event recognisable when it comes again.
     pub identity: Option<String>,
     /// Its payloads for each hook that wants them.
     pub wanted: Vec<Wanted>,
     /// What follows each delivery.
     pub trail: Trail,
+}
+
+/// Whether an event came for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Novelty {
+    /// It did, or has no identity.
+    New,
+    /// One with its identity was accepted before; it causes nothing.
+    Recognised,
 }
 
 /// One payload that a hook wants.
@@ -73,19 +82,24 @@ impl Queue {
         Arc::new(SharedBodies::new(self.profile, &*self.cluster_id, payload))
     }
 
-    /// Returns once what these events cause is durable, or was so before (the same identity).
+    /// Returns once what these events cause is durable, or was so before (the same identity); says which for each.
     ///
     /// # Errors
     /// The store's; nothing was taken.
-    pub async fn accept_many(&self, events: Vec<Caused>) -> Result<(), StoreError> {
+    pub async fn accept_many(&self, events: Vec<Caused>) -> Result<Vec<Novelty>, StoreError> {
         let deliveries = events.iter().map(|event| event.wanted.len()).sum();
         if deliveries == 0 {
-            return Ok(());
+            return Ok(vec![Novelty::New; events.len()]);
         }
         let mut places = self.places_for(deliveries).await;
         let accepted = self.store.accept_many(events.iter().map(accepted_event).collect()).await?;
+        let mut novelties = Vec::with_capacity(events.len());
         for (event, accepted) in events.into_iter().zip(accepted) {
-            let Accepted::New(ids) = accepted else { continue };
+            let Accepted::New(ids) = accepted else {
+                novelties.push(Novelty::Recognised);
+                continue;
+            };
+            novelties.push(Novelty::New);
             for (id, wanted) in ids.into_iter().zip(event.wanted) {
                 let place = places.as_mut().and_then(|places| places.split(1));
                 let Wanted { hook, carried, bodies, webhook_id } = wanted;
@@ -102,7 +116,7 @@ impl Queue {
                 });
             }
         }
-        Ok(())
+        Ok(novelties)
     }
 
     /// Takes up a delivery that is durable already: left by an earlier run, or due again. Says whether it can be.

@@ -67,7 +67,10 @@ mod tests {
     async fn bring(sender: &mpsc::Sender<Incoming>, count: usize) {
         for _ in 0..count {
             let (acker, _) = Acker::pair();
-            sender.send(Incoming { body: Bytes::new(), acker, trail: Trail::default() }).await.unwrap();
+            sender
+                .send(Incoming { event: Bytes::new().into(), acker, trail: Trail::default() })
+                .await
+                .unwrap();
         }
     }
 

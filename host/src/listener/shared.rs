@@ -14,8 +14,8 @@ use tracing::{Span, debug, error, warn};
 use super::gathering::Gathering;
 use super::turns::{Turn, Turns, stretches};
 use crate::bus::{Acker, Incoming, Refusal};
-use crate::delivery::queue::{Caused, Queue, Wanted, carried_hook};
-use crate::event::Event;
+use crate::delivery::queue::{Caused, Novelty, Queue, Wanted, carried_hook};
+use crate::event::{Event, RawEvent};
 use crate::hooks::accounts::Accounts;
 use crate::hooks::matching::{Candidate, matching};
 use crate::hooks::table::Table;
@@ -49,6 +49,8 @@ pub struct Shared {
 pub struct Counters {
     /// Events that modules were asked about, and whose deliveries are durable.
     pub accepted: AtomicU64,
+    /// Accepted events that were recognised: they had come before, so they caused nothing.
+    pub recognised: AtomicU64,
     /// Events for which no module is loaded.
     pub unanswered: AtomicU64,
     /// Messages that were no events.
@@ -118,9 +120,9 @@ impl Shared {
     }
 
     fn parsed(&self, incoming: Incoming) -> Option<Taken> {
-        let Incoming { body, acker, trail } = incoming;
+        let Incoming { event: RawEvent { body, cloud_event }, acker, trail } = incoming;
         match Event::parse(body) {
-            Ok(event) => Some((Arc::new(event.followed_by(trail)), acker)),
+            Ok(event) => Some((Arc::new(event.named_by(cloud_event).followed_by(trail)), acker)),
             Err(error) => {
                 self.counters.malformed.fetch_add(1, Ordering::Relaxed);
                 trail.failed();
@@ -154,15 +156,14 @@ impl Shared {
             turn.comes().await;
         }
         let (mut causing, mut deliveries) = (Vec::new(), 0);
-        for ((event, acker), Wishes { wanted, killed }) in events.iter().zip(ackers).zip(answers) {
+        for ((event, acker), Wishes { parts, killed }) in events.iter().zip(ackers).zip(answers) {
             let ending = Ending { acker, killed, event: Arc::clone(event) };
-            if wanted.is_empty() {
+            if parts.is_empty() {
                 self.end(ending);
                 continue;
             }
-            deliveries += wanted.len();
-            let (identity, trail) = (event.identity().map(str::to_owned), event.trail().of_deliveries());
-            causing.push((Caused { identity, wanted, trail }, ending));
+            deliveries += parts.iter().map(|part| part.wanted.len()).sum::<usize>();
+            causing.push((parts, ending));
             if deliveries >= STORED_TOGETHER {
                 self.accept(std::mem::take(&mut causing)).await;
                 deliveries = 0;
@@ -172,21 +173,36 @@ impl Shared {
         count
     }
 
-    async fn accept(&self, causing: Vec<(Caused, Ending)>) {
-        let (events, endings): (Vec<_>, Vec<_>) = causing.into_iter().unzip();
-        let deliveries: usize = events.iter().map(|event| event.wanted.len()).sum();
+    async fn accept(&self, causing: Vec<(Vec<Caused>, Ending)>) {
+        let (parts, endings): (Vec<_>, Vec<_>) = causing.into_iter().unzip();
+        let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
+        let parts: Vec<Caused> = parts.into_iter().flatten().collect();
+        let deliveries: Vec<usize> = parts.iter().map(|part| part.wanted.len()).collect();
         let committing: Vec<Step> =
             endings.iter().filter_map(|ending| ending.event.trail().commits()).collect();
-        let accepted = self.queue.accept_many(events).await;
+        let accepted = self.queue.accept_many(parts).await;
         if accepted.is_err() {
             committing.iter().for_each(Step::failed);
         }
         drop(committing);
         match accepted {
-            Ok(()) => {
-                self.counters.deliveries.fetch_add(deliveries as u64, Ordering::Relaxed);
+            Ok(novelties) => {
+                let new = |(novelty, count): (&Novelty, &usize)| match novelty {
+                    Novelty::New => *count as u64,
+                    Novelty::Recognised => 0,
+                };
+                let caused = novelties.iter().zip(&deliveries).map(new).sum();
+                self.counters.deliveries.fetch_add(caused, Ordering::Relaxed);
+                let mut novelties = novelties.into_iter();
+                for (ending, size) in endings.into_iter().zip(sizes) {
+                    let mut of_event = novelties.by_ref().take(size);
+                    // Nothing of it is new: the parts are those of its modules.
+                    if of_event.by_ref().fold(true, |all, part| all && part == Novelty::Recognised) {
+                        self.recognise(&ending.event);
+                    }
+                    self.end(ending);
+                }
                 self.counters.failing.store(false, Ordering::Relaxed);
-                endings.into_iter().for_each(|ending| self.end(ending));
             }
             Err(error) => {
                 let events = endings.len();
@@ -207,6 +223,19 @@ impl Shared {
                 }
             }
         }
+    }
+
+    fn recognise(&self, event: &Event) {
+        self.counters.recognised.fetch_add(1, Ordering::Relaxed);
+        let (category, name, identity) = (event.category(), event.name(), event.identity());
+        event.trail().lines().in_scope(|| {
+            debug!(
+                category,
+                event = name,
+                identity,
+                "event recognised: it came before and causes nothing now"
+            )
+        });
     }
 
     /// An event that a module does not survive is not forgotten: the bus keeps it for people to see, with what
@@ -232,7 +261,7 @@ impl Shared {
         for (module, answers) in modules.iter().zip(answers) {
             for ((event, answer), wishes) in events.iter().zip(answers).zip(&mut wishes) {
                 match answer {
-                    Ok(firings) => self.want(event, module, firings, &mut wishes.wanted),
+                    Ok(firings) => wishes.parts.extend(self.caused(event, module, firings)),
                     Err(failure) => {
                         let (generation, lines) = (module.figures().generation, event.trail().lines());
                         lines.in_scope(|| warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event"));
@@ -244,6 +273,18 @@ impl Shared {
             }
         }
         wishes
+    }
+
+    /// What an event causes through one module, if anything. Each module's part has an identity of its own: when one
+    /// module could not handle an event that others did, the event may come again, and causes just what is missing.
+    fn caused(&self, event: &Event, module: &Module, firings: Vec<Firing>) -> Option<Caused> {
+        let mut wanted = Vec::new();
+        self.want(event, module, firings, &mut wanted);
+        if wanted.is_empty() {
+            return None;
+        }
+        let identity = event.identity().map(|identity| format!("{identity}:{}", module.id));
+        Some(Caused { identity, wanted, trail: event.trail().of_deliveries() })
     }
 
     fn want(&self, event: &Event, module: &Module, firings: Vec<Firing>, wanted: &mut Vec<Wanted>) {
@@ -298,7 +339,8 @@ async fn ask(module: &Module, events: &[Arc<Event>]) -> Vec<Answer> {
 /// What an event causes.
 #[derive(Default)]
 struct Wishes {
-    wanted: Vec<Wanted>,
+    /// One for each module through which it causes anything.
+    parts: Vec<Caused>,
     /// It ended a module's processes again and again.
     killed: Option<Refusal>,
 }

@@ -49,6 +49,11 @@ pub(super) fn events(counters: &Counters) -> Vec<Family> {
             .with(OUTCOME, "malformed", read(&counters.malformed))
             .with(OUTCOME, "killed", read(&counters.killed))
             .with(OUTCOME, "postponed", read(&counters.postponed)),
+        Family::counter(
+            "hookline_events_recognised_total",
+            "Accepted events that had come before and caused nothing again.",
+        )
+        .is(read(&counters.recognised)),
         Family::counter("hookline_deliveries_accepted_total", "Deliveries that accepted events caused.")
             .is(read(&counters.deliveries)),
     ]

@@ -1,5 +1,7 @@
 //! Posted events: all of a request or none.
 
+use bytes::Bytes;
+
 use super::*;
 
 const CALL: &str =
@@ -123,13 +125,29 @@ async fn no_two_cloud_events_become_one_and_an_identity_that_cannot_be_used_is_r
         post("/a", "1", unusable).await;
     }
 
-    let identity = |text: &String| {
-        let event = crate::event::Event::parse(text.clone().into()).unwrap();
-        event.identity().unwrap().to_owned()
-    };
-    let found: Vec<String> = host.taken().iter().map(identity).collect();
-    let expected = ["/a#b#c", "/a#b%23c", "/a#b%2523c", "/a#1", "/a#1", "/a#1"].map(|id| format!("x/y/{id}"));
-    assert_eq!(found, expected);
+    let named = |source: &str, id: &str| CloudEventId::new(source, id).ok();
+    let expected = [named("/a#b", "c"), named("/a", "b#c"), named("/a", "b%23c"), named("/a", "1")];
+    let found = host.basket.named.lock().clone();
+    assert_eq!(found[..4], expected);
+    assert!(found[4..].iter().all(|name| *name == expected[3]), "{found:?}");
+    let with_id = |text: &String| text.contains(r#""Msg-ID":"/a#1""#);
+    assert_eq!(host.taken().iter().filter(|text| with_id(text)).count(), 3);
+}
+
+#[tokio::test]
+async fn the_data_of_a_cloud_event_may_be_base64() {
+    use base64::Engine as _;
+    let encode = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
+    let event =
+        |data: &str| format!(r#"{{"specversion":"1.0","id":"7","source":"/pbx","data_base64":"{data}"}}"#);
+    let own = r#"{"Msg-ID":"m1","Event-Category":"x","Event-Name":"y"}"#;
+    check_taken(CLOUD, &event(&encode(own)), &[own]).await;
+    let bad = StatusCode::BAD_REQUEST;
+    check_refused(CLOUD, &event("?"), bad, ("index", 0), "data_base64 cannot be used").await;
+    check_refused(CLOUD, &event(&encode("7 8")), bad, ("index", 0), "data_base64 cannot be used").await;
+    check_refused(CLOUD, &event(&encode("7")), bad, ("index", 0), "must be a JSON object").await;
+    let both = r#"{"specversion":"1.0","id":"7","source":"/pbx","data":{},"data_base64":"e30="}"#;
+    check_refused(CLOUD, both, bad, ("index", 0), "both data and data_base64").await;
 }
 
 #[tokio::test]
@@ -167,6 +185,7 @@ async fn a_binary_cloud_event_has_its_identity_in_headers() {
     two.expect_error(StatusCode::BAD_REQUEST, "malformed_event");
     no_id.expect_error(StatusCode::BAD_REQUEST, "malformed_event");
     assert_eq!(host.taken(), [r#"{"Event-Category":"x","Event-Name":"y","Msg-ID":"/pbx#8"}"#]);
+    assert_eq!(*host.basket.named.lock(), [CloudEventId::new("/pbx", "8").ok()]);
 }
 
 #[tokio::test]

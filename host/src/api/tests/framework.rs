@@ -1,5 +1,7 @@
 //! What holds for every route: envelopes, tokens, limits.
 
+use bytes::Bytes;
+
 use super::*;
 
 #[tokio::test]

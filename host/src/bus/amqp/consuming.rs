@@ -3,14 +3,15 @@
 use super::acks::Acks;
 use super::session::{CLOSE_LIMIT, End};
 use super::topology::words_of;
-use super::{AmqpBus, name};
+use super::{AmqpBus, message_headers, name};
 use crate::bus::{Acker, Answer, Incoming, Tally, content};
-use crate::trail::{Origin, REQUEST_HEADER, TRACE_HEADER, Trail};
+use crate::event::RawEvent;
+use crate::trail::Trail;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -184,11 +185,17 @@ impl Consuming {
         self.acks.delivered(tag);
         let kind = delivery.properties.content_type().as_ref().map(|text| text.as_str());
         let encoding = delivery.properties.content_encoding().as_ref().map(|text| text.as_str());
-        let trail = Trail::begin(origin(delivery.properties.headers().as_ref()));
-        match content::decode(kind, encoding, Bytes::from(delivery.data), bus.options.event_limit) {
-            Ok(body) => {
+        let headers = delivery.properties.headers().as_ref();
+        let trail = Trail::begin(message_headers::origin(headers));
+        let event = message_headers::cloud_event(headers).and_then(|cloud_event| {
+            let body = Bytes::from(delivery.data);
+            let body = content::decode(kind, encoding, body, bus.options.event_limit)?;
+            Ok(RawEvent { body, cloud_event })
+        });
+        match event {
+            Ok(event) => {
                 let acker = Acker::of_session(tag, self.answering.clone());
-                self.held.push_back(Incoming { body, acker, trail });
+                self.held.push_back(Incoming { event, acker, trail });
                 Ok(())
             }
             Err(reason) => {
@@ -293,15 +300,4 @@ impl Consuming {
         // The answer to this says that the broker has heard every acknowledgement before it.
         timeout(CLOSE_LIMIT, self.channel.close(200, name("done"))).await.unwrap_or(Ok(()))
     }
-}
-
-/// Where a message says that it comes from.
-fn origin(headers: Option<&FieldTable>) -> Origin {
-    let Some(headers) = headers else { return Origin::default() };
-    let text = |name: &str| match headers.inner().get(name)? {
-        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
-        AMQPValue::ShortString(text) => Some(text.as_str()),
-        _ => None,
-    };
-    Origin::of_headers(text(REQUEST_HEADER), text(TRACE_HEADER))
 }

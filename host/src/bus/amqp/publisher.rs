@@ -1,11 +1,12 @@
 //! How one message gets onto an exchange, and when it counts as published.
 
-use super::name;
 use super::topology::{Setup, SetupError, words_of};
+use super::{message_headers, name};
 use crate::bus::PublishError;
-use crate::trail::{Origin, REQUEST_HEADER, TRACE_HEADER};
+use crate::event::RawEvent;
+use crate::event::identity::CloudEventId;
+use crate::trail::Origin;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -36,9 +37,10 @@ impl Link {
         origin: &Origin,
         exchange: &str,
         routing_key: &str,
-        body: &[u8],
+        event: &RawEvent,
     ) -> Result<(), PublishError> {
-        let publishing = self.publish_now(properties(origin), exchange, routing_key, body);
+        let properties = properties(origin, event.cloud_event.as_ref());
+        let publishing = self.publish_now(properties, exchange, routing_key, &event.body);
         match tokio::time::timeout(CONFIRM_LIMIT, publishing).await {
             Ok(done) => done,
             Err(_) => Err(PublishError::Unavailable(format!(
@@ -113,22 +115,15 @@ fn unavailable(error: lapin::Error) -> PublishError {
 
 /// As KAZOO's publishers set them, its clock in microseconds since the year 0 included; but persistent, since
 /// whoever publishes here has been told that the message is safe. Headers only where there is an origin to tell of.
-fn properties(origin: &Origin) -> BasicProperties {
+fn properties(origin: &Origin, cloud_event: Option<&CloudEventId>) -> BasicProperties {
     let micros =
         OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000 + GREGORIAN_OFFSET_SECONDS * 1_000_000;
     let properties = BasicProperties::default()
         .with_content_type(name("application/json"))
         .with_delivery_mode(PERSISTENT)
         .with_timestamp(u64::try_from(micros).unwrap_or_default());
-    let known = [
-        (REQUEST_HEADER, origin.request.as_ref().map(ToString::to_string)),
-        (TRACE_HEADER, origin.trace.map(|trace| trace.to_string())),
-    ];
-    let mut headers = FieldTable::default();
-    for (header, text) in known {
-        if let Some(text) = text {
-            headers.insert(name(header), AMQPValue::LongString(text.into()));
-        }
+    match message_headers::written(origin, cloud_event) {
+        Some(headers) => properties.with_headers(headers),
+        None => properties,
     }
-    if headers.inner().is_empty() { properties } else { properties.with_headers(headers) }
 }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::bus::{Acker, PublishError, Refusal};
+use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
@@ -222,7 +223,7 @@ async fn messages_of_the_original_come_as_json_and_leave_the_queue_once_accepted
 
         for expected in [r#"{"n":1}"#, r#"{"n":2}"#, "{}", r#"{"n":4}"#] {
             let message = stand.next().await;
-            assert_eq!(message.body, expected);
+            assert_eq!(message.event.body, expected);
             message.acker.accept();
         }
 
@@ -299,7 +300,7 @@ async fn what_is_postponed_comes_again_but_not_at_once() {
     stand.next().await.acker.accept();
     let again = stand.next().await;
 
-    assert_eq!(again.body, "1");
+    assert_eq!(again.event.body, "1");
     assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
     again.acker.accept();
     assert_eq!(stand.end().await, 0);
@@ -321,7 +322,7 @@ async fn an_unbound_key_brings_nothing() {
     stand.put_json("callevt", &other, "wanted").await;
 
     let message = stand.next().await;
-    assert_eq!(message.body, "wanted");
+    assert_eq!(message.event.body, "wanted");
     message.acker.accept();
     assert_eq!(stand.end().await, 0);
     assert_eq!(stand.bus.counters().received, 1);
@@ -418,7 +419,7 @@ async fn a_deleted_queue_is_declared_and_bound_again() {
     stand.put_json("callevt", &key, "2").await;
 
     let message = stand.next().await;
-    assert_eq!(message.body, "2");
+    assert_eq!(message.event.body, "2");
     message.acker.accept();
     assert_eq!(stand.end().await, 0);
     assert_eq!(stand.bus.counters().accepted, 1, "an answer to a connection that has gone does not count");
@@ -466,7 +467,7 @@ async fn publishing_is_confirmed_or_says_that_nobody_wants_it() {
 
     for _ in 0..2 {
         let message = stand.next().await;
-        assert_eq!(message.body, r#"{"a":1}"#);
+        assert_eq!(message.event.body, r#"{"a":1}"#);
         message.acker.accept();
     }
     stand.channel.exchange_delete(name(&new), Default::default()).await.unwrap();
