@@ -29,6 +29,7 @@ pub use parts::{Outside, Parts};
 
 use crate::cli::RunArgs;
 use crate::config::Config;
+use crate::stall;
 use crate::supervision::{StartError, SupervisorExit, SupervisorHandle};
 use crate::telemetry;
 
@@ -76,6 +77,8 @@ async fn start_until(
     demo: Option<TcpListener>,
     stopping: Stopping,
 ) -> anyhow::Result<RunningHost> {
+    // From here on stops of this process are noticed.
+    stall::counts();
     let listen = config.api.listen;
     let listener =
         listen_on(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
@@ -113,7 +116,7 @@ impl Stopping {
     /// Gives a stop this much time; what has not ended then does so at once.
     async fn at_once_after(&self, limit: Duration) -> Infallible {
         self.stop.cancelled().await;
-        tokio::time::sleep(limit).await;
+        stall::sleep(limit).await;
         warn!(
             limit_ms = limit.as_millis(),
             "the time for a stop has passed, requests under way are broken off"

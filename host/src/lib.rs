@@ -22,6 +22,7 @@ pub mod cli;
 pub mod scaffold;
 pub mod supervision;
 pub mod times;
+pub mod stall;
 pub mod config;
 pub mod telemetry;
 #[cfg(test)]

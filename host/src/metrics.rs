@@ -16,6 +16,7 @@ use crate::bus::Bus;
 use crate::delivery::dispatch::Dispatch;
 use crate::listener::shared::Shared;
 use crate::replays::Replays;
+use crate::stall;
 use crate::store::Store;
 use backlog::Backlog;
 pub use exposition::CONTENT_TYPE;
@@ -76,6 +77,7 @@ impl Metrics {
         families.extend(figures::clients(connections));
         families.extend(figures::access(access));
         families.extend(figures::process(&process));
+        families.extend(figures::machine(stall::counts()));
         exposition::text(families)
     }
 }

@@ -34,6 +34,7 @@ mod scenario;
 mod secrets;
 mod service;
 mod signing;
+mod stalls;
 mod stopping;
 mod stream;
 mod supervision;

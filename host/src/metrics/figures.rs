@@ -19,6 +19,10 @@ use crate::module::resident;
 use crate::replays;
 use crate::store::DeliveryCounts;
 
+mod machine;
+
+pub(super) use machine::machine;
+
 const MODULE: &str = "module";
 const OUTCOME: &str = "outcome";
 const REASON: &str = "reason";

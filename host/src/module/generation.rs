@@ -29,6 +29,7 @@ use super::program::Program;
 use super::services::{CallServices, Lendable};
 use super::{Firing, ModuleId};
 use crate::event::Event;
+use crate::stall::{self, StallDeadline, StallMark};
 
 /// A module's library, opened and initialised, here or in a process of its own.
 pub struct Generation {
@@ -166,7 +167,7 @@ impl Generation {
             .name(name)
             .spawn(live)
             .map_err(|error| LoadError::Thread(error.to_string()))?;
-        let (runs, mapped, metadata, wants) = match tokio::time::timeout(within, loaded).await {
+        let (runs, mapped, metadata, wants) = match stall::timeout(within, loaded).await {
             Ok(Ok(result)) => result?,
             Ok(Err(_)) => return Err(LoadError::Thread("it ended without an answer".to_owned()).into()),
             Err(_) => return Err(LoadError::TimedOut(within).into()),
@@ -314,7 +315,7 @@ impl Generation {
         if let Runs::Apart(isolated) = &self.runs {
             isolated.stop(within);
         }
-        match ended.recv_timeout(within) {
+        match received(ended, within) {
             Err(_) => {
                 return Fate::Pinned(format!("its thread did not end within {} ms", within.as_millis()));
             }
@@ -338,6 +339,17 @@ impl Generation {
         // The folder is emptied at the next start in any case.
         _ = std::fs::remove_file(&self.copy);
         Fate::Released
+    }
+}
+
+/// What is sent within this time, in which the process could run.
+fn received<T>(from: &mpsc::Receiver<T>, within: Duration) -> Result<T, mpsc::RecvTimeoutError> {
+    let deadline = StallDeadline::after(within);
+    loop {
+        match from.recv_timeout(deadline.left()) {
+            Err(mpsc::RecvTimeoutError::Timeout) if !deadline.has_passed() => {}
+            received => return received,
+        }
     }
 }
 
@@ -370,7 +382,7 @@ pub struct Worker {
 struct InHand {
     job: Job,
     /// When the call for its next event began.
-    since: Instant,
+    since: StallMark,
 }
 
 impl Worker {
@@ -401,7 +413,7 @@ impl Worker {
         let chosen_by_another = job.chosen_by() != generation.number;
         let mut next = job.next();
         let mut since = Instant::now();
-        *self.in_hand.lock() = Some(InHand { job, since });
+        *self.in_hand.lock() = Some(InHand { job, since: StallMark::now() });
         while let Some(event) = next {
             let result = match chosen_by_another && !generation.answers(&event) {
                 true => Ok(Vec::new()),
@@ -414,7 +426,7 @@ impl Worker {
             let Some(InHand { job, since: of_next }) = in_hand.as_mut() else { return false };
             job.answer(result);
             next = job.next();
-            (since, *of_next) = (now, now);
+            (since, *of_next) = (now, StallMark::now());
             if next.is_some() && self.stop.load(Ordering::Acquire) {
                 // The successor goes on with what is left: each event sees one generation.
                 if let Some(InHand { job, .. }) = in_hand.take() {
@@ -428,11 +440,11 @@ impl Worker {
         true
     }
 
-    /// Gives up a call that has taken longer than `limit`, with what is left of its job: the event in hand has
+    /// Gives up a call that has taken longer than `limit` in which the host could run, with what is left of its job: the event in hand has
     /// failed, those before it keep their answers.
     pub(super) fn overdue(&self, limit: Duration) -> Option<Job> {
         let mut in_hand = self.in_hand.lock();
-        let InHand { mut job, .. } = in_hand.take_if(|in_hand| in_hand.since.elapsed() >= limit)?;
+        let InHand { mut job, .. } = in_hand.take_if(|in_hand| in_hand.since.ran() >= limit)?;
         job.answer(Err(CallFailure::TimedOut(limit)));
         self.left.cancel();
         Some(job)

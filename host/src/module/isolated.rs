@@ -34,6 +34,7 @@ use super::program::Program;
 use super::services::Lendable;
 use super::{Firing, ModuleId};
 use crate::event::Event;
+use crate::stall::StallDeadline;
 
 /// Processes in a row that one event may cost.
 pub const MAX_DEATHS: u32 = 3;
@@ -164,7 +165,7 @@ impl Isolated {
     /// Tells the module to end, waits, and kills what is left. What is not answered by then, and whatever is
     /// asked later, answers [`CallFailure::Stopped`]. Blocks for `within` and the moment that a kill takes.
     pub fn stop(&self, within: Duration) {
-        let until = Instant::now() + within;
+        let until = StallDeadline::after(within);
         *self.stopping.lock() = true;
         self.told_to_stop.notify_all();
         match self.state.try_lock_for(within) {
@@ -243,6 +244,11 @@ impl Isolated {
                     generation, pid, what, last_words, "a module's process talks nonsense and is killed"
                 );
                 End::Garbage(what)
+            }
+            Lost::Stopped => {
+                self.died(&mut state.pauses);
+                warn!(module, generation, pid, "a module's process stays stopped and is replaced");
+                End::Died(how)
             }
             Lost::Gone => {
                 self.died(&mut state.pauses);

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::stall::StallDeadline;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use glibc as system;
@@ -42,9 +42,9 @@ pub fn live_threads(of: &Range<usize>) -> usize {
 /// `within`. A thread that was joined is still there for a moment, and may run its last destructor.
 #[must_use]
 pub fn threads_are_gone(of: &Range<usize>, within: Duration) -> bool {
-    let until = Instant::now() + within;
+    let until = StallDeadline::after(within);
     while live_threads(of) > 0 {
-        if Instant::now() >= until {
+        if until.has_passed() {
             return false;
         }
         std::thread::park_timeout(Duration::from_micros(200));

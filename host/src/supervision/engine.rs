@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::state::{Phase, Shared, SupervisorHandle};
 use super::{ChildContext, ChildSpec, Intensity, Ready, Restart, StartError, SupervisorExit};
+use crate::stall::sleep;
 
 /// An aborted child ends at its next await; one that never comes to it is left behind after this time.
 const ABORT_WITHIN: Duration = Duration::from_secs(1);

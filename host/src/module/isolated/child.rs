@@ -1,7 +1,7 @@
 //! A module's process from the inside: what it takes off before it opens the module, and how it serves it.
 //!
 //! It is single-minded: no runtime, the module on the main thread, one more thread that waits for the host's
-//! death. It never ends by itself in order, as destructors of a stranger's library have nothing to do here: the
+//! death, and one that notices when the process was stopped. It never ends by itself in order, as destructors of a stranger's library have nothing to do here: the
 //! host kills it, or it kills itself.
 
 use std::borrow::Cow;
@@ -25,12 +25,12 @@ use nix::unistd::{Pid, getpgrp, getpid};
 use parking_lot::Mutex;
 use plugin_api::Level;
 use plugin_api::lend::{CallError, Fired, HostServices};
-use tokio::time::Instant;
 
 use super::protocol::{FromChild, Inbox, MAX_TEXT, ToChild, VERSION};
 use crate::event::Event;
 use crate::module::generation::{Entered, Entry, Step, enter};
 use crate::module::services::{Answered, MAX_PAYLOAD};
+use crate::stall::StallMark;
 
 /// Bytes of answers that wait at most for more of them.
 const FULL: usize = 32 * 1024;
@@ -100,7 +100,7 @@ fn watch(mut lifeline: UnixStream, outbox: &Mutex<Outbox>) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Ok(1..) => {
                 let mut outbox = outbox.lock();
-                let since = outbox.call_since.map(|since| since.elapsed().as_millis()).unwrap_or_default();
+                let since = outbox.call_since.map(|since| since.ran().as_millis()).unwrap_or_default();
                 outbox.put(&FromChild::Here(u64::try_from(since).unwrap_or(u64::MAX)));
                 outbox.send();
             }
@@ -235,9 +235,9 @@ struct Outbox {
     socket: UnixStream,
     bytes: Vec<u8>,
     /// When the first call began whose answer has not been sent.
-    held_since: Option<Instant>,
+    held_since: Option<StallMark>,
     /// When the call in hand began.
-    call_since: Option<Instant>,
+    call_since: Option<StallMark>,
 }
 
 impl Outbox {
@@ -324,7 +324,7 @@ impl Line {
     }
 
     fn begin(&self) {
-        self.outbox.lock().call_since = Some(Instant::now());
+        self.outbox.lock().call_since = Some(StallMark::now());
     }
 
     /// Answers a call. While more orders are there already the answer waits for theirs, since each that is sent
@@ -335,7 +335,7 @@ impl Line {
         let began = outbox.call_since.take();
         outbox.held_since = outbox.held_since.or(began);
         outbox.put(&FromChild::Ended(ended));
-        let waits = outbox.held_since.is_some_and(|since| since.elapsed() < WAITS);
+        let waits = outbox.held_since.is_some_and(|since| since.ran() < WAITS);
         if !busy || !waits || outbox.bytes.len() > FULL {
             outbox.send();
         }

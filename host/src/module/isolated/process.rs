@@ -120,6 +120,12 @@ impl Process {
         _ = (&self.lifeline).write(&[0]);
     }
 
+    /// Whether somebody has stopped it: by a signal, or with a debugger. Where the system does not say, it runs.
+    pub(super) fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        matches!(state(&stat), Some('T' | 't'))
+    }
+
     /// How it ended, if it has.
     pub(super) fn ended(&self) -> Option<Death> {
         // An error means that there is no such child any more, which cannot be while we hold it.
@@ -169,6 +175,12 @@ impl Drop for Process {
     }
 }
 
+/// The state in a line of `/proc/PID/stat`. It follows the name, which may hold anything and ends with the last
+/// parenthesis.
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
 /// Tells each line that is not blank, shortened, until the end.
 fn lines(mut from: UnixStream, mut tell: impl FnMut(&str)) {
     let mut line = Vec::new();
@@ -212,6 +224,14 @@ mod tests {
         check(Death::Signal(15), "SIGTERM");
         check(Death::Signal(60), "signal 60");
         check(Death::Exit(7), "exit code 7");
+    }
+
+    #[test]
+    fn a_state_is_read_behind_any_name() {
+        let check = |stat: &str, expected| assert_eq!(state(stat), expected, "{stat}");
+        check("12 (hookline) T 1 12", Some('T'));
+        check("12 (a) R (b) S 1 12", Some('S'));
+        check("", None);
     }
 
     #[test]

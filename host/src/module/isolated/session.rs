@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use plugin_api::lend::{CallError, HostServices as _};
 use plugin_api::{BindingsAndResponders, Metadata};
-use tokio::time::Instant;
+use tracing::warn;
 
 use super::process::Process;
 use super::protocol::{FromChild, Garbage, Inbox, MAX_FRAME, ToChild, VERSION};
@@ -20,6 +20,7 @@ use crate::module::probe::ProbeRefusal;
 use crate::module::program::Program;
 use crate::module::services::{Answered, CallServices, Lendable};
 use crate::module::{Firing, ModuleId};
+use crate::stall::{StallDeadline, StallMark};
 
 /// Events that are sent before the first of them is answered.
 const AHEAD: usize = 32;
@@ -35,13 +36,27 @@ const SILENCE: Duration = Duration::from_millis(5);
 /// How long a process may take to say what it is about. It does so on a thread of its own, whatever the module does.
 const ANSWERS_A_NUDGE: Duration = Duration::from_millis(500);
 
+/// How often it is asked that before it is taken for one that hangs: between two of these it may have been stopped.
+const NUDGES: u32 = 3;
+
+/// What a process that knows how long its call has taken gets beyond the limit, to say that it has ended.
+const MARGIN: Duration = Duration::from_millis(2);
+
+/// How long a process may take to go on after it was stopped (SIGSTOP), and how often one is looked at that is.
+const AFTER_A_STOP: Duration = Duration::from_millis(500);
+
+/// A process that stays stopped is replaced after this time, and what it had in hand goes to the next one.
+const LONGEST_STOP: Duration = Duration::from_secs(10);
+
 /// Why a conversation cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
     /// The process has closed its end: it is dead, or as good as.
     Gone,
-    /// It did not answer in time.
+    /// It did not answer in time, although it could run.
     Late,
+    /// Somebody has stopped it, and does not let it go on.
+    Stopped,
     /// It said what makes no sense.
     Garbage(String),
 }
@@ -85,14 +100,16 @@ impl Session {
         within: Duration,
         heard: impl Fn(&str) + Send + 'static,
     ) -> Result<(Self, Said), ProbeRefusal> {
-        let until = Instant::now() + within;
+        let until = StallDeadline::after(within);
         let label = format!("{}.g{}", whose.module.hook_name(), whose.number);
         let start = |error: std::io::Error| ProbeRefusal::Start {
             program: whose.program.path().display().to_string(),
             reason: error.to_string(),
         };
         let (process, socket) = Process::start(whose.program, &label, heard).map_err(start)?;
-        let mut session = Session { process: Arc::new(process), line: Line::new(socket) };
+        let process = Arc::new(process);
+        let line = Line::new(socket, Arc::clone(&process));
+        let mut session = Session { process, line };
         let mut step = None;
         match session.line.load(whose, until, &mut step) {
             Ok(Ok(said)) => Ok((session, said)),
@@ -108,7 +125,7 @@ impl Session {
         let how = self.process.reap();
         let last_words = self.process.last_words();
         match lost {
-            Lost::Gone => ProbeRefusal::Died { step, how, last_words },
+            Lost::Gone | Lost::Stopped => ProbeRefusal::Died { step, how, last_words },
             Lost::Late => ProbeRefusal::TimedOut { step, within, last_words },
             Lost::Garbage(what) => ProbeRefusal::Broken(what),
         }
@@ -146,25 +163,26 @@ impl Session {
         limit: Duration,
     ) -> Result<Result<(), CallError>, Lost> {
         // The process begins with it when it has answered the one before.
-        let now = Instant::now();
-        self.line.send(now + limit)?;
+        self.line.send(StallDeadline::after(limit))?;
         let mut silence = SILENCE.min(limit);
-        let mut until = now + if under_way > 1 { silence } else { limit };
-        let mut asked = false;
+        let mut until = StallDeadline::after(if under_way > 1 { silence } else { limit });
+        let mut asked = 0;
         loop {
             match self.line.hear(services, until) {
                 Ok(Heard::Ended(ended)) => return Ok(self.line.judged(ended)),
-                // It may have been answered, and a later one takes long and keeps the answer from being sent.
-                Err(Lost::Late) if under_way > 1 && !asked => {
-                    asked = true;
+                // It may have been answered, and a later one takes long and keeps the answer from being sent. And
+                // only the process knows for how much of the time it could run.
+                Err(Lost::Late) if asked < NUDGES => {
+                    asked += 1;
                     self.process.nudge();
-                    until = Instant::now() + ANSWERS_A_NUDGE;
+                    until = StallDeadline::after(ANSWERS_A_NUDGE);
                 }
                 Ok(Heard::Here(taken)) if taken >= limit => return Err(Lost::Late),
                 Ok(Heard::Here(taken)) => {
-                    asked = false;
-                    silence = silence.saturating_mul(4).min(limit - taken);
-                    until = Instant::now() + silence;
+                    asked = 0;
+                    let left = limit.saturating_sub(taken) + MARGIN;
+                    silence = silence.saturating_mul(4).min(left);
+                    until = StallDeadline::after(if under_way > 1 { silence } else { left });
                 }
                 Ok(other) => return Err(other.out_of_place()),
                 Err(lost) => return Err(lost),
@@ -173,7 +191,8 @@ impl Session {
     }
 
     /// Tells the module to end and waits until it has.
-    pub(super) fn shut_down(&mut self, whose: &Whose<'_>, until: Instant) -> Result<(), Lost> {
+    pub(super) fn shut_down(&mut self, whose: &Whose<'_>, until: StallDeadline) -> Result<(), Lost> {
+        self.line.waits_for_stopped = false;
         ToChild::Shutdown.write(&mut self.line.outbox);
         self.line.send(until)?;
         let services = CallServices::new(whose.lendable, whose.module, whose.number);
@@ -252,6 +271,8 @@ impl Heard {
 /// The socket, with what has arrived and what is to be sent.
 struct Line {
     socket: UnixStream,
+    /// Whose line it is.
+    process: Arc<Process>,
     inbox: Inbox,
     outbox: Vec<u8>,
     /// The limits that the socket has now, for reading and for writing.
@@ -259,25 +280,31 @@ struct Line {
     /// What was wrong with a firing of the call in hand.
     refused: Option<String>,
     answered: Answered,
+    /// Since when it is known to be stopped.
+    stopped: Option<StallMark>,
+    waits_for_stopped: bool,
 }
 
 impl Line {
-    fn new(socket: UnixStream) -> Self {
+    fn new(socket: UnixStream, process: Arc<Process>) -> Self {
         let inbox = Inbox::new(MAX_FRAME);
         Line {
             socket,
+            process,
             inbox,
             outbox: Vec::new(),
             patience: (None, None),
             refused: None,
             answered: Answered::default(),
+            stopped: None,
+            waits_for_stopped: true,
         }
     }
 
     fn load(
         &mut self,
         whose: &Whose<'_>,
-        until: Instant,
+        until: StallDeadline,
         step: &mut Option<Step>,
     ) -> Result<Result<Said, String>, Lost> {
         let services = CallServices::new(whose.lendable, whose.module, whose.number);
@@ -322,7 +349,7 @@ impl Line {
     }
 
     /// What it says next; what it asks meanwhile is answered.
-    fn hear(&mut self, services: &CallServices<'_>, until: Instant) -> Result<Heard, Lost> {
+    fn hear(&mut self, services: &CallServices<'_>, until: StallDeadline) -> Result<Heard, Lost> {
         loop {
             let place = self.next(until)?;
             let reseller = match FromChild::read(self.inbox.frame(place))? {
@@ -353,12 +380,17 @@ impl Line {
     }
 
     /// The next whole frame.
-    fn next(&mut self, until: Instant) -> Result<Range<usize>, Lost> {
+    fn next(&mut self, mut until: StallDeadline) -> Result<Range<usize>, Lost> {
         loop {
             if let Some(place) = self.inbox.next()? {
+                self.stopped = None;
                 return Ok(place);
             }
-            self.wait_until(until)?;
+            let left = self.left(&mut until)?;
+            if let Some(left) = needed(self.patience.0, left) {
+                self.socket.set_read_timeout(Some(left)).map_err(|_| Lost::Gone)?;
+                self.patience.0 = Some(left);
+            }
             match self.inbox.fill(&mut self.socket) {
                 Ok(0) => return Err(Lost::Gone),
                 Ok(_) => {}
@@ -371,42 +403,57 @@ impl Line {
         }
     }
 
-    /// Sets how long the next read may wait.
-    fn wait_until(&mut self, until: Instant) -> Result<(), Lost> {
-        if let Some(left) = needed(self.patience.0, until)? {
-            self.socket.set_read_timeout(Some(left)).map_err(|_| Lost::Gone)?;
-            self.patience.0 = Some(left);
+    /// What is left of the time. Where none is, and the process is stopped, that is begun anew for a while.
+    fn left(&mut self, until: &mut StallDeadline) -> Result<Duration, Lost> {
+        let left = until.left();
+        if !left.is_zero() {
+            return Ok(left);
         }
-        Ok(())
+        if !self.waits_for_stopped || !self.process.is_stopped() {
+            return Err(Lost::Late);
+        }
+        let since = self.stopped.get_or_insert_with(|| {
+            warn!(pid = self.process.pid(), "a module's process is stopped (SIGSTOP) and waited for");
+            StallMark::now()
+        });
+        if since.ran() >= LONGEST_STOP {
+            return Err(Lost::Stopped);
+        }
+        *until = StallDeadline::after(AFTER_A_STOP);
+        Ok(AFTER_A_STOP)
     }
 
     /// Sends what is to be sent. Where the process has died the answers that it gave before are still to be
     /// read, so that is left to the reader to find out.
-    fn send(&mut self, until: Instant) -> Result<(), Lost> {
-        if self.outbox.is_empty() {
-            return Ok(());
-        }
-        if let Some(left) = needed(self.patience.1, until)? {
-            self.socket.set_write_timeout(Some(left)).map_err(|_| Lost::Gone)?;
-            self.patience.1 = Some(left);
-        }
-        let sent = self.socket.write_all(&self.outbox);
+    fn send(&mut self, until: StallDeadline) -> Result<(), Lost> {
+        let outbox = std::mem::take(&mut self.outbox);
+        let sent = self.send_all(&outbox, until);
+        self.outbox = outbox;
         self.outbox.clear();
-        match sent {
-            Err(error) if is_late(&error) => Err(Lost::Late),
-            _ => Ok(()),
+        sent
+    }
+
+    fn send_all(&mut self, mut bytes: &[u8], mut until: StallDeadline) -> Result<(), Lost> {
+        while !bytes.is_empty() {
+            let left = self.left(&mut until)?;
+            if let Some(left) = needed(self.patience.1, left) {
+                self.socket.set_write_timeout(Some(left)).map_err(|_| Lost::Gone)?;
+                self.patience.1 = Some(left);
+            }
+            match self.socket.write(bytes) {
+                Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted || is_late(&error) => {}
+                Err(_) => return Ok(()),
+            }
         }
+        Ok(())
     }
 }
 
 /// The limit to set. That is a call of the system's, so one that is about right stays.
-fn needed(set: Option<Duration>, until: Instant) -> Result<Option<Duration>, Lost> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(Lost::Late);
-    }
+fn needed(set: Option<Duration>, left: Duration) -> Option<Duration> {
     let right = set.is_some_and(|set| set <= left + left / 8 && set >= left - left / 8);
-    Ok((!right).then_some(left))
+    (!right).then_some(left)
 }
 
 fn is_late(error: &std::io::Error) -> bool {
