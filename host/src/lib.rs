@@ -18,6 +18,7 @@ pub mod access;
 pub mod api;
 pub mod metrics;
 pub mod app;
+pub mod harmless;
 pub mod cli;
 pub mod scaffold;
 pub mod supervision;

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use hookline::cli::{Cli, execute};
+use hookline::harmless::{HarmlessWriter, harmless};
 
 /// Of the program, not of the library, and of no module: each of those has the allocator that it was built with,
 /// and nothing that one side has allocated is freed by the other.
@@ -11,12 +12,13 @@ use hookline::cli::{Cli, execute};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match execute(Cli::of_process(), &mut std::io::stdout()) {
+    match execute(Cli::of_process(), &mut HarmlessWriter::new(std::io::stdout())) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to tell when stderr is closed too.
-            writeln!(std::io::stderr(), "hookline: {error:#}").ok();
+            let text = format!("hookline: {error:#}");
+            text.lines().try_for_each(|line| writeln!(std::io::stderr(), "{}", harmless(line))).ok();
             ExitCode::FAILURE
         }
     }

@@ -12,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use crate::config::{Log, LogFormat, Telemetry};
+use crate::harmless::HarmlessLog;
 pub use export::Exporter;
 
 /// Starts logging for the whole process, and tracing where there is a collector. `RUST_LOG` wins over the configured
@@ -24,9 +25,10 @@ pub fn init(log: &Log, telemetry: &Telemetry) -> anyhow::Result<Exporter> {
         init_log(log)?;
         return Ok(Exporter::default());
     };
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let coloured = is_coloured(log);
+    let lines = fmt::layer().with_writer(move || HarmlessLog { coloured });
     let lines = match log.format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Text => lines.with_ansi(coloured).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let lines = lines.with_filter(filter(log)?);
@@ -36,15 +38,19 @@ pub fn init(log: &Log, telemetry: &Telemetry) -> anyhow::Result<Exporter> {
 }
 
 fn init_log(log: &Log) -> anyhow::Result<()> {
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(log)?).with_writer(std::io::stderr);
+    let coloured = is_coloured(log);
+    let lines = move || HarmlessLog { coloured };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter(log)?).with_writer(lines);
     let shown = FilterFn::new(may_be_shown);
     let started = match log.format {
-        LogFormat::Text => {
-            subscriber.with_ansi(std::io::stderr().is_terminal()).finish().with(shown).try_init()
-        }
+        LogFormat::Text => subscriber.with_ansi(coloured).finish().with(shown).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).finish().with(shown).try_init(),
     };
     started.context("starting the log")
+}
+
+fn is_coloured(log: &Log) -> bool {
+    log.format == LogFormat::Text && std::io::stderr().is_terminal()
 }
 
 /// Not what others write down of themselves with secrets in it, whatever level is asked for: at its finest level the

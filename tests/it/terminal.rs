@@ -176,3 +176,39 @@ async fn every_shell_understands_its_completions() {
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{shell}");
     }
 }
+
+#[tokio::test]
+async fn names_that_turn_text_around_or_hide_it_are_shown_escaped() {
+    let (host, client) = host().await;
+    let odd = "inv\u{202e}gpj.\u{2066}exe\u{200b}\u{2028}\u{9b}31m\u{feff}\u{e0041}";
+    let account = host.account(odd).await;
+    let made = host
+        .ask("PUT", &format!("/v2/accounts/{account}/tokens"), Some(json!({"data": {"name": odd}})))
+        .await;
+    assert_eq!(made.status, 201, "{}", made.json);
+    let words = |words: &[&str]| -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).chain(client.iter().cloned()).collect()
+    };
+    let unknown = format!("{odd}x");
+    for words in [
+        words(&["token", "list"]),
+        words(&["token", "list", "--json"]),
+        words(&["audit"]),
+        words(&["attempts", "--account", &unknown]),
+        words(&["modules", "show", &unknown]),
+    ] {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let said = say(&words).await;
+        let shown = format!("{}{}", said.out, said.err);
+        let harmful = |c: char| c != '\n' && (c.is_control() || odd.contains(c) && !c.is_ascii());
+        assert!(!shown.contains(harmful), "{words:?}: {shown:?}");
+    }
+    let list: Vec<String> = words(&["token", "list"]);
+    let listed = say(&list.iter().map(String::as_str).collect::<Vec<_>>()).await.success();
+    assert!(listed.contains("inv\\u202egpj.\\u2066exe"), "{listed}");
+    // JSON means the same.
+    let list: Vec<String> = words(&["token", "list", "--json"]);
+    let listed = say(&list.iter().map(String::as_str).collect::<Vec<_>>()).await.success();
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert!(listed.as_array().unwrap().iter().any(|token| token["name"] == odd), "{listed}");
+}

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::{ClientArgs, progress};
 use crate::app::{Contents, contents, restore as put_back};
+use crate::harmless::harmless_path;
 use crate::hooks::vault;
 
 /// `hookline backup`
@@ -68,7 +69,11 @@ pub(super) async fn backup(args: &BackupArgs, out: &mut dyn Write) -> anyhow::Re
     let written = part.persist_noclobber(file).map_err(|error| error.error).with_context(writing)?;
     if args.json {
         let bytes = written.metadata().with_context(writing)?.len();
-        writeln!(out, "{:#}", json!({"file": file, "bytes": bytes, "contents": counted(&held)}))?;
+        writeln!(
+            out,
+            "{:#}",
+            json!({"file": harmless_path(file), "bytes": bytes, "contents": counted(&held)})
+        )?;
     } else {
         writeln!(out, "{}: {}", file.display(), told(&held))?;
     }
@@ -81,9 +86,9 @@ pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> anyhow::Result
     let lacks_key = secrets > 0 && !args.data.join(vault::FILE).exists();
     if args.json {
         let done = json!({
-            "data": args.data,
+            "data": harmless_path(&args.data),
             "contents": counted(&restored.contents),
-            "put_aside": restored.aside,
+            "put_aside": restored.aside.as_deref().map(harmless_path),
             "needs_secrets_key": lacks_key,
         });
         writeln!(out, "{done:#}")?;

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::CheckArgs;
+use super::listing::harmless;
 use crate::config::{Config, Isolation, Modules};
+use crate::harmless::harmless_path;
 use crate::hooks::accounts::Accounts;
 use crate::module::folder::Loading;
 use crate::module::generation::Generation;
@@ -39,7 +41,7 @@ pub async fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<Exit
                 }
             }
             Err(refusal) => {
-                writeln!(std::io::stderr(), "{} {refusal}", file.display())?;
+                writeln!(std::io::stderr(), "{} {}", harmless_path(file), harmless(&refusal.to_string()))?;
                 code = ExitCode::FAILURE;
             }
         }
@@ -55,7 +57,7 @@ pub(super) fn alone(modules: &Modules) -> Modules {
 fn describe(file: &Path, generation: &Generation, inspected: &Inspected) -> Value {
     let manifest = &inspected.manifest;
     json!({
-        "file": file,
+        "file": harmless_path(file),
         "id": manifest.id,
         "version": manifest.version,
         "abi": format!("{}.{}", manifest.api.0, manifest.api.1),
@@ -68,7 +70,7 @@ fn describe(file: &Path, generation: &Generation, inspected: &Inspected) -> Valu
 }
 
 fn print(description: &Value, out: &mut dyn Write) -> std::io::Result<()> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: &Value| harmless(value.as_str().unwrap_or_default());
     let line = |key: &str| text(&description[key]);
     writeln!(out, "{} {} (ABI {}, {})", line("id"), line("version"), line("abi"), line("rustc"))?;
     writeln!(out, "  file        {}", line("file"))?;
@@ -76,7 +78,8 @@ fn print(description: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     let metadata = &description["metadata"];
     writeln!(out, "  metadata    {}: {}", text(&metadata["name"]), text(&metadata["description"]))?;
     if let Some(modifiers) = metadata["modifiers"].as_object() {
-        writeln!(out, "  modifiers   {}", modifiers.keys().cloned().collect::<Vec<_>>().join(", "))?;
+        let names: Vec<&str> = modifiers.keys().map(String::as_str).collect();
+        writeln!(out, "  modifiers   {}", harmless(&names.join(", ")))?;
     }
     for binding in description["bindings"].as_array().into_iter().flatten() {
         writeln!(out, "  binding     {} {}", text(&binding["exchange"]), text(&binding["routing_key"]))?;

@@ -6,7 +6,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::listing::{cell, entries, table};
+use super::listing::{cell, entries, harmless, table};
 use super::{EnableArgs, FailuresArgs, FlushArgs, Set, SetArgs};
 use crate::disabler::limits;
 
@@ -62,7 +62,12 @@ pub(super) async fn enable(args: &EnableArgs, out: &mut dyn Write) -> anyhow::Re
             (Some(0), _) => writeln!(out, "account {id} has no hooks")?,
             (_, true) => writeln!(out, "account {id} has no hooks to re-enable")?,
             (_, false) => {
-                writeln!(out, "re-enabled {} hooks of account {id}: {}", ids.len(), ids.join(", "))?;
+                writeln!(
+                    out,
+                    "re-enabled {} hooks of account {id}: {}",
+                    ids.len(),
+                    harmless(&ids.join(", "))
+                )?;
             }
         }
     }

@@ -49,7 +49,7 @@ fn colour(text: &str) -> Option<Color> {
     }
 }
 
-/// A field as a person reads it; `-` where there is none. Control characters are made harmless: an
+/// A field as a person reads it; `-` where there is none. What a terminal obeys is escaped: an
 /// address that somebody stored is not to write on the operator's terminal.
 pub(super) fn cell(of: &Value, field: &str) -> String {
     let text = match of.get(field) {
@@ -60,9 +60,9 @@ pub(super) fn cell(of: &Value, field: &str) -> String {
     harmless(&text)
 }
 
-/// The text with control characters replaced.
+/// The text with everything escaped that a terminal obeys.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    crate::harmless::harmless(text).into_owned()
 }
 
 /// The first `most` entries of a listing, however many pages they are on.

@@ -14,6 +14,7 @@ use crate::delivery::Profile;
 use crate::delivery::queue::carried_hook;
 use crate::delivery::request::{Outgoing, SharedBodies, Stamp, Unsendable};
 use crate::event::Event;
+use crate::harmless::harmless_path;
 use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::matching::{Candidate, matching};
 use crate::hooks::table::Table;
@@ -43,7 +44,7 @@ pub async fn try_event(args: &TryArgs, out: &mut dyn Write) -> anyhow::Result<()
         Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::clone(&accounts) };
     let loading = Loading::new(copies.path().to_owned(), lendable, &alone(&config.modules));
     let loaded = loading.load(&args.plugin, 1).await;
-    let (generation, _) = loaded.map_err(|refusal| anyhow!("{} {refusal}", args.plugin.display()))?;
+    let (generation, _) = loaded.map_err(|refusal| anyhow!("{} {refusal}", harmless_path(&args.plugin)))?;
     let module = generation.module.clone();
     let handled = tokio::task::spawn_blocking(move || generation.handle(&event).map(|fired| (event, fired)));
     let (event, firings) = handled.await?.map_err(|error| anyhow!("{module} on this event: {error}"))?;
