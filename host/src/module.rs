@@ -22,6 +22,7 @@ mod belonging;
 pub mod settings;
 pub mod line;
 pub mod registry;
+mod files;
 pub mod folder;
 pub mod reload;
 pub mod watcher;

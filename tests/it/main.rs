@@ -27,6 +27,7 @@ mod modules;
 mod openapi;
 mod ordering;
 mod packaging;
+mod plugins_folder;
 mod probe;
 mod rate_limit;
 mod reload;

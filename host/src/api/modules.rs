@@ -1,6 +1,5 @@
 //! The loaded modules, and the files that were refused.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -25,9 +24,8 @@ pub struct Module {
     pub abi: String,
     /// The compiler that it was built with.
     pub rustc: String,
-    /// Where it was loaded from.
-    #[schema(value_type = String)]
-    pub file: PathBuf,
+    /// Where it was loaded from; what is no text in the name is escaped.
+    pub file: String,
     /// Digest of the file.
     pub sha256: String,
     /// How often the module was loaded: 1, 2, …
@@ -94,8 +92,7 @@ pub struct Pinned {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct RefusedFile {
     /// Which.
-    #[schema(value_type = String)]
-    pub file: PathBuf,
+    pub file: String,
     /// Why.
     pub reason: String,
     /// When.

@@ -20,6 +20,7 @@ use crate::delivery::payload::Payload;
 use crate::delivery::test_send::{NotTested, TestSends};
 use crate::disabler::Disabler;
 use crate::event::RawEvent;
+use crate::harmless::harmless_path;
 use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::document::{Events, UriRules, validate};
 use crate::hooks::editor::{Tables, Validator};
@@ -176,7 +177,7 @@ fn shown(registry: &Registry, module: &Module) -> api::Module {
         version: manifest.version.to_string(),
         abi: format!("{}.{}", manifest.api.0, manifest.api.1),
         rustc: manifest.rustc.to_string(),
-        file: module.file.clone(),
+        file: harmless_path(&module.file),
         sha256: module.inspected.sha256.to_string(),
         generation: figures.generation,
         state: if figures.quarantined { "quarantined" } else { "active" },
@@ -210,14 +211,14 @@ fn shown_pinned(pinned: &Pinned) -> api::PinnedGeneration {
 
 fn shown_refusal(refused: &Refused) -> api::RefusedFile {
     api::RefusedFile {
-        file: refused.file.clone(),
+        file: harmless_path(&refused.file),
         reason: format!("{} {}", file_name(&refused.file), refused.reason),
         at: refused.at.format(&Rfc3339).unwrap_or_default(),
     }
 }
 
 fn file_name(file: &Path) -> String {
-    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    harmless_path(Path::new(file.file_name().unwrap_or_default()))
 }
 
 impl MetadataView for Registry {

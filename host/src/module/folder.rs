@@ -1,7 +1,6 @@
 //! The plugins folder: which files are in it, whether they can be trusted and are whole, and how one becomes a
 //! generation.
 
-use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,23 +11,21 @@ use anyhow::Context as _;
 use tokio::io::AsyncWriteExt as _;
 
 use super::ModuleId;
+use super::files::{LARGEST, Reading, read};
 use super::generation::{Generation, How, Source, Unloaded};
 use super::inspect::{Inspected, Unfit, inspect};
 use super::isolated::IsolationLimits;
-use super::janitor;
 use super::probe::{ProbeRefusal, probe};
 use super::program::Program;
 use super::services::Lendable;
 use crate::config::Isolation;
+use crate::harmless::harmless_path;
 
 /// How long a module may take to load, `init` included.
 pub const LOAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// Ending of a module's file on this system.
 pub const ENDING: &str = std::env::consts::DLL_EXTENSION;
-
-/// Bytes of a file beyond which it is no module: reading it would be the host's memory.
-const LARGEST: u64 = 512 * 1024 * 1024;
 
 /// How files become modules.
 #[derive(Clone, Debug)]
@@ -54,9 +51,18 @@ pub enum Refusal {
         /// What the system said.
         error: std::io::Error,
     },
+    /// It is something else, and was not opened.
+    #[error("is {0} and not a regular file; it was not opened")]
+    NotAFile(&'static str),
     /// It is too large.
     #[error("has {0} bytes; a module has at most {LARGEST}")]
     TooLarge(u64),
+    /// Its file system does not answer.
+    #[error("does not answer: looking at it takes longer than {} s; is its file system still there?", .0.as_secs())]
+    Stuck(Duration),
+    /// Somebody writes it, for long.
+    #[error("is still being written; it is taken when that has ended")]
+    StillWritten,
     /// Others may write it.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
@@ -73,7 +79,7 @@ pub enum Refusal {
     #[error(transparent)]
     Load(#[from] Unloaded),
     /// Another file has its id.
-    #[error("has the id {id} that {} has already; remove one of them", other.display())]
+    #[error("has the id {id} that {} has already; remove one of them", harmless_path(other))]
     Duplicate {
         /// The id.
         id: ModuleId,
@@ -94,7 +100,7 @@ pub enum Untrusted {
     /// Group or others.
     #[error(
         "can be written by others than its owner (mode {mode:03o}), who could run their code in this host; run: chmod go-w {}",
-        path.display()
+        harmless_path(path)
     )]
     Mode {
         /// The file or folder.
@@ -105,7 +111,7 @@ pub enum Untrusted {
     /// Somebody else.
     #[error(
         "belongs to the user {owner}, who is neither the one that this host runs as ({own}) nor root; run: chown {own} {}",
-        path.display()
+        harmless_path(path)
     )]
     Owner {
         /// The file or folder.
@@ -131,7 +137,7 @@ pub fn trusted(path: &Path, mode: u32, owner: u32, own: u32) -> Result<(), Untru
     Ok(())
 }
 
-fn trusted_metadata(path: &Path, metadata: &std::fs::Metadata) -> Result<(), Untrusted> {
+pub(super) fn trusted_metadata(path: &Path, metadata: &std::fs::Metadata) -> Result<(), Untrusted> {
     trusted(path, metadata.permissions().mode(), metadata.uid(), nix::unistd::geteuid().as_raw())
 }
 
@@ -146,82 +152,11 @@ pub fn trusted_folder(folder: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("the plugins folder {} (plugins_dir, --plugins)", folder.display()))
 }
 
-/// What tells that a file was changed, or is another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified_ns: i128,
-    changed_ns: i128,
-}
-
-impl Stamp {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
-        Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    /// How long ago the file was changed; nothing for a time to come.
-    pub(super) fn age(&self) -> Duration {
-        let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
-        let ns = (now - self.modified_ns.max(self.changed_ns)).max(0);
-        Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
-    }
-}
-
 /// A file that was read whole and looked at.
 pub struct Read {
     pub(super) bytes: Vec<u8>,
     /// What it says about itself.
     pub inspected: Inspected,
-}
-
-/// What reading a file came to.
-pub(super) enum Reading {
-    /// Somebody still writes it.
-    Unfinished,
-    /// Its bytes at this stamp.
-    Whole(Stamp, Vec<u8>),
-}
-
-/// Reads a file that nobody is writing, and that nobody else could have written.
-pub(super) fn read(file: &Path) -> Result<Reading, Refusal> {
-    let io = |doing: &'static str| move |error| Refusal::Io { doing, error };
-    let mut opened = std::fs::File::open(file).map_err(io("cannot be opened"))?;
-    let metadata = opened.metadata().map_err(io("cannot be looked at"))?;
-    if !metadata.is_file() {
-        let error = std::io::Error::other("it is not a regular file");
-        return Err(Refusal::Io { doing: "cannot be read", error });
-    }
-    trusted_metadata(file, &metadata)?;
-    // Behind a link, its folder decides who may put another file there.
-    if let Ok(target) = file.canonicalize()
-        && let Some(folder) = target.parent()
-        && let Ok(metadata) = std::fs::metadata(folder)
-    {
-        trusted_metadata(folder, &metadata)?;
-    }
-    let stamp = Stamp::of(&metadata);
-    if stamp.size > LARGEST {
-        return Err(Refusal::TooLarge(stamp.size));
-    }
-    if janitor::is_being_written(&opened) == Some(true) {
-        return Ok(Reading::Unfinished);
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(stamp.size).unwrap_or_default());
-    opened.read_to_end(&mut bytes).map_err(io("cannot be read"))?;
-    let after = std::fs::metadata(file).map_err(io("cannot be looked at"))?;
-    match Stamp::of(&after) == stamp && bytes.len() as u64 == stamp.size {
-        true => Ok(Reading::Whole(stamp, bytes)),
-        false => Ok(Reading::Unfinished),
-    }
 }
 
 impl Loading {
@@ -251,8 +186,11 @@ impl Loading {
     /// # Errors
     /// [`Refusal`].
     pub async fn load(&self, file: &Path, number: u64) -> Result<(Generation, Inspected), Refusal> {
-        let bytes =
-            tokio::fs::read(file).await.map_err(|error| Refusal::Io { doing: "cannot be read", error })?;
+        let path = file.to_owned();
+        let reading = tokio::task::spawn_blocking(move || read(&path)).await;
+        let reading =
+            reading.map_err(|error| Refusal::Io { doing: "cannot be read", error: error.into() })?;
+        let Reading::Whole(_, bytes) = reading? else { return Err(Refusal::StillWritten) };
         let read = self.inspect(bytes)?;
         let copy = self.copy(&read, number).await?;
         let loaded = self.open(&read, number, &copy).await;
@@ -321,30 +259,6 @@ async fn write_new(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     created.flush().await
 }
 
-/// The libraries directly in the folder, by name, with their stamps; hidden files are somebody's unfinished copy.
-///
-/// # Errors
-/// The folder itself cannot be read.
-pub(super) fn module_files(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Stamp)>> {
-    let naming = || format!("reading the plugins folder {} (plugins_dir, --plugins)", folder.display());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(naming)? {
-        let entry = entry.with_context(naming)?;
-        let path = entry.path();
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let library = path.extension().is_some_and(|ending| ending == ENDING);
-        // A link that leads nowhere is a file that is gone.
-        if library
-            && !hidden
-            && let Ok(metadata) = std::fs::metadata(&path)
-        {
-            files.push((path, Stamp::of(&metadata)));
-        }
-    }
-    files.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(files)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,31 +286,5 @@ mod tests {
         check(0o040_777, 0, Some("chmod go-w /plugins"));
         check(0o041_777, 0, Some("(mode 1777)"));
         check(0o100_644, 1001, Some("run: chown 1000 /plugins"));
-    }
-
-    #[test]
-    fn only_libraries_that_are_not_hidden_are_modules_files() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in [format!("b.{ENDING}"), format!("a.{ENDING}"), format!(".c.{ENDING}"), "d.txt".to_owned()]
-        {
-            std::fs::write(folder.path().join(name), "x").unwrap();
-        }
-        std::os::unix::fs::symlink("nowhere", folder.path().join(format!("e.{ENDING}"))).unwrap();
-        let names: Vec<PathBuf> =
-            module_files(folder.path()).unwrap().into_iter().map(|(path, _)| path).collect();
-        assert_eq!(names, ["a", "b"].map(|name| folder.path().join(format!("{name}.{ENDING}"))));
-    }
-
-    #[test]
-    fn a_file_that_is_open_for_writing_is_not_finished() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("half");
-        let writer = std::fs::File::create(&path).unwrap();
-        let reader = std::fs::File::open(&path).unwrap();
-        if janitor::is_being_written(&reader).is_some() {
-            assert!(matches!(read(&path), Ok(Reading::Unfinished)));
-        }
-        drop(writer);
-        assert!(matches!(read(&path), Ok(Reading::Whole(_, bytes)) if bytes.is_empty()));
     }
 }

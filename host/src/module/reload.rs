@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::ModuleId;
-use super::folder::{Loading, Read, Reading, Refusal, Stamp, module_files, read, trusted_folder};
+use super::files::{Found, LOOK_WITHIN, PatientLooks, Reading, Stamp, behind, module_files, read};
+use super::folder::{Loading, Read, Refusal, trusted_folder};
 use super::generation::{Fate, Generation};
 use super::inspect::Unfit;
 use super::janitor;
@@ -23,6 +25,8 @@ use super::line::Module;
 use super::metadata;
 use super::registry::{Pinned, Refused, Registry};
 use crate::bus::{Binding, Bus};
+use crate::harmless::harmless_path;
+use crate::stall::StallMark;
 use crate::store::{Store, StoreError};
 use crate::stream::{Stream, What};
 
@@ -41,6 +45,9 @@ pub const MAX_KEYS: u32 = 900;
 
 /// How long a file that is no whole library may still become one, where the system does not tell who writes it.
 const GROWING: Duration = Duration::from_millis(500);
+
+/// How long a file may be in the writing before that is called a refusal, and it is looked at no more than others.
+const STILL_WRITTEN: Duration = Duration::from_secs(10);
 
 /// How old a file must be, when it is read, for its stamp to tell every later change.
 const STAMP_RESOLUTION: Duration = Duration::from_millis(100);
@@ -67,6 +74,12 @@ struct State {
     files: BTreeMap<PathBuf, Seen>,
     numbers: BTreeMap<ModuleId, u64>,
     folder_refused: bool,
+    /// Looks that may hang: at the folder, behind links, into files.
+    listing: PatientLooks<anyhow::Result<Vec<Found>>>,
+    links: PatientLooks<Result<Option<Stamp>, Refusal>>,
+    reading: PatientLooks<Result<Reading, Refusal>>,
+    /// Files that somebody writes, and since when.
+    unfinished: BTreeMap<PathBuf, StallMark>,
     /// The folder was looked at before: what is in it at the start is not waited for.
     begun: bool,
 }
@@ -157,19 +170,31 @@ impl Reloader {
         if std::mem::take(&mut state.folder_refused) {
             state.files.clear();
         }
-        let folder = self.folder.clone();
-        let found = tokio::task::spawn_blocking(move || module_files(&folder)).await??;
+        let found = state.listing.look(&self.folder, LOOK_WITHIN, module_files).await;
+        let found =
+            found.with_context(|| format!("the plugins folder {}", harmless_path(&self.folder)))??;
         let mut soon = false;
-        for (file, stamp) in &found {
+        let mut present: BTreeSet<&PathBuf> = BTreeSet::new();
+        for found in &found {
+            let Some(stamp) = self.stamp_of(state, found).await else { continue };
+            let file = &found.path;
+            present.insert(file);
             if let Some(seen) = state.files.get_mut(file) {
                 seen.gone_since = None;
-                if seen.stamp == *stamp && !seen.look_again {
+                if stamp.is_some_and(|stamp| seen.stamp == stamp) && !seen.look_again {
                     continue;
                 }
             }
-            soon |= self.look(state, file, Why::Changed).await;
+            if stamp.is_some() {
+                soon |= self.look(state, file, Why::Changed).await;
+            }
         }
-        let present: BTreeSet<&PathBuf> = found.iter().map(|(file, _)| file).collect();
+        // What was refused before it was read is not among the files that were seen.
+        for Refused { file, .. } in self.registry.refused() {
+            if !present.contains(&file) && !state.files.contains_key(&file) {
+                self.registry.forget_refusal(&file);
+            }
+        }
         let gone: Vec<PathBuf> = state.files.keys().filter(|file| !present.contains(file)).cloned().collect();
         for file in gone {
             let since =
@@ -202,18 +227,36 @@ impl Reloader {
         }
     }
 
+    /// The stamp of what is to be loaded. Nothing for a link that leads nowhere; nothing in it where that is refused.
+    async fn stamp_of(&self, state: &mut State, found: &Found) -> Option<Option<Stamp>> {
+        if !found.is_link {
+            return Some(Some(found.stamp));
+        }
+        match state.links.look(&found.path, LOOK_WITHIN, behind).await {
+            Ok(Ok(stamp)) => stamp.map(Some),
+            Ok(Err(refusal)) | Err(refusal) => {
+                self.refuse(&found.path, None, &refusal);
+                Some(None)
+            }
+        }
+    }
+
     /// Says whether the file should be looked at again soon.
     async fn look(&self, state: &mut State, file: &Path, why: Why) -> bool {
-        matches!(self.consider(state, file, why).await, Outcome::Unfinished)
-            || state.files.get(file).is_some_and(|seen| seen.look_again)
+        if !matches!(self.consider(state, file, why).await, Outcome::Unfinished) {
+            state.unfinished.remove(file);
+            return state.files.get(file).is_some_and(|seen| seen.look_again);
+        }
+        let since = state.unfinished.entry(file.to_owned()).or_insert_with(StallMark::now);
+        let soon = since.ran() < STILL_WRITTEN;
+        if !soon {
+            self.refuse(file, None, &Refusal::StillWritten);
+        }
+        soon
     }
 
     async fn consider(&self, state: &mut State, file: &Path, why: Why) -> Outcome {
-        let path = file.to_owned();
-        let reading = match tokio::task::spawn_blocking(move || read(&path)).await {
-            Ok(reading) => reading,
-            Err(error) => Err(Refusal::Io { doing: "cannot be read", error: std::io::Error::other(error) }),
-        };
+        let reading = state.reading.look(file, LOOK_WITHIN, read).await.and_then(std::convert::identity);
         let (stamp, bytes) = match reading {
             Ok(Reading::Whole(stamp, bytes)) => (stamp, bytes),
             Ok(Reading::Unfinished) => return Outcome::Unfinished,
@@ -258,7 +301,7 @@ impl Reloader {
         let refused = Refused { file: file.to_owned(), id: id.clone(), reason: reason.clone(), at };
         if self.registry.refuse(refused) {
             self.happened(id.as_ref(), None, file, "refused", Some(reason.clone()));
-            warn!(file = %file.display(), reason, "file refused");
+            warn!(file = %harmless_path(file), reason, "file refused");
         }
         Outcome::Refused(reason)
     }
@@ -341,7 +384,7 @@ impl Reloader {
         self.registry.counters().loaded.fetch_add(1, Ordering::Relaxed);
         let (version, sha256) = (&module.inspected.manifest.version, &module.inspected.sha256);
         let generation = module.figures().generation;
-        info!(module = %module.id, version, generation, sha256, file = %module.file.display(), "module loaded");
+        info!(module = %module.id, version, generation, sha256, file = %harmless_path(&module.file), "module loaded");
         self.happened(Some(&module.id), Some(generation), &module.file, "loaded", None);
         self.store_metadata(module).await;
         if let Some(before) = before {
@@ -391,7 +434,7 @@ impl Reloader {
         module.remove(self.call_timeout).await;
         self.registry.counters().removed.fetch_add(1, Ordering::Relaxed);
         let generation = module.figures().generation;
-        info!(module = %module.id, generation, file = %file.display(), "module removed, its file is gone");
+        info!(module = %module.id, generation, file = %harmless_path(file), "module removed, its file is gone");
         self.happened(Some(&module.id), None, file, "removed", None);
         self.unbind(&module).await;
         self.end(&module, 0).await;
@@ -434,5 +477,5 @@ fn bindings(wants: &plugin_api::BindingsAndResponders) -> BTreeSet<Binding> {
 }
 
 fn shown(file: &Path) -> String {
-    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    harmless_path(Path::new(file.file_name().unwrap_or_default()))
 }
