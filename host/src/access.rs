@@ -9,14 +9,17 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::hooks::AccountId;
+use crate::hooks::editor::fields::unix_now;
 use crate::store::{AuditKeep, Store, StoreError, StoredToken};
 use audit::Audit;
 use guesses::Guesses;
+use log_ins::{LogIn, LogIns};
 use token::TokenHash;
 use tokens::{Holder, Tokens};
 
 pub mod audit;
 pub mod guesses;
+pub mod log_ins;
 pub mod token;
 pub mod tokens;
 
@@ -27,6 +30,8 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 pub struct Access {
     /// The tokens.
     pub tokens: Tokens,
+    /// The tokens that a log-in answers.
+    pub log_ins: LogIns,
     /// Who changed what.
     pub audit: Audit,
     /// What is counted.
@@ -53,8 +58,17 @@ pub enum Recognised {
     Holder(Arc<Holder>),
     /// Nobody's.
     Unknown,
+    /// That of a log-in whose time is over, or whose API key was revoked.
+    Ended,
     /// It was not looked at: too many wrong ones came from there. After this time one may come again.
     Wait(Duration),
+}
+
+/// What a token turned out to be.
+enum Found {
+    Holder(Arc<Holder>),
+    Ended,
+    Nobody,
 }
 
 impl Access {
@@ -66,6 +80,7 @@ impl Access {
         store: Arc<dyn Store>,
         administrator: TokenHash,
         keep: AuditKeep,
+        log_ins: LogIns,
         exists: impl Fn(&AccountId) -> bool,
     ) -> Result<Self, StoreError> {
         let tokens = store.tokens().await?;
@@ -73,7 +88,7 @@ impl Access {
         if !orphans.is_empty() {
             store.remove_tokens(orphans.into_iter().map(|token| token.id).collect()).await?;
         }
-        Ok(Self::holding(held, store, administrator, keep))
+        Ok(Self::holding(held, store, administrator, keep, log_ins))
     }
 
     /// With these tokens, which are stored.
@@ -82,9 +97,11 @@ impl Access {
         store: Arc<dyn Store>,
         administrator: TokenHash,
         keep: AuditKeep,
+        log_ins: LogIns,
     ) -> Self {
         Self {
             tokens: Tokens::new(held, store.clone(), administrator),
+            log_ins,
             audit: Audit::new(store, keep),
             counters: Counters::default(),
             guesses: Mutex::default(),
@@ -97,20 +114,39 @@ impl Access {
     /// While an address has to wait, no token is tried but those that it has used before: a guess costs time
     /// there, and a client that shares its address with whoever guesses works on.
     pub async fn recognise(&self, token: &str, from: IpAddr) -> Recognised {
+        let found = match self.tokens.holder(token) {
+            Some(holder) => Found::Holder(holder),
+            None => match self.log_ins.read(token, unix_now()) {
+                Some(LogIn::Of(id)) => self.tokens.named(&id).map_or(Found::Ended, Found::Holder),
+                Some(LogIn::Ended) => Found::Ended,
+                None => Found::Nobody,
+            },
+        };
+        self.judged(found, from).await
+    }
+
+    /// The same of an API key: a log-in does not lead to the next one, or none would ever end.
+    pub async fn recognise_key(&self, key: &str, from: IpAddr) -> Recognised {
+        self.judged(self.tokens.holder(key).map_or(Found::Nobody, Found::Holder), from).await
+    }
+
+    async fn judged(&self, found: Found, from: IpAddr) -> Recognised {
         let now = Instant::now();
         let wait = self.guesses.lock().wait(from, now);
-        match (self.tokens.holder(token), wait) {
-            (Some(holder), Some(_)) if holder.was_at(from) => {
+        match (found, wait) {
+            (Found::Holder(holder), Some(_)) if holder.was_at(from) => {
                 self.tokens.note_use(&holder).await;
                 Recognised::Holder(holder)
             }
             (_, Some(wait)) => Recognised::Wait(wait),
-            (Some(holder), None) => {
+            (Found::Holder(holder), None) => {
                 holder.is_at(from);
                 self.tokens.note_use(&holder).await;
                 Recognised::Holder(holder)
             }
-            (None, None) => {
+            // It was signed here, so that nobody has guessed.
+            (Found::Ended, None) => Recognised::Ended,
+            (Found::Nobody, None) => {
                 self.guesses.lock().failed(from, now);
                 self.warn_of_guesses(from, now);
                 Recognised::Unknown

@@ -31,6 +31,7 @@ use crate::stream::Stream;
 use crate::trail::Origin;
 
 mod accounts;
+mod asked;
 mod attempts;
 mod audit;
 mod auth;
@@ -50,6 +51,7 @@ mod health;
 mod hooks;
 mod known;
 mod listing;
+mod log_in;
 mod metadata;
 mod metrics;
 mod modules;
@@ -241,6 +243,26 @@ pub fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
+/// Headers that pages may send: those of the dashboard, and those that Crossbar lets through, of which Monster UI sends
+/// some with every request.
+const SENT_BY_PAGES: [&str; 15] = [
+    "accept",
+    "authorization",
+    "cache-control",
+    "content-type",
+    "depth",
+    "if-match",
+    "if-modified-since",
+    "last-event-id",
+    "x-auth-token",
+    "x-file-name",
+    "x-file-size",
+    "x-http-method-override",
+    "x-kazoo-cluster-id",
+    "x-request-id",
+    "x-requested-with",
+];
+
 /// Lets pages of these origins read answers, and of no other. Tokens are sent by scripts, not by the browser itself.
 pub fn with_cors(router: Router, origins: &[String]) -> Router {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
@@ -250,12 +272,7 @@ pub fn with_cors(router: Router, origins: &[String]) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::PUT, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static("x-auth-token"),
-            HeaderName::from_static("last-event-id"),
-        ])
+        .allow_headers(SENT_BY_PAGES.map(HeaderName::from_static))
         .expose_headers([HeaderName::from_static("x-request-id"), header::LOCATION, header::RETRY_AFTER])
         .max_age(Duration::from_mins(10));
     router.layer(cors)
@@ -284,6 +301,10 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         ))
         .routes(routes!(accounts::children))
         .routes(routes!(accounts::descendants))
+        .routes(routes!(log_in::api_auth))
+        .routes(routes!(log_in::user_auth))
+        .routes(routes!(log_in::token_auth))
+        .routes(routes!(log_in::api_key, log_in::make_api_key))
         .routes(routes!(audit::list_of))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))

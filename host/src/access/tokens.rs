@@ -15,6 +15,8 @@ use crate::delivery::retries::now_ms;
 use crate::hooks::AccountId;
 use crate::store::{Store, StoreError, StoredToken};
 
+mod api_key;
+
 /// The id under which the token in `admin.token` appears.
 pub const ADMINISTRATOR: &str = "admin.token";
 
@@ -101,6 +103,8 @@ pub struct Tokens {
     held: RwLock<HashMap<String, Arc<Holder>>>,
     /// One change at a time, so that the bound holds.
     changing: tokio::sync::Mutex<()>,
+    /// One new API key at a time, so that an account has no two.
+    renewing: tokio::sync::Mutex<()>,
 }
 
 impl Tokens {
@@ -112,6 +116,7 @@ impl Tokens {
             administrator: Arc::new(Holder::first(administrator)),
             held: RwLock::new(held),
             changing: tokio::sync::Mutex::default(),
+            renewing: tokio::sync::Mutex::default(),
         }
     }
 
@@ -126,6 +131,11 @@ impl Tokens {
             Some(holder) if own => Some(holder),
             _ => None,
         }
+    }
+
+    /// Whose token has this id.
+    pub(super) fn named(&self, id: &str) -> Option<Arc<Holder>> {
+        self.held.read().get(id).cloned()
     }
 
     /// Remembers that a token is used now; now and then in the store too. That it cannot be written down does not
@@ -151,9 +161,14 @@ impl Tokens {
     /// # Errors
     /// [`TokenError::TooMany`], or the store's.
     pub async fn create(&self, new: NewToken) -> Result<(Token, Shown), TokenError> {
+        self.create_beside(new, 0).await
+    }
+
+    /// The same, where so many of the account's tokens are to go for it.
+    async fn create_beside(&self, new: NewToken, going: usize) -> Result<(Token, Shown), TokenError> {
         let _turn = self.changing.lock().await;
         if self.held.read().values().filter(|holder| holder.account.as_ref() == Some(&new.account)).count()
-            >= PER_ACCOUNT
+            >= PER_ACCOUNT + going
         {
             return Err(TokenError::TooMany);
         }
@@ -263,7 +278,7 @@ impl Holder {
         }
     }
 
-    fn of(token: StoredToken) -> Self {
+    pub(super) fn of(token: StoredToken) -> Self {
         Self {
             id: token.id,
             account: Some(token.account),

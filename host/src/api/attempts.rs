@@ -117,7 +117,7 @@ async fn list(api: &Api, account: &str, hook: Option<&str>, query: Pairs) -> Ans
     let ascending = listing::flag("ascending", given(&query, "ascending").as_deref())?.unwrap_or(false);
     let (from, to) = (given(&query, "created_from"), given(&query, "created_to"));
     let (from, to) = range(from.as_deref(), to.as_deref(), fields::now())?;
-    let start_key = given(&query, "start_key");
+    let start_key = given(&query, "start_key").filter(|key| !key.is_empty());
     let failed = listing::flag("failed", given(&query, "failed").as_deref())?;
     // The range stands for itself.
     query.retain(|(key, _)| !key.starts_with("created_"));

@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::Api;
+use super::asked::QueryToken;
 use super::error::Failure;
 use super::rules::{Change, Reach, rule};
 use super::written;
@@ -21,11 +22,8 @@ use crate::hooks::editor::{EditError, fields};
 /// Who asks. Every request carries one as an extension.
 #[derive(Debug, Clone)]
 pub(super) enum Caller {
-    /// No token, or a wrong one.
-    Anybody {
-        /// Whether there was a token at all.
-        token_given: bool,
-    },
+    /// Nobody who is known.
+    Anybody(NotKnown),
     /// Somebody whose token was not looked at.
     Throttled {
         /// When the next one will be.
@@ -40,12 +38,37 @@ pub(super) enum Caller {
     },
 }
 
+/// Why somebody is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotKnown {
+    /// There was no token.
+    NoToken,
+    /// It is nobody's.
+    WrongToken,
+    /// It is one of a log-in whose time is over, or whose API key was revoked.
+    LogInEnded,
+}
+
+impl NotKnown {
+    pub(super) fn failure(self) -> Failure {
+        Failure::credentials(match self {
+            Self::NoToken => "send a token as X-Auth-Token or as Authorization: Bearer",
+            Self::WrongToken => "the token is not known",
+            Self::LogInEnded => {
+                "the log-in has ended: its time is over or its API key was revoked; log in again"
+            }
+        })
+    }
+}
+
 impl Caller {
-    pub(super) async fn of(headers: &HeaderMap, from: IpAddr, access: &Access) -> Self {
-        let Some(token) = token(headers) else { return Self::Anybody { token_given: false } };
-        match access.recognise(token, from).await {
-            Recognised::Holder(holder) => Self::Known { token: token.to_owned(), holder },
-            Recognised::Unknown => Self::Anybody { token_given: true },
+    /// Whose token was shown, by a client at this address.
+    pub(super) async fn of(token: Option<String>, from: IpAddr, access: &Access) -> Self {
+        let Some(token) = token else { return Self::Anybody(NotKnown::NoToken) };
+        match access.recognise(&token, from).await {
+            Recognised::Holder(holder) => Self::Known { token, holder },
+            Recognised::Unknown => Self::Anybody(NotKnown::WrongToken),
+            Recognised::Ended => Self::Anybody(NotKnown::LogInEnded),
             Recognised::Wait(wait) => Self::Throttled { wait },
         }
     }
@@ -58,12 +81,19 @@ impl Caller {
     pub(super) fn holder(&self) -> Option<&Arc<Holder>> {
         match self {
             Self::Known { holder, .. } => Some(holder),
-            Self::Anybody { .. } | Self::Throttled { .. } => None,
+            Self::Anybody(_) | Self::Throttled { .. } => None,
         }
     }
 }
 
-fn token(headers: &HeaderMap) -> Option<&str> {
+/// The token that a request shows. A header goes before the query.
+pub(super) fn token(request: &Request) -> Option<String> {
+    let in_query = || Some(request.extensions().get::<QueryToken>()?.0.trim());
+    let token = of_headers(request.headers()).filter(|token| !token.is_empty()).or_else(in_query);
+    token.map(str::to_owned)
+}
+
+fn of_headers(headers: &HeaderMap) -> Option<&str> {
     if let Some(token) = headers.get("x-auth-token") {
         return token.to_str().ok().map(str::trim);
     }
@@ -114,13 +144,12 @@ async fn admit(
     let holder = match caller {
         Some(Caller::Known { holder, .. }) => holder,
         Some(Caller::Throttled { wait }) => return Err(Failure::throttled(*wait)),
-        Some(Caller::Anybody { token_given: true }) => {
-            return Err(Failure::credentials("the token is not known"));
-        }
-        _ => return Err(Failure::credentials("send a token as X-Auth-Token or as Authorization: Bearer")),
+        Some(Caller::Anybody(why)) => return Err(why.failure()),
+        None => return Err(NotKnown::NoToken.failure()),
     };
     match (&holder.account, reach, account) {
         _ if holder.administrator => Ok(()),
+        (Some(own), Reach::Known, _) => may_act(&account_of(api, own.as_str()).await?),
         (Some(own), Reach::Account, Some(account)) => {
             may_act(&account_of(api, own.as_str()).await?)?;
             match api.editor.account(account).await {
@@ -136,14 +165,16 @@ async fn admit(
     }
 }
 
-async fn account_of(api: &Api, id: &str) -> Result<Document, Failure> {
+/// The account of a token.
+pub(super) async fn account_of(api: &Api, id: &str) -> Result<Document, Failure> {
     match api.editor.account(id).await {
         Err(EditError::NotFound { .. }) => Err(Failure::credentials("the token is not known")),
         found => Ok(found?),
     }
 }
 
-fn may_act(account: &Document) -> Result<(), Failure> {
+/// Whether tokens of an account work.
+pub(super) fn may_act(account: &Document) -> Result<(), Failure> {
     match account.get("enabled") {
         Some(serde_json::Value::Bool(false)) => {
             Err(Failure::forbidden(&format!("account {} is disabled", fields::id(account))))
@@ -158,7 +189,8 @@ fn is_below(account: &Document, ancestor: &str) -> bool {
 }
 
 impl Failure {
-    fn count(&self, counters: &Counters) {
+    /// Counts a request that was turned away.
+    pub(super) fn count(&self, counters: &Counters) {
         match self.status.as_u16() {
             401 => Counters::add(&counters.credentials),
             403 => Counters::add(&counters.forbidden),

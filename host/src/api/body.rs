@@ -73,10 +73,23 @@ impl<T> FromRequest<Arc<Api>> for DataIfAny<T> {
 }
 
 fn typed_json(headers: &HeaderMap) -> Result<(), Failure> {
-    match media_type(headers).as_deref() {
-        None | Some("application/json") => Ok(()),
-        Some(other) => Err(wrong_type(other, "application/json")),
+    match media_type(headers) {
+        Some(other) if !is_json(&other) => Err(wrong_type(&other, "application/json")),
+        _ => Ok(()),
     }
+}
+
+/// Whether a body of this type is read as JSON: what means JSON, and what clients say that send JSON without thinking of
+/// its type, as curl and KAZOO's documentation do. Crossbar takes the same.
+fn is_json(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        "" | "application/json"
+            | "application/x-json"
+            | "text/json"
+            | "text/x-json"
+            | "application/x-www-form-urlencoded"
+    ) || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
 fn data(body: Value) -> Result<Document, Failure> {

@@ -238,6 +238,7 @@ async fn attend(
     // Answers are small and whole; to wait for more would only delay them.
     drop(stream.set_nodelay(true));
     let service = service_fn(|mut request: Request<Incoming>| {
+        super::asked::settle(&mut request);
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(Arc::clone(connection));
         let busy = place.busy();

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::Path;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse as _, Response};
 
+use super::asked::SlashAtEnd;
 use super::envelope::Bare;
 use super::error::Failure;
 
@@ -20,8 +22,18 @@ const START: &str = include_str!("docs/start.js");
 #[utoipa::path(get, path = "/docs", tag = "Operation", operation_id = "docs", responses(
     (status = 200, description = "The page", content_type = "text/html", body = String)
 ))]
-pub(super) async fn page() -> Bare {
-    Bare(guarded(Html(PAGE).into_response()))
+pub(super) async fn page(slash: Option<Extension<SlashAtEnd>>) -> Bare {
+    if slash.is_none() {
+        return Bare(guarded(Html(PAGE).into_response()));
+    }
+    // A browser would read the page's links below the slash.
+    let page = PAGE.replacen("<head>", "<head><base href=\"../\">", 1);
+    let mut page = guarded(Html(page).into_response());
+    let policy = POLICY.replacen("base-uri 'none'", "base-uri 'self'", 1);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    Bare(page)
 }
 
 /// A file of the page

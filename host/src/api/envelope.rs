@@ -134,6 +134,10 @@ impl<T, const STATUS: u16> IntoResponse for Reply<T, STATUS> {
     }
 }
 
+/// What clients that look for their share of requests are told. Crossbar counts requests against a bucket of this size;
+/// here only wrong tokens cost anything.
+const REMAINING: u32 = 100;
+
 /// What every envelope of one request says.
 struct Frame {
     request_id: String,
@@ -155,7 +159,7 @@ pub(super) async fn wrap(State(api): State<Arc<Api>>, request: Request, next: Ne
 async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let from = auth::address_or_none(request.extensions());
-    let caller = Caller::of(request.headers(), from, &api.access).await;
+    let caller = Caller::of(auth::token(&request), from, &api.access).await;
     let frame = Frame { request_id: request_id.clone(), caller: caller.clone() };
     if let (Some(connection), Caller::Known { .. }) = (request.extensions().get::<Arc<Connection>>(), &caller)
     {
@@ -261,7 +265,9 @@ impl Frame {
         fields.insert("node".to_owned(), api.node.clone().into());
         if let Caller::Known { token, .. } = &self.caller {
             fields.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
-            fields.insert("auth_token".to_owned(), token.clone().into());
+            // What a log-in answers is the new one.
+            fields.entry("auth_token").or_insert_with(|| token.clone().into());
+            fields.insert("tokens".to_owned(), json!({"consumed": 0, "remaining": REMAINING}));
         }
     }
 }

@@ -166,7 +166,7 @@ pub(super) async fn no_such_route(Extension(caller): Extension<Caller>, uri: Uri
         return match caller {
             Caller::Known { .. } => Failure::forbidden("there is nothing to see here"),
             Caller::Throttled { wait } => Failure::throttled(wait),
-            Caller::Anybody { .. } => Failure::credentials("there is nothing to see here without a token"),
+            Caller::Anybody(_) => Failure::credentials("there is nothing to see here without a token"),
         };
     }
     Failure::with_data(

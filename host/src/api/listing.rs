@@ -80,7 +80,7 @@ impl Query {
         if !ascending {
             ids.reverse();
         }
-        if let Some(start) = &self.start_key {
+        if let Some(start) = self.start_key.as_ref().filter(|start| !start.is_empty()) {
             ids.retain(|id| if ascending { id >= start } else { id <= start });
         }
         let next = ids.get(size).cloned();

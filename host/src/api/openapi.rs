@@ -21,8 +21,8 @@ use super::envelope::{Bare, Many, Page, Reply};
 use super::error::Failure;
 use super::rules::{Reach, rule};
 use super::{
-    Api, audit, configs, deliveries, described, events, failures, health, hooks, metadata, modules, shapes,
-    test_send, tokens, webhooks,
+    Api, audit, configs, deliveries, described, events, failures, health, hooks, log_in, metadata, modules,
+    shapes, test_send, tokens, webhooks,
 };
 
 mod links;
@@ -56,6 +56,8 @@ const JSON: &str = "application/json";
         shapes::Envelope,
         shapes::Failed,
         shapes::Paging,
+        shapes::Share,
+        shapes::Warning,
         shapes::Account,
         shapes::Webhook,
         shapes::EventType,
@@ -68,6 +70,9 @@ const JSON: &str = "application/json";
         tokens::Known,
         tokens::Created,
         tokens::Revoked,
+        log_in::Whose,
+        log_in::Known,
+        log_in::Made,
         configs::Config,
         audit::Entry,
         events::Accepted,

@@ -27,8 +27,28 @@ pub(super) struct Envelope {
     timestamp: String,
     /// Of the host; for those with a token.
     version: Option<String>,
-    /// The token that was used.
+    /// The token that was used; in the answer to a log-in the new one.
     auth_token: Option<String>,
+    tokens: Option<Share>,
+    /// What will not go as its owner may think.
+    warnings: Option<Vec<Warning>>,
+}
+
+/// A client's share of requests, as Crossbar tells it; here requests cost nothing.
+#[derive(ToSchema)]
+#[schema(as = RequestShare)]
+pub(super) struct Share {
+    consumed: u32,
+    remaining: u32,
+}
+
+/// Something that is allowed and seldom meant.
+#[derive(ToSchema)]
+pub(super) struct Warning {
+    /// The field of the document.
+    field: String,
+    /// What comes of it, and what would be better.
+    message: String,
 }
 
 /// What an envelope says of pages.
@@ -59,6 +79,7 @@ pub(super) struct Failed {
     timestamp: String,
     version: Option<String>,
     auth_token: Option<String>,
+    tokens: Option<Share>,
 }
 
 fn success() -> Object {

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::access::log_ins::LogIns;
 use crate::access::token::{Token, first_token};
 use crate::event::identity::CloudEventId;
 use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
@@ -171,7 +172,7 @@ fn host() -> Host {
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = first_token(dir.path()).unwrap();
     let keep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
-    let access = Arc::new(Access::holding(Vec::new(), store.clone(), token.hash(), keep));
+    let access = Arc::new(Access::holding(Vec::new(), store.clone(), token.hash(), keep, log_ins()));
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
     let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
     let disabler = Disabler::new(
@@ -200,6 +201,10 @@ fn host() -> Host {
         node: "test@host".into(),
     };
     Host { router: router(Arc::new(api)), basket, pulse, store, token, access, _dir: dir }
+}
+
+fn log_ins() -> LogIns {
+    LogIns::signed_with(&[3; 32])
 }
 
 fn object(value: Value) -> Document {

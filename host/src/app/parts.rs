@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::views::{Schema, Shelves, node_name};
 use crate::access::Access;
+use crate::access::log_ins::LogIns;
 use crate::access::token::first_token;
 use crate::api::connections::{self, Connections};
 use crate::attempts::log::{self as attempts_log, Attempts, Log};
@@ -161,7 +162,7 @@ impl Parts {
         vault.make_missing_key()?;
         let most = connections::most(config.api.max_connections, max_open_files());
         let connections = Arc::new(Connections::new(most, config.api.header_timeout()));
-        let access = Arc::new(access(&config, &store, &accounts).await?);
+        let access = Arc::new(access(&config, &store, &accounts, &vault).await?);
         info!(accounts = loaded.accounts, hooks = loaded.hooks, "documents read");
 
         let (intake, arriving) = mpsc::channel(INTAKE);
@@ -327,11 +328,17 @@ fn max_open_files() -> Option<u64> {
     nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(now, _)| now)
 }
 
-async fn access(config: &Config, store: &Arc<dyn Store>, accounts: &Accounts) -> anyhow::Result<Access> {
+async fn access(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    accounts: &Accounts,
+    vault: &Vault,
+) -> anyhow::Result<Access> {
     let administrator = first_token(&config.data_dir)?.hash();
     let keep = AuditKeep { entries: config.api.audit_keep_entries, age_ms: config.api.audit_keep_ms };
     let exists = |account: &AccountId| accounts.get(account).is_some_and(|account| !account.deleted);
-    Access::open(store.clone(), administrator, keep, exists).await.context("reading the tokens")
+    let log_ins = LogIns::signed_with(&vault.log_in_key().unwrap_or_else(rand::random));
+    Access::open(store.clone(), administrator, keep, log_ins, exists).await.context("reading the tokens")
 }
 
 /// The threads of those who take events and of those who send. Where the machine has no more than two cores they

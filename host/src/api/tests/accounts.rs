@@ -81,12 +81,8 @@ async fn a_body_that_is_no_data_is_refused() {
             StatusCode::BAD_REQUEST,
             "validation error",
         ),
-        (
-            "name=acme",
-            "application/x-www-form-urlencoded",
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-        ),
+        ("name=acme", "application/x-www-form-urlencoded", StatusCode::BAD_REQUEST, "parse_error"),
+        ("{}", "text/plain", StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
         (&too_long, "application/json", StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large"),
     ] {
         let headers = [("x-auth-token", host.token.reveal()), ("content-type", content_type)];
