@@ -18,6 +18,7 @@ use crate::disabler::limits::{
     COUNT, DISABLE_AFTER, EXPIRY, KEYS, Limits, PAUSE_FIRST, PAUSE_LONGEST, Threshold,
 };
 use crate::hooks::Document;
+use crate::hooks::editor::casts::{self, Wanted};
 use crate::hooks::editor::fields;
 
 /// Milliseconds, up to a year.
@@ -149,7 +150,8 @@ fn effective(limits: &Limits) -> Value {
     })
 }
 
-async fn change(api: &Api, account: &str, patch: Document) -> Answer<Config> {
+async fn change(api: &Api, account: &str, mut patch: Document) -> Answer<Config> {
+    casts::cast(&mut patch, &KEYS.map(|key| (key, Wanted::Integer)));
     let errors = wrong(&patch);
     if !errors.is_empty() {
         return Err(Failure::validation(Value::Object(errors)));

@@ -147,9 +147,13 @@ impl Filter {
 fn public<'d>(doc: &'d Document, path: &str) -> Option<&'d Value> {
     let mut keys = path.split('.');
     let first = keys.next().map(|first| if first == "id" { "_id" } else { first })?;
-    if first.starts_with("pvt_") || (first.starts_with('_') && first != "_id") || first == "secret" {
+    // An older host may have kept a key in KAZOO's settings for signatures.
+    let hidden = ["secret", "security_settings"].contains(&first);
+    if first.starts_with("pvt_") || (first.starts_with('_') && first != "_id") || hidden {
         return None;
     }
+    // Another name of the same.
+    let first = if first == "custom_request_headers" && !doc.contains_key(first) { "headers" } else { first };
     keys.try_fold(doc.get(first)?, |value, key| value.get(key))
 }
 

@@ -16,6 +16,7 @@ use super::error::Failure;
 use super::known::Only;
 use super::{Api, listing};
 use crate::access::tokens::{NewToken, Shown, TokenError};
+use crate::hooks::editor::casts;
 use crate::hooks::editor::fields;
 use crate::hooks::{AccountId, Document};
 
@@ -47,7 +48,7 @@ pub(super) async fn create(
     Path(account): Path<String>,
     Data(data, _): Data<Wish>,
 ) -> Answer<Created, 201> {
-    let (name, administrator) = wanted(&data)?;
+    let (name, administrator) = wanted(data)?;
     if administrator && !caller.is_administrator() {
         return Err(Failure::forbidden("only administrators make administrators"));
     }
@@ -65,7 +66,8 @@ pub(super) async fn create(
     Ok(Reply::of(&created).at(&shown.id))
 }
 
-fn wanted(data: &Document) -> Result<(Option<String>, bool), Failure> {
+fn wanted(mut data: Document) -> Result<(Option<String>, bool), Failure> {
+    casts::cast(&mut data, &[("admin", casts::Wanted::Boolean)]);
     let wrong = |field: &str, code: &str, message: &str| {
         Err(Failure::validation(fields::invalid(field, code, message)))
     };

@@ -19,7 +19,7 @@ use super::filters::Filters;
 use super::shapes::{EventType, NewWebhook, Sample, Webhook, WebhookPatch};
 use super::{Api, listing};
 use crate::hooks::Document;
-use crate::hooks::editor::{fields, is_enabled, shown_hook};
+use crate::hooks::editor::{fields, is_enabled, shown_deleted_hook, shown_hook, warnings};
 
 /// Notifications for whoever runs the system; only an administrator sees that they exist.
 const ADMINISTRATORS_TYPES: [&str; 2] = ["system_alert", "webhook_disabled"];
@@ -131,7 +131,7 @@ pub(super) async fn create(
     Data(data, _): Data<NewWebhook>,
 ) -> Answer<Webhook, 201> {
     let doc = api.editor.create_hook(&account, data).await?;
-    Ok(Reply::raw(shown_hook(&doc)).at(fields::id(&doc)).revision(&doc))
+    Ok(warned(Reply::raw(shown_hook(&doc)), &doc).at(fields::id(&doc)).revision(&doc))
 }
 
 /// Shows a hook
@@ -178,7 +178,7 @@ pub(super) async fn delete(
     Path((account, hook)): Path<(String, String)>,
 ) -> Answer<Webhook> {
     let deleted = api.editor.delete_hook(&account, &hook).await?;
-    Ok(Reply::raw(fields::public_deleted(&deleted)).revision(&deleted))
+    Ok(Reply::raw(shown_deleted_hook(&deleted)).revision(&deleted))
 }
 
 /// What a collection of hooks can be asked for.
@@ -240,5 +240,12 @@ async fn enable_all(api: &Api, account: &str, descendants: bool, data: &Document
 }
 
 fn shown(doc: &Document) -> Answer<Webhook> {
-    Ok(Reply::raw(shown_hook(doc)).revision(doc))
+    Ok(warned(Reply::raw(shown_hook(doc)), doc).revision(doc))
+}
+
+/// Says beside the hook what of it is seldom meant.
+fn warned<const STATUS: u16>(reply: Reply<Webhook, STATUS>, doc: &Document) -> Reply<Webhook, STATUS> {
+    let said = |(field, message)| json!({"field": field, "message": message});
+    let said: Vec<Value> = warnings(doc).into_iter().map(said).collect();
+    reply.beside_some("warnings", (!said.is_empty()).then_some(said))
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::editor::fields;
+use super::editor::{fields, headers_of};
 use super::headers::{self, Headers};
 use super::vault::SEALED;
 use super::{AccountId, Document, Format, Hook, HookEvent, HookId, Ordering, Verb};
@@ -214,8 +214,8 @@ fn format(value: Option<&Value>) -> Format {
 }
 
 fn own_headers(document: &Document) -> Result<Headers, String> {
-    let Some(object) = object(document.get("headers")) else { return Ok(Headers::default()) };
-    Headers::read(object).map_err(|bad| {
+    let Some(object) = headers_of(document) else { return Ok(Headers::default()) };
+    Headers::read(&object).map_err(|bad| {
         let first = bad.into_iter().next().map(|bad| (bad.name.unwrap_or_default(), bad.why));
         let (name, why) = first.unwrap_or_default();
         format!("{name:?} {why}")

@@ -14,14 +14,17 @@ use super::{AccountId, Document};
 use crate::store::{Store, StoreError};
 
 mod account;
+pub mod casts;
+mod client_fields;
 mod enabling;
 pub mod fields;
 mod hook;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(in crate::hooks) use client_fields::headers_of;
 pub use enabling::Enabled;
-pub use hook::{is_enabled, shown as shown_hook};
+pub use hook::{is_enabled, shown as shown_hook, shown_deleted as shown_deleted_hook, warnings};
 
 /// The hooks and accounts that the host works with, in memory.
 pub trait Tables: Send + Sync {

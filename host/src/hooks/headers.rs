@@ -85,6 +85,19 @@ impl Headers {
         if bad.is_empty() { Ok(Self(read)) } else { Err(bad) }
     }
 
+    /// Of an object that nobody has checked those entries that a hook may send, the first of them where there are too
+    /// many.
+    #[must_use]
+    pub fn usable(object: &Document) -> Document {
+        let mut names = std::collections::HashSet::new();
+        let usable = object.iter().filter(|(name, value)| {
+            let may_be_sent = check_name(name).is_ok_and(|lower| !names.contains(&lower))
+                && value.as_str().is_some_and(|value| check_value(value).is_ok());
+            may_be_sent && names.insert(name.to_ascii_lowercase())
+        });
+        usable.take(MOST).map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// Name and value of each.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::document::CHANNEL_EVENTS;
+use super::editor::casts::{self, Wanted};
 use super::{Document, HookEvent};
 use crate::delivery::guard::Guard;
 
@@ -137,8 +138,17 @@ impl ValidationErrors {
     }
 }
 
+/// Fields of Crossbar's schema that are no texts; forms send them as such.
+const NO_TEXTS: [(&str, Wanted); 4] = [
+    ("retries", Wanted::Integer),
+    ("enabled", Wanted::Boolean),
+    ("include_internal_legs", Wanted::Boolean),
+    ("include_subaccounts", Wanted::Boolean),
+];
+
 /// Checks the public fields of a document against Crossbar's `webhooks` schema, its URL check and the
-/// modifiers of the event, and fills in the schema's defaults. All errors are told at once.
+/// modifiers of the event, fills in the schema's defaults and converts texts that say a number or a boolean where one
+/// belongs. All errors are told at once.
 pub fn validate(document: &mut Document, events: &Events, uris: &UriRules) -> Result<(), ValidationErrors> {
     let mut errors = ValidationErrors::default();
     for (field, default) in [
@@ -151,6 +161,8 @@ pub fn validate(document: &mut Document, events: &Events, uris: &UriRules) -> Re
         document.entry(field).or_insert(default);
     }
 
+    casts::cast(document, &NO_TEXTS);
+    sending::cast(document);
     string(document, "name", true, &mut errors);
     let event = string(document, "hook", true, &mut errors);
     if let Some(event) = event {
@@ -160,7 +172,9 @@ pub fn validate(document: &mut Document, events: &Events, uris: &UriRules) -> Re
         if !uris.allow(uri) {
             errors.say("uri", "error", "invalid client URL", json!({ "value": uri }));
         } else if let Some(why) = uris.refusal(uri) {
-            errors.say("uri", "error", "invalid client URL", json!({ "value": uri, "cause": why }));
+            // Clients show the message and nothing else.
+            let message = format!("invalid client URL: {why}");
+            errors.say("uri", "error", message, json!({ "value": uri, "cause": why }));
         }
     }
     if let Some(verb) = string(document, "http_verb", false, &mut errors) {
@@ -393,7 +407,8 @@ mod tests {
               delivery.allow_targets would have to list it, such as \"127.0.0.1/32\"",
             ),
         ] {
-            let said = json!({"message": "invalid client URL", "value": uri, "cause": cause});
+            let message = format!("invalid client URL: {cause}");
+            let said = json!({"message": message, "value": uri, "cause": cause});
             check(json!({"name": "n", "hook": "all", "uri": uri}), &uris, json!({"uri": {"error": said}}));
         }
     }

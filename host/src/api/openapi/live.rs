@@ -21,10 +21,12 @@ pub(super) fn complete(description: &mut Value, events: &Events) {
         }))
     });
     let signed = json!({
-        "if": {"properties": {"legacy_signature": {"not": {"const": false}}}, "required": ["legacy_signature"]},
+        "if": {"properties": {"legacy_signature": {"not": {"enum": [false, "false", null]}}}, "required": ["legacy_signature"]},
         "then": {"properties": {"secret": {"pattern": "^(?:generate$|whsec_)"}}, "required": ["secret"]},
     });
-    hook["allOf"] = conditions.chain([signed]).collect();
+    // They are two names of one thing; both would have to say the same, which no schema can tell.
+    let one_name = json!({"not": {"required": ["headers", "custom_request_headers"]}});
+    hook["allOf"] = conditions.chain([signed, one_name]).collect();
 }
 
 fn conditions(modifiers: &Document) -> Value {

@@ -25,6 +25,8 @@ pub(in crate::api) struct Webhook {
     include_subaccounts: Option<bool>,
     custom_data: Option<BTreeMap<String, String>>,
     headers: Option<BTreeMap<String, String>>,
+    /// The same as `headers`, as KAZOO calls them.
+    custom_request_headers: Option<BTreeMap<String, String>>,
     /// The secret in clear: only in the answer to the request that set it.
     secret: Option<String>,
     /// Whether requests are signed.
@@ -37,7 +39,9 @@ pub(in crate::api) struct Webhook {
     disable_reason: Option<String>,
 }
 
-/// A hook to be made, or what takes the place of all its fields. Fields with other names are kept as they are.
+/// A hook to be made, or what takes the place of all its fields. Fields with other names are kept as they are. What KAZOO
+/// does not know (`secret`, `headers`, `legacy_signature`, `retry_schedule_ms`, `rate_limit`, `ordering`) stays where it is
+/// left out, and goes by `null`.
 #[derive(ToSchema)]
 #[schema(example = json!({
     "name": "New calls", "hook": "channel_create", "uri": "https://hooks.example.com/calls", "format": "json",
@@ -55,34 +59,38 @@ pub(in crate::api) struct NewWebhook {
     http_verb: Verb,
     #[schema(required = false)]
     format: Format,
-    /// How often a delivery is tried again; in profile `kazoo` how often it is tried.
-    #[schema(required = false, minimum = 0, maximum = 4, default = 2)]
-    retries: u8,
-    #[schema(required = false, default = true)]
-    enabled: bool,
-    /// Whether events of legs between users of the account are sent too.
-    #[schema(required = false, default = true)]
-    include_internal_legs: bool,
+    /// How often a delivery is tried again; in profile `kazoo` how often it is tried. 2 where it is not said.
+    #[schema(required = false)]
+    retries: Retries,
+    /// `true` where it is not said.
+    #[schema(required = false)]
+    enabled: Flag,
+    /// Whether events of legs between users of the account are sent too. `true` where it is not said.
+    #[schema(required = false)]
+    include_internal_legs: Flag,
     /// Whether events of the accounts below are sent too.
-    #[schema(required = false, default = false)]
-    include_subaccounts: bool,
+    #[schema(required = false)]
+    include_subaccounts: Flag,
     /// The conditions of the event type (its `modifiers`), and texts that are added to every payload.
     #[schema(required = false)]
     custom_data: BTreeMap<String, String>,
     #[schema(required = false)]
-    headers: Headers,
+    headers: Option<Headers>,
+    /// The same as `headers`, as KAZOO calls them. Where both are there they say the same.
     #[schema(required = false)]
-    secret: Secret,
+    custom_request_headers: Option<Headers>,
+    #[schema(required = false)]
+    secret: Option<Secret>,
     /// `true`: requests carry `X-Hub-Signature-256` too. A text: that header in its place. Needs a secret that begins
     /// with `whsec_`.
     #[schema(required = false)]
-    legacy_signature: Legacy,
+    legacy_signature: Option<Legacy>,
     #[schema(required = false)]
-    retry_schedule_ms: Waits,
+    retry_schedule_ms: Option<Waits>,
     #[schema(required = false)]
-    rate_limit: RateLimit,
+    rate_limit: Option<RateLimit>,
     #[schema(required = false)]
-    ordering: Ordering,
+    ordering: Option<Ordering>,
 }
 
 /// The fields of a hook to be set; `null` takes one away. The hook that results must follow the rules of a new one.
@@ -97,13 +105,13 @@ pub(in crate::api) struct WebhookPatch {
     uri: String,
     http_verb: Option<Verb>,
     format: Option<Format>,
-    #[schema(minimum = 0, maximum = 4)]
-    retries: Option<u8>,
-    enabled: Option<bool>,
-    include_internal_legs: Option<bool>,
-    include_subaccounts: Option<bool>,
+    retries: Option<Retries>,
+    enabled: Option<Flag>,
+    include_internal_legs: Option<Flag>,
+    include_subaccounts: Option<Flag>,
     custom_data: Option<BTreeMap<String, String>>,
     headers: Option<Headers>,
+    custom_request_headers: Option<Headers>,
     secret: Option<Secret>,
     legacy_signature: Option<Legacy>,
     retry_schedule_ms: Option<Waits>,
@@ -120,7 +128,7 @@ pub(in crate::api) enum Verb {
     Put,
 }
 
-/// How bodies are written: `form-data` where it is not said.
+/// How bodies are written: `form-data` where it is not said, and `json` for a new hook with a secret.
 #[derive(ToSchema)]
 #[schema(rename_all = "kebab-case")]
 pub(in crate::api) enum Format {
@@ -143,6 +151,33 @@ pub(in crate::api) struct RateLimit {
     count: u32,
     #[schema(minimum = 100, maximum = 86_400_000)]
     per_ms: u32,
+}
+
+/// A number from 0 to 4, or the text of one, as forms of pages send it.
+pub(in crate::api) struct Retries;
+
+/// A boolean, or the text of one.
+pub(in crate::api) struct Flag;
+
+impl ToSchema for Retries {}
+
+impl PartialSchema for Retries {
+    fn schema() -> RefOr<Schema> {
+        let number =
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(4)).build();
+        let word = text().pattern(Some("^[0-4]$")).build();
+        Schema::OneOf(OneOfBuilder::new().item(number).item(word).build()).into()
+    }
+}
+
+impl ToSchema for Flag {}
+
+impl PartialSchema for Flag {
+    fn schema() -> RefOr<Schema> {
+        let whether = ObjectBuilder::new().schema_type(Type::Boolean).build();
+        let word = text().enum_values(Some(["true", "false"])).build();
+        Schema::OneOf(OneOfBuilder::new().item(whether).item(word).build()).into()
+    }
 }
 
 /// Numbers of milliseconds between a second and a day.

@@ -3,6 +3,7 @@
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
+use super::casts::{self, Wanted};
 use super::{Desk, EditError, Editor, fields};
 use crate::hooks::{AccountId, Document};
 use crate::store::StoreError;
@@ -116,6 +117,7 @@ impl Desk {
     }
 
     async fn change_account(&self, mut doc: Document) -> Result<Document, EditError> {
+        casts::cast(&mut doc, &[("enabled", Wanted::Boolean)]);
         validate(&doc).map_err(EditError::Invalid)?;
         let enabled = doc.get("enabled").cloned().unwrap_or(Value::Bool(true));
         fields::set(&mut doc, "pvt_enabled", enabled);

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::client_fields::{self, HeadersName};
 use super::{Desk, EditError, Editor, fields};
 use crate::delivery::sign::Secret;
 use crate::hooks::Document;
@@ -57,7 +58,8 @@ impl Editor {
         Ok(self.desk.store.hooks().await?)
     }
 
-    /// Replaces the public fields of a hook. Unless `enabled` is false, an automatic disable is undone.
+    /// Replaces the public fields of a hook, but for those that KAZOO's clients do not know where they are left out.
+    /// Unless `enabled` is false, an automatic disable is undone.
     ///
     /// # Errors
     /// As [`Editor::create_hook`] and [`Editor::hook`].
@@ -71,8 +73,10 @@ impl Editor {
         self.whole(async move {
             let stored = desk.hook(&account, &hook).await?;
             let mut public = public;
+            let headers = client_fields::translate(&mut public, Some(&stored)).map_err(EditError::Invalid)?;
             let secret = Change::taken_from(&mut public);
-            desk.change_hook(fields::replaced(&stored, public), &secret).await.map(with_secret)
+            client_fields::keep(&stored, &mut public);
+            desk.change_hook(fields::replaced(&stored, public), &secret, headers).await.map(with_secret)
         })
         .await
     }
@@ -89,10 +93,12 @@ impl Editor {
     ) -> Result<Document, EditError> {
         let (desk, account, hook) = (self.desk.clone(), account.to_owned(), hook.to_owned());
         self.whole(async move {
-            let stored = desk.hook(&account, &hook).await?;
+            let mut stored = desk.hook(&account, &hook).await?;
             let mut patch = patch;
+            let headers = client_fields::translate(&mut patch, Some(&stored)).map_err(EditError::Invalid)?;
             let secret = Change::taken_from(&mut patch);
-            desk.change_hook(fields::patched(&stored, patch), &secret).await.map(with_secret)
+            client_fields::settle(&mut stored);
+            desk.change_hook(fields::patched(&stored, patch), &secret, headers).await.map(with_secret)
         })
         .await
     }
@@ -133,6 +139,7 @@ impl Editor {
 /// What a client sees of a hook: its public fields, that it has a secret, and why it was disabled automatically.
 pub fn shown(doc: &Document) -> Document {
     let mut shown = fields::public(doc);
+    client_fields::show(doc, &mut shown);
     if let Some(known) = vault::known(doc) {
         fields::set(&mut shown, SECRET_SET, true);
         if let Some(public_key) = known.public_key {
@@ -146,6 +153,34 @@ pub fn shown(doc: &Document) -> Document {
         fields::set(&mut shown, DISABLE_REASON, reason.clone());
     }
     shown
+}
+
+/// What a client sees of a hook that was deleted just now.
+pub fn shown_deleted(doc: &Document) -> Document {
+    let mut shown = fields::public_deleted(doc);
+    client_fields::show(doc, &mut shown);
+    shown
+}
+
+/// What of a hook is allowed and seldom meant: its field, what comes of it and what would be better.
+pub fn warnings(doc: &Document) -> Vec<(&'static str, &'static str)> {
+    let says = |field: &str, word: &str| {
+        doc.get(field).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(word))
+    };
+    if vault::known(doc).is_none() {
+        return Vec::new();
+    }
+    if says("http_verb", "get") {
+        let message = "a get has no body to sign: its signature covers id and time, not the query, and libraries for \
+                       Standard Webhooks refuse it; use post with format json";
+        return vec![("http_verb", message)];
+    }
+    if !says("format", "json") {
+        let message = "requests are signed, and libraries for Standard Webhooks read what they have checked as JSON: they \
+                       refuse a form; use format json";
+        return vec![("format", message)];
+    }
+    Vec::new()
 }
 
 /// A hook is enabled unless it says `false`.
@@ -163,7 +198,12 @@ impl Desk {
 
     async fn create_hook(&self, account: &str, mut public: Document) -> Result<Document, EditError> {
         self.account(account).await?;
+        let headers = client_fields::translate(&mut public, None).map_err(EditError::Invalid)?;
         let secret = Change::taken_from(&mut public);
+        if matches!(secret, Change::Set(_)) {
+            // What checks signatures reads JSON.
+            public.entry("format").or_insert_with(|| "json".into());
+        }
         let now = fields::now();
         let mut doc = Document::new();
         fields::set(&mut doc, "_id", fields::new_id());
@@ -173,7 +213,7 @@ impl Desk {
         fields::set(&mut doc, "pvt_created", now);
         fields::set(&mut doc, "pvt_vsn", "1");
         doc.extend(fields::client_fields(public));
-        let (saved, secret) = self.change_hook(doc, &secret).await?;
+        let (saved, secret) = self.change_hook(doc, &secret, headers).await?;
         // The account may have been deleted between the look at it and the save. Its deletion sweeps the hooks
         // that it sees; this one it may have missed.
         if self.store.account(account).await?.is_none() {
@@ -187,7 +227,9 @@ impl Desk {
         &self,
         mut doc: Document,
         change: &Change,
+        headers: HeadersName,
     ) -> Result<(Document, Option<Secret>), EditError> {
+        client_fields::settle(&mut doc);
         for field in DERIVED {
             doc.shift_remove(field);
         }
@@ -199,7 +241,7 @@ impl Desk {
         let checked = self.validator.validate_hook(&mut doc);
         // From here on it stands nowhere in clear but in the answer.
         doc.shift_remove(SECRET);
-        checked.map_err(EditError::Invalid)?;
+        checked.map_err(|errors| EditError::Invalid(client_fields::named(errors, headers)))?;
         let secret = self.vault.apply(&mut doc, change, fields::unix_now());
         let secret = secret.map_err(|why| EditError::Invalid(fields::invalid(SECRET, "error", &why)))?;
         if is_enabled(&doc) {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{ValidationErrors, one_of, wrong_type};
 use crate::delivery::rate;
 use crate::delivery::sign::{Kind, Secret};
+use crate::hooks::editor::casts::{self, Wanted};
 use crate::hooks::editor::fields;
 use crate::hooks::headers::{self, Headers};
 use crate::hooks::vault::{self, wanted_kind};
@@ -15,6 +16,17 @@ const MOST_WAITS: usize = 10;
 
 /// The shortest and the longest wait, in milliseconds: a second and a day.
 const WAIT_MS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
+
+/// Makes numbers and booleans of the texts that say them, as for the fields that KAZOO knows.
+pub(super) fn cast(document: &mut Document) {
+    casts::cast(document, &[("legacy_signature", Wanted::Boolean)]);
+    if let Some(Value::Object(limit)) = document.get_mut("rate_limit") {
+        casts::cast(limit, &[("count", Wanted::Integer), ("per_ms", Wanted::Integer)]);
+    }
+    if let Some(Value::Array(waits)) = document.get_mut("retry_schedule_ms") {
+        waits.iter_mut().for_each(|wait| casts::cast_value(wait, Wanted::Integer));
+    }
+}
 
 /// Checks them all.
 pub(super) fn validate(document: &Document, errors: &mut ValidationErrors) {
