@@ -5,6 +5,7 @@
 
 mod account;
 pub mod definitions;
+mod samples;
 
 use channel_event::normalise::{self, Fields};
 use channel_event::validation::should_be;
@@ -102,33 +103,12 @@ fn metadata() -> Metadata {
         let item = json!({"friendly_name": definition.title, "description": definition.about});
         items.insert(definition.name.to_owned(), item);
     }
-    Metadata::new(
+    let metadata = Metadata::new(
         "Notifications Webhook",
         "Something happened that people of the account are notified of",
     )
-    .modifier("type", json!({"type": "object", "items": Json::Object(items)}))
-    .sample(json!({
-        "app_name": "callflow", "app_version": "4.0.0", "event_category": "notification",
-        "event_name": "voicemail_new", "msg_id": "8c1de0a4b27f",
-        "account_id": "91eb05e5c68d7ca05e7618b6821d2d16", "from_realm": "office.example.com",
-        "from_user": "+15550001111", "to_realm": "office.example.com", "to_user": "1002",
-        "voicemail_box": "6b1f", "voicemail_id": "202401-77aa", "voicemail_length": 12,
-        "voicemail_timestamp": 63_871_286_400_u64, "caller_id_name": "Ada Park",
-        "caller_id_number": "+15550001111", "hook_event": "notifications",
-    }))
-    .sample(json!({
-        "app_name": "ecallmgr", "app_version": "4.0.0", "event_category": "notification",
-        "event_name": "register", "msg_id": "17f0c6b35d90",
-        "account_id": "91eb05e5c68d7ca05e7618b6821d2d16", "realm": "office.example.com", "username": "ada",
-        "contact": "<sip:ada@192.0.2.7:5060>", "expires": 300, "user_agent": "Desk Phone 3",
-        "hook_event": "notifications",
-    }))
-    .sample(json!({
-        "app_name": "crossbar", "app_version": "4.0.0", "event_category": "notification",
-        "event_name": "port_scheduled", "msg_id": "40b9aa31ce52",
-        "account_id": "91eb05e5c68d7ca05e7618b6821d2d16", "port_request_id": "d4e1c0",
-        "hook_event": "notifications",
-    }))
+    .modifier("type", json!({"type": "object", "items": Json::Object(items)}));
+    samples::samples().into_iter().fold(metadata, Metadata::sample)
 }
 
 plugin_api::export_module!(Notifications);
