@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tests::{Home, Program, Shown, blocks, done, fenced, say, scratch, shell};
 
-const PAGES: [&str; 3] = ["README.md", "docs/operators-guide.md", "docs/module-authors-guide.md"];
+const PAGES: [&str; 4] =
+    ["README.md", "docs/operators-guide.md", "docs/module-authors-guide.md", "docs/kazoo-clients.md"];
 
 fn page(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
@@ -119,6 +120,19 @@ async fn the_operators_commands_do_what_the_guide_says() {
     for change in ["account.create", "token.create", "token.revoke", "store.backup"] {
         assert!(changed.contains(change), "{changed}");
     }
+}
+
+#[tokio::test]
+async fn a_client_logs_in_by_the_commands_of_its_page() {
+    let [log_in] = blocks(&page("docs/kazoo-clients.md")).try_into().expect("one block");
+    let host = Home::new("", &[]).start().await;
+    let account = host.account("acme").await;
+
+    let said = typed(&host, &log_in, &[("account", &account)]).await;
+
+    let said: Value = serde_json::from_str(&said).expect("one envelope");
+    assert_eq!(said["data"]["account_id"], account.as_str());
+    assert!(said["auth_token"].as_str().is_some_and(|token| token.split('.').count() == 3), "{said}");
 }
 
 #[tokio::test]

@@ -88,7 +88,8 @@ async fn every_example_of_a_request_is_taken() {
     let host = TestHost::configured(ANYWHERE, &["webhooks_channel_create"]).await;
     let receiver = Receiver::answering(200).await;
     let mut sent = 0;
-    for operation in described() {
+    // No example is a key of this host.
+    for operation in described().filter(|operation| operation.path != "/v2/api_auth") {
         let Some(content) = operation.says["requestBody"]["content"].as_object() else { continue };
         for (kind, content) in content {
             let Some(example) = example(&content["schema"]) else {
@@ -144,7 +145,8 @@ async fn the_program_answers_on_every_route_that_it_describes() {
         .await;
         // There is no delivery of this number, and a replay has ended before it can be cancelled.
         let refused = (asked.starts_with("/deliveries/1") && answer.status == 404)
-            || (asked == "/replays/1/cancel" && answer.status == 409);
+            || (asked == "/replays/1/cancel" && answer.status == 409)
+            || (path.ends_with("_auth") && method == "put" && answer.status == 401);
         let as_it_should = answer.status.is_success() || refused;
         assert!(as_it_should, "{method} {asked}: {} {}", answer.status, answer.json);
     }

@@ -61,7 +61,8 @@ async fn a_host_as_it_comes_takes_no_hook_to_itself() {
     let refused = customer.ask("PUT", "", Some(object("post", "https://localhost:345/mine"))).await;
 
     assert_eq!(refused.status, 400);
-    assert_eq!(refused.json["data"]["uri"]["error"]["message"], "invalid client URL");
+    let said = refused.json["data"]["uri"]["error"]["message"].as_str().unwrap();
+    assert!(said.starts_with("invalid client URL"), "{said}");
     assert_eq!(customer.hooks().await, json!([]));
 }
 

@@ -45,6 +45,8 @@ pub fn valid(schema: &Value, value: &Value) -> Result<(), String> {
 /// Panics where an answer is not as its operation says; nothing where the description knows no such operation.
 #[track_caller]
 pub(super) fn check(method: &Method, path: &str, answer: &Answer) {
+    // A slash at the end means nothing.
+    let path = path.trim_end_matches('/');
     let found = described().find(|operation| {
         operation.method.eq_ignore_ascii_case(method.as_str()) && matches(operation.path, path)
     });
