@@ -16,15 +16,15 @@ pub mod trace;
 pub mod client;
 pub mod work;
 pub mod one_try;
-pub mod bulkheads;
-pub mod lanes;
+pub mod scheduler;
 pub mod rate;
 pub mod ordering;
 pub mod held;
 pub mod gate;
-pub mod parking;
+pub mod due;
 pub mod queue;
 pub mod dispatch;
+pub mod outcomes;
 pub mod retries;
 pub mod test_send;
 

@@ -66,7 +66,7 @@ impl Metrics {
         families.extend(figures::events(&listener.counters));
         families.extend(figures::modules(&listener.registry.current()));
         families.extend(figures::module_changes(&listener.registry));
-        families.extend(figures::deliveries(listener, dispatch));
+        families.extend(figures::deliveries(dispatch));
         families.extend(figures::attempts(&dispatch.attempts.counters));
         families.extend(figures::replays(replays.counters()));
         families.extend(figures::backlog(owed, unix_seconds()));

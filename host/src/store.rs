@@ -146,6 +146,11 @@ pub trait DeliveryStore: Send + Sync {
     async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>>;
     /// The pending ones among `ids`, in their order: retries that became due.
     async fn load(&self, ids: &[i64]) -> Result<Vec<StoredDelivery>>;
+    /// As [`pending`](DeliveryStore::pending), without payloads: memory for any number of large ones is not needed to
+    /// know what waits.
+    async fn waiting_after(&self, after_id: i64, limit: usize) -> Result<Vec<WaitingRow>>;
+    /// As [`load`](DeliveryStore::load), without payloads.
+    async fn waiting(&self, ids: &[i64]) -> Result<Vec<WaitingRow>>;
     /// How many deliveries wait and how many are dead. It may have to walk over all that wait.
     async fn counts(&self) -> Result<DeliveryCounts>;
 }
@@ -262,6 +267,27 @@ pub struct StoredDelivery {
     pub tries: u32,
     /// When the next try is due, Unix milliseconds.
     pub due_ms: i64,
+}
+
+/// A pending delivery without its payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingRow {
+    /// Its id.
+    pub id: i64,
+    /// The hook's `_id`.
+    pub hook: HookId,
+    /// The owner of the hook.
+    pub account: AccountId,
+    /// How long its payload is.
+    pub payload_bytes: usize,
+    /// The event carried the hook's document.
+    pub carries_hook: bool,
+    /// Tries made so far.
+    pub tries: u32,
+    /// When the next try is due, Unix milliseconds.
+    pub due_ms: i64,
+    /// How long it was to wait for it when that was written, in milliseconds; unknown where an older program wrote it.
+    pub wait_ms: Option<i64>,
 }
 
 /// What became of a delivery.

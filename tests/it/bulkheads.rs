@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tests::{Hostile, Manner, Receiver, TestHost, eventually};
 
@@ -9,6 +10,9 @@ const MODULE: &[&str] = &["webhooks_misbehaving"];
 
 /// No request ends by itself within a test.
 const PATIENT: &str = "stop_timeout_ms = 0\n[delivery]\nmax_in_flight = 16\nrequest_timeout_ms = 3600000\n";
+
+/// As in an installation, but that nothing ends by itself within a test.
+const HANGS: &str = "stop_timeout_ms = 0\n[delivery]\nrequest_timeout_ms = 3600000\n";
 
 fn fire(account: &str, say: &str) -> Value {
     json!({"Event-Category": "misbehave", "Event-Name": "now", "Account-ID": account, "Do": "fire", "Say": say})
@@ -42,6 +46,84 @@ async fn endpoints_that_hang_never_take_every_place_in_flight() {
     for _ in 0..5 {
         receiver.next_request().await;
     }
+    assert!(hanging.is_running());
+}
+
+/// So many hooks at an endpoint, some hundred requests to the API at a time.
+async fn many_hooks(host: &TestHost, account: &str, url: &str, count: usize) {
+    let made = (0..count)
+        .map(|n| async move { host.hook(account, "misbehaving", &format!("{url}{n}"), json!({})).await });
+    let made: Vec<String> = stream::iter(made).buffer_unordered(64).collect().await;
+    assert_eq!(made.len(), count);
+}
+
+/// A prompt hook that was never sent to before, of an account that was not there before, hears of each event at once,
+/// though `host` has more to do for others than it can ever do.
+async fn somebody_else_is_served(host: &TestHost, events: usize) {
+    let mut receiver = Receiver::answering(200).await;
+    let account = host.account("somebody else").await;
+    host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
+    for n in 0..events {
+        host.publish(fire(&account, &format!("{n}"))).await;
+        assert_eq!(receiver.next_request().await.json()["said"], format!("{n}"));
+    }
+}
+
+#[tokio::test]
+async fn many_hooks_that_hang_and_many_events_for_them_keep_nobody_else_waiting() {
+    // No more hooks than the quota of an account allows for.
+    let host = TestHost::configured(HANGS, MODULE).await;
+    let hanging = Receiver::hanging().await;
+    let greedy = host.account("greedy").await;
+    many_hooks(&host, &greedy, &hanging.url("/"), 700).await;
+
+    let mut sent = 0;
+    for _ in 0..4 {
+        for _ in 0..10 {
+            host.publish(fire(&greedy, &format!("to those that hang {sent}"))).await;
+            sent += 1;
+        }
+        somebody_else_is_served(&host, 3).await;
+    }
+
+    let store = &host.inside().parts.store;
+    let owed = || async { (store.counts().await.unwrap().pending == 700 * 40).then_some(()) };
+    eventually("all that is owed to those that hang waits, and nothing else", owed).await;
+    // 10,000 places in memory: neither all of them, nor one for each that waits.
+    assert!(host.inside().parts.queue.in_memory() < 10_000);
+    assert!(hanging.is_running());
+}
+
+#[tokio::test]
+async fn many_accounts_that_somebody_makes_below_his_own_are_no_more_than_one() {
+    let host = TestHost::configured(HANGS, MODULE).await;
+    let hanging = Receiver::hanging().await;
+    let greedy = host.account("greedy").await;
+    for n in 0..300 {
+        let below = host.account_below(&greedy, &format!("below {n}")).await;
+        many_hooks(&host, &below, &hanging.url("/"), 2).await;
+        host.publish(fire(&below, "hang")).await;
+    }
+
+    somebody_else_is_served(&host, 5).await;
+
+    assert!(hanging.is_running());
+}
+
+#[tokio::test]
+async fn large_payloads_for_hooks_that_hang_fill_no_more_memory_than_is_set() {
+    let host = TestHost::configured(&format!("{HANGS}memory_bytes = 16777216\n"), MODULE).await;
+    let hanging = Receiver::hanging().await;
+    let greedy = host.account("greedy").await;
+    many_hooks(&host, &greedy, &hanging.url("/"), 20).await;
+
+    for _ in 0..10 {
+        host.publish(fire(&greedy, &"long ".repeat(100_000))).await;
+    }
+    somebody_else_is_served(&host, 5).await;
+
+    let bytes = host.inside().parts.dispatch.due.with(|scheduler| scheduler.bytes());
+    assert!(bytes <= 16 << 20, "{bytes} bytes of payloads are in memory");
     assert!(hanging.is_running());
 }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -23,14 +22,16 @@ use crate::bus::embedded::{EmbeddedBus, Inlet};
 use crate::bus::{Bus, Incoming};
 use crate::config::{self, BusKind, Config, DeliveryProfile};
 use crate::delivery::client::{Client, Limits};
-use crate::delivery::dispatch::{Counters, Dispatch, Flights, Outcomes};
+use crate::delivery::dispatch::{Counters, Dispatch};
+use crate::delivery::due::DueDeliveries;
 use crate::delivery::gate::Gate;
 use crate::delivery::guard::Guard;
+use crate::delivery::outcomes::Outcomes;
 use crate::delivery::queue::Queue;
 use crate::delivery::resolve::{Resolver, System};
-use crate::delivery::retries::Retries;
+use crate::delivery::retries::{LongestWaits, Retries};
 use crate::delivery::test_send::TestSends;
-use crate::delivery::work::{Delivery, Rules};
+use crate::delivery::work::Rules;
 use crate::delivery::{Profile, schedule};
 use crate::disabler::Disabler;
 use crate::hooks::AccountId;
@@ -83,6 +84,7 @@ pub struct Parts {
     pub queue: Queue,
     /// Deliveries that wait for another try.
     pub retries: Arc<Retries>,
+    pub(super) longest_waits: LongestWaits,
     /// Sends dead deliveries again.
     pub replays: Replays,
     /// Sends tests.
@@ -93,7 +95,6 @@ pub struct Parts {
     pub listener: Arc<Shared>,
     pub(super) intake: mpsc::Sender<Incoming>,
     pub(super) arriving: Arc<AsyncMutex<mpsc::Receiver<Incoming>>>,
-    pub(super) ready: Arc<AsyncMutex<mpsc::UnboundedReceiver<Delivery>>>,
     pub(super) outcomes: Arc<AsyncMutex<Outcomes>>,
     pub(super) attempts: Arc<AsyncMutex<Log>>,
     pub(super) stop: CancellationToken,
@@ -168,21 +169,24 @@ impl Parts {
         let (intake, arriving) = mpsc::channel(INTAKE);
         let inlet = Inlet::new();
         let bus = bus(&config.bus, &inlet)?;
-        let (queue, ready) = Queue::new(store.clone(), profile, cluster_id);
-        let (told, outcomes) = Outcomes::new();
         let delivery = &config.delivery;
+        let gate = Arc::new(Gate::new(Arc::clone(&table), Arc::clone(&disabler), delivery.rate_limit()));
+        let due =
+            Arc::new(DueDeliveries::new(delivery.scheduling(), Arc::clone(&accounts), Arc::clone(&gate)));
+        let queue = Queue::new(store.clone(), Arc::clone(&due), profile, cluster_id);
+        let (told, outcomes) = Outcomes::new();
         let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
+        let longest_waits =
+            LongestWaits { table: Arc::clone(&table), schedule_ms: delivery.retry_schedule_ms.clone() };
         let (attempts, log) = Attempts::new(attempts_limits(&config));
         let dead_retention = Duration::from_millis(delivery.dead_retention_ms);
         let replays = Replays::new(store.clone(), Arc::clone(&table), Arc::clone(&retries), dead_retention);
         let dispatch = Arc::new(Dispatch {
-            flights: Mutex::new(Flights::new(
-                delivery.max_in_flight,
-                delivery.max_in_flight_per_hook,
-                delivery.request_timeout(),
-            )),
+            due,
+            store: store.clone(),
+            queue: queue.clone(),
             table: Arc::clone(&table),
-            gate: Arc::new(Gate::new(Arc::clone(&table), Arc::clone(&disabler), delivery.rate_limit())),
+            gate,
             disabler: Arc::clone(&disabler),
             editor: Arc::clone(&editor),
             client: Client::new(&limits(delivery), Arc::new(guard), outside.resolver)?,
@@ -243,13 +247,13 @@ impl Parts {
             inlet,
             queue,
             retries,
+            longest_waits,
             replays,
             test_sends,
             dispatch,
             listener,
             intake,
             arriving: Arc::new(AsyncMutex::new(arriving)),
-            ready: Arc::new(AsyncMutex::new(ready)),
             outcomes: Arc::new(AsyncMutex::new(outcomes)),
             attempts: Arc::new(AsyncMutex::new(log)),
             stop,

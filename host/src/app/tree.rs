@@ -54,16 +54,16 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         .child(
             child("dispatch", parts, |parts, context| async move {
                 context.ready.ready();
-                Arc::clone(&parts.dispatch).run(Arc::clone(&parts.ready), context.stop).await
+                Arc::clone(&parts.dispatch).run(context.stop).await
             })
             .stop_within(request + Duration::from_secs(1))
             .with_crew(&parts.sending),
         )
         .child(
             child("retries", parts, |parts, context| async move {
-                let (store, queue) = (parts.store.clone(), parts.queue.clone());
-                let gate = &parts.dispatch.gate;
-                parts.retries.run(store, queue, gate, context.ready.into_sender(), context.stop).await
+                let (store, due, gate) = (parts.store.clone(), &parts.dispatch.due, &parts.dispatch.gate);
+                let (longest, ready) = (&parts.longest_waits, context.ready.into_sender());
+                parts.retries.run(store, due, gate, longest, ready, context.stop).await
             })
             .with_crew(&parts.sending),
         )

@@ -4,21 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, warn};
 
-use super::bulkheads::{Pace, slow_after};
 use super::client::{Client, Sent};
+use super::due::DueDeliveries;
 use super::gate::Gate;
-use super::lanes::Lanes;
 use super::one_try::OneTry;
-use super::parking::{self, Parking};
+use super::queue::Queue;
 use super::retries::{Retries, now_ms};
+use super::scheduler::{NextDelivery, Scheduler};
 use super::trace::Trace;
 use super::verdict::judge;
 use super::work::{Delivery, Next, Rules};
@@ -28,113 +27,36 @@ use crate::disabler::Disabler;
 use crate::hooks::editor::{EditError, Editor};
 use crate::hooks::table::Table;
 use crate::hooks::{Hook, HookId};
-use crate::store::{DeliveryStore, Outcome};
+use crate::store::{DeliveryStore, Outcome, StoredDelivery};
 use crate::stream::{Stream, What};
 use crate::trail::Step;
 
-/// Outcomes written in one go.
-const OUTCOMES: usize = 500;
-
-/// Wait before outcomes that could not be written are tried again.
+/// Wait before a store that failed is asked again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// How often dispatch looks who keeps it waiting.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
+/// What is begun before others on this thread have their turn.
+const STARTED_AT_ONCE: usize = 256;
+
+/// Deliveries that are read from the store in one go.
+const LOADED_AT_ONCE: usize = 64;
+
+/// How long dispatch sleeps at most before it looks at the clock again.
+const LONGEST_NAP: Duration = Duration::from_secs(1);
+
 /// Wait before a delivery whose sending crashed is tried again, in milliseconds.
 const CRASH_PAUSE_MS: i64 = 1000;
 
-/// What waits and what flies. It outlives a run of dispatch, so that a crash of it loses nothing from memory.
-#[derive(Debug)]
-pub struct Flights {
-    lanes: Lanes<HookId, Delivery>,
-    flying: FxHashMap<i64, (HookId, Instant)>,
-    parking: Parking<HookId>,
-    slow_after: Duration,
-}
-
-impl Flights {
-    /// Nothing yet; `limit` requests may fly in total and `limit_per_hook` at one hook, each up to `timeout`.
-    #[must_use]
-    pub fn new(limit: usize, limit_per_hook: usize, timeout: Duration) -> Self {
-        Flights {
-            lanes: Lanes::new(limit, limit_per_hook),
-            flying: FxHashMap::default(),
-            parking: Parking::default(),
-            slow_after: slow_after(timeout),
-        }
-    }
-
-    /// It waits for its turn in memory, or behind a slow endpoint in the store, where it is already.
-    fn push(&mut self, delivery: Delivery) {
-        let hook = &delivery.hook;
-        let (pace, waiting) = self.lanes.lane(hook);
-        if self.parking.is_behind_others(hook, delivery.id)
-            || parking::is_parked(pace, waiting, self.lanes.waiting())
-        {
-            self.parking.park(hook.clone(), delivery.id, Instant::now());
-        } else {
-            self.lanes.push(hook.clone(), delivery);
-        }
-    }
-
-    /// The next one that `passes`, whatever that answers of it; the others are not kept here.
-    fn next_to_fly<T>(&mut self, passes: impl Fn(&Delivery) -> Option<T>) -> Option<(Delivery, T)> {
-        loop {
-            let (hook, delivery) = self.lanes.next_to_fly()?;
-            match passes(&delivery) {
-                Some(passed) => {
-                    self.flying.insert(delivery.id, (hook, Instant::now()));
-                    return Some((delivery, passed));
-                }
-                None => self.lanes.landed(&hook, None),
-            }
-        }
-    }
-
-    fn landed(&mut self, id: i64) {
-        if let Some((hook, begun)) = self.flying.remove(&id) {
-            self.lanes.landed(&hook, Some(Pace::of(begun.elapsed(), self.slow_after)));
-        }
-    }
-
-    /// Looks who keeps us waiting; answers which deliveries are to be brought from the store now.
-    fn look_around(&mut self, now: Instant) -> Vec<i64> {
-        let overdue = |begun: Instant| now.saturating_duration_since(begun) >= self.slow_after;
-        for (hook, _) in self.flying.values().filter(|(_, begun)| overdue(*begun)) {
-            self.lanes.set_pace(hook, Pace::Slow);
-            let beyond = self.lanes.take_beyond(hook, parking::KEPT);
-            if !beyond.is_empty() {
-                let ids = beyond.iter().map(|delivery| delivery.id);
-                self.parking.park_before(hook.clone(), ids, now);
-            }
-        }
-        let lanes = &self.lanes;
-        self.parking.fetch(now, |hook| lanes.lane(hook))
-    }
-
-    /// Whether looking around can change anything.
-    fn is_idle(&self) -> bool {
-        self.flying.is_empty() && self.parking.is_empty()
-    }
-
-    /// How many deliveries wait in the store for a place in memory.
-    #[must_use]
-    pub fn parked(&self) -> usize {
-        self.parking.len()
-    }
-
-    /// How many requests are in flight.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.flying.len()
-    }
-}
-
 /// What dispatch works with.
 pub struct Dispatch {
-    /// What waits and what flies.
-    pub flights: Mutex<Flights>,
+    /// What is due, and what is in flight.
+    pub due: Arc<DueDeliveries>,
+    /// Where the deliveries are that are not in memory.
+    pub store: Arc<dyn DeliveryStore>,
+    /// Makes deliveries of what comes from there.
+    pub queue: Queue,
     /// The hooks as they are now.
     pub table: Arc<Table>,
     /// What may be sent now.
@@ -170,69 +92,79 @@ pub struct Counters {
     pub dead: AtomicU64,
 }
 
+/// A request that has ended: of which delivery, and whether it says something of the endpoint.
+type EndedFlight = (i64, bool);
+
+/// Deliveries that were asked of the store, and what it answered; nothing where it could not.
+type LoadedDeliveries = (Vec<i64>, Option<Vec<StoredDelivery>>);
+
+/// Tasks of one run.
+#[derive(Default)]
+struct DispatchTasks {
+    flights: JoinSet<EndedFlight>,
+    ids: FxHashMap<task::Id, i64>,
+    loads: JoinSet<LoadedDeliveries>,
+}
+
 impl Dispatch {
-    /// Sends until `stop`, then lets what is in flight land. `ready` outlives this run, so that a run after
-    /// a crash goes on with what waits there.
+    /// Sends until `stop`, then lets what is in flight end.
     ///
     /// # Errors
-    /// Never; it ends early only when nobody can bring deliveries any more.
-    pub async fn run(
-        self: Arc<Self>,
-        ready: Arc<AsyncMutex<mpsc::UnboundedReceiver<Delivery>>>,
-        stop: CancellationToken,
-    ) -> anyhow::Result<()> {
-        let mut ready = ready.lock().await;
+    /// Never.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> anyhow::Result<()> {
         self.take_up_what_a_crash_left();
-        let mut flying: JoinSet<i64> = JoinSet::new();
-        let mut ids: FxHashMap<task::Id, i64> = FxHashMap::default();
-        let mut arrived = Vec::with_capacity(64);
+        let mut tasks = DispatchTasks::default();
         let mut look_around = tokio::time::interval(LOOK_AROUND);
         look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
-            while let Some((delivery, hook)) = self.next_to_fly() {
-                let id = delivery.id;
-                let task = flying.spawn(Arc::clone(&self).fly(delivery, hook));
-                ids.insert(task.id(), id);
-            }
-            let idle = self.flights.lock().is_idle();
+            let more = self.start(&mut tasks);
+            let idle = self.due.with(|scheduler| scheduler.is_empty());
             let look = self.gate.next_look();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = look_around.tick(), if !idle => {
-                    let fetched = self.flights.lock().look_around(Instant::now());
-                    fetched.into_iter().for_each(|id| self.retries.add(id, now_ms()));
-                }
+                _ = look_around.tick(), if !idle => self.due.with(|scheduler| scheduler.tick(Instant::now())),
                 () = self.gate.changes(now_ms) => {}
                 () = until(look.unwrap_or_default()), if look.is_some() => self.call_back(),
-                Some(landed) = flying.join_next_with_id() => self.land(&landed, &mut ids),
-                count = ready.recv_many(&mut arrived, 64) => {
-                    if count == 0 {
-                        break;
-                    }
-                    let mut flights = self.flights.lock();
-                    let due = arrived.drain(..).filter(|delivery| self.gate.is_first(delivery));
-                    due.for_each(|delivery| flights.push(delivery));
-                }
+                Some(ended) = tasks.flights.join_next_with_id() => self.end(&ended, &mut tasks.ids),
+                Some(loaded) = tasks.loads.join_next() => self.take_loaded(loaded),
+                () = self.due.changed() => {}
+                () = task::yield_now(), if more => {}
             }
         }
-        // What waits in the lanes is in the store and is taken up by the next start.
-        while let Some(landed) = flying.join_next_with_id().await {
-            self.land(&landed, &mut ids);
+        // What waits is in the store and is taken up by the next start.
+        while let Some(ended) = tasks.flights.join_next_with_id().await {
+            self.end(&ended, &mut tasks.ids);
         }
         Ok(())
     }
 
-    /// The next delivery that may be sent, with its hook as it is now.
-    fn next_to_fly(&self) -> Option<(Delivery, Option<Arc<Hook>>)> {
-        self.flights.lock().next_to_fly(|delivery| {
-            if let Some(carried) = &delivery.carried {
-                return Some(Some(Arc::clone(carried)));
+    /// Begins what may begin now; says whether there is more of it, as others on this thread have their turn, too.
+    fn start(self: &Arc<Self>, tasks: &mut DispatchTasks) -> bool {
+        let mut more = true;
+        for _ in 0..STARTED_AT_ONCE {
+            match self.due.next(|hook, id, carried| self.may_pass(hook, id, carried)) {
+                NextDelivery::Send { id, hook, delivery } => {
+                    let task = tasks.flights.spawn(Arc::clone(self).fly(id, hook, delivery));
+                    tasks.ids.insert(task.id(), id);
+                }
+                NextDelivery::HeldBack | NextDelivery::Load => {}
+                NextDelivery::Nothing => {
+                    more = false;
+                    break;
+                }
             }
-            let hook = self.table.get(&delivery.hook);
-            let passes = hook.as_ref().is_none_or(|hook| self.gate.passes(hook, delivery.id, now_ms()));
-            passes.then_some(hook)
-        })
+        }
+        let loads = self.due.with(Scheduler::take_loads);
+        for ids in loads.chunks(LOADED_AT_ONCE) {
+            tasks.loads.spawn(load(Arc::clone(&self.store), ids.to_vec()));
+        }
+        more
+    }
+
+    fn may_pass(&self, hook: &HookId, id: i64, carried: bool) -> bool {
+        let hook = if carried { None } else { self.table.get(hook) };
+        hook.is_none_or(|hook| self.gate.passes(&hook, id, now_ms()))
     }
 
     /// What waited in the store and may be sent now comes back from there.
@@ -243,25 +175,63 @@ impl Dispatch {
     /// Requests that a crashed run had in flight may have arrived or not: they are tried again.
     fn take_up_what_a_crash_left(&self) {
         self.disabler.lost_probes();
-        let mut flights = self.flights.lock();
-        for (id, (hook, _)) in std::mem::take(&mut flights.flying) {
-            flights.lanes.landed(&hook, None);
-            self.retries.add(id, now_ms());
-        }
+        let lost = self.due.with(|scheduler| scheduler.forget_flights(Instant::now()));
+        lost.into_iter().for_each(|id| self.retries.add(id, now_ms()));
     }
 
-    fn land(&self, landed: &Result<(task::Id, i64), JoinError>, ids: &mut FxHashMap<task::Id, i64>) {
-        let task = landed.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
+    fn end(&self, ended: &Result<(task::Id, EndedFlight), JoinError>, ids: &mut FxHashMap<task::Id, i64>) {
+        let (task, learnt) = match ended {
+            Ok((task, (_, learnt))) => (*task, *learnt),
+            Err(error) => (error.id(), true),
+        };
         let Some(id) = ids.remove(&task) else { return };
-        self.flights.lock().landed(id);
-        if let Err(error) = landed {
+        self.due.with(|scheduler| scheduler.ended(id, Instant::now(), learnt));
+        if let Err(error) = ended {
             error!(delivery = id, %error, "sending a delivery crashed, it will be tried again");
             self.disabler.lost_probes();
             self.retries.add(id, now_ms() + CRASH_PAUSE_MS);
         }
     }
 
-    async fn fly(self: Arc<Self>, delivery: Delivery, hook: Option<Arc<Hook>>) -> i64 {
+    fn take_loaded(&self, loaded: Result<LoadedDeliveries, JoinError>) {
+        let Ok((asked, found)) = loaded else {
+            // Only a bug breaks a load off, and then it is not known which: all are asked for again.
+            error!("reading deliveries from the store crashed");
+            self.due.with(Scheduler::forget_loads);
+            return;
+        };
+        let Some(found) = found else {
+            self.due.with(|scheduler| asked.iter().for_each(|id| scheduler.not_loaded(*id)));
+            return;
+        };
+        let mut found: FxHashMap<i64, StoredDelivery> =
+            found.into_iter().map(|stored| (stored.id, stored)).collect();
+        for id in asked {
+            let delivery = found.remove(&id).and_then(|stored| self.queue.restored(stored));
+            if let Some(hook) = self.due.with(|scheduler| scheduler.loaded(id, delivery)) {
+                self.gone(&hook, id);
+            }
+        }
+    }
+
+    /// A delivery that should be in the store is not, or cannot be read. What waited for it in its call has its turn.
+    fn gone(&self, hook: &HookId, id: i64) {
+        self.not_sent(hook, id);
+        self.gate.gone(id).into_iter().for_each(|next| self.retries.add(next, now_ms()));
+    }
+
+    async fn fly(self: Arc<Self>, id: i64, hook: HookId, delivery: Option<Delivery>) -> EndedFlight {
+        let delivery = match delivery {
+            Some(delivery) => delivery,
+            None => match self.fetch(id, &hook).await {
+                Some(delivery) => delivery,
+                None => return (id, false),
+            },
+        };
+        let hook = match &delivery.carried {
+            Some(carried) => Some(Arc::clone(carried)),
+            None => self.table.get(&delivery.hook),
+        };
         let (next, succeeded) = match &hook {
             None => (Next::Dead("the hook was deleted".to_owned()), None),
             Some(hook) if !hook.enabled => (Next::Dead("the hook is disabled".to_owned()), None),
@@ -274,7 +244,29 @@ impl Dispatch {
         if let Some(id) = self.gate.ended(hook, delivery.id, succeeded, over, now_ms()) {
             self.retries.add(id, now_ms());
         }
-        delivery.id
+        (id, succeeded.is_some())
+    }
+
+    /// The payload of a delivery whose turn has come, from the store.
+    async fn fetch(&self, id: i64, hook: &HookId) -> Option<Delivery> {
+        let (_, found) = load(Arc::clone(&self.store), vec![id]).await;
+        let known = found.is_some();
+        let delivery = found.and_then(|mut found| found.pop()).and_then(|stored| self.queue.restored(stored));
+        if delivery.is_none() {
+            match known {
+                true => self.gone(hook, id),
+                false => {
+                    self.not_sent(hook, id);
+                    self.retries.add(id, now_ms());
+                }
+            }
+        }
+        delivery
+    }
+
+    /// If it was to show how the hook does, it shows nothing.
+    fn not_sent(&self, hook: &HookId, id: i64) {
+        self.gate.ended(self.table.get(hook).as_deref(), id, None, false, now_ms());
     }
 
     /// Answers also whether it succeeded, where that says something of the endpoint.
@@ -325,10 +317,22 @@ impl Dispatch {
     }
 }
 
-/// Waits for a time, Unix milliseconds.
+/// Waits for a time, Unix milliseconds, but not for long at once: somebody may set the clock meanwhile.
 async fn until(ms: i64) {
-    let wait = u64::try_from(ms - now_ms()).unwrap_or_default();
-    tokio::time::sleep(Duration::from_millis(wait)).await;
+    let wait = u64::try_from(ms.saturating_sub(now_ms())).unwrap_or_default();
+    tokio::time::sleep(Duration::from_millis(wait).min(LONGEST_NAP)).await;
+}
+
+/// Reads deliveries from the store. Where that fails, a pause goes before the answer.
+async fn load(store: Arc<dyn DeliveryStore>, ids: Vec<i64>) -> LoadedDeliveries {
+    match store.load(&ids).await {
+        Ok(found) => (ids, Some(found)),
+        Err(error) => {
+            warn!(%error, "deliveries whose turn has come cannot be read");
+            tokio::time::sleep(STORE_PAUSE).await;
+            (ids, None)
+        }
+    }
 }
 
 fn happened(delivery: &Delivery, next: &Next) -> What {
@@ -377,64 +381,6 @@ fn tell(delivery: &Delivery, hook: &Hook, sent: &Sent, next: &Next) {
         }
         Next::Dead(reason) | Next::Gone(reason) => {
             warn!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");
-        }
-    }
-}
-
-/// Outcomes on their way to the store. They outlive a run of the writer.
-pub struct Outcomes {
-    arriving: mpsc::UnboundedReceiver<Outcome>,
-    in_hand: Vec<Outcome>,
-}
-
-impl Outcomes {
-    /// Outcomes that arrive at the receiver of this sender.
-    #[must_use]
-    pub fn new() -> (mpsc::UnboundedSender<Outcome>, Self) {
-        let (outcomes, arriving) = mpsc::unbounded_channel();
-        (outcomes, Outcomes { arriving, in_hand: Vec::with_capacity(OUTCOMES) })
-    }
-
-    /// Writes them in groups, those that arrive while one is written make the next, until `stop` has come and
-    /// nothing waits.
-    ///
-    /// # Errors
-    /// Never; a store that fails is asked again, as long as the host runs.
-    pub async fn write(
-        &mut self,
-        store: &dyn DeliveryStore,
-        retries: &Retries,
-        stop: CancellationToken,
-    ) -> anyhow::Result<()> {
-        loop {
-            if self.in_hand.is_empty() {
-                tokio::select! {
-                    biased;
-                    count = self.arriving.recv_many(&mut self.in_hand, OUTCOMES) => {
-                        if count == 0 {
-                            return Ok(());
-                        }
-                    }
-                    () = stop.cancelled() => return Ok(()),
-                }
-            }
-            let mut failing = false;
-            while let Err(error) = store.finish(self.in_hand.clone()).await {
-                // It is said once.
-                if !std::mem::replace(&mut failing, true) {
-                    error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
-                }
-                if stop.is_cancelled() {
-                    return Ok(());
-                }
-                tokio::time::sleep(STORE_PAUSE).await;
-            }
-            // Only what is written down is tried again, so that no try is forgotten by a crash in between.
-            for outcome in self.in_hand.drain(..) {
-                if let Outcome::Retry { id, due_ms, .. } = outcome {
-                    retries.add(id, due_ms);
-                }
-            }
         }
     }
 }

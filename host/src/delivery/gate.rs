@@ -17,7 +17,7 @@ use crate::disabler::Disabler;
 use crate::disabler::pausing::Permission;
 use crate::hooks::table::Table;
 use crate::hooks::{Hook, HookId};
-use crate::store::StoredDelivery;
+use crate::store::{StoredDelivery, WaitingRow};
 
 /// How soon a hook is looked at again from which a probe was asked for, in milliseconds: its way leads through the
 /// store, and it may have come to its end otherwise meanwhile.
@@ -39,6 +39,8 @@ struct State {
     buckets: HashMap<HookId, Bucket>,
     /// Called back, with a token in hand.
     admitted: FxHashSet<i64>,
+    /// When it was looked last, Unix milliseconds.
+    looked_ms: Option<i64>,
 }
 
 /// How many deliveries wait for what.
@@ -64,6 +66,13 @@ impl Gate {
             return true;
         }
         self.enter(&delivery.hook, delivery.id, delivery.bodies.payload())
+    }
+
+    /// Whether [`Gate::expects`] has to be asked of a delivery that waits in the store, which needs its payload.
+    pub fn orders(&self, row: &WaitingRow) -> bool {
+        self.table.has_ordered()
+            && !row.carries_hook
+            && self.table.get(&row.hook).is_some_and(|hook| hook.ordering.is_some())
     }
 
     /// As [`Gate::is_first`], of deliveries of an earlier run, which must come by rising ids.
@@ -146,6 +155,10 @@ impl Gate {
     #[must_use]
     pub fn look(&self, now_ms: i64) -> Vec<i64> {
         let mut state = self.state.lock();
+        // Times to look at hooks are of the clock as it was before it was set back.
+        if state.looked_ms.replace(now_ms).is_some_and(|looked_ms| looked_ms > now_ms) {
+            state.held.look_at_all(now_ms);
+        }
         let mut released = Vec::new();
         for id in state.held.due(now_ms) {
             let hook = self.table.get(&id).filter(|hook| hook.enabled);
@@ -286,6 +299,18 @@ mod tests {
         assert_eq!(gate.look(3001), [6, 7, 8, 9]);
         assert!((6..=9).all(|id| gate.passes(&hook, id, 3001)));
         assert_eq!(gate.next_look(), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_while_the_host_runs_lengthens_no_wait() {
+        const DAY: i64 = 86_400_000;
+        let (gate, hook) = gate(json!({}));
+        (1..=3).for_each(|id| fails(&gate, &hook, id, DAY));
+        assert!((4..=6).all(|id| !gate.passes(&hook, id, DAY)));
+        assert!(gate.look(DAY + 10).is_empty());
+        assert!(gate.look(500).is_empty(), "the pause of a second begins anew");
+        assert_eq!(gate.next_look(), Some(1500));
+        assert_eq!(gate.look(1500), [4]);
     }
 
     #[test]

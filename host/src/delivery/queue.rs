@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::warn;
 
 use super::Profile;
+use super::due::DueDeliveries;
 use super::payload::Payload;
 use super::request::SharedBodies;
 use super::work::Delivery;
@@ -14,15 +14,14 @@ use crate::hooks::{Document, Hook};
 use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, StoreError, StoredDelivery};
 use crate::trail::{Origin, Trail};
 
-/// Deliveries that may be in memory, waiting or in flight. Beyond it whoever brings more waits, the bus first.
-pub const MAX_IN_MEMORY: usize = 10_000;
+/// Deliveries that are worked on before others on this thread have their turn: far less than a millisecond.
+const AT_ONCE: usize = 500;
 
 /// The way into delivery; cheap to clone.
 #[derive(Clone)]
 pub struct Queue {
     store: Arc<dyn DeliveryStore>,
-    places: Arc<Semaphore>,
-    ready: mpsc::UnboundedSender<Delivery>,
+    due: Arc<DueDeliveries>,
     profile: Profile,
     cluster_id: Arc<str>,
 }
@@ -61,19 +60,15 @@ pub struct Wanted {
 }
 
 impl Queue {
-    /// A queue into the receiver, which is for dispatch.
+    /// A queue into what is due.
     #[must_use]
     pub fn new(
         store: Arc<dyn DeliveryStore>,
+        due: Arc<DueDeliveries>,
         profile: Profile,
         cluster_id: Arc<str>,
-    ) -> (Self, mpsc::UnboundedReceiver<Delivery>) {
-        // The channel is not bounded, as the places are.
-        let (ready, dispatch) = mpsc::unbounded_channel();
-        (
-            Queue { store, places: Arc::new(Semaphore::new(MAX_IN_MEMORY)), ready, profile, cluster_id },
-            dispatch,
-        )
+    ) -> Self {
+        Queue { store, due, profile, cluster_id }
     }
 
     /// A payload with the bodies that its deliveries share.
@@ -83,16 +78,19 @@ impl Queue {
     }
 
     /// Returns once what these events cause is durable, or was so before (the same identity); says which for each.
+    /// Nothing waits for room in memory: what does not find any is in the store.
     ///
     /// # Errors
     /// The store's; nothing was taken.
     pub async fn accept_many(&self, events: Vec<Caused>) -> Result<Vec<Novelty>, StoreError> {
-        let deliveries = events.iter().map(|event| event.wanted.len()).sum();
-        if deliveries == 0 {
+        if events.iter().all(|event| event.wanted.is_empty()) {
             return Ok(vec![Novelty::New; events.len()]);
         }
-        let mut places = self.places_for(deliveries).await;
-        let accepted = self.store.accept_many(events.iter().map(accepted_event).collect()).await?;
+        let mut described = Vec::with_capacity(events.len());
+        for event in &events {
+            described.push(accepted_event(event).await);
+        }
+        let accepted = self.store.accept_many(described).await?;
         let mut novelties = Vec::with_capacity(events.len());
         for (event, accepted) in events.into_iter().zip(accepted) {
             let Accepted::New(ids) = accepted else {
@@ -100,28 +98,21 @@ impl Queue {
                 continue;
             };
             novelties.push(Novelty::New);
-            for (id, wanted) in ids.into_iter().zip(event.wanted) {
-                let place = places.as_mut().and_then(|places| places.split(1));
-                let Wanted { hook, carried, bodies, webhook_id } = wanted;
-                self.dispatch(Delivery {
-                    id,
-                    hook: hook.id.clone(),
-                    account: hook.account.clone(),
-                    webhook_id,
-                    bodies,
-                    carried: carried.map(|_| hook),
-                    tries: 0,
-                    place,
-                    trail: event.trail.clone(),
-                });
+            let mut new = ids.into_iter().zip(event.wanted).peekable();
+            while new.peek().is_some() {
+                let trail = &event.trail;
+                self.due.add(new.by_ref().take(AT_ONCE).map(|(id, wanted)| wanted.delivery(id, trail)));
+                if new.peek().is_some() {
+                    tokio::task::yield_now().await;
+                }
             }
         }
         Ok(novelties)
     }
 
-    /// Takes up a delivery that is durable already: left by an earlier run, or due again. Says whether it can be.
-    pub async fn resume(&self, stored: StoredDelivery) -> bool {
-        let place = self.places_for(1).await;
+    /// A delivery as it comes from the store; nothing where its payload cannot be read.
+    #[must_use]
+    pub fn restored(&self, stored: StoredDelivery) -> Option<Delivery> {
         let trail = Trail::resumed(stored.origin);
         let payload = match Payload::parse(stored.payload) {
             Ok(payload) => payload,
@@ -129,43 +120,52 @@ impl Queue {
             Err(error) => {
                 let (delivery, hook) = (stored.id, stored.hook);
                 trail.lines().in_scope(|| warn!(delivery, %hook, %error, "stored payload cannot be read"));
-                return false;
+                return None;
             }
         };
-        let carried = stored.direct_hook.as_deref().and_then(carried_hook).map(Arc::new);
-        self.dispatch(Delivery {
+        Some(Delivery {
             id: stored.id,
             hook: stored.hook,
             account: stored.account,
             webhook_id: stored.webhook_id,
             bodies: self.bodies(payload),
-            carried,
+            carried: stored.direct_hook.as_deref().and_then(carried_hook).map(Arc::new),
             tries: stored.tries,
-            place,
             trail,
-        });
-        true
-    }
-
-    fn dispatch(&self, delivery: Delivery) {
-        // Dispatch is gone only when the host stops; the delivery is in the store for the next start.
-        drop(self.ready.send(delivery));
-    }
-
-    async fn places_for(&self, deliveries: usize) -> Option<OwnedSemaphorePermit> {
-        let places = u32::try_from(deliveries.min(MAX_IN_MEMORY)).unwrap_or(u32::MAX);
-        Arc::clone(&self.places).acquire_many_owned(places).await.ok()
+        })
     }
 
     /// Deliveries in memory now.
     #[must_use]
     pub fn in_memory(&self) -> usize {
-        MAX_IN_MEMORY - self.places.available_permits()
+        self.due.with(|scheduler| scheduler.in_memory())
     }
 }
 
-fn accepted_event(event: &Caused) -> AcceptedEvent {
-    let deliveries = event.wanted.iter().map(|wanted| new_delivery(wanted, event.trail.origin())).collect();
+impl Wanted {
+    fn delivery(self, id: i64, trail: &Trail) -> Delivery {
+        let Wanted { hook, carried, bodies, webhook_id } = self;
+        Delivery {
+            id,
+            hook: hook.id.clone(),
+            account: hook.account.clone(),
+            webhook_id,
+            bodies,
+            carried: carried.map(|_| hook),
+            tries: 0,
+            trail: trail.clone(),
+        }
+    }
+}
+
+async fn accepted_event(event: &Caused) -> AcceptedEvent {
+    let mut deliveries = Vec::with_capacity(event.wanted.len());
+    for (count, wanted) in event.wanted.iter().enumerate() {
+        if count > 0 && count % AT_ONCE == 0 {
+            tokio::task::yield_now().await;
+        }
+        deliveries.push(new_delivery(wanted, event.trail.origin()));
+    }
     AcceptedEvent { identity: event.identity.clone(), deliveries }
 }
 

@@ -14,10 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::due::DueDeliveries;
 use super::gate::Gate;
-use super::queue::Queue;
 use super::schedule;
-use crate::store::{DeliveryStore, StoreError};
+use crate::hooks::HookId;
+use crate::hooks::table::Table;
+use crate::store::{DeliveryStore, StoreError, WaitingRow};
 
 /// Deliveries read from the store at once.
 const PAGE: usize = 500;
@@ -90,8 +92,9 @@ impl Retries {
     pub async fn run(
         &self,
         store: Arc<dyn DeliveryStore>,
-        queue: Queue,
+        due: &DueDeliveries,
         gate: &Gate,
+        longest: &LongestWaits,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -99,7 +102,7 @@ impl Retries {
         if self.swept.load(Ordering::Relaxed) {
             let in_hand = std::mem::take(&mut *self.in_hand.lock());
             in_hand.into_iter().for_each(|id| self.add(id, now_ms()));
-        } else if let Some(swept) = stop.run_until_cancelled(self.sweep(&*store, gate)).await {
+        } else if let Some(swept) = stop.run_until_cancelled(self.sweep(&*store, gate, longest)).await {
             let count = swept.context("reading the deliveries of an earlier run")?;
             self.swept.store(true, Ordering::Relaxed);
             info!(count, "deliveries of an earlier run taken up");
@@ -116,24 +119,26 @@ impl Retries {
                 }
             } else {
                 self.in_hand.lock().clone_from(&ids);
-                stop.run_until_cancelled(self.bring_back(&*store, &queue, gate, ids)).await;
+                stop.run_until_cancelled(self.bring_back(&*store, due, gate, ids)).await;
                 self.in_hand.lock().clear();
             }
         }
         Ok(())
     }
 
-    async fn sweep(&self, store: &dyn DeliveryStore, gate: &Gate) -> Result<usize, StoreError> {
+    async fn sweep(
+        &self,
+        store: &dyn DeliveryStore,
+        gate: &Gate,
+        longest: &LongestWaits,
+    ) -> Result<usize, StoreError> {
         let (mut after, mut count) = (0, 0);
         loop {
-            match store.pending(after, PAGE).await {
-                Ok(page) if page.is_empty() => return Ok(count),
-                Ok(page) => {
-                    count += page.len();
-                    after = page.last().map_or(after, |last| last.id);
-                    for delivery in page.iter().filter(|delivery| gate.expects(delivery)) {
-                        self.add(delivery.id, delivery.due_ms);
-                    }
+            match self.sweep_page(store, gate, longest, after).await {
+                Ok(None) => return Ok(count),
+                Ok(Some((last, swept))) => {
+                    after = last;
+                    count += swept;
                 }
                 // It will not become whole by being asked again, and a host that goes on would seem to owe nothing.
                 Err(error @ StoreError::Corrupt { .. }) => return Err(error),
@@ -145,16 +150,40 @@ impl Retries {
         }
     }
 
-    async fn bring_back(&self, store: &dyn DeliveryStore, queue: &Queue, gate: &Gate, ids: Vec<i64>) {
-        match store.load(&ids).await {
-            Ok(deliveries) => {
-                let mut gone: FxHashSet<i64> = ids.into_iter().collect();
-                for delivery in deliveries {
-                    let id = delivery.id;
-                    if queue.resume(delivery).await {
-                        gone.remove(&id);
-                    }
-                }
+    /// Takes up some of what waits; answers the last of it and how many they were.
+    async fn sweep_page(
+        &self,
+        store: &dyn DeliveryStore,
+        gate: &Gate,
+        longest: &LongestWaits,
+        after: i64,
+    ) -> Result<Option<(i64, usize)>, StoreError> {
+        let page = store.waiting_after(after, PAGE).await?;
+        let Some(last) = page.last().map(|last| last.id) else { return Ok(None) };
+        let count = page.len();
+        let rows = first_in_their_calls(store, gate, page).await?;
+        let (now, now_ms) = (Instant::now(), now_ms());
+        let mut due = self.due.lock();
+        for row in rows {
+            let left =
+                schedule::left_at_start(row.tries, row.due_ms, row.wait_ms, now_ms, longest.of(&row.hook));
+            due.push(Reverse((now + left, row.id)));
+        }
+        Ok(Some((last, count)))
+    }
+
+    async fn bring_back(&self, store: &dyn DeliveryStore, due: &DueDeliveries, gate: &Gate, ids: Vec<i64>) {
+        let found = match store.waiting(&ids).await {
+            Ok(found) => {
+                let known: FxHashSet<i64> = found.iter().map(|row| row.id).collect();
+                let gone: Vec<i64> = ids.iter().copied().filter(|id| !known.contains(id)).collect();
+                first_in_their_calls(store, gate, found).await.map(|first| (first, gone))
+            }
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok((first, gone)) => {
+                due.add_stored(first.into_iter());
                 // Those that waited for one of these wait no more.
                 gone.into_iter().filter_map(|id| gate.gone(id)).for_each(|next| self.add(next, now_ms()));
             }
@@ -165,6 +194,40 @@ impl Retries {
                 tokio::time::sleep(STORE_PAUSE).await;
             }
         }
+    }
+}
+
+/// Those whose turn in their call has come, or that have none. The others are answered by the gate later.
+async fn first_in_their_calls(
+    store: &dyn DeliveryStore,
+    gate: &Gate,
+    rows: Vec<WaitingRow>,
+) -> Result<Vec<WaitingRow>, StoreError> {
+    let mut first = Vec::with_capacity(rows.len());
+    for row in rows {
+        // The call stands in the payload. One at a time is read, as payloads may be large.
+        let waits =
+            gate.orders(&row) && store.load(&[row.id]).await?.iter().any(|stored| !gate.expects(stored));
+        if !waits {
+            first.push(row);
+        }
+    }
+    Ok(first)
+}
+
+/// The longest waits of hooks between tries: what a wait that was written down is held against.
+pub struct LongestWaits {
+    /// The hooks.
+    pub table: Arc<Table>,
+    /// The waits of hooks that have none of their own.
+    pub schedule_ms: Vec<u64>,
+}
+
+impl LongestWaits {
+    fn of(&self, hook: &HookId) -> Duration {
+        let hook = self.table.get(hook);
+        let own = hook.as_ref().and_then(|hook| hook.retry_schedule_ms.as_deref());
+        schedule::longest_planned(own.unwrap_or(&self.schedule_ms))
     }
 }
 

@@ -29,6 +29,32 @@ pub fn left(due_ms: i64, now_ms: i64, longest: Duration) -> Duration {
     Duration::from_millis(left).min(longest)
 }
 
+/// The longest wait between tries that a schedule asks for by itself, with all that it is moved by.
+#[must_use]
+pub fn longest_planned(schedule_ms: &[u64]) -> Duration {
+    let planned = schedule_ms.iter().copied().max().map_or(KAZOO_DELAY, Duration::from_millis);
+    planned.min(A_YEAR).mul_f64(1.2)
+}
+
+/// What is left at a start until a delivery is due that an earlier run has left, after so many `tries`. `wait_ms` is how
+/// long it was to wait when that was written, and `longest` what its hook's schedule asks for at most, where that is not
+/// known. The clock may have been set since: nothing waits longer than it was meant to, and what was never tried does
+/// not wait at all.
+#[must_use]
+pub fn left_at_start(
+    tries: u32,
+    due_ms: i64,
+    wait_ms: Option<i64>,
+    now_ms: i64,
+    longest: Duration,
+) -> Duration {
+    if tries == 0 {
+        return Duration::ZERO;
+    }
+    let meant = wait_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+    left(due_ms, now_ms, meant.unwrap_or(longest))
+}
+
 /// How long to wait after the `failed`-th failed try (1, 2, …).
 ///
 /// Profile `kazoo`: always [`KAZOO_DELAY`]. Profile `standard`: the schedule's entry in milliseconds, its
@@ -98,6 +124,34 @@ mod tests {
             assert_eq!(left(due_ms, NOW, LONGEST).as_millis(), left_ms, "{due_ms}");
         }
         assert_eq!(left(i64::MAX, i64::MIN, LONGEST), LONGEST);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_before_a_start_lets_nothing_wait_longer_than_it_was_meant_to() {
+        const NOW: i64 = 1_700_000_000_000;
+        const DAY: i64 = 86_400_000;
+        for (tries, due_ms, wait_ms, left_ms) in [
+            (1, NOW + 4_000, Some(5_000), 4_000),
+            // A day back: all of the wait is left, and no more.
+            (1, NOW + DAY + 4_000, Some(5_000), 5_000),
+            (3, NOW + DAY, Some(7_200_000), 7_200_000),
+            // An endpoint that asked for a day gets what is left of it.
+            (1, NOW + DAY - 1, Some(DAY), 86_399_999),
+            // Of an older program: the hook's longest wait.
+            (1, NOW + 4_000, None, 4_000),
+            (1, NOW + DAY, None, 60_000),
+            // Forward: it is due.
+            (1, NOW - DAY, Some(5_000), 0),
+            (2, i64::MIN, Some(0), 0),
+            (2, i64::MAX, Some(-1), 0),
+            // Never tried: it is due, whenever that was written.
+            (0, NOW + DAY, None, 0),
+            (0, NOW - DAY, None, 0),
+        ] {
+            let left = left_at_start(tries, due_ms, wait_ms, NOW, Duration::from_secs(60));
+            assert_eq!(left.as_millis(), left_ms, "{tries} {due_ms} {wait_ms:?}");
+        }
+        assert_eq!(longest_planned(&[1_000, 5_000, 2_000]), Duration::from_secs(6));
     }
 
     #[test]

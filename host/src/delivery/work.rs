@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::Profile;
 use super::client::Sent;
 use super::request::SharedBodies;
@@ -31,8 +29,6 @@ pub struct Delivery {
     pub carried: Option<Arc<Hook>>,
     /// Tries made.
     pub tries: u32,
-    /// A place among the deliveries that may be in memory.
-    pub place: Option<OwnedSemaphorePermit>,
     /// What follows it.
     pub trail: Trail,
 }

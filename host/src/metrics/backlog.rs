@@ -51,7 +51,7 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::store::{Accepted, AcceptedEvent, Outcome, Result, StoreError, StoredDelivery};
+    use crate::store::{Accepted, AcceptedEvent, Outcome, Result, StoreError, StoredDelivery, WaitingRow};
 
     /// Says how often it was asked, each time after as long as it is told.
     struct Slow {
@@ -85,6 +85,14 @@ mod tests {
         }
 
         async fn load(&self, _: &[i64]) -> Result<Vec<StoredDelivery>> {
+            Ok(Vec::new())
+        }
+
+        async fn waiting_after(&self, _: i64, _: usize) -> Result<Vec<WaitingRow>> {
+            Ok(Vec::new())
+        }
+
+        async fn waiting(&self, _: &[i64]) -> Result<Vec<WaitingRow>> {
             Ok(Vec::new())
         }
 

@@ -174,13 +174,12 @@ pub(super) fn module_changes(registry: &Registry) -> Vec<Family> {
     ]
 }
 
-pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> {
+pub(super) fn deliveries(dispatch: &Dispatch) -> Vec<Family> {
     let counters = &dispatch.counters;
     let waiting = dispatch.gate.waiting();
-    let (in_flight, parked) = {
-        let flights = dispatch.flights.lock();
-        (flights.in_flight(), flights.parked())
-    };
+    let (in_flight, in_memory, bytes, in_store) = dispatch.due.with(|scheduler| {
+        (scheduler.in_flight(), scheduler.in_memory(), scheduler.bytes(), scheduler.in_store())
+    });
     vec![
         Family::counter("hookline_deliveries_total", "Tries of deliveries, by what became of the delivery.")
             .with(OUTCOME, "delivered", read(&counters.delivered))
@@ -192,15 +191,20 @@ pub(super) fn deliveries(listener: &Shared, dispatch: &Dispatch) -> Vec<Family> 
             "hookline_deliveries_in_memory",
             "Deliveries that wait for their turn or are in flight.",
         )
-        .is(Value::from(listener.queue.in_memory())),
+        .is(Value::from(in_memory)),
+        Family::gauge(
+            "hookline_deliveries_memory_bytes",
+            "Bytes of payloads of these deliveries that count against delivery.memory_bytes.",
+        )
+        .is(Value::from(bytes)),
         Family::gauge("hookline_deliveries_held", "Deliveries that are due and wait, by what for.")
             .with("for", "hook", waiting.held)
             .with("for", "call", waiting.ordered),
         Family::gauge(
             "hookline_deliveries_parked",
-            "Deliveries that are due and wait in the store, as their endpoint is slow.",
+            "Deliveries that are due and wait in the store, not in memory.",
         )
-        .is(Value::from(parked)),
+        .is(Value::from(in_store)),
         Family::gauge("hookline_retries_waiting", "Deliveries that are due later.")
             .is(Value::from(dispatch.retries.len())),
     ]

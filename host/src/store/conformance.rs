@@ -46,6 +46,8 @@ macro_rules! store_suite {
             ids_of_deliveries_are_never_used_again,
             a_shared_payload_lives_as_long_as_its_last_delivery,
             a_sweep_reads_all_pending_deliveries_page_by_page,
+            what_waits_is_known_without_its_payload,
+            an_event_with_thousands_of_deliveries_is_taken_as_a_whole_and_once,
             what_is_known_of_failing_hooks_survives_a_reopen,
             what_accounts_have_set_is_kept_until_it_is_emptied,
             concurrent_accepts_share_commits,
@@ -441,6 +443,91 @@ pub(super) async fn a_sweep_reads_all_pending_deliveries_page_by_page(make: Make
     }
 
     assert_eq!(swept, ids);
+}
+
+pub(super) async fn what_waits_is_known_without_its_payload(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let carried = NewDelivery { direct_hook: Some(payload(r#"{"_id":"h3"}"#)), ..owed("h3", &payload("{}")) };
+    let shared = payload(r#"{"for":"two"}"#);
+    let deliveries = vec![owed("h1", &shared), owed("h2", &shared), carried, owed("h4", &payload("{}"))];
+    let ids = accepted(&*store, event(None, deliveries)).await;
+    let now = now_ms();
+    store.finish(vec![Outcome::Retry { id: ids[1], tries: 1, due_ms: now + 60_000 }]).await.unwrap();
+    store.finish(vec![Outcome::Delivered { id: ids[3] }]).await.unwrap();
+
+    let rows = store.waiting_after(0, 10).await.unwrap();
+
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ids[..3]);
+    assert_eq!(rows.iter().map(|row| row.payload_bytes).collect::<Vec<_>>(), [13, 13, 2]);
+    assert_eq!(rows.iter().map(|row| row.carries_hook).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!((rows[1].hook.as_str(), rows[1].account.as_str()), ("h2", "acct"));
+    assert_eq!((rows[1].tries, rows[1].due_ms), (1, now + 60_000));
+    assert!(rows[1].wait_ms.is_some_and(|wait| (50_000..=60_000).contains(&wait)), "{rows:?}");
+    assert_eq!(rows[0].wait_ms, None);
+    assert_eq!(store.waiting_after(ids[0], 1).await.unwrap(), rows[1..2]);
+    assert_eq!(store.waiting(&[ids[3], ids[2], ids[0]]).await.unwrap(), [rows[2].clone(), rows[0].clone()]);
+}
+
+pub(super) async fn an_event_with_thousands_of_deliveries_is_taken_as_a_whole_and_once(make: Make) {
+    let dir = TempDir::new().unwrap();
+    let store = make(dir.path());
+    let shared = payload(r#"{"for":"many"}"#);
+    let many = || (0..2_345).map(|n| owed(&format!("h{n}"), &shared)).collect::<Vec<_>>();
+
+    // The same event twice at a time, and a small one beside them.
+    let (one, other, small) = tokio::join!(
+        store.accept(event(Some("many"), many())),
+        store.accept(event(Some("many"), many())),
+        store.accept(event(None, vec![owed("small", &payload("{}"))])),
+    );
+
+    let ids = match (one.unwrap(), other.unwrap()) {
+        (Accepted::New(ids), Accepted::AlreadyKnown) | (Accepted::AlreadyKnown, Accepted::New(ids)) => ids,
+        both => panic!("both or none were taken: {both:?}"),
+    };
+    assert!(ids.is_sorted() && ids.len() == 2_345);
+    let Accepted::New(small) = small.unwrap() else { panic!("the small event was known") };
+    assert_eq!(store.accept(event(Some("many"), many())).await.unwrap(), Accepted::AlreadyKnown);
+    let mut expected: Vec<i64> = ids.iter().chain(&small).copied().collect();
+    expected.sort_unstable();
+    // What was taken of the one that came second is removed by the commits that follow.
+    for n in 0..10 {
+        store.set_setting("n", &n.to_string()).await.unwrap();
+    }
+    assert_eq!(pending_ids(&*store).await, expected);
+    let hooks: Vec<String> =
+        store.load(&ids).await.unwrap().iter().map(|stored| stored.hook.as_str().to_owned()).collect();
+    assert_eq!(hooks, (0..2_345).map(|n| format!("h{n}")).collect::<Vec<_>>());
+    store.finish(ids.iter().map(|id| Outcome::Delivered { id: *id }).collect()).await.unwrap();
+    assert_eq!(pending_ids(&*store).await, small);
+
+    // Together with others: each is answered as if it had come alone.
+    let few = || vec![owed("few", &payload("{}"))];
+    let together = store
+        .accept_many(vec![
+            event(Some("many"), many()),
+            event(Some("few"), few()),
+            event(Some("nothing"), Vec::new()),
+            event(Some("more"), many()),
+            event(Some("few"), few()),
+            event(None, few()),
+        ])
+        .await
+        .unwrap();
+    let counts: Vec<Option<usize>> = together
+        .iter()
+        .map(|accepted| match accepted {
+            Accepted::New(ids) => Some(ids.len()),
+            Accepted::AlreadyKnown => None,
+        })
+        .collect();
+    assert_eq!(counts, [None, Some(1), Some(0), Some(2_345), None, Some(1)]);
+    let Accepted::New(nothing) = store.accept(event(Some("nothing"), few())).await.unwrap() else {
+        panic!("what caused nothing was remembered")
+    };
+    assert_eq!(nothing.len(), 1);
+    assert_eq!(pending_ids(&*store).await.len(), 1 + 1 + 2_345 + 1 + 1);
 }
 
 pub(super) async fn concurrent_accepts_share_commits(make: Make) {

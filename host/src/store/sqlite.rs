@@ -14,10 +14,11 @@ use super::{
     AuditStore, Backup, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, Failure,
     FailureChange, HookStore, MetadataStore, NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result,
     SettingStore, Store, StoreError, StoredAttempt, StoredAuditEntry, StoredDelivery, StoredFailing,
-    StoredToken, TokenStore,
+    StoredToken, TokenStore, WaitingRow,
 };
 use crate::hooks::Document;
 use documents::Kind;
+use reader::ReadingThread;
 use writer::{Writer, Writing};
 
 mod attempts;
@@ -27,6 +28,8 @@ mod deliveries;
 mod documents;
 mod disabler;
 mod open;
+mod pieces;
+mod reader;
 mod replays;
 pub mod restore;
 #[cfg(test)]
@@ -55,6 +58,8 @@ pub struct SqliteStore {
     file: Arc<PathBuf>,
     writer: Writer,
     reader: Arc<Mutex<Option<Connection>>>,
+    /// For deliveries that are due, which wait for no other query.
+    deliveries: ReadingThread,
     trouble: Trouble,
     /// One copy at a time: each needs room on the disk.
     copying: Arc<AsyncMutex<()>>,
@@ -76,7 +81,8 @@ impl SqliteStore {
         let trouble = Trouble::default();
         let writer = Writer::start(opened, Arc::clone(&trouble))?;
         let reader = Arc::new(Mutex::new(Some(reader)));
-        Ok(Self { writer, reader, file, trouble, copying: Arc::default() })
+        let deliveries = ReadingThread::start(&file, "delivery-reader")?;
+        Ok(Self { writer, reader, deliveries, file, trouble, copying: Arc::default() })
     }
 
     /// Runs one query off the async threads, on the reading connection.
@@ -93,6 +99,19 @@ impl SqliteStore {
         let answer = answer.await;
         let answer =
             answer.map_err(|error| StoreError::Unavailable(format!("a read was broken off: {error}")))?;
+        self.notice_damage(answer)
+    }
+
+    /// As [`read`](SqliteStore::read), for what deliveries wait for.
+    async fn read_deliveries<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        self.notice_damage(self.deliveries.read(query).await)
+    }
+
+    fn notice_damage<T>(&self, answer: Result<T>) -> Result<T> {
         if let Err(damage @ StoreError::Corrupt { .. }) = &answer {
             note(&self.trouble, Some(damage));
         }
@@ -211,6 +230,9 @@ impl DeliveryStore for SqliteStore {
         if rows == 0 {
             return Ok(vec![Accepted::New(Vec::new()); events.len()]);
         }
+        if pieces::are_needed(&events) {
+            return pieces::accept(&self.writer, events).await;
+        }
         let accept = move |writing: &mut Writing<'_>| {
             events.iter().map(|event| deliveries::accept(writing, event)).collect()
         };
@@ -225,12 +247,21 @@ impl DeliveryStore for SqliteStore {
     }
 
     async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>> {
-        self.read(move |connection| deliveries::pending(connection, after_id, limit)).await
+        self.read_deliveries(move |connection| deliveries::pending(connection, after_id, limit)).await
     }
 
     async fn load(&self, ids: &[i64]) -> Result<Vec<StoredDelivery>> {
         let ids = ids.to_vec();
-        self.read(move |connection| deliveries::load(connection, &ids)).await
+        self.read_deliveries(move |connection| deliveries::load(connection, &ids)).await
+    }
+
+    async fn waiting_after(&self, after_id: i64, limit: usize) -> Result<Vec<WaitingRow>> {
+        self.read_deliveries(move |connection| deliveries::waiting_after(connection, after_id, limit)).await
+    }
+
+    async fn waiting(&self, ids: &[i64]) -> Result<Vec<WaitingRow>> {
+        let ids = ids.to_vec();
+        self.read_deliveries(move |connection| deliveries::waiting(connection, &ids)).await
     }
 
     async fn counts(&self) -> Result<DeliveryCounts> {
@@ -382,6 +413,7 @@ impl Store for SqliteStore {
     async fn close(&self) -> Result<()> {
         // The writer closes last, so that SQLite folds the write-ahead log into the file.
         drop(self.reader.lock().take());
+        self.deliveries.close().await;
         self.writer.close().await
     }
 }

@@ -6,7 +6,9 @@ use rustc_hash::FxHashMap;
 
 use super::documents;
 use super::writer::Writing;
-use crate::store::{Accepted, AcceptedEvent, DeliveryCounts, NewDelivery, Outcome, StoredDelivery};
+use crate::store::{
+    Accepted, AcceptedEvent, DeliveryCounts, NewDelivery, Outcome, StoredDelivery, WaitingRow,
+};
 use crate::trail::Origin;
 
 /// How long an identity is known at least.
@@ -64,21 +66,31 @@ pub(super) fn accept(writing: &mut Writing<'_>, event: &AcceptedEvent) -> rusqli
     if event.deliveries.is_empty() {
         return Ok(Accepted::New(Vec::new()));
     }
-    if let Some(identity) = &event.identity {
-        let added = writing
-            .connection
-            .prepare_cached(
-                "INSERT INTO events (identity, accepted_ms) VALUES (?1, ?2) ON CONFLICT (identity) DO NOTHING",
-            )?
-            .execute(params![identity, writing.now_ms])?;
-        if added == 0 {
-            return Ok(Accepted::AlreadyKnown);
-        }
-        writing.identities += 1;
+    if let Some(identity) = &event.identity
+        && !remember(writing, identity)?
+    {
+        return Ok(Accepted::AlreadyKnown);
     }
-    let first = writing.ids.take(writing.connection, event.deliveries.len())?;
-    let ids: Vec<i64> = (first..).take(event.deliveries.len()).collect();
-    let shared = shared_payloads(&ids, &event.deliveries);
+    insert(writing, &event.deliveries).map(Accepted::New)
+}
+
+/// Remembers an identity; says whether it was new.
+pub(super) fn remember(writing: &mut Writing<'_>, identity: &str) -> rusqlite::Result<bool> {
+    let added = writing
+        .connection
+        .prepare_cached(
+            "INSERT INTO events (identity, accepted_ms) VALUES (?1, ?2) ON CONFLICT (identity) DO NOTHING",
+        )?
+        .execute(params![identity, writing.now_ms])?;
+    writing.identities += added;
+    Ok(added > 0)
+}
+
+/// Lays deliveries down; answers their ids, which follow one another.
+pub(super) fn insert(writing: &mut Writing<'_>, deliveries: &[NewDelivery]) -> rusqlite::Result<Vec<i64>> {
+    let first = writing.ids.take(writing.connection, deliveries.len())?;
+    let ids: Vec<i64> = (first..).take(deliveries.len()).collect();
+    let shared = shared_payloads(&ids, deliveries);
     for payload in shared.values() {
         writing
             .connection
@@ -91,7 +103,7 @@ pub(super) fn accept(writing: &mut Writing<'_>, event: &AcceptedEvent) -> rusqli
           request, trace)
          VALUES (?1, 0, 0, ?2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
-    for (id, delivery) in ids.iter().zip(&event.deliveries) {
+    for (id, delivery) in ids.iter().zip(deliveries) {
         let payload_id = shared.get(&place(&delivery.payload)).map(|payload| payload.first);
         insert.execute(params![
             id,
@@ -106,7 +118,7 @@ pub(super) fn accept(writing: &mut Writing<'_>, event: &AcceptedEvent) -> rusqli
             delivery.origin.trace.map(|trace| trace.to_string()),
         ])?;
     }
-    Ok(Accepted::New(ids))
+    Ok(ids)
 }
 
 pub(super) fn finish(writing: &mut Writing<'_>, outcomes: &[Outcome]) -> rusqlite::Result<()> {
@@ -125,9 +137,9 @@ pub(super) fn finish(writing: &mut Writing<'_>, outcomes: &[Outcome]) -> rusqlit
             Outcome::Retry { id, tries, due_ms } => {
                 connection
                     .prepare_cached(
-                        "UPDATE deliveries SET tries = ?2, due_ms = ?3 WHERE id = ?1 AND state = 0",
+                        "UPDATE deliveries SET tries = ?2, due_ms = ?3, wait_ms = ?4 WHERE id = ?1 AND state = 0",
                     )?
-                    .execute(params![id, tries, due_ms])?;
+                    .execute(params![id, tries, due_ms, due_ms.saturating_sub(writing.now_ms).max(0)])?;
             }
             Outcome::Dead { id, tries, reason } => {
                 connection
@@ -197,6 +209,42 @@ pub(super) fn load(connection: &Connection, ids: &[i64]) -> rusqlite::Result<Vec
     let mut query =
         connection.prepare_cached(&format!("SELECT {COLUMNS} WHERE d.id = ?1 AND d.state = 0"))?;
     ids.iter().filter_map(|id| query.query_row([id], stored).optional().transpose()).collect()
+}
+
+const WAITING_COLUMNS: &str =
+    "d.id, d.hook, d.account, coalesce(length(d.payload), length(p.body), 0), d.direct_hook IS NOT NULL, d.tries,
+     d.due_ms, d.wait_ms
+     FROM deliveries d LEFT JOIN payloads p ON p.id = d.payload_id";
+
+pub(super) fn waiting_after(
+    connection: &Connection,
+    after_id: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<WaitingRow>> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT {WAITING_COLUMNS} WHERE d.id > ?1 AND d.state = 0 ORDER BY d.id LIMIT ?2"
+    ))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    query.query_map(params![after_id, limit], waiting_row)?.collect()
+}
+
+pub(super) fn waiting(connection: &Connection, ids: &[i64]) -> rusqlite::Result<Vec<WaitingRow>> {
+    let mut query =
+        connection.prepare_cached(&format!("SELECT {WAITING_COLUMNS} WHERE d.id = ?1 AND d.state = 0"))?;
+    ids.iter().filter_map(|id| query.query_row([id], waiting_row).optional().transpose()).collect()
+}
+
+fn waiting_row(row: &Row<'_>) -> rusqlite::Result<WaitingRow> {
+    Ok(WaitingRow {
+        id: row.get(0)?,
+        hook: row.get_ref(1)?.as_str()?.into(),
+        account: row.get_ref(2)?.as_str()?.into(),
+        payload_bytes: usize::try_from(row.get::<_, i64>(3)?).unwrap_or_default(),
+        carries_hook: row.get(4)?,
+        tries: row.get(5)?,
+        due_ms: row.get(6)?,
+        wait_ms: row.get(7)?,
+    })
 }
 
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<DeliveryCounts> {

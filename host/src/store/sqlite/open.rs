@@ -22,6 +22,7 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (4, include_str!("../migrations/0004_disabler.sql")),
     (5, include_str!("../migrations/0005_tokens.sql")),
     (6, include_str!("../migrations/0006_origins.sql")),
+    (7, include_str!("../migrations/0007_waits.sql")),
 ];
 /// The numbers that there were before the table `migrations`: then all up to the file's `user_version` were applied.
 const FIRST_NUMBERS: [u32; 2] = [1, 5];
@@ -60,6 +61,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
         tracing::info!(file = %file.display(), "the last stop was unclean, checking the store");
         check(&connection, &file)?;
     }
+    super::pieces::remove_unfinished(&mut connection).map_err(sqlite)?;
     mark(&connection, true).map_err(sqlite)?;
     write_holder(&lock).map_err(|error| failed("writing", &dir.join(LOCK), error))?;
     Ok(Opened { file, connection, lock })

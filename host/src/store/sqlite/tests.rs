@@ -250,3 +250,85 @@ async fn one_bad_write_does_not_spoil_the_others_of_its_commit() {
     assert!(failed.unwrap_err().to_string().contains("no such table"));
     assert_eq!(query(dir.path(), "SELECT count(*) FROM settings WHERE value = 'kept'"), 4);
 }
+
+fn many(count: usize) -> AcceptedEvent {
+    event(Some("many"), (0..count).map(|n| owed(&format!("h{n}"), &payload("{}"))).collect())
+}
+
+#[tokio::test]
+async fn what_is_left_of_an_event_without_its_last_piece_is_removed_at_the_next_start() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let Accepted::New(ids) = store.accept(many(1_200)).await.unwrap() else { panic!("it was known") };
+    store.close().await.unwrap();
+    drop(store);
+    // As if the host had ended after the first two of three pieces: 500, 500, 200.
+    let connection = Connection::open(dir.path().join("hookline.db")).unwrap();
+    let piece = |first: usize, last: usize| {
+        let sql = "INSERT INTO unfinished (first, last, event) VALUES (?1, ?2, ?3)";
+        connection.execute(sql, [ids[first], ids[last], ids[0]]).unwrap();
+    };
+    piece(0, 499);
+    piece(500, 999);
+    connection.execute("DELETE FROM events", []).unwrap();
+    connection.execute("DELETE FROM deliveries WHERE id >= ?1", [ids[1000]]).unwrap();
+    connection.execute("DELETE FROM payloads WHERE id >= ?1", [ids[1000]]).unwrap();
+    drop(connection);
+
+    let store = open(dir.path());
+
+    assert_eq!(store.counts().await.unwrap().pending, 0);
+    assert_eq!(
+        query(dir.path(), "SELECT (SELECT count(*) FROM payloads) + (SELECT count(*) FROM unfinished)"),
+        0
+    );
+    // The event comes again.
+    assert!(matches!(store.accept(many(1_200)).await.unwrap(), Accepted::New(ids) if ids.len() == 1_200));
+}
+
+#[tokio::test]
+async fn an_event_that_is_broken_off_leaves_nothing_behind() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let begun = async {
+        while store.counts().await.unwrap().pending == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = store.accept(many(50_000)) => panic!("it should have been broken off"),
+        () = begun => {}
+    }
+    // Commits of others take it away.
+    for n in 0..200 {
+        if query(dir.path(), "SELECT count(*) FROM unfinished") == 0 {
+            break;
+        }
+        store.set_setting("n", &n.to_string()).await.unwrap();
+    }
+    assert_eq!(store.counts().await.unwrap().pending, 0);
+    assert!(matches!(store.accept(many(600)).await.unwrap(), Accepted::New(_)));
+    assert_eq!(store.counts().await.unwrap().pending, 600);
+}
+
+#[test]
+fn deliveries_are_read_while_listings_and_look_ups_of_names_take_their_time() {
+    // One thread for all that blocks, and one listing that keeps it.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.max_blocking_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = TempDir::new().unwrap();
+        let store = SqliteStore::open(dir.path(), Options::default()).unwrap();
+        let accepted = store.accept(event(None, vec![owed("h", &payload("{}"))])).await.unwrap();
+        let Accepted::New(ids) = accepted else { panic!("it was known") };
+        let (ended, end) = std::sync::mpsc::channel();
+        let listing = store.read(move |_| Ok(end.recv().is_ok()));
+        let reading = async {
+            let found = (store.load(&ids).await.unwrap().len(), store.waiting(&ids).await.unwrap().len());
+            ended.send(()).unwrap();
+            (found, store.waiting_after(0, 10).await.unwrap().len())
+        };
+        let (listed, found) = tokio::join!(listing, reading);
+        assert_eq!((listed.unwrap(), found), (true, ((1, 1), 1)));
+    });
+}

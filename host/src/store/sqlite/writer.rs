@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::deliveries::{self, Ids};
 use super::open::{self, Opened};
-use super::{Trouble, closed, explain, note};
+use super::{Trouble, closed, explain, note, pieces};
 use crate::store::{Result, StoreError};
 
 /// Writes that may wait; beyond it, callers wait for a place.
@@ -31,6 +31,8 @@ pub(super) struct Writer {
     patient: Arc<Patient>,
     thread: Mutex<Option<JoinHandle<()>>>,
     commits: Arc<AtomicU64>,
+    /// Events whose pieces are to be removed, as not all of them came.
+    pub(super) abandoned: Arc<Mutex<Vec<i64>>>,
 }
 
 /// What wakes the writer thread: a job, or none where patient ones have waited long enough.
@@ -54,6 +56,7 @@ pub(super) struct Writing<'a> {
 impl Writer {
     pub(super) fn start(opened: Opened, trouble: Trouble) -> Result<Self> {
         let (commits, patient) = (Arc::new(AtomicU64::new(0)), Arc::new(Patient::default()));
+        let abandoned: Arc<Mutex<Vec<i64>>> = Arc::default();
         let (jobs, queue) = mpsc::channel(QUEUE);
         let Opened { file, connection, lock } = opened;
         let ids = Ids::load(&connection).map_err(|error| explain(&file, &error))?;
@@ -64,6 +67,7 @@ impl Writer {
             pruned: Prune::default(),
             commits: Arc::clone(&commits),
             patient: Arc::clone(&patient),
+            abandoned: Arc::clone(&abandoned),
             trouble,
             _lock: lock,
         };
@@ -71,7 +75,13 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || state.run(queue))
             .map_err(|error| StoreError::Unavailable(format!("starting the writer thread: {error}")))?;
-        Ok(Self { jobs: Mutex::new(Some(jobs)), patient, thread: Mutex::new(Some(thread)), commits })
+        Ok(Self {
+            jobs: Mutex::new(Some(jobs)),
+            patient,
+            thread: Mutex::new(Some(thread)),
+            commits,
+            abandoned,
+        })
     }
 
     pub(super) fn commits(&self) -> u64 {
@@ -201,6 +211,7 @@ struct State {
     pruned: Prune,
     commits: Arc<AtomicU64>,
     patient: Arc<Patient>,
+    abandoned: Arc<Mutex<Vec<i64>>>,
     trouble: Trouble,
     _lock: File,
 }
@@ -282,6 +293,7 @@ impl State {
             job.apply(&mut writing).map_err(|error| Spoilt::ByJob(explain(&self.file, &error)))?;
         }
         let tidy = deliveries::forget_payloads(&mut writing)
+            .and_then(|()| pieces::remove_abandoned(&self.connection, &self.abandoned))
             .and_then(|()| self.pruned.step(&self.connection, writing.now_ms, writing.identities));
         tidy.map_err(|error| Spoilt::ByFile(explain(&self.file, &error)))
     }

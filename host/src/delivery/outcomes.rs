@@ -1,0 +1,74 @@
+//! Writes down what became of deliveries, in groups.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::retries::Retries;
+use crate::store::{DeliveryStore, Outcome};
+
+/// Outcomes written in one go.
+const OUTCOMES: usize = 500;
+
+/// Wait before outcomes that could not be written are tried again.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Outcomes on their way to the store. They outlive a run of the writer.
+pub struct Outcomes {
+    arriving: mpsc::UnboundedReceiver<Outcome>,
+    in_hand: Vec<Outcome>,
+}
+
+impl Outcomes {
+    /// Outcomes that arrive at the receiver of this sender.
+    #[must_use]
+    pub fn new() -> (mpsc::UnboundedSender<Outcome>, Self) {
+        let (outcomes, arriving) = mpsc::unbounded_channel();
+        (outcomes, Outcomes { arriving, in_hand: Vec::with_capacity(OUTCOMES) })
+    }
+
+    /// Writes them in groups, those that arrive while one is written make the next, until `stop` has come and
+    /// nothing waits.
+    ///
+    /// # Errors
+    /// Never; a store that fails is asked again, as long as the host runs.
+    pub async fn write(
+        &mut self,
+        store: &dyn DeliveryStore,
+        retries: &Retries,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        loop {
+            if self.in_hand.is_empty() {
+                tokio::select! {
+                    biased;
+                    count = self.arriving.recv_many(&mut self.in_hand, OUTCOMES) => {
+                        if count == 0 {
+                            return Ok(());
+                        }
+                    }
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+            let mut failing = false;
+            while let Err(error) = store.finish(self.in_hand.clone()).await {
+                // It is said once.
+                if !std::mem::replace(&mut failing, true) {
+                    error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
+                }
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            // Only what is written down is tried again, so that no try is forgotten by a crash in between.
+            for outcome in self.in_hand.drain(..) {
+                if let Outcome::Retry { id, due_ms, .. } = outcome {
+                    retries.add(id, due_ms);
+                }
+            }
+        }
+    }
+}

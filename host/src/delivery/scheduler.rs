@@ -1,0 +1,414 @@
+//! Which delivery is sent next. Pure: no I/O, no locks; times are passed in.
+//!
+//! ```text
+//!                     ┌──────────── in memory ───────────┐
+//!   due ──► waiting ──┤       ▲             │ slow       ├── turn ──► in flight ──► ended
+//!                     │    loaded           ▼            │               │
+//!                     └─ loading ◄── in the store ───────┘               └── due again meanwhile ──► waiting
+//! ```
+//!
+//! A delivery is in the store in any case; what is bounded is what of it is in memory. A new one stays in memory where
+//! its hook, its account and all together have room for it, and nothing of its hook waits in the store already.
+//! Otherwise it is known here by its id alone, so any number of deliveries may wait for any number of hooks. Turns are
+//! taken by accounts first (`tree`), then by their hooks; a hook's own deliveries keep their order. When the turn of a
+//! hook comes whose next delivery is in the store, several are brought from there at once, its own and those whose turn
+//! follows; of a slow hook only the one that is sent.
+//!
+//! Endpoints that are slow or not known have a part of what is in flight (`speed`). Of this part, of the memory and of
+//! all that is in flight an account may have the more, the more is left free (`shares`): whatever number of slow hooks
+//! somebody has, and however they are spread over accounts, a prompt hook of somebody else finds a place. Who has
+//! nothing goes first to what is left, so no account waits for another one's request to end; and no account has a second
+//! turn before each other one has had one, so where places are short it waits for as many turns as there are accounts.
+
+use std::time::Duration;
+
+use foldhash::HashMap;
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use crate::hooks::HookId;
+
+mod hook_queue;
+mod loading;
+#[cfg(test)]
+mod model_tests;
+mod shares;
+mod speed;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use hook_queue::{HookQueue, WaitingDelivery, WaitingPlace};
+use shares::{ShareWeight, may_take};
+use speed::{EndpointSpeed, SpeedCounts, SpeedMemory, most_not_prompt};
+use tree::{AccountGroup, AccountTree, GroupId};
+
+pub use speed::slow_after;
+pub use tree::AccountPath;
+
+/// What may be in memory and in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct SchedulerLimits {
+    /// Requests under way at once.
+    pub in_flight: usize,
+    /// Requests under way at once for one hook.
+    pub in_flight_per_hook: usize,
+    /// Deliveries that wait in memory.
+    pub waiting: usize,
+    /// Bytes of payloads in memory: half for those that wait, half for those in flight.
+    pub bytes: usize,
+    /// From when on a request that has not ended is slow.
+    pub slow_after: Duration,
+}
+
+/// A delivery that may be sent from now on.
+#[derive(Clone, Debug)]
+pub struct DueDelivery {
+    /// Its id; of a hook, they come in the order in which they are sent.
+    pub id: i64,
+    /// Its hook.
+    pub hook: HookId,
+    /// Whose it is.
+    pub account: AccountPath,
+    /// Bytes of its payload.
+    pub bytes: usize,
+    /// Its hook came with the event.
+    pub carried: bool,
+}
+
+/// A payload in memory.
+#[derive(Debug)]
+pub struct HeldPayload<T> {
+    /// The delivery with its payload.
+    pub delivery: T,
+    /// The same for those that share one payload, so that it counts once.
+    pub shared: Option<u64>,
+}
+
+/// What is done next.
+#[derive(Debug)]
+pub enum NextDelivery<T> {
+    /// This one is sent; it is in flight until [`Scheduler::ended`].
+    Send {
+        /// The delivery.
+        id: i64,
+        /// Its hook.
+        hook: HookId,
+        /// With its payload; nothing where that is in the store.
+        delivery: Option<T>,
+    },
+    /// One may not be sent; somebody else keeps it now.
+    HeldBack,
+    /// Some are to be brought from the store: [`Scheduler::take_loads`].
+    Load,
+    /// Nothing can be sent now.
+    Nothing,
+}
+
+/// What waits and what is in flight.
+#[derive(Debug)]
+pub struct Scheduler<T> {
+    limits: SchedulerLimits,
+    hooks: HashMap<HookId, HookQueue<T>>,
+    tree: AccountTree,
+    speeds: SpeedMemory<HookId>,
+    /// The kind of endpoint whose turn is first.
+    first: usize,
+    flights: FxHashMap<i64, Flight>,
+    /// All that waits, by id: nothing waits twice.
+    waiting: FxHashMap<i64, HookId>,
+    /// How many deliveries of an account share a payload in memory.
+    shared: FxHashMap<(GroupId, u64), usize>,
+    loads: Vec<i64>,
+    /// How often a hook was listed for a turn so far.
+    listings: u64,
+}
+
+#[derive(Debug)]
+struct Flight {
+    hook: HookId,
+    begun: Instant,
+    bytes: usize,
+    /// It became due again before its end was known here.
+    again: Option<DueDelivery>,
+}
+
+impl<T> Scheduler<T> {
+    /// Nothing waits.
+    #[must_use]
+    pub fn new(limits: SchedulerLimits) -> Self {
+        Scheduler {
+            limits,
+            hooks: HashMap::default(),
+            tree: AccountTree::default(),
+            speeds: SpeedMemory::default(),
+            first: 0,
+            flights: FxHashMap::default(),
+            waiting: FxHashMap::default(),
+            shared: FxHashMap::default(),
+            loads: Vec::new(),
+            listings: 0,
+        }
+    }
+
+    /// A delivery is due. `payload` is kept where there is room for it; without one it is in the store.
+    pub fn due(&mut self, due: DueDelivery, payload: Option<HeldPayload<T>>) {
+        if let Some(flight) = self.flights.get_mut(&due.id) {
+            flight.again = Some(due);
+            return;
+        }
+        if self.waiting.contains_key(&due.id) {
+            return;
+        }
+        let DueDelivery { id, hook, account, bytes, carried } = due;
+        self.waiting.insert(id, hook.clone());
+        let (tree, speeds) = (&mut self.tree, &mut self.speeds);
+        let queue = self
+            .hooks
+            .entry(hook.clone())
+            .or_insert_with_key(|hook| HookQueue::new(tree.join(&account), speeds.take(hook)));
+        let leaf = queue.leaf;
+        let place = match payload.filter(|_| self.has_room(&hook, bytes, true)) {
+            Some(HeldPayload { delivery, shared }) => {
+                self.occupy(leaf, shared, bytes);
+                WaitingPlace::Memory(Box::new(delivery), shared)
+            }
+            None => WaitingPlace::Stored,
+        };
+        let Some(queue) = self.hooks.get_mut(&hook) else { return };
+        queue.in_memory += usize::from(matches!(place, WaitingPlace::Memory(..)));
+        queue.entries.push_back(WaitingDelivery { id, bytes, carried, passed: false, place });
+        self.list(&hook);
+    }
+
+    /// What is to be done next. `may_pass` says of a delivery (its hook, its id, and whether the hook came with the
+    /// event) whether it may be sent; one that may not is not kept here.
+    pub fn next(
+        &mut self,
+        now: Instant,
+        may_pass: impl FnOnce(&HookId, i64, bool) -> bool,
+    ) -> NextDelivery<T> {
+        let Some(hook) = self.take_turn() else { return NextDelivery::Nothing };
+        let Some(queue) = self.hooks.get_mut(&hook) else { return NextDelivery::Nothing };
+        let Some(first) = queue.entries.front_mut() else { return NextDelivery::Nothing };
+        first.passed = first.passed || may_pass(&hook, first.id, first.carried);
+        if !first.passed {
+            self.take_first(&hook);
+            self.list(&hook);
+            self.remove_if_idle(&hook);
+            return NextDelivery::HeldBack;
+        }
+        if matches!(first.place, WaitingPlace::Stored)
+            && queue.speed != EndpointSpeed::Slow
+            && self.read_ahead(&hook)
+        {
+            return NextDelivery::Load;
+        }
+        let Some(WaitingDelivery { id, bytes, place, .. }) = self.take_first(&hook) else {
+            return NextDelivery::Nothing;
+        };
+        let flight = Flight { hook: hook.clone(), begun: now, bytes: in_flight_bytes(bytes), again: None };
+        if let Some(queue) = self.hooks.get_mut(&hook) {
+            let (speed, bytes) = (queue.speed, flight.bytes);
+            queue.in_flight += 1;
+            queue.flight_bytes += bytes;
+            self.tree.change(queue.leaf, |group| {
+                group.in_flight.add(speed, 1);
+                group.flight_bytes.add(speed, bytes);
+            });
+        }
+        self.flights.insert(id, flight);
+        self.list(&hook);
+        let delivery = match place {
+            WaitingPlace::Memory(delivery, _) => Some(*delivery),
+            WaitingPlace::Loading | WaitingPlace::Stored => None,
+        };
+        NextDelivery::Send { id, hook, delivery }
+    }
+
+    /// A request has ended. `learnt` says whether it says something of the endpoint.
+    pub fn ended(&mut self, id: i64, now: Instant, learnt: bool) {
+        let Some(flight) = self.flights.remove(&id) else { return };
+        if learnt {
+            let took = now.saturating_duration_since(flight.begun);
+            self.set_speed(&flight.hook, EndpointSpeed::of(took, self.limits.slow_after));
+        }
+        if let Some(queue) = self.hooks.get_mut(&flight.hook) {
+            let speed = queue.speed;
+            queue.in_flight -= 1;
+            queue.flight_bytes -= flight.bytes;
+            self.tree.change(queue.leaf, |group| {
+                group.in_flight.remove(speed, 1);
+                group.flight_bytes.remove(speed, flight.bytes);
+            });
+        }
+        match flight.again {
+            Some(due) => self.due(due, None),
+            None => self.list(&flight.hook),
+        }
+        self.remove_if_idle(&flight.hook);
+    }
+
+    /// Time has passed: who has not answered for too long is slow, and what waits for it leaves the memory.
+    pub fn tick(&mut self, now: Instant) {
+        let slow_after = self.limits.slow_after;
+        let overdue = |flight: &&Flight| now.saturating_duration_since(flight.begun) >= slow_after;
+        let slow: Vec<HookId> =
+            self.flights.values().filter(overdue).map(|flight| flight.hook.clone()).collect();
+        slow.iter().for_each(|hook| self.set_speed(hook, EndpointSpeed::Slow));
+    }
+
+    /// Nobody knows what became of what was in flight or on its way from the store. What was in flight is answered, and
+    /// nothing of it is left here; what was on its way is in the store again.
+    pub fn forget_flights(&mut self, now: Instant) -> Vec<i64> {
+        let ids: Vec<i64> = self.flights.keys().copied().collect();
+        for id in &ids {
+            if let Some(flight) = self.flights.get_mut(id) {
+                flight.again = None;
+            }
+            self.ended(*id, now, false);
+        }
+        self.forget_loads();
+        ids
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hooks.is_empty()
+    }
+
+    /// Requests in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Deliveries in memory: waiting, on their way there, or in flight.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        self.tree.total(|all| all.waiting) + self.flights.len()
+    }
+
+    /// Bytes of payloads that count against [`SchedulerLimits::bytes`].
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.tree.total(|all| all.waiting_bytes + all.flight_bytes.total())
+    }
+
+    /// Deliveries that are due and wait in the store.
+    #[must_use]
+    pub fn in_store(&self) -> usize {
+        self.waiting.len() - self.tree.total(|all| all.waiting)
+    }
+
+    fn take_turn(&mut self) -> Option<HookId> {
+        let limits = self.limits;
+        let (in_flight, bytes) = self.tree.total(|all| (all.in_flight, all.flight_bytes));
+        // The speeds take turns, too: no number of hooks of one speed keeps those of another from their turn.
+        for turn in 0..3 {
+            let speed = EndpointSpeed::ALL[(self.first + turn) % 3];
+            if !in_flight.may_start(speed, limits.in_flight) || !bytes.may_start(speed, limits.bytes / 2) {
+                continue;
+            }
+            let free = |limit: usize, used: SpeedCounts| match speed {
+                EndpointSpeed::Prompt => limit.saturating_sub(used.total()),
+                _ => most_not_prompt(limit).saturating_sub(used.not_prompt()),
+            };
+            // The last request that starts may go beyond the bytes, or one that is larger could never be sent.
+            let (free, free_bytes) = (free(limits.in_flight, in_flight), free(limits.bytes / 2, bytes));
+            let may_share = |level: usize, used: SpeedCounts, free: usize| match speed {
+                EndpointSpeed::Prompt => may_take(ShareWeight::Brief, level, used.total(), free),
+                EndpointSpeed::Unknown => may_take(ShareWeight::Kept, level, used.not_prompt(), free),
+                // Half as much: an account's slow hooks leave room to its new ones, which may be prompt.
+                EndpointSpeed::Slow => may_take(ShareWeight::Kept, level + 1, used.not_prompt(), free),
+            };
+            let may = |group: &AccountGroup, level: usize| {
+                group.loading < loading::MOST_AT_ONCE
+                    && may_share(level, group.in_flight, free)
+                    && may_share(level, group.flight_bytes, free_bytes)
+            };
+            let hooks = &mut self.hooks;
+            let most = limits.in_flight_per_hook;
+            let mut is_valid = |hook: &HookId, number: u64| {
+                let Some(queue) = hooks.get_mut(hook).filter(|queue| queue.listed == Some(number)) else {
+                    return false;
+                };
+                queue.listed = None;
+                queue.is_runnable(most)
+            };
+            if let Some(hook) = self.tree.take_turn(speed, &may, &mut is_valid) {
+                self.first = (speed as usize + 1) % 3;
+                return Some(hook);
+            }
+        }
+        None
+    }
+
+    /// Takes the first that waits of a hook, with its place in memory.
+    fn take_first(&mut self, hook: &HookId) -> Option<WaitingDelivery<T>> {
+        let queue = self.hooks.get_mut(hook)?;
+        let first = queue.entries.pop_front()?;
+        self.waiting.remove(&first.id);
+        let leaf = queue.leaf;
+        match first.place {
+            WaitingPlace::Memory(_, shared) => {
+                queue.in_memory -= 1;
+                self.vacate(leaf, shared, first.bytes);
+            }
+            WaitingPlace::Loading => {
+                queue.in_memory -= 1;
+                self.vacate(leaf, None, first.bytes);
+                self.tree.change_only(leaf, |group| group.loading -= 1);
+            }
+            WaitingPlace::Stored => {}
+        }
+        Some(first)
+    }
+
+    /// The hook waits for a turn, if there is anything that it could have one for.
+    fn list(&mut self, hook: &HookId) {
+        let Some(queue) = self.hooks.get_mut(hook) else { return };
+        if queue.listed.is_none() && queue.is_runnable(self.limits.in_flight_per_hook) {
+            self.listings += 1;
+            queue.listed = Some(self.listings);
+            self.tree.list(queue.leaf, queue.speed, hook.clone(), self.listings);
+        }
+    }
+
+    fn set_speed(&mut self, hook: &HookId, speed: EndpointSpeed) {
+        let Some(queue) = self.hooks.get_mut(hook) else { return };
+        if queue.speed == speed {
+            return;
+        }
+        let before = std::mem::replace(&mut queue.speed, speed);
+        let (count, bytes) = (queue.in_flight, queue.flight_bytes);
+        self.tree.change(queue.leaf, |group| {
+            group.in_flight.remove(before, count);
+            group.in_flight.add(speed, count);
+            group.flight_bytes.remove(before, bytes);
+            group.flight_bytes.add(speed, bytes);
+        });
+        // Its turn is among the others from now on; the old entry is out of date.
+        queue.listed = None;
+        self.list(hook);
+        if speed == EndpointSpeed::Slow {
+            self.leave_memory(hook);
+        }
+    }
+
+    fn remove_if_idle(&mut self, hook: &HookId) {
+        if !self.hooks.get(hook).is_some_and(HookQueue::is_idle) {
+            return;
+        }
+        if let Some((hook, queue)) = self.hooks.remove_entry(hook) {
+            self.tree.leave(queue.leaf);
+            self.speeds.put(hook, queue.speed);
+        }
+    }
+}
+
+/// What a request takes: its payload, and the body that is made of it.
+fn in_flight_bytes(payload: usize) -> usize {
+    payload.saturating_mul(2)
+}

@@ -1,0 +1,266 @@
+//! Whose turn it is, what is in memory, and what greedy accounts cost the others.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::*;
+use crate::hooks::AccountId;
+
+pub(super) const LIMITS: SchedulerLimits = SchedulerLimits {
+    in_flight: 256,
+    in_flight_per_hook: 16,
+    waiting: 10_000,
+    bytes: 64 << 20,
+    slow_after: Duration::from_secs(1),
+};
+
+pub(super) fn account(above: &[&str], name: &str) -> AccountPath {
+    let above: Vec<AccountId> = above.iter().map(|name| AccountId::from(*name)).collect();
+    AccountPath::new(&above, &AccountId::from(name))
+}
+
+fn due(id: i64, hook: &str, account: &AccountPath, bytes: usize) -> DueDelivery {
+    DueDelivery { id, hook: hook.into(), account: account.clone(), bytes, carried: false }
+}
+
+fn held(id: i64) -> Option<HeldPayload<i64>> {
+    Some(HeldPayload { delivery: id, shared: None })
+}
+
+/// Takes all that may be sent; what is asked of the store comes at once.
+fn send_all(scheduler: &mut Scheduler<i64>, now: Instant) -> Vec<(i64, HookId, bool)> {
+    let mut sent = Vec::new();
+    loop {
+        match scheduler.next(now, |_, _, _| true) {
+            NextDelivery::Send { id, hook, delivery } => sent.push((id, hook, delivery.is_some())),
+            NextDelivery::Load => {
+                for id in scheduler.take_loads() {
+                    assert_eq!(scheduler.loaded(id, Some(id)), None);
+                }
+            }
+            NextDelivery::HeldBack => unreachable!("all may pass"),
+            NextDelivery::Nothing => return sent,
+        }
+    }
+}
+
+#[test]
+fn accounts_take_turns_and_then_their_hooks() {
+    let limits = SchedulerLimits { in_flight: 4, in_flight_per_hook: 1, ..LIMITS };
+    let mut scheduler = Scheduler::new(limits);
+    let (one, other) = (account(&[], "one"), account(&[], "other"));
+    let now = Instant::now();
+    // Prompt, all of them: each has answered once.
+    for (id, hook) in (1..).zip(["a", "b", "c", "d"]) {
+        let owner = if hook == "d" { &other } else { &one };
+        scheduler.due(due(id, hook, owner, 10), held(id));
+        assert_eq!(send_all(&mut scheduler, now).len(), 1);
+        scheduler.ended(id, now, true);
+    }
+    let next = [(11, "a", &one), (12, "a", &one), (13, "b", &one), (14, "c", &one), (15, "d", &other)];
+    for (id, hook, owner) in next {
+        scheduler.due(due(id, hook, owner, 10), held(id));
+    }
+    let order: Vec<i64> = send_all(&mut scheduler, now).into_iter().map(|(id, _, _)| id).collect();
+    assert_eq!(order, [11, 15, 13, 14], "the accounts by turns, then the hooks; one at a time of a hook");
+    scheduler.ended(11, now, true);
+    assert_eq!(send_all(&mut scheduler, now)[0].0, 12);
+}
+
+#[test]
+fn what_finds_no_room_waits_in_the_store_and_keeps_its_order() {
+    let mut scheduler = Scheduler::new(SchedulerLimits { in_flight_per_hook: 1, ..LIMITS });
+    let owner = account(&[], "one");
+    let now = Instant::now();
+    (1..=5_000).for_each(|id| scheduler.due(due(id, "h", &owner, 100), held(id)));
+    assert!(scheduler.in_memory() <= LIMITS.waiting / 4, "a hook alone has no more than its part");
+    assert_eq!(scheduler.in_memory() + scheduler.in_store(), 5_000);
+    for expected in 1..=5_000 {
+        let sent = send_all(&mut scheduler, now);
+        assert_eq!(sent.iter().map(|(id, _, _)| *id).collect::<Vec<_>>(), [expected]);
+        assert!(sent[0].2, "{expected} was read before its turn");
+        scheduler.ended(expected, now, true);
+    }
+    assert!(scheduler.is_empty());
+}
+
+#[test]
+fn what_waits_for_a_slow_hook_leaves_the_memory_and_is_read_one_by_one() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    let owner = account(&[], "one");
+    let now = Instant::now();
+    (1..=100).for_each(|id| scheduler.due(due(id, "h", &owner, 100), held(id)));
+    assert_eq!(send_all(&mut scheduler, now).len(), 16);
+    scheduler.tick(now + LIMITS.slow_after);
+    assert_eq!((scheduler.in_memory(), scheduler.in_store()), (16, 84));
+    scheduler.ended(1, now + Duration::from_secs(10), true);
+    let next = send_all(&mut scheduler, now);
+    assert_eq!(next, [(17, HookId::from("h"), false)]);
+    // It answers again: more is read at once.
+    for id in 2..=17 {
+        scheduler.ended(id, now, true);
+    }
+    assert!(send_all(&mut scheduler, now).iter().all(|(_, _, in_memory)| *in_memory));
+}
+
+#[test]
+fn payloads_of_one_event_count_once_for_an_account() {
+    let mut scheduler = Scheduler::new(SchedulerLimits { in_flight: 1, ..LIMITS });
+    let owner = account(&[], "one");
+    for id in 1..=1_000 {
+        let payload = HeldPayload { delivery: id, shared: Some(7) };
+        scheduler.due(due(id, &format!("h{id}"), &owner, 1 << 20), Some(payload));
+    }
+    assert_eq!((scheduler.in_memory(), scheduler.bytes()), (1_000, 1 << 20));
+}
+
+#[test]
+fn what_is_due_again_before_its_end_is_known_is_sent_again_and_nothing_waits_twice() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    let (owner, now) = (account(&[], "one"), Instant::now());
+    scheduler.due(due(1, "h", &owner, 1), held(1));
+    scheduler.due(due(1, "h", &owner, 1), None);
+    assert_eq!(send_all(&mut scheduler, now).len(), 1);
+    scheduler.due(due(1, "h", &owner, 1), None);
+    assert!(send_all(&mut scheduler, now).is_empty());
+    scheduler.ended(1, now, true);
+    assert_eq!(send_all(&mut scheduler, now).len(), 1);
+    scheduler.ended(1, now, true);
+    assert!(scheduler.is_empty());
+}
+
+/// Who is greedy, and how.
+struct Greed {
+    hooks: usize,
+    /// Of the hook with this number.
+    account: fn(usize) -> AccountPath,
+    bytes: usize,
+    each: usize,
+}
+
+/// A host on which hooks hang while another account has an event now and then, which is sent as it comes: at once, out
+/// of memory, also the very first.
+fn live_beside(greed: &Greed) {
+    const STEP: Duration = Duration::from_millis(10);
+    const HANGS: Duration = Duration::from_secs(10);
+    let mut scheduler = Scheduler::new(LIMITS);
+    let (begun, calm) = (Instant::now(), account(&["root"], "calm"));
+    let mut ids = 0..;
+    let mut next_id = || ids.next().unwrap_or_default();
+    for _ in 0..greed.each {
+        for hook in 0..greed.hooks {
+            let id = next_id();
+            scheduler.due(due(id, &format!("slow{hook}"), &(greed.account)(hook), greed.bytes), held(id));
+        }
+    }
+    let total = greed.hooks * greed.each;
+    let mut ends: VecDeque<(Instant, i64)> = VecDeque::new();
+    let (mut slow_sent, mut calm_sent) = (0, 0);
+    for step in 0..4_000_u32 {
+        let now = begun + STEP * step;
+        while let Some((_, id)) = ends.pop_front_if(|(at, _)| *at <= now) {
+            scheduler.ended(id, now, true);
+        }
+        if step % 10 == 0 {
+            scheduler.tick(now);
+        }
+        let event = (step % 20 == 5).then(&mut next_id);
+        if let Some(id) = event {
+            scheduler.due(due(id, "calm", &calm, 2_000), held(id));
+        }
+        let sent = send_all(&mut scheduler, now);
+        if let Some(id) = event {
+            let found = sent.iter().find(|(sent, _, _)| *sent == id);
+            assert!(found.is_some_and(|(_, _, in_memory)| *in_memory), "event {id} waits at step {step}");
+        }
+        for (id, hook, _) in sent {
+            let is_calm = hook.as_str() == "calm";
+            calm_sent += usize::from(is_calm);
+            slow_sent += usize::from(!is_calm);
+            match is_calm {
+                true => ends.push_front((now + STEP, id)),
+                false => ends.push_back((now + HANGS, id)),
+            }
+        }
+        assert!(scheduler.in_flight() <= LIMITS.in_flight);
+        assert!(scheduler.in_memory() <= LIMITS.waiting + LIMITS.in_flight);
+        assert!(scheduler.bytes() <= LIMITS.bytes + 2 * greed.bytes);
+    }
+    assert_eq!(calm_sent, 200);
+    assert!(slow_sent >= 16.min(total), "{slow_sent}");
+    // Nothing of the others is lost: it waits or was sent.
+    assert_eq!(scheduler.in_store() + scheduler.in_memory() + slow_sent - scheduler.in_flight(), total);
+}
+
+#[test]
+fn a_prompt_hook_never_waits_for_a_hundred_thousand_slow_ones_of_one_account() {
+    live_beside(&Greed { hooks: 100_000, account: |_| account(&[], "greedy"), bytes: 2_000, each: 1 });
+}
+
+#[test]
+fn nor_for_those_of_ten_thousand_accounts_that_somebody_made_below_his_own() {
+    let below = |hook: usize| account(&["root", "greedy"], &format!("below{}", hook % 10_000));
+    live_beside(&Greed { hooks: 50_000, account: below, bytes: 2_000, each: 1 });
+}
+
+#[test]
+fn nor_for_those_of_fifty_accounts() {
+    let of_fifty = |hook: usize| account(&[], &format!("greedy{}", hook % 50));
+    live_beside(&Greed { hooks: 50_000, account: of_fifty, bytes: 2_000, each: 1 });
+}
+
+#[test]
+fn nor_for_those_with_large_payloads() {
+    live_beside(&Greed { hooks: 5_000, account: |_| account(&[], "greedy"), bytes: 1 << 20, each: 2 });
+}
+
+#[test]
+fn nor_for_many_deliveries_of_each() {
+    live_beside(&Greed { hooks: 700, account: |_| account(&[], "greedy"), bytes: 2_000, each: 40 });
+}
+
+/// The bound on waiting, in sends: with `A` accounts that have work all the time, all of them prompt, an account has
+/// every `A`-th turn, however many hooks the others have.
+#[test]
+fn nobody_waits_for_more_turns_than_there_are_accounts() {
+    let limits = SchedulerLimits { in_flight: 1, in_flight_per_hook: 1, ..LIMITS };
+    let mut scheduler = Scheduler::new(limits);
+    let now = Instant::now();
+    let mut id = 0;
+    for owner in 0..7 {
+        let path = account(&[], &format!("a{owner}"));
+        for hook in 0..(1 << owner) {
+            for _ in 0..10 {
+                id += 1;
+                scheduler.due(due(id, &format!("{owner}/{hook}"), &path, 10), held(id));
+            }
+        }
+    }
+    let mut last: BTreeMap<String, usize> = BTreeMap::new();
+    let mut turn = 0;
+    while let NextDelivery::Send { id, hook, .. } = next_of_store(&mut scheduler, now) {
+        let owner = hook.as_str().split('/').next().unwrap_or_default().to_owned();
+        // The first requests of all are to endpoints that nothing is known of, which take turns with prompt ones.
+        if let Some(before) = last.insert(owner, turn) {
+            assert!(turn - before <= 2 * 7, "{hook:?} waited from {before} to {turn}");
+        }
+        turn += 1;
+        scheduler.ended(id, now, true);
+        if last.len() == 7 && turn > 60 {
+            break;
+        }
+    }
+    assert!(turn > 60);
+}
+
+fn next_of_store(scheduler: &mut Scheduler<i64>, now: Instant) -> NextDelivery<i64> {
+    loop {
+        match scheduler.next(now, |_, _, _| true) {
+            NextDelivery::Load => {
+                for id in scheduler.take_loads() {
+                    assert_eq!(scheduler.loaded(id, Some(id)), None);
+                }
+            }
+            other => return other,
+        }
+    }
+}

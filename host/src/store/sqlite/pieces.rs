@@ -1,0 +1,180 @@
+//! How one event with very many deliveries is stored: in pieces, each a commit of its own, so that others' commits go in
+//! between. It is all or nothing all the same.
+//!
+//! The ids of each piece stand in the table `unfinished` until the commit of the last one, which takes them away and
+//! remembers the event's identity. What stands there at a start is of a host that ended in between: the event was not
+//! acknowledged and comes again, so these deliveries are removed. Until its last piece is there nobody is told the ids
+//! of an event, so nothing of it is sent.
+
+use std::sync::Arc;
+
+use foldhash::HashSet;
+use parking_lot::Mutex;
+use rusqlite::{Connection, params};
+
+use super::deliveries::{insert, remember};
+use super::writer::{Writer, Writing};
+use crate::store::{Accepted, AcceptedEvent, NewDelivery, Result};
+
+/// Deliveries of one commit. A few milliseconds are spent on them.
+const PIECE: usize = 500;
+
+/// Whether events are stored in pieces. Two commits' worth of small ones are not.
+pub(super) fn are_needed(events: &[AcceptedEvent]) -> bool {
+    let rows = |event: &AcceptedEvent| event.deliveries.len();
+    events.iter().any(|event| rows(event) > PIECE) || events.iter().map(rows).sum::<usize>() > 2 * PIECE
+}
+
+/// Stores events in pieces; with an error nothing of them stays, and nothing of those whose identity is known.
+pub(super) async fn accept(writer: &Writer, events: Vec<AcceptedEvent>) -> Result<Vec<Accepted>> {
+    let events: Arc<[AcceptedEvent]> = events.into();
+    loop {
+        let known = {
+            let events = Arc::clone(&events);
+            writer.write(1, move |writing| known(writing.connection, &events)).await?
+        };
+        // Another copy of one may have been on its way at the same time, and the first to end has won.
+        if let Some(accepted) = accept_new(writer, &events, &known).await? {
+            return Ok(accepted);
+        }
+    }
+}
+
+/// Stores those that are not known; nothing of them where one has become known meanwhile.
+async fn accept_new(
+    writer: &Writer,
+    events: &Arc<[AcceptedEvent]>,
+    known: &[bool],
+) -> Result<Option<Vec<Accepted>>> {
+    let new = || events.iter().zip(known).filter(|(_, known)| !**known).map(|(event, _)| event);
+    let mut begun = BegunEvent { event: None, abandoned: Arc::clone(&writer.abandoned) };
+    let mut deliveries = new().flat_map(|event| &event.deliveries);
+    let (mut left, mut ids) = (new().map(|event| event.deliveries.len()).sum::<usize>(), Vec::new());
+    while left > PIECE {
+        let (event, piece) = (begun.event, deliveries.by_ref().take(PIECE).cloned().collect::<Vec<_>>());
+        let stored = writer.write(PIECE, move |writing| unfinished(writing, event, &piece)).await?;
+        begun.event = event.or(stored.first().copied());
+        ids.extend(stored);
+        left -= PIECE;
+    }
+    let (event, last) = (begun.event, deliveries.cloned().collect::<Vec<_>>());
+    let identities: Vec<String> = new().filter_map(identity_of).map(str::to_owned).collect();
+    let work = move |writing: &mut Writing<'_>| finish(writing, event, &identities, &last);
+    let Some(stored) = writer.write(PIECE, work).await? else { return Ok(None) };
+    begun.event = None;
+    ids.extend(stored);
+    let mut ids = ids.into_iter();
+    let answer = |(event, known): (&AcceptedEvent, &bool)| match known {
+        true => Accepted::AlreadyKnown,
+        false => Accepted::New(ids.by_ref().take(event.deliveries.len()).collect()),
+    };
+    Ok(Some(events.iter().zip(known).map(answer).collect()))
+}
+
+/// An event whose last piece is not stored. Whatever keeps it from that, later commits remove the pieces.
+struct BegunEvent {
+    event: Option<i64>,
+    abandoned: Arc<Mutex<Vec<i64>>>,
+}
+
+impl Drop for BegunEvent {
+    fn drop(&mut self) {
+        self.abandoned.lock().extend(self.event);
+    }
+}
+
+/// An event that causes nothing is not remembered.
+fn identity_of(event: &AcceptedEvent) -> Option<&str> {
+    event.identity.as_deref().filter(|_| !event.deliveries.is_empty())
+}
+
+/// Which of these are known, or come twice among them: not to write ten thousands of rows for nothing.
+fn known(connection: &Connection, events: &[AcceptedEvent]) -> rusqlite::Result<Vec<bool>> {
+    let mut seen = HashSet::default();
+    let mut answers = Vec::with_capacity(events.len());
+    for event in events {
+        answers.push(match identity_of(event) {
+            Some(identity) => !seen.insert(identity) || known_now(connection, identity)?,
+            None => false,
+        });
+    }
+    Ok(answers)
+}
+
+fn unfinished(
+    writing: &mut Writing<'_>,
+    event: Option<i64>,
+    piece: &[NewDelivery],
+) -> rusqlite::Result<Vec<i64>> {
+    let ids = insert(writing, piece)?;
+    if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
+        writing
+            .connection
+            .prepare_cached("INSERT INTO unfinished (first, last, event) VALUES (?1, ?2, ?3)")?
+            .execute(params![first, last, event.unwrap_or(*first)])?;
+    }
+    Ok(ids)
+}
+
+/// The last piece; nothing, and nothing stored, where another copy of an event has ended before.
+fn finish(
+    writing: &mut Writing<'_>,
+    event: Option<i64>,
+    identities: &[String],
+    last: &[NewDelivery],
+) -> rusqlite::Result<Option<Vec<i64>>> {
+    for identity in identities {
+        if known_now(writing.connection, identity)? {
+            return Ok(None);
+        }
+    }
+    for identity in identities {
+        remember(writing, identity)?;
+    }
+    writing.connection.prepare_cached("DELETE FROM unfinished WHERE event = ?1")?.execute([event])?;
+    insert(writing, last).map(Some)
+}
+
+fn known_now(connection: &Connection, identity: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM events WHERE identity = ?1")?.exists([identity])
+}
+
+/// Removes a piece of an event that came to no end: little enough to go along with any commit.
+pub(super) fn remove_abandoned(connection: &Connection, events: &Mutex<Vec<i64>>) -> rusqlite::Result<()> {
+    let Some(event) = events.lock().last().copied() else { return Ok(()) };
+    if !remove(connection, Some(event))? {
+        events.lock().retain(|other| *other != event);
+    }
+    Ok(())
+}
+
+/// Removes a piece of an unfinished event, or of any; says whether there was one.
+fn remove(connection: &Connection, event: Option<i64>) -> rusqlite::Result<bool> {
+    let piece = connection
+        .prepare_cached("SELECT first, last FROM unfinished WHERE event = ifnull(?1, event) LIMIT 1")?
+        .query_map([event], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?
+        .next()
+        .transpose()?;
+    let Some((first, last)) = piece else { return Ok(false) };
+    connection.prepare_cached("DELETE FROM deliveries WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
+    connection.prepare_cached("DELETE FROM payloads WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
+    connection.prepare_cached("DELETE FROM unfinished WHERE first = ?1")?.execute([first])?;
+    Ok(true)
+}
+
+/// Removes what a host has left that ended before the last piece of an event.
+pub(super) fn remove_unfinished(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    let mut removed = 0;
+    while remove(&transaction, None)? {
+        removed += 1;
+    }
+    transaction.commit()?;
+    if removed > 0 {
+        tracing::info!(
+            pieces = removed,
+            "an event that was not stored to its end is removed; it comes again"
+        );
+    }
+    Ok(())
+}
