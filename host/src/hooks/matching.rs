@@ -35,17 +35,24 @@ pub struct Candidate<'a> {
     pub filters: &'a [Filter],
 }
 
-/// The hooks to fire: the account's own first, then those of its ancestors that include sub-accounts, in
-/// the order of the tree. An unknown account fires nothing, not even its own hooks
-/// (`webhooks_util:find_webhooks/2`).
-///
-/// Departure: a disabled hook never matches. The original forgets to look when a hook is created disabled.
+/// The hooks to fire, see [`candidates`].
 pub fn matching(
     table: &Table,
     accounts: &Accounts,
     candidate: &Candidate<'_>,
     payload: &Payload,
 ) -> Vec<Arc<Hook>> {
+    let mut hooks = candidates(table, accounts, candidate);
+    hooks.retain(|hook| wants(hook, candidate, payload));
+    hooks
+}
+
+/// The hooks that may want a firing, which [`wants`] says: the account's own first, then those of its ancestors that
+/// include sub-accounts, in the order of the tree. An unknown account fires nothing, not even its own hooks
+/// (`webhooks_util:find_webhooks/2`).
+///
+/// Departure: a disabled hook never matches. The original forgets to look when a hook is created disabled.
+pub fn candidates(table: &Table, accounts: &Accounts, candidate: &Candidate<'_>) -> Vec<Arc<Hook>> {
     let Some(account) = accounts.get(candidate.account) else {
         return Vec::new();
     };
@@ -55,7 +62,6 @@ pub fn matching(
         let inherited = table.own(ancestor, &event).into_iter();
         hooks.extend(inherited.filter(|hook| hook.include_subaccounts));
     }
-    hooks.retain(|hook| wants(hook, candidate, payload));
     hooks
 }
 

@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
 
 use super::gathering::Gathering;
+use super::large::{LargeCalls, STORED_TOGETHER};
+use super::slices::WorkSlice;
 use super::turns::{Turn, Turns, stretches};
 use crate::bus::{Acker, Incoming, Refusal};
 use crate::delivery::queue::{Caused, Novelty, Queue, Wanted, carried_hook};
 use crate::event::{Event, RawEvent};
 use crate::hooks::accounts::Accounts;
-use crate::hooks::matching::{Candidate, matching};
+use crate::hooks::matching::{Candidate, candidates, wants};
 use crate::hooks::table::Table;
 use crate::module::jobs::{Answer, CallFailure};
 use crate::module::registry::{Module, Registry};
@@ -26,9 +28,6 @@ use crate::trail::Step;
 
 /// Events in hand at once: enough to fill group commits, little enough to be answered soon.
 pub const IN_HAND: usize = 512;
-
-/// Deliveries from which on those of a group are stored, before more are added: as many as one commit takes.
-const STORED_TOGETHER: usize = 500;
 
 /// What the listener works with.
 pub struct Shared {
@@ -113,10 +112,15 @@ impl Shared {
             return by_kind(taken).into_iter().map(|group| (group, None)).collect();
         }
         let call = |(event, _): &Taken| event.call_id().map(str::to_owned);
+        let calls = |group: &[Taken]| group.iter().filter_map(call).collect::<Vec<_>>();
         let kind = |(event, _): &Taken| (event.category().to_owned(), event.name().to_owned());
         let stretches = stretches(taken, call, kind);
-        let groups = stretches.into_iter().flat_map(|stretch| turns.give(by_kind(stretch)));
-        groups.map(|(group, turn)| (group, Some(turn))).collect()
+        let groups = stretches.into_iter().flat_map(by_kind);
+        let turn = |group: Vec<Taken>| {
+            let turn = turns.give(calls(&group).into_iter());
+            (group, Some(turn))
+        };
+        groups.map(turn).collect()
     }
 
     fn parsed(&self, incoming: Incoming) -> Option<Taken> {
@@ -156,13 +160,19 @@ impl Shared {
             turn.comes().await;
         }
         let (mut causing, mut deliveries) = (Vec::new(), 0);
+        let (mut large, mut calls) = (Vec::new(), LargeCalls::default());
         for ((event, acker), Wishes { parts, killed }) in events.iter().zip(ackers).zip(answers) {
             let ending = Ending { acker, killed, event: Arc::clone(event) };
             if parts.is_empty() {
                 self.end(ending);
                 continue;
             }
-            deliveries += parts.iter().map(|part| part.wanted.len()).sum::<usize>();
+            let count = parts.iter().map(|part| part.wanted.len()).sum::<usize>();
+            if calls.keeps_behind(event.call_id(), count) {
+                large.push((parts, ending));
+                continue;
+            }
+            deliveries += count;
             causing.push((parts, ending));
             if deliveries >= STORED_TOGETHER {
                 self.accept(std::mem::take(&mut causing)).await;
@@ -170,6 +180,14 @@ impl Shared {
             }
         }
         self.accept(causing).await;
+        if let Some(turn) = &turn {
+            let small = events.iter().filter_map(|event| event.call_id()).filter(|call| !calls.has(call));
+            small.for_each(|call| turn.end_in(call));
+        }
+        // Each of them is stored in pieces, between which others go.
+        for event in large {
+            self.accept(vec![event]).await;
+        }
         count
     }
 
@@ -261,7 +279,7 @@ impl Shared {
         for (module, answers) in modules.iter().zip(answers) {
             for ((event, answer), wishes) in events.iter().zip(answers).zip(&mut wishes) {
                 match answer {
-                    Ok(firings) => wishes.parts.extend(self.caused(event, module, firings)),
+                    Ok(firings) => wishes.parts.extend(self.caused(event, module, firings).await),
                     Err(failure) => {
                         let (generation, lines) = (module.figures().generation, event.trail().lines());
                         lines.in_scope(|| warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event"));
@@ -277,9 +295,9 @@ impl Shared {
 
     /// What an event causes through one module, if anything. Each module's part has an identity of its own: when one
     /// module could not handle an event that others did, the event may come again, and causes just what is missing.
-    fn caused(&self, event: &Event, module: &Module, firings: Vec<Firing>) -> Option<Caused> {
+    async fn caused(&self, event: &Event, module: &Module, firings: Vec<Firing>) -> Option<Caused> {
         let mut wanted = Vec::new();
-        self.want(event, module, firings, &mut wanted);
+        self.want(event, module, firings, &mut wanted).await;
         if wanted.is_empty() {
             return None;
         }
@@ -287,7 +305,8 @@ impl Shared {
         Some(Caused { identity, wanted, trail: event.trail().of_deliveries() })
     }
 
-    fn want(&self, event: &Event, module: &Module, firings: Vec<Firing>, wanted: &mut Vec<Wanted>) {
+    async fn want(&self, event: &Event, module: &Module, firings: Vec<Firing>, wanted: &mut Vec<Wanted>) {
+        let mut slice = WorkSlice::begin();
         for (nth, Firing { target, payload }) in firings.into_iter().enumerate() {
             let place = format!("{}/{nth}", module.id);
             match target {
@@ -298,17 +317,26 @@ impl Shared {
                         internal_leg,
                         filters: &filters,
                     };
-                    let hooks = matching(&self.table, &self.accounts, &candidate, &payload);
+                    let mut hooks = Vec::new();
+                    for hook in candidates(&self.table, &self.accounts, &candidate) {
+                        if wants(&hook, &candidate, &payload) {
+                            hooks.push(hook);
+                        }
+                        slice.rest().await;
+                    }
                     if hooks.is_empty() {
                         continue;
                     }
                     let bodies = self.queue.bodies(payload);
-                    wanted.extend(hooks.into_iter().map(|hook| Wanted {
-                        webhook_id: webhook_id(event.identity(), &place, hook.id.as_str()),
-                        hook,
-                        carried: None,
-                        bodies: Arc::clone(&bodies),
-                    }));
+                    for hook in hooks {
+                        wanted.push(Wanted {
+                            webhook_id: webhook_id(event.identity(), &place, hook.id.as_str()),
+                            hook,
+                            carried: None,
+                            bodies: Arc::clone(&bodies),
+                        });
+                        slice.rest().await;
+                    }
                 }
                 Target::Carried(document) => match carried_hook(&document) {
                     Some(hook) => wanted.push(Wanted {

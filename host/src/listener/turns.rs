@@ -1,45 +1,60 @@
 //! In which order the deliveries of events are stored where hooks want the events of a call in order: events of one
 //! call that came one after the other are stored one after the other, whatever module answers them how fast.
 
-use std::sync::Arc;
-
 use foldhash::HashMap;
+use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The turn of a group of events. The next turn comes when all groups of this one are dropped.
+/// Calls from which on those that have come to rest are forgotten.
+const FORGOTTEN_FROM: usize = 1024;
+
+/// The turn of a group of events, in each of the calls that they belong to. In a call it lasts until it is ended there or
+/// dropped.
 pub(super) struct Turn {
-    before: CancellationToken,
-    _ended: Arc<DropGuard>,
+    before: Vec<CancellationToken>,
+    ends: Mutex<HashMap<String, DropGuard>>,
 }
 
 impl Turn {
-    /// Waits until everything of the turns before has ended.
+    /// Waits until everything that came before in any of these calls is stored.
     pub(super) async fn comes(&self) {
-        self.before.cancelled().await;
+        for before in &self.before {
+            before.cancelled().await;
+        }
+    }
+
+    /// What comes next in this call need not wait for the rest of the group.
+    pub(super) fn end_in(&self, call: &str) {
+        drop(self.ends.lock().remove(call));
     }
 }
 
 /// Hands out turns.
+#[derive(Default)]
 pub(super) struct Turns {
-    last: CancellationToken,
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        let last = CancellationToken::new();
-        last.cancel();
-        Turns { last }
-    }
+    /// What came last in each call.
+    last: HashMap<String, CancellationToken>,
+    forgotten_at: usize,
 }
 
 impl Turns {
-    /// Gives a turn to each of these groups of one kind, after all that were given before.
-    pub(super) fn give<G>(&mut self, groups: Vec<G>) -> Vec<(G, Turn)> {
-        let before = self.last.clone();
-        self.last = CancellationToken::new();
-        let ended = Arc::new(self.last.clone().drop_guard());
-        let turn = || Turn { before: before.clone(), _ended: Arc::clone(&ended) };
-        groups.into_iter().map(|group| (group, turn())).collect()
+    /// Gives a turn to a group of events of these calls, after all that were given before in any of them.
+    pub(super) fn give(&mut self, calls: impl Iterator<Item = String>) -> Turn {
+        if self.last.len() >= self.forgotten_at.max(FORGOTTEN_FROM) {
+            self.last.retain(|_, last| !last.is_cancelled());
+            self.forgotten_at = 2 * self.last.len();
+        }
+        let (mut before, mut ends) = (Vec::new(), HashMap::default());
+        for call in calls {
+            if ends.contains_key(&call) {
+                continue;
+            }
+            let end = CancellationToken::new();
+            let last = self.last.insert(call.clone(), end.clone());
+            before.extend(last.filter(|last| !last.is_cancelled()));
+            ends.insert(call, end.drop_guard());
+        }
+        Turn { before, ends: Mutex::new(ends) }
     }
 }
 
@@ -91,17 +106,33 @@ mod tests {
         check(&["create a", "answer a", "create a"], &[&["create a"], &["answer a"], &["create a"]]);
     }
 
-    #[tokio::test]
-    async fn a_turn_comes_when_all_of_the_one_before_have_ended() {
+    #[test]
+    fn a_turn_comes_when_all_before_it_in_its_calls_have_ended_and_no_other_is_waited_for() {
         let mut turns = Turns::default();
-        let mut first: Vec<_> = turns.give(vec![1, 2]).into_iter().map(|(_, turn)| turn).collect();
-        let second: Vec<_> = turns.give(vec![3]).into_iter().map(|(_, turn)| turn).collect();
-        first[0].comes().await;
-        let has_come = |turn: &Turn| turn.before.is_cancelled();
+        let mut give = |calls: &[&str]| turns.give(calls.iter().map(|call| (*call).to_owned()));
+        let has_come = |turn: &Turn| turn.before.iter().all(CancellationToken::is_cancelled);
+        let first = give(&["a", "b", "a"]);
+        let (second, other, none) = (give(&["b", "c"]), give(&["d"]), give(&[]));
+        let third = give(&["c", "a"]);
+        assert_eq!([&first, &second, &other, &none, &third].map(has_come), [true, false, true, true, false]);
 
-        first.pop();
-        assert!(!has_come(&second[0]));
-        first.pop();
-        assert!(has_come(&second[0]));
+        first.end_in("a");
+        assert!(!has_come(&second) && !has_come(&third));
+        drop(first);
+        assert!(has_come(&second) && !has_come(&third));
+        drop(second);
+        assert!(has_come(&third));
+    }
+
+    #[test]
+    fn calls_that_have_come_to_rest_are_forgotten() {
+        let mut turns = Turns::default();
+        let open = turns.give(["open".to_owned()].into_iter());
+        for call in 0..10 * FORGOTTEN_FROM {
+            drop(turns.give([call.to_string()].into_iter()));
+        }
+        assert!(turns.last.len() <= FORGOTTEN_FROM, "{}", turns.last.len());
+        assert!(turns.last.contains_key("open"));
+        drop(open);
     }
 }
