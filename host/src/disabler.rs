@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::config;
 use crate::delivery::Profile;
+use crate::delivery::retries::now_ms;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::{AccountId, Document, Hook, HookId};
 use crate::store::{Failure, FailureChange, Store, StoreError, StoredFailing};
@@ -146,17 +147,33 @@ impl Disabler {
     pub async fn load(&self, store: &dyn Store) -> Result<(), StoreError> {
         let (configs, failures, failing) =
             (store.configs().await?, store.failures().await?, store.failing().await?);
+        self.take_up(configs, failures, failing, now_ms());
+        Ok(())
+    }
+
+    fn take_up(
+        &self,
+        configs: Vec<(String, Document)>,
+        failures: Vec<Failure>,
+        failing: Vec<StoredFailing>,
+        now_ms: i64,
+    ) {
         let mut state = self.state.lock();
         for (account, set) in configs {
             state.set(&account, set);
         }
+        let ahead = failures::ahead(&failures, now_ms);
         for Failure { account, hook, at_ms, times } in failures {
-            state.failures.note(&account, &hook, at_ms, times);
+            let ahead_ms = ahead.get(&hook).copied().unwrap_or_default();
+            state.failures.note(&account, &hook, at_ms.saturating_sub(ahead_ms), times);
         }
         if self.profile == Profile::Standard {
-            state.failing.extend(failing.into_iter().map(taken_up));
+            for (hook, (account, mut failing)) in failing.into_iter().map(taken_up) {
+                failing.since_ms = failing.since_ms.min(now_ms);
+                failing.bound(&state.limits(&account, &self.accounts, self.settings), now_ms);
+                state.failing.insert(hook, (account, failing));
+            }
         }
-        Ok(())
     }
 
     /// May a request be sent to this hook?
@@ -165,15 +182,16 @@ impl Disabler {
         if !self.switched_on {
             return Permission::Free;
         }
-        let state = self.state.lock();
-        match state.failing.get(hook) {
-            None => Permission::Free,
-            Some(_) if state.ending.contains(hook) => Permission::NotBefore(now_ms.saturating_add(1000)),
-            Some((account, failing)) => {
-                let limits = state.limits(account, &self.accounts, self.settings);
-                failing.permission(state.probes.contains_key(hook), &limits, now_ms)
-            }
+        let mut state = self.state.lock();
+        let Some((account, _)) = state.failing.get(hook) else { return Permission::Free };
+        if state.ending.contains(hook) {
+            return Permission::NotBefore(now_ms.saturating_add(1000));
         }
+        let limits = state.limits(account, &self.accounts, self.settings);
+        let probing = state.probes.contains_key(hook);
+        let Some((_, failing)) = state.failing.get_mut(hook) else { return Permission::Free };
+        failing.bound(&limits, now_ms);
+        failing.permission(probing, now_ms)
     }
 
     /// This delivery is the probe.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use foldhash::HashMap;
 
 use crate::hooks::{AccountId, HookId};
+use crate::store::Failure;
 
 /// Failed tries by account and hook.
 #[derive(Debug, Default)]
@@ -94,6 +95,19 @@ impl Failures {
     }
 }
 
+/// How far failures of hooks lie ahead of now, in milliseconds: they are of a clock that was set back since, and would
+/// count for as long as it had been wrong. Those of a hook keep their distances.
+#[must_use]
+pub fn ahead(failures: &[Failure], now_ms: i64) -> HashMap<HookId, i64> {
+    let mut ahead = HashMap::default();
+    for failure in failures.iter().filter(|failure| failure.at_ms > now_ms) {
+        let by_ms = failure.at_ms.saturating_sub(now_ms);
+        let known = ahead.entry(failure.hook.clone()).or_insert(by_ms);
+        *known = by_ms.max(*known);
+    }
+    ahead
+}
+
 fn within(times: &Times, now_ms: i64, expiry_ms: i64) -> usize {
     let oldest = now_ms.saturating_sub(expiry_ms).saturating_add(1);
     sum(times.range(oldest..).map(|(_, times)| times))
@@ -106,6 +120,15 @@ fn sum<'a>(times: impl Iterator<Item = &'a u32>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_of_a_clock_that_was_set_back_lie_in_the_past_again() {
+        let failure = |hook: &str, at_ms| Failure { account: "a".into(), hook: hook.into(), at_ms, times: 1 };
+        let failures = [failure("h", 5_000), failure("h", 8_000), failure("i", 900), failure("i", 1_000)];
+        let found = ahead(&failures, 1_000);
+        assert_eq!(found.get("h"), Some(&7_000));
+        assert_eq!(found.get("i"), None);
+    }
 
     #[test]
     fn what_is_older_than_a_time_is_forgotten() {

@@ -77,16 +77,20 @@ impl Failing {
         Consequence::Paused(pause)
     }
 
+    /// The clock may have been set back since the pause began: from now on it is no longer than it was meant to be. That
+    /// is held fast, or it would never end.
+    pub fn bound(&mut self, limits: &Limits, now_ms: i64) {
+        if let Some(pause) = &mut self.pause {
+            pause.until_ms = pause.until_ms.min(now_ms.saturating_add(length_ms(pause.step, limits)));
+        }
+    }
+
     /// Whether a request may be sent. `probing` says that one is on its way to show how the endpoint does.
     #[must_use]
-    pub fn permission(&self, probing: bool, limits: &Limits, now_ms: i64) -> Permission {
+    pub fn permission(&self, probing: bool, now_ms: i64) -> Permission {
         match self.pause {
             None => Permission::Free,
-            // Where the clock was set back, the pause is no longer than it was meant to be.
-            Some(pause) if now_ms < pause.until_ms => {
-                let longest = now_ms.saturating_add(length_ms(pause.step, limits));
-                Permission::NotBefore(pause.until_ms.min(longest))
-            }
+            Some(pause) if now_ms < pause.until_ms => Permission::NotBefore(pause.until_ms),
             Some(_) if probing => Permission::NotBefore(now_ms.saturating_add(PROBE_MS)),
             Some(_) => Permission::Probe,
         }
@@ -183,17 +187,32 @@ mod tests {
     fn nothing_is_sent_in_a_pause_and_one_request_probes_when_it_ends() {
         let pause = Some(Pause { step: 2, until_ms: 1000 });
         let failing = Failing { since_ms: 0, failed: 7, pause };
-        let permission = |probing, now_ms| failing.permission(probing, &LIMITS, now_ms);
-        assert_eq!(Failing { pause: None, ..failing }.permission(false, &LIMITS, 0), Permission::Free);
+        let permission = |probing, now_ms| failing.permission(probing, now_ms);
+        assert_eq!(Failing { pause: None, ..failing }.permission(false, 0), Permission::Free);
         assert_eq!(permission(false, 999), Permission::NotBefore(1000));
         assert_eq!(permission(false, 1000), Permission::Probe);
         assert_eq!(permission(true, 1000), Permission::NotBefore(2000));
     }
 
     #[test]
-    fn a_clock_that_was_set_back_does_not_lengthen_a_pause() {
-        let pause = Some(Pause { step: 2, until_ms: 30 * DAY });
-        let failing = Failing { since_ms: 0, failed: 7, pause };
-        assert_eq!(failing.permission(false, &LIMITS, DAY), Permission::NotBefore(DAY + 2 * MINUTE));
+    fn a_clock_that_was_set_does_not_lengthen_a_pause() {
+        let length = 2 * MINUTE;
+        for (until_ms, now_ms, ends) in [
+            // Not set.
+            (30 * DAY, 30 * DAY - 1, 30 * DAY),
+            (30 * DAY, 30 * DAY - length, 30 * DAY),
+            // A day back, and to the beginning of time.
+            (30 * DAY, 29 * DAY, 29 * DAY + length),
+            (30 * DAY, 0, length),
+            (i64::MAX, i64::MIN, i64::MIN + length),
+            // Forward: it is over.
+            (30 * DAY, 31 * DAY, 30 * DAY),
+        ] {
+            let mut failing = Failing { since_ms: 0, failed: 7, pause: Some(Pause { step: 2, until_ms }) };
+            failing.bound(&LIMITS, now_ms);
+            // Looked at again while it lasts, it ends when it did before.
+            failing.bound(&LIMITS, now_ms.saturating_add(length / 2));
+            assert_eq!(failing.pause.map(|pause| pause.until_ms), Some(ends), "{until_ms} {now_ms}");
+        }
     }
 }
