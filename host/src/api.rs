@@ -50,11 +50,13 @@ mod filters;
 mod health;
 mod hooks;
 mod known;
+mod limits;
 mod listing;
 mod log_in;
 mod metadata;
 mod metrics;
 mod modules;
+mod offload;
 mod openapi;
 mod rules;
 mod shapes;
@@ -311,6 +313,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(tokens::list_all))
         .routes(routes!(tokens::revoke_any))
         .routes(routes!(configs::show, configs::patch, configs::delete))
+        .routes(routes!(limits::show, limits::patch, limits::delete))
         .routes(routes!(configs::show_system, configs::patch_system, configs::delete_system))
         .routes(routes!(events::take))
         .routes(routes!(stream::watch))

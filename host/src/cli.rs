@@ -391,9 +391,12 @@ pub struct SetArgs {
     /// What to set
     #[arg(value_enum)]
     pub name: Set,
-    /// A whole number (milliseconds, or failures); or the word default, to take away what was set
+    /// A whole number (milliseconds, or failures), or the word default, to take away what was set; for a limit its name
     #[arg(value_name = "NUMBER")]
     pub value: String,
+    /// Of a limit, its number, or the word default
+    #[arg(value_name = "NUMBER", required_if_eq("name", "limit"))]
+    pub number: Option<String>,
     /// For this account; without it, for all that have set nothing themselves
     #[arg(long, value_name = "ID")]
     pub account: Option<String>,
@@ -418,6 +421,9 @@ pub enum Set {
     PauseLongest,
     /// Without a success for so many milliseconds a hook is switched off, profile standard
     DisableAfter,
+    /// What an account (--account) may have: limit NAME NUMBER, where NAME is hooks, hook_bytes, documents_bytes,
+    /// accounts_below, depth or tokens
+    Limit,
 }
 
 /// `hookline token`

@@ -7,9 +7,11 @@
 mod delivery;
 mod errors;
 mod layers;
+pub mod limits;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +20,9 @@ use std::time::Duration;
 pub use delivery::{Delivery, DeliveryProfile};
 pub use errors::{ConfigErrors, Problem};
 pub use layers::{Flag, LoadOptions, Origin, Origins, Setting};
+pub use limits::AccountLimits;
 use rules::Reader;
+pub use watching::{Log, LogFormat, Telemetry};
 
 use crate::module::ModuleId;
 use crate::module::program::Program;
@@ -47,6 +51,8 @@ pub struct Config {
     pub attempts: Attempts,
     /// `[disabler]`
     pub disabler: Disabler,
+    /// `[limits]`
+    pub limits: AccountLimits,
     /// `[modules]`
     pub modules: Modules,
     /// `[kazoo]`
@@ -261,35 +267,6 @@ pub struct Kazoo {
     pub cluster_id: Option<String>,
 }
 
-/// `[telemetry]`: where traces of events go.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Telemetry {
-    /// The OTLP collector; `None`: nothing is traced.
-    pub otlp_endpoint: Option<url::Url>,
-    /// The share of events that are traced, 0 to 1.
-    pub otlp_sample_ratio: f64,
-    /// What the collector calls this host.
-    pub service_name: String,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// `[log]`: what is logged and how.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Log {
-    /// How a line looks.
-    pub format: LogFormat,
-    /// A level, or directives of `tracing_subscriber::EnvFilter`.
-    pub level: String,
-}
-
 impl Config {
     /// Merges the layers and checks every setting.
     ///
@@ -337,10 +314,11 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let delivery = delivery::read(reader);
     let attempts = read_attempts(reader);
     let disabler = read_disabler(reader);
+    let limits = limits::read(reader);
     let modules = read_modules(reader);
     let kazoo = read_kazoo(reader);
-    let telemetry = read_telemetry(reader);
-    let log = read_log(reader);
+    let telemetry = watching::read_telemetry(reader);
+    let log = watching::read_log(reader);
     Some(Config {
         plugins_dir: plugins_dir?,
         data_dir: data_dir?,
@@ -351,6 +329,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         delivery: delivery?,
         attempts: attempts?,
         disabler: disabler?,
+        limits: limits?,
         modules: modules?,
         kazoo: kazoo?,
         telemetry: telemetry?,
@@ -460,22 +439,4 @@ fn read_kazoo(reader: &mut Reader<'_>) -> Option<Kazoo> {
         object_types: object_types?,
         cluster_id: cluster_id?,
     })
-}
-
-fn read_telemetry(reader: &mut Reader<'_>) -> Option<Telemetry> {
-    let otlp_endpoint = reader.read("telemetry.otlp_endpoint", rules::collector);
-    let otlp_sample_ratio = reader.read("telemetry.otlp_sample_ratio", rules::ratio);
-    let service_name = reader.read("telemetry.service_name", |v| rules::text(v, 255));
-    Some(Telemetry {
-        otlp_endpoint: otlp_endpoint?,
-        otlp_sample_ratio: otlp_sample_ratio?,
-        service_name: service_name?,
-    })
-}
-
-fn read_log(reader: &mut Reader<'_>) -> Option<Log> {
-    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-    let format = reader.read("log.format", |v| rules::one_of(v, &formats));
-    let level = reader.read("log.level", rules::log_level);
-    Some(Log { format: format?, level: level? })
 }

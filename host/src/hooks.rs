@@ -11,6 +11,7 @@ use crate::delivery::{Profile, rate};
 
 pub mod document;
 pub mod headers;
+pub mod limits;
 pub mod vault;
 pub mod table;
 pub mod accounts;

@@ -26,6 +26,7 @@ mod fan_out;
 mod isolation;
 mod kazoo_clients;
 mod kazoo_sdks;
+mod limits;
 mod metrics;
 mod modules;
 mod monster_ui;

@@ -1,5 +1,6 @@
 //! Which tokens there are: in memory, so that one which is revoked is gone at once, and in the store.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,15 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::token::{self, Token, TokenHash};
 use crate::delivery::retries::now_ms;
 use crate::hooks::AccountId;
+use crate::hooks::limits::{LimitName, LimitReached};
 use crate::store::{Store, StoreError, StoredToken};
 
 mod api_key;
 
 /// The id under which the token in `admin.token` appears.
 pub const ADMINISTRATOR: &str = "admin.token";
-
-/// Tokens that an account may have: enough for one a program, and a bound for whoever makes them in a loop.
-pub const PER_ACCOUNT: usize = 100;
 
 /// The last use is written down when the stored one is older than this.
 const USE_WRITTEN_EVERY: Duration = Duration::from_mins(1);
@@ -86,8 +85,8 @@ pub struct NewToken {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The account has as many as it may have.
-    #[error("an account may have {PER_ACCOUNT} tokens, revoke one first")]
-    TooMany,
+    #[error("{0}; or revoke one first")]
+    TooMany(LimitReached),
     /// There is no such token.
     #[error("there is no token {0}")]
     Unknown(String),
@@ -100,21 +99,53 @@ pub enum TokenError {
 pub struct Tokens {
     store: Arc<dyn Store>,
     administrator: Arc<Holder>,
-    held: RwLock<HashMap<String, Arc<Holder>>>,
+    held: RwLock<HeldTokens>,
     /// One change at a time, so that the bound holds.
     changing: tokio::sync::Mutex<()>,
     /// One new API key at a time, so that an account has no two.
     renewing: tokio::sync::Mutex<()>,
 }
 
+/// The tokens in memory, with the ids of each account's.
+#[derive(Default)]
+struct HeldTokens {
+    by_id: HashMap<String, Arc<Holder>>,
+    by_account: HashMap<AccountId, BTreeSet<String>>,
+}
+
+impl HeldTokens {
+    fn insert(&mut self, holder: Arc<Holder>) {
+        if let Some(account) = &holder.account {
+            self.by_account.entry(account.clone()).or_default().insert(holder.id.clone());
+        }
+        self.by_id.insert(holder.id.clone(), holder);
+    }
+
+    /// Takes one out; nobody gets in with it from here on.
+    fn remove(&mut self, id: &str) -> bool {
+        let Some(holder) = self.by_id.remove(id) else { return false };
+        holder.revoked.cancel();
+        if let Some(account) = &holder.account
+            && let Some(ids) = self.by_account.get_mut(account)
+        {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_account.remove(account);
+            }
+        }
+        true
+    }
+}
+
 impl Tokens {
     /// These tokens, which are stored.
     pub(super) fn new(held: Vec<StoredToken>, store: Arc<dyn Store>, administrator: TokenHash) -> Self {
-        let held = held.into_iter().map(|token| (token.id.clone(), Arc::new(Holder::of(token)))).collect();
+        let mut tokens = HeldTokens::default();
+        held.into_iter().for_each(|token| tokens.insert(Arc::new(Holder::of(token))));
         Self {
             store,
             administrator: Arc::new(Holder::first(administrator)),
-            held: RwLock::new(held),
+            held: RwLock::new(tokens),
             changing: tokio::sync::Mutex::default(),
             renewing: tokio::sync::Mutex::default(),
         }
@@ -124,7 +155,7 @@ impl Tokens {
     pub fn holder(&self, token: &str) -> Option<Arc<Holder>> {
         let hash = TokenHash::of(token);
         let first = self.administrator.hash.is(&hash);
-        let named = token::id_in(token).and_then(|id| self.held.read().get(id).cloned());
+        let named = token::id_in(token).and_then(|id| self.held.read().by_id.get(id).cloned());
         let own = named.as_ref().unwrap_or(&self.administrator).hash.is(&hash);
         match named {
             _ if first => Some(Arc::clone(&self.administrator)),
@@ -156,21 +187,26 @@ impl Tokens {
         }
     }
 
-    /// Makes a token; this is the only time that anybody sees it.
+    /// Makes a token, where the account has fewer than `most`; this is the only time that anybody sees it.
     ///
     /// # Errors
     /// [`TokenError::TooMany`], or the store's.
-    pub async fn create(&self, new: NewToken) -> Result<(Token, Shown), TokenError> {
-        self.create_beside(new, 0).await
+    pub async fn create(&self, new: NewToken, most: u64) -> Result<(Token, Shown), TokenError> {
+        self.create_beside(new, most, 0).await
     }
 
     /// The same, where so many of the account's tokens are to go for it.
-    async fn create_beside(&self, new: NewToken, going: usize) -> Result<(Token, Shown), TokenError> {
+    async fn create_beside(
+        &self,
+        new: NewToken,
+        most: u64,
+        going: u64,
+    ) -> Result<(Token, Shown), TokenError> {
         let _turn = self.changing.lock().await;
-        if self.held.read().values().filter(|holder| holder.account.as_ref() == Some(&new.account)).count()
-            >= PER_ACCOUNT + going
-        {
-            return Err(TokenError::TooMany);
+        let wanted = (self.count(&new.account) + 1).saturating_sub(going);
+        if wanted > most {
+            let (limit, account) = (LimitName::Tokens, new.account.to_string());
+            return Err(TokenError::TooMany(LimitReached { limit, account, most, wanted }));
         }
         let id = token::new_id();
         let token = Token::named(&id);
@@ -187,27 +223,32 @@ impl Tokens {
         self.store.add_token(stored.clone()).await?;
         let holder = Holder::of(stored);
         let shown = holder.shown();
-        self.held.write().insert(id.clone(), Arc::new(holder));
+        self.held.write().insert(Arc::new(holder));
         shown.map(|shown| (token, shown)).ok_or(TokenError::Unknown(id))
     }
 
-    /// The tokens of an account, or all; by id.
-    pub fn list(&self, account: Option<&AccountId>) -> Vec<Shown> {
+    /// The ids of the tokens of an account, sorted; or of all, in no order.
+    pub fn ids(&self, account: Option<&AccountId>) -> Vec<String> {
         let held = self.held.read();
-        let mut shown: Vec<Shown> = held.values().filter_map(|holder| holder.shown()).collect();
-        shown.retain(|token| account.is_none_or(|account| token.account == *account));
-        shown.sort_by(|a, b| a.id.cmp(&b.id));
-        shown
+        match account {
+            Some(account) => held.by_account.get(account).into_iter().flatten().cloned().collect(),
+            None => held.by_id.keys().cloned().collect(),
+        }
+    }
+
+    /// How many tokens an account has.
+    pub fn count(&self, account: &AccountId) -> u64 {
+        self.held.read().by_account.get(account).map_or(0, |ids| ids.len() as u64)
     }
 
     /// One token by its id.
     pub fn show(&self, id: &str) -> Option<Shown> {
-        self.held.read().get(id).and_then(|holder| holder.shown())
+        self.held.read().by_id.get(id).and_then(|holder| holder.shown())
     }
 
     /// How many there are beside the one in `admin.token`.
     pub fn len(&self) -> usize {
-        self.held.read().len()
+        self.held.read().by_id.len()
     }
 
     /// Whether there is none beside the one in `admin.token`.
@@ -222,7 +263,7 @@ impl Tokens {
     /// [`TokenError::Unknown`], or the store's: then it would be back after a restart.
     pub async fn revoke(&self, id: &str) -> Result<(), TokenError> {
         let _turn = self.changing.lock().await;
-        let held = self.held.write().remove(id).inspect(|holder| holder.revoked.cancel()).is_some();
+        let held = self.held.write().remove(id);
         let stored = self.store.remove_tokens(vec![id.to_owned()]).await? > 0;
         if held || stored { Ok(()) } else { Err(TokenError::Unknown(id.to_owned())) }
     }
@@ -233,14 +274,12 @@ impl Tokens {
     /// The store's; the next start forgets them.
     pub async fn revoke_of(&self, account: &AccountId) -> Result<(), StoreError> {
         let _turn = self.changing.lock().await;
-        let gone: Vec<String> = self.list(Some(account)).into_iter().map(|token| token.id).collect();
+        let gone = self.ids(Some(account));
         if gone.is_empty() {
             return Ok(());
         }
         for id in &gone {
-            if let Some(holder) = self.held.write().remove(id) {
-                holder.revoked.cancel();
-            }
+            self.held.write().remove(id);
         }
         self.store.remove_tokens(gone).await.map(drop)
     }
@@ -251,7 +290,7 @@ impl Tokens {
             let used = holder.used_ms.load(Ordering::Relaxed);
             (used > holder.written_ms.load(Ordering::Relaxed)).then(|| (holder.id.clone(), used))
         };
-        let uses: Vec<_> = self.held.read().values().filter_map(use_of).collect();
+        let uses: Vec<_> = self.held.read().by_id.values().filter_map(use_of).collect();
         if uses.is_empty() {
             return;
         }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::error::Failure;
+use super::offload::by_size;
 use super::{Api, Limits};
 use crate::hooks::Document;
 use crate::hooks::editor::fields;
@@ -48,8 +49,8 @@ impl<T> FromRequest<Arc<Api>> for Data<T> {
         let (parts, body) = request.into_parts();
         typed_json(&parts.headers)?;
         let bytes = read(&parts.headers, body, api.limits.event_bytes, &api.limits).await?;
-        let body: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
-        data(body).map(|data| Self(data, PhantomData))
+        fits(bytes.len(), api.editor.largest_document())?;
+        data(json(bytes).await?).map(|data| Self(data, PhantomData))
     }
 }
 
@@ -66,10 +67,35 @@ impl<T> FromRequest<Arc<Api>> for DataIfAny<T> {
             return Ok(Self(Document::new(), PhantomData));
         }
         typed_json(&parts.headers)?;
-        let body: Value = serde_json::from_slice(&bytes).map_err(|error| malformed(&error))?;
+        let body = json(bytes).await?;
         let data = if body.get("data") == Some(&Value::Null) { Ok(Document::new()) } else { data(body) };
         data.map(|data| Self(data, PhantomData))
     }
+}
+
+/// How much longer than a document a request may be that carries it: escapes, white space, what stands around it.
+const SPELLING: u64 = 4;
+
+/// Requests of this length are read whatever the limits of documents are.
+const ALWAYS_READ: u64 = 256 << 10;
+
+/// Refuses a body before it is read where no document could fit that is so long.
+fn fits(bytes: usize, largest_document: u64) -> Result<(), Failure> {
+    let (bytes, most) = (bytes as u64, largest_document.saturating_mul(SPELLING).max(ALWAYS_READ));
+    if bytes <= most {
+        return Ok(());
+    }
+    let message = format!(
+        "a document may have {largest_document} bytes and a request with one {most}, this request has {bytes}; \
+         the setting is limits.hook_bytes"
+    );
+    let error = json!({"message": message, "target": largest_document, "cause": bytes, "setting": "limits.hook_bytes"});
+    Err(Failure::validation(json!({"hook_bytes": {"limit": error}})))
+}
+
+async fn json(bytes: Bytes) -> Result<Value, Failure> {
+    let read = by_size(bytes.len(), move || serde_json::from_slice(&bytes)).await?;
+    read.map_err(|error| malformed(&error))
 }
 
 fn typed_json(headers: &HeaderMap) -> Result<(), Failure> {

@@ -109,6 +109,7 @@ impl From<EditError> for Failure {
         match error {
             EditError::NotFound { id } => Self::bad_identifier(&id),
             EditError::Invalid(data) => Self::validation(data),
+            EditError::Limit(reached) => Self::validation(reached.to_json()),
             EditError::HasDescendants { id, count } => Self::with_data(
                 StatusCode::CONFLICT,
                 "account_has_descendants",

@@ -21,6 +21,7 @@ use super::error::Failure;
 use crate::access::Recognised;
 use crate::access::tokens::Holder;
 use crate::hooks::editor::fields;
+use crate::hooks::limits::LimitName;
 use crate::hooks::{AccountId, Document};
 
 /// What pages of Monster UI are shown in where an account does not say.
@@ -206,7 +207,8 @@ pub(super) async fn make_api_key(
     api.editor.account(&account).await?;
     let created_by = caller.holder().map(|holder| holder.id.clone()).unwrap_or_default();
     let account = AccountId::from(account);
-    let (key, shown) = api.access.tokens.renew_api_key(&account, created_by).await?;
+    let most = api.editor.limit(account.as_str(), LimitName::Tokens);
+    let (key, shown) = api.access.tokens.renew_api_key(&account, created_by, most).await?;
     // The account may have been deleted meanwhile, without having seen this token.
     if let Err(error) = api.editor.account(account.as_str()).await {
         api.access.tokens.revoke(&shown.id).await?;

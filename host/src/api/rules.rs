@@ -58,6 +58,10 @@ const ROWS: &[Row] = &[
     ("GET", "/v2/accounts/{account}/configs/webhooks", Reach::Account, None),
     ("PATCH", "/v2/accounts/{account}/configs/webhooks", Reach::Account, Some("config.patch")),
     ("DELETE", "/v2/accounts/{account}/configs/webhooks", Reach::Account, Some("config.delete")),
+    ("GET", "/v2/accounts/{account}/configs/limits", Reach::Account, None),
+    // Whoever is limited does not say how much.
+    ("PATCH", "/v2/accounts/{account}/configs/limits", Reach::Administrators, Some("limits.patch")),
+    ("DELETE", "/v2/accounts/{account}/configs/limits", Reach::Administrators, Some("limits.delete")),
     ("GET", "/v2/system_configs/webhooks", Reach::Administrators, None),
     ("PATCH", "/v2/system_configs/webhooks", Reach::Administrators, Some("config.patch")),
     ("DELETE", "/v2/system_configs/webhooks", Reach::Administrators, Some("config.delete")),

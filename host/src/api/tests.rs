@@ -164,8 +164,9 @@ pub(super) struct Answer {
 fn host() -> Host {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
-    let editor =
-        Arc::new(Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly), vault()));
+    let limits = crate::hooks::editor::tests::limits();
+    let editor = Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly), vault(), limits);
+    let editor = Arc::new(editor);
     let day = Duration::from_secs(86_400);
     let retries = Arc::new(crate::delivery::retries::Retries::new(day));
     let replays = Replays::new(store.clone(), Arc::default(), retries, day);

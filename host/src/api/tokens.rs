@@ -18,6 +18,7 @@ use super::{Api, listing};
 use crate::access::tokens::{NewToken, Shown, TokenError};
 use crate::hooks::editor::casts;
 use crate::hooks::editor::fields;
+use crate::hooks::limits::LimitName;
 use crate::hooks::{AccountId, Document};
 
 /// Characters of a name.
@@ -56,7 +57,8 @@ pub(super) async fn create(
     let created_by = caller.holder().map(|holder| holder.id.clone()).unwrap_or_default();
     let account = AccountId::from(account);
     let new = NewToken { account: account.clone(), administrator, name, created_by };
-    let (token, shown) = api.access.tokens.create(new).await?;
+    let most = api.editor.limit(account.as_str(), LimitName::Tokens);
+    let (token, shown) = api.access.tokens.create(new, most).await?;
     // The account may have been deleted meanwhile, without having seen this token.
     if let Err(error) = api.editor.account(account.as_str()).await {
         api.access.tokens.revoke(&shown.id).await?;
@@ -95,9 +97,11 @@ pub(super) async fn list(
     Query(query): Query<listing::Query>,
 ) -> Answer<Page<Known>> {
     api.editor.account(&account).await?;
-    let mut tokens = api.access.tokens.list(Some(&AccountId::from(account)));
-    tokens.retain(|token| is_for(token, &caller));
-    page(tokens, &query)
+    let mut ids = api.access.tokens.ids(Some(&AccountId::from(account)));
+    if !caller.is_administrator() {
+        ids.retain(|id| api.access.tokens.show(id).is_some_and(|token| is_for(&token, &caller)));
+    }
+    page(&api, ids, &query)
 }
 
 /// What stands behind the `?` of `GET /tokens`.
@@ -114,15 +118,14 @@ pub(super) async fn list_all(
     State(api): State<Arc<Api>>,
     Only(wanted, query): Only<Wanted, listing::Query>,
 ) -> Answer<Page<Known>> {
-    page(api.access.tokens.list(wanted.account.map(AccountId::from).as_ref()), &query)
+    page(&api, api.access.tokens.ids(wanted.account.map(AccountId::from).as_ref()), &query)
 }
 
-fn page(mut tokens: Vec<Shown>, query: &listing::Query) -> Answer<Page<Known>> {
-    let page = query.page(tokens.iter().map(|token| token.id.clone()).collect())?;
-    let place = |id: &String| page.ids.iter().position(|listed| listed == id);
-    tokens.retain(|token| place(&token.id).is_some());
-    tokens.sort_by_key(|token| place(&token.id));
-    Ok(page.reply(&tokens.iter().map(public).collect::<Vec<_>>()))
+fn page(api: &Api, ids: Vec<String>, query: &listing::Query) -> Answer<Page<Known>> {
+    let page = query.page(ids)?;
+    let shown = page.ids.iter().filter_map(|id| api.access.tokens.show(id));
+    let known: Vec<Known> = shown.map(|token| public(&token)).collect();
+    Ok(page.reply(&known))
 }
 
 /// Revokes a token of an account
@@ -222,7 +225,11 @@ fn public(token: &Shown) -> Known {
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::TooMany => Self::new(StatusCode::CONFLICT, "too_many_tokens", error.to_string()),
+            TokenError::TooMany(ref reached) => {
+                let mut data = reached.to_json();
+                data["message"] = error.to_string().into();
+                Self::with_data(StatusCode::CONFLICT, "too_many_tokens", data)
+            }
             TokenError::Unknown(id) => Self::bad_identifier(&id),
             TokenError::Store(error) => error.into(),
         }

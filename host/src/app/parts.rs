@@ -154,8 +154,13 @@ impl Parts {
         };
         let uris = UriRules { guard: Some(guard.clone()), ..UriRules::default() };
         let schema = Schema { registry: Arc::clone(&registry), uris };
-        let editor =
-            Arc::new(Editor::new(store.clone(), Arc::new(shelves), Arc::new(schema), Arc::clone(&vault)));
+        let editor = Arc::new(Editor::new(
+            store.clone(),
+            Arc::new(shelves),
+            Arc::new(schema),
+            Arc::clone(&vault),
+            config.limits,
+        ));
         let loaded = editor.load().await.context("reading the accounts and hooks")?;
         // After the hooks, as whatever changes a hook makes its failures forgotten.
         disabler.load(&*store).await.context("reading the failures of hooks")?;

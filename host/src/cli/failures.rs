@@ -9,6 +9,7 @@ use super::client::Client;
 use super::listing::{cell, entries, harmless, table};
 use super::{EnableArgs, FailuresArgs, FlushArgs, Set, SetArgs};
 use crate::disabler::limits;
+use crate::hooks::limits::LimitName;
 
 pub(super) async fn failures(args: &FailuresArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.account.iter().map(|id| ("account", id.as_str())).collect();
@@ -76,19 +77,15 @@ pub(super) async fn enable(args: &EnableArgs, out: &mut dyn Write) -> anyhow::Re
 
 pub(super) async fn set(args: &SetArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let key = match args.name {
+        Set::Limit => return set_limit(args, out).await,
+        _ if args.number.is_some() => bail!("only `set limit` takes a name and a number"),
         Set::FailureExpiry => limits::EXPIRY,
         Set::DisableThreshold => limits::COUNT,
         Set::PauseFirst => limits::PAUSE_FIRST,
         Set::PauseLongest => limits::PAUSE_LONGEST,
         Set::DisableAfter => limits::DISABLE_AFTER,
     };
-    let value = match args.value.as_str() {
-        "default" => Value::Null,
-        number => match number.parse::<i64>() {
-            Ok(number) => json!(number),
-            Err(_) => bail!("{number:?} is neither a whole number nor the word default"),
-        },
-    };
+    let value = number(&args.value)?;
     let path = match &args.account {
         Some(account) => vec!["v2", "accounts", account, "configs", "webhooks"],
         None => vec!["v2", "system_configs", "webhooks"],
@@ -106,4 +103,41 @@ pub(super) async fn set(args: &SetArgs, out: &mut dyn Write) -> anyhow::Result<(
         None => writeln!(out, "{key} is {} where an account has not set it", cell(applies, key))?,
     }
     Ok(())
+}
+
+/// What an account may have, over the settings.
+async fn set_limit(args: &SetArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+    let known = LimitName::ALL.map(LimitName::as_str).join(", ");
+    let Some(name) = LimitName::parse(&args.value) else {
+        bail!("{:?} is not a limit: {known} are", args.value);
+    };
+    let Some(account) = &args.account else {
+        bail!("say for which account: --account ID; for all accounts it is the setting limits.{name}");
+    };
+    let value = number(args.number.as_deref().unwrap_or_default())?;
+    let path = ["v2", "accounts", account, "configs", "limits"];
+    let patch = json!({"data": { name.as_str(): value }}).to_string();
+    let answer = Client::new(&args.client)?.patch(&path, patch).await?;
+    let data = answer.get("data").unwrap_or(&Value::Null);
+    if args.json {
+        writeln!(out, "{data}")?;
+        return Ok(());
+    }
+    let read_only = |part: &str| {
+        let found = data.pointer(&format!("/_read_only/{part}"));
+        found.map(|part| cell(part, name.as_str())).unwrap_or_default()
+    };
+    writeln!(out, "limits.{name} is {} for account {account}", read_only("effective"))?;
+    Ok(())
+}
+
+/// What is to be set; nothing for the word default.
+fn number(text: &str) -> anyhow::Result<Value> {
+    match text {
+        "default" => Ok(Value::Null),
+        number => match number.parse::<i64>() {
+            Ok(number) => Ok(json!(number)),
+            Err(_) => bail!("{number:?} is neither a whole number nor the word default"),
+        },
+    }
 }

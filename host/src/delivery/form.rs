@@ -24,27 +24,39 @@ use super::Profile;
 use super::json::{self, Style};
 use super::payload::{elements, members};
 
+/// The pairs would have more bytes than they may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the form is longer than it may be")]
+pub struct FormTooLong;
+
 /// Writes the pairs of these members; the keys are plain text, the values JSON text that was checked before.
+///
+/// # Errors
+/// `out` would have more than `most` bytes. Each pair repeats the names that it is nested in, so the length is not
+/// bounded by that of the members.
 pub fn write_form<'a>(
     members: impl IntoIterator<Item = (&'a str, &'a str)>,
     profile: Profile,
+    most: usize,
     out: &mut Vec<u8>,
-) {
+) -> Result<(), FormTooLong> {
     let members: Vec<_> = members.into_iter().collect();
-    let mut form = Form { profile, first: true, out };
-    form.object(&members, &mut Vec::new());
+    let mut form = Form { profile, first: true, most, out };
+    form.object(&members, &mut Vec::new())
 }
 
 struct Form<'o> {
     profile: Profile,
     /// Nothing was written yet, so the next segment needs no `&`.
     first: bool,
+    /// Bytes that `out` may have.
+    most: usize,
     out: &'o mut Vec<u8>,
 }
 
 impl Form<'_> {
     /// `path` is the key so far, as it will be written; empty at the top.
-    fn object(&mut self, members: &[(&str, &str)], path: &mut Vec<u8>) {
+    fn object(&mut self, members: &[(&str, &str)], path: &mut Vec<u8>) -> Result<(), FormTooLong> {
         let firsts = (self.profile == Profile::Kazoo).then(|| repeated(members)).flatten();
         let mut silent = true;
         for &(key, raw) in members {
@@ -55,34 +67,36 @@ impl Form<'_> {
             silent = false;
             let before = path.len();
             self.extend(path, key);
-            self.member(raw, path);
+            self.member(raw, path)?;
             path.truncate(before);
         }
         if silent && !path.is_empty() {
             self.empty();
         }
+        Ok(())
     }
 
-    fn member(&mut self, raw: &str, path: &mut Vec<u8>) {
+    fn member(&mut self, raw: &str, path: &mut Vec<u8>) -> Result<(), FormTooLong> {
         match raw.as_bytes().first() {
             Some(b'{') => {
                 let nested = members(raw);
                 let nested: Vec<_> = nested.iter().map(|(key, raw)| (&**key, *raw)).collect();
-                self.object(&nested, path);
+                self.object(&nested, path)
             }
             Some(b'[') => self.array(raw, path),
             Some(b'n') => self.pair(path, b""), // only in profile standard
             _ => {
                 let text = self.scalar(raw);
-                self.pair(path, &text);
+                self.pair(path, &text)
             }
         }
     }
 
-    fn array(&mut self, raw: &str, path: &mut Vec<u8>) {
+    fn array(&mut self, raw: &str, path: &mut Vec<u8>) -> Result<(), FormTooLong> {
         let elements = elements(raw);
         if elements.is_empty() {
-            return self.empty();
+            self.empty();
+            return Ok(());
         }
         let before = path.len();
         self.extend(path, "");
@@ -97,9 +111,10 @@ impl Form<'_> {
                 (Some(b'n'), Profile::Standard) => Vec::new(),
                 _ => self.scalar(raw),
             };
-            self.pair(path, &text);
+            self.pair(path, &text)?;
         }
         path.truncate(before);
+        Ok(())
     }
 
     /// An array in an array, as Erlang flattens it into bytes.
@@ -151,11 +166,15 @@ impl Form<'_> {
         }
     }
 
-    fn pair(&mut self, path: &[u8], text: &[u8]) {
+    fn pair(&mut self, path: &[u8], text: &[u8]) -> Result<(), FormTooLong> {
+        if self.out.len() + path.len() + text.len() > self.most {
+            return Err(FormTooLong);
+        }
         self.separate();
         self.out.extend_from_slice(path);
         self.out.push(b'=');
         escape(text, self.out);
+        Ok(())
     }
 
     fn empty(&mut self) {
@@ -238,7 +257,7 @@ mod tests {
     fn check(payload: &str, profile: Profile, expected: &str) {
         let payload = Payload::parse(Bytes::copy_from_slice(payload.as_bytes())).unwrap();
         let mut out = Vec::new();
-        write_form(payload.fields(), profile, &mut out);
+        write_form(payload.fields(), profile, usize::MAX, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

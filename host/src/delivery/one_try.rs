@@ -45,7 +45,7 @@ fn unsent(why: &Unsendable) -> Sent {
     let answer = match why {
         Unsendable::Locked(_) => Answer::ClientError,
         // No other try would find another request.
-        Unsendable::Header { .. } => Answer::Refused,
+        Unsendable::Header { .. } | Unsendable::TooLong { .. } => Answer::Refused,
     };
     Sent { answer, told: why.to_string() }
 }

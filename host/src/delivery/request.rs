@@ -1,6 +1,7 @@
 //! Payload and hook into the HTTP request, per profile.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -17,6 +18,13 @@ pub const USER_AGENT: &str = concat!("hookline/", env!("CARGO_PKG_VERSION"));
 
 /// Keys of custom_data that are filters and never sent.
 const FILTERS: [&str; 2] = ["type", "action"];
+
+/// How many times longer than its fields a form may become. Escapes make three of one, names of two or three levels
+/// double it.
+const MOST_GROWTH: usize = 32;
+
+/// How long any form may become, in bytes.
+const FORM_BYTES: usize = 64 << 10;
 
 /// One request, as it will be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +64,16 @@ pub enum Unsendable {
     /// The hook has a secret and it is not at hand. It is not sent to without a signature; another try may find it.
     #[error("not signed: {0}")]
     Locked(String),
+    /// Each value of a form repeats the names of what it is nested in, so that few long names can make a body of any
+    /// length.
+    #[error(
+        "the form would have more than {most} bytes, as its values repeat the long names that they are nested in; \
+         format json has each name once"
+    )]
+    TooLong {
+        /// How many bytes it may have: [`MOST_GROWTH`] times those of the payload.
+        most: usize,
+    },
 }
 
 /// The request for one hook. With many hooks for one payload, [`SharedBodies`] does the same cheaper.
@@ -67,7 +85,7 @@ pub fn build(
     stamp: Option<Stamp<'_>>,
 ) -> Result<Outgoing, Unsendable> {
     assemble(profile, hook, stamp, |encoding| {
-        Bytes::from(encode(profile, cluster_id, payload, additions(hook), encoding))
+        encode(profile, cluster_id, payload, additions(hook), encoding).map(Bytes::from)
     })
 }
 
@@ -78,8 +96,8 @@ pub struct SharedBodies {
     profile: Profile,
     cluster_id: String,
     payload: Payload,
-    json: OnceLock<Bytes>,
-    form: OnceLock<Bytes>,
+    json: OnceLock<Result<Bytes, Unsendable>>,
+    form: OnceLock<Result<Bytes, Unsendable>>,
 }
 
 impl SharedBodies {
@@ -97,7 +115,7 @@ impl SharedBodies {
     /// The request for one hook, the same as [`build`] makes.
     pub fn request(&self, hook: &Hook, stamp: Option<Stamp<'_>>) -> Result<Outgoing, Unsendable> {
         let encoded = |additions, encoding| {
-            Bytes::from(encode(self.profile, &self.cluster_id, &self.payload, additions, encoding))
+            encode(self.profile, &self.cluster_id, &self.payload, additions, encoding).map(Bytes::from)
         };
         assemble(self.profile, hook, stamp, |encoding| {
             if let Some(additions) = additions(hook) {
@@ -122,7 +140,7 @@ fn assemble(
     profile: Profile,
     hook: &Hook,
     stamp: Option<Stamp<'_>>,
-    encoded: impl FnOnce(Encoding) -> Bytes,
+    encoded: impl FnOnce(Encoding) -> Result<Bytes, Unsendable>,
 ) -> Result<Outgoing, Unsendable> {
     let (content_type, encoding) = match (hook.verb, hook.format) {
         (Verb::Get, _) => (None, Encoding::Form),
@@ -152,7 +170,7 @@ fn assemble(
         say("webhook-timestamp", &stamp.timestamp.to_string())?;
     }
     headers.extend(hook.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let bytes = encoded(encoding);
+    let bytes = encoded(encoding)?;
     let (url, body) = match hook.verb {
         Verb::Get => (with_query(profile, &hook.uri, &String::from_utf8_lossy(&bytes)), Bytes::new()),
         Verb::Post | Verb::Put => (hook.uri.clone(), bytes),
@@ -191,7 +209,7 @@ fn encode(
     payload: &Payload,
     additions: Option<&Document>,
     encoding: Encoding,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, Unsendable> {
     let mut cluster = Vec::with_capacity(cluster_id.len() + 2);
     write_string(cluster_id, &mut cluster);
     let cluster = String::from_utf8_lossy(&cluster);
@@ -199,39 +217,79 @@ fn encode(
     let members = fields.iter().map(|(key, raw)| (*key, &**raw));
     let mut out = Vec::with_capacity(payload.json().len() * 3 / 2 + 64);
     match (encoding, profile) {
-        (Encoding::Form, _) => write_form(members, profile, &mut out),
+        (Encoding::Form, _) => {
+            let length: usize = fields.iter().map(|(key, raw)| key.len() + raw.len()).sum();
+            let most = length.saturating_mul(MOST_GROWTH).saturating_add(FORM_BYTES);
+            write_form(members, profile, most, &mut out).map_err(|_| Unsendable::TooLong { most })?;
+        }
         (Encoding::Json, Profile::Standard) => write_object(members, Style::Compact, &mut out),
         (Encoding::Json, Profile::Kazoo) => write_object(members, Style::KazooPretty, &mut out),
     }
-    out
+    Ok(out)
 }
 
 /// The payload with custom_data set over it and then the cluster's id, as `webhooks_util:fire_hook/2` does:
 /// a known key keeps its place, new keys come at the end, the last of custom_data first; objects are
 /// replaced whole, and `null` takes the key away.
-fn merge<'a>(
-    payload: &'a Payload,
-    additions: Option<&'a Document>,
-    cluster: &'a str,
-) -> Vec<(&'a str, Cow<'a, str>)> {
-    let mut fields: Vec<_> = payload.fields().map(|(key, raw)| (key, Cow::Borrowed(raw))).collect();
+fn merge<'a>(payload: &'a Payload, additions: Option<&'a Document>, cluster: &'a str) -> Vec<Field<'a>> {
+    let mut fields: Vec<Option<Field<'a>>> =
+        payload.fields().map(|(key, raw)| Some((key, Cow::Borrowed(raw)))).collect();
+    let places = Places::of(payload, additions.map_or(0, Document::len));
     for (key, value) in additions.into_iter().flatten().rev() {
         if FILTERS.contains(&key.as_str()) {
             continue;
         }
-        let place = fields.iter().position(|(name, _)| name == key);
-        match (value, place) {
-            (Value::Null, Some(place)) => _ = fields.remove(place),
+        match (value, places.first(payload, key)) {
+            (Value::Null, Some(place)) => fields[place] = None,
             (Value::Null, None) => {}
-            (value, Some(place)) => fields[place].1 = Cow::Owned(value.to_string()),
-            (value, None) => fields.push((key, Cow::Owned(value.to_string()))),
+            (value, Some(place)) => {
+                if let Some(field) = &mut fields[place] {
+                    field.1 = Cow::Owned(value.to_string());
+                }
+            }
+            (value, None) => fields.push(Some((key, Cow::Owned(value.to_string())))),
         }
     }
+    let mut fields: Vec<Field<'a>> = fields.into_iter().flatten().collect();
     match fields.iter_mut().find(|(name, _)| *name == "cluster_id") {
         Some(field) => field.1 = Cow::Borrowed(cluster),
         None => fields.push(("cluster_id", Cow::Borrowed(cluster))),
     }
     fields
+}
+
+/// Name and JSON text of one field of a body.
+type Field<'a> = (&'a str, Cow<'a, str>);
+
+/// Up to so many keys of custom_data are searched for in the payload; for more of them it is indexed first, so that the
+/// work grows with the sum of both and not with their product.
+const FEW_ADDITIONS: usize = 8;
+
+/// Where a payload has which field.
+enum Places<'a> {
+    Searched,
+    Indexed(HashMap<&'a str, usize>),
+}
+
+impl<'a> Places<'a> {
+    fn of(payload: &'a Payload, additions: usize) -> Self {
+        if additions <= FEW_ADDITIONS {
+            return Self::Searched;
+        }
+        let mut places = HashMap::with_capacity(payload.len());
+        for (place, (key, _)) in payload.fields().enumerate() {
+            places.entry(key).or_insert(place);
+        }
+        Self::Indexed(places)
+    }
+
+    /// The place of a field; of a repeated one the first.
+    fn first(&self, payload: &Payload, key: &str) -> Option<usize> {
+        match self {
+            Self::Searched => payload.fields().position(|(name, _)| name == key),
+            Self::Indexed(places) => places.get(key).copied(),
+        }
+    }
 }
 
 #[cfg(test)]

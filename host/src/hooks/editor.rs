@@ -3,17 +3,19 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use foldhash::HashMap;
-use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::limits::{LimitName, LimitReached};
 use super::vault::Vault;
 use super::{AccountId, Document};
+use crate::config::AccountLimits;
 use crate::store::{Store, StoreError};
+use books::{AccountBooks, EntryKind, Reservation};
 
 mod account;
+mod books;
 pub mod casts;
 mod client_fields;
 mod enabling;
@@ -22,6 +24,7 @@ mod hook;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use books::AccountUsage;
 pub(in crate::hooks) use client_fields::headers_of;
 pub use enabling::Enabled;
 pub use hook::{is_enabled, shown as shown_hook, shown_deleted as shown_deleted_hook, warnings};
@@ -66,13 +69,16 @@ pub enum EditError {
     /// The document breaks a rule.
     #[error("the document is not valid: {0}")]
     Invalid(Value),
+    /// The account would have more than it may have.
+    #[error("{0}")]
+    Limit(LimitReached),
     /// An account that still has accounts below it cannot be deleted.
     #[error("account {id} has {count} descendants")]
     HasDescendants {
         /// The account.
         id: String,
         /// Accounts below it.
-        count: usize,
+        count: u64,
     },
     /// The document was stored but the host cannot work with it.
     #[error("document {id} was stored but not loaded: {reason}")]
@@ -113,20 +119,20 @@ struct Desk {
     tables: Arc<dyn Tables>,
     validator: Arc<dyn Validator>,
     vault: Arc<Vault>,
-    /// The newest revision of each document that reached the tables, so that of two changes that end at once
-    /// the later one stays.
-    shown: Mutex<HashMap<String, u64>>,
+    books: AccountBooks,
 }
 
 impl Editor {
-    /// An editor of these tables; it loads nothing by itself.
+    /// An editor of these tables; it loads nothing by itself. `limits` are those of accounts that have none of their
+    /// own.
     pub fn new(
         store: Arc<dyn Store>,
         tables: Arc<dyn Tables>,
         validator: Arc<dyn Validator>,
         vault: Arc<Vault>,
+        limits: AccountLimits,
     ) -> Self {
-        let desk = Desk { store, tables, validator, vault, shown: Mutex::default() };
+        let desk = Desk { store, tables, validator, vault, books: AccountBooks::new(limits) };
         Self { desk: Arc::new(desk), changes: TaskTracker::new() }
     }
 
@@ -137,11 +143,11 @@ impl Editor {
     pub async fn load(&self) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
         for account in self.desk.store.accounts().await? {
-            self.desk.show_account(&account);
+            self.desk.show_account(&account, None);
             loaded.accounts += 1;
         }
         for hook in self.desk.store.hooks().await? {
-            match self.desk.show_hook(&hook) {
+            match self.desk.show_hook(&hook, None) {
                 Ok(()) => loaded.hooks += 1,
                 Err(error) => {
                     loaded.refused += 1;
@@ -150,6 +156,21 @@ impl Editor {
             }
         }
         Ok(loaded)
+    }
+
+    /// What applies to an account.
+    pub fn limit(&self, account: &str, name: LimitName) -> u64 {
+        self.desk.books.limit(account, name)
+    }
+
+    /// What an account has.
+    pub fn usage(&self, account: &str) -> AccountUsage {
+        self.desk.books.usage(account)
+    }
+
+    /// The largest document that any account may have, in bytes.
+    pub fn largest_document(&self) -> u64 {
+        self.desk.books.largest_document()
     }
 
     /// Waits for the changes that have begun.
@@ -175,29 +196,38 @@ impl Desk {
         self.store.account(id).await?.ok_or_else(|| EditError::NotFound { id: id.to_owned() })
     }
 
-    fn show_account(&self, doc: &Document) {
-        self.show(doc, |deleted| match deleted {
+    fn show_account(&self, doc: &Document, reserved: Option<Reservation<'_>>) {
+        self.show(EntryKind::Account, doc, reserved, |deleted| match deleted {
             true => self.tables.remove_account(fields::id(doc)),
             false => self.tables.put_account(doc),
         });
     }
 
-    fn show_hook(&self, doc: &Document) -> Result<(), EditError> {
+    fn show_hook(&self, doc: &Document, reserved: Option<Reservation<'_>>) -> Result<(), EditError> {
         let mut put = Ok(());
-        self.show(doc, |deleted| match deleted {
+        self.show(EntryKind::Hook, doc, reserved, |deleted| match deleted {
             true => self.tables.remove_hook(fields::id(doc)),
             false => put = self.tables.put_hook(doc),
         });
         put.map_err(|reason| EditError::NotLoaded { id: fields::id(doc).to_owned(), reason })
     }
 
-    fn show(&self, doc: &Document, change: impl FnOnce(bool)) {
-        let saves = fields::saves(doc);
-        let mut shown = self.shown.lock();
-        let newest = shown.entry(fields::id(doc).to_owned()).or_default();
-        if saves >= *newest {
-            *newest = saves;
+    fn show(
+        &self,
+        kind: EntryKind,
+        doc: &Document,
+        reserved: Option<Reservation<'_>>,
+        change: impl FnOnce(bool),
+    ) {
+        let mut entries = self.books.entries();
+        if self.books.enter(&mut entries, kind, doc, reserved) {
             change(fields::is_deleted(doc));
         }
+    }
+}
+
+impl From<LimitReached> for EditError {
+    fn from(reached: LimitReached) -> Self {
+        Self::Limit(reached)
     }
 }

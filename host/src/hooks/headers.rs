@@ -1,5 +1,6 @@
 //! Which headers of its own a hook may add to its requests.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use reqwest::header::HeaderName;
@@ -64,11 +65,14 @@ impl Headers {
     /// # Errors
     /// Everything that is wrong with it. The values are texts already where a document was validated.
     pub fn read(object: &Document) -> Result<Self, Vec<BadHeader>> {
+        // First of all, as the rest is work for each of them.
+        Self::count(object).map_err(|too_many| vec![too_many])?;
         let mut read: Vec<(String, String)> = Vec::with_capacity(object.len());
+        let mut names = HashSet::with_capacity(object.len());
         let mut bad = Vec::new();
         for (name, value) in object {
             let checked = check_name(name).and_then(|lower| match value.as_str() {
-                _ if read.iter().any(|(other, _)| *other == lower) => {
+                _ if !names.insert(lower.clone()) => {
                     Err("stands here twice, and the case of a header's name means nothing".to_owned())
                 }
                 Some(value) => check_value(value).map(|()| (lower, value.to_owned())),
@@ -78,9 +82,6 @@ impl Headers {
                 Ok(header) => read.push(header),
                 Err(why) => bad.push(BadHeader { name: Some(name.clone()), why }),
             }
-        }
-        if object.len() > MOST {
-            bad.push(BadHeader { name: None, why: format!("there may be at most {MOST} headers") });
         }
         if bad.is_empty() { Ok(Self(read)) } else { Err(bad) }
     }
@@ -96,6 +97,19 @@ impl Headers {
             may_be_sent && names.insert(name.to_ascii_lowercase())
         });
         usable.take(MOST).map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Whether there are not too many.
+    ///
+    /// # Errors
+    /// How many there may be.
+    pub fn count(object: &Document) -> Result<(), BadHeader> {
+        let count = object.len();
+        if count <= MOST {
+            return Ok(());
+        }
+        let why = format!("there may be at most {MOST} headers, not {count}");
+        Err(BadHeader { name: None, why })
     }
 
     /// Name and value of each.

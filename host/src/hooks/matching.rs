@@ -1,6 +1,7 @@
 //! Which hooks want a firing.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -93,16 +94,31 @@ fn passes_filters(hook: &Hook, filters: &[Filter]) -> bool {
 /// lacks pass. Types are part of a value: `5` is neither `5.0` nor `"5"`.
 pub fn modifiers_match(modifiers: Option<&Document>, payload: &Payload) -> bool {
     let Some(modifiers) = modifiers else { return true };
-    modifiers.iter().all(|(key, wanted)| {
-        let Some(raw) = payload.get(key) else { return true };
-        let Ok(value) = serde_json::from_str::<Value>(raw) else {
-            return false;
-        };
-        match wanted {
-            Value::Array(list) => list.is_empty() || list.iter().any(|wanted| same(wanted, &value)),
-            wanted => same(wanted, &value),
-        }
+    if modifiers.len() <= FEW_MODIFIERS {
+        return modifiers
+            .iter()
+            .all(|(key, wanted)| payload.get(key).is_none_or(|raw| value_matches(wanted, raw)));
+    }
+    // One look at each field, where a search for each modifier would cost the product of both.
+    let mut seen = HashSet::new();
+    payload.fields().all(|(key, raw)| match modifiers.get(key) {
+        // Of a repeated field the first counts.
+        Some(wanted) => !seen.insert(key) || value_matches(wanted, raw),
+        None => true,
     })
+}
+
+/// Up to so many modifiers are searched for in the payload one by one.
+const FEW_MODIFIERS: usize = 8;
+
+fn value_matches(wanted: &Value, raw: &str) -> bool {
+    let Ok(value) = serde_json::from_str::<Value>(raw) else {
+        return false;
+    };
+    match wanted {
+        Value::Array(list) => list.is_empty() || list.iter().any(|wanted| same(wanted, &value)),
+        wanted => same(wanted, &value),
+    }
 }
 
 /// Equality of Erlang terms: the order of an object's keys counts, which `Value` would not look at.

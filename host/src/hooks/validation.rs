@@ -95,6 +95,10 @@ impl UriRules {
     }
 }
 
+/// How many errors are told at once. A document can be wrong in thousands of places, and the answer would be longer than
+/// it.
+const MOST_TOLD: usize = 100;
+
 /// One thing that is wrong with a document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidationError {
@@ -133,6 +137,9 @@ impl ValidationErrors {
     }
 
     fn say(&mut self, path: &str, code: &'static str, message: impl Into<String>, extras: Value) {
+        if self.0.len() >= MOST_TOLD {
+            return;
+        }
         let extras = extras.as_object().cloned().unwrap_or_default();
         self.0.push(ValidationError { path: path.to_owned(), code, message: message.into(), extras });
     }

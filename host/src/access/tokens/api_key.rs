@@ -19,7 +19,7 @@ impl Tokens {
     }
 
     /// Makes a new API key for an account, and revokes the one before; this is the only time that anybody sees it.
-    /// `created_by` is the id of the token that it is asked for with.
+    /// `created_by` is the id of the token that it is asked for with, `most` how many tokens the account may have.
     ///
     /// # Errors
     /// [`TokenError::TooMany`] where the account has no API key yet and as many tokens as it may have, or the store's:
@@ -28,6 +28,7 @@ impl Tokens {
         &self,
         account: &AccountId,
         created_by: String,
+        most: u64,
     ) -> Result<(Token, Shown), TokenError> {
         let _turn = self.renewing.lock().await;
         let old = self.store.setting(&setting(account)).await?;
@@ -38,7 +39,7 @@ impl Tokens {
             name: Some(NAME.to_owned()),
             created_by,
         };
-        let made = self.create_beside(new, usize::from(replaces)).await?;
+        let made = self.create_beside(new, most, u64::from(replaces)).await?;
         let done = async {
             match self.forget(old).await {
                 // It was revoked by its id, or forgotten by memory and not by the store.

@@ -4,7 +4,8 @@ use futures_util::future::try_join_all;
 use serde_json::Value;
 
 use super::casts::{self, Wanted};
-use super::{Desk, EditError, Editor, fields};
+use super::{Desk, EditError, Editor, Reservation, fields};
+use crate::hooks::limits::{LimitName, OWN_LIMITS, document_bytes};
 use crate::hooks::{AccountId, Document};
 use crate::store::StoreError;
 
@@ -15,7 +16,8 @@ impl Editor {
     /// Makes an account below `parent`, or a top-level one.
     ///
     /// # Errors
-    /// [`EditError::NotFound`] without the parent, [`EditError::Invalid`] when a field breaks a rule.
+    /// [`EditError::NotFound`] without the parent, [`EditError::Invalid`] when a field breaks a rule,
+    /// [`EditError::Limit`] when it would be too deep, too large or one too many.
     pub async fn create_account(
         &self,
         parent: Option<&str>,
@@ -59,7 +61,7 @@ impl Editor {
         let (desk, id) = (self.desk.clone(), id.to_owned());
         self.whole(async move {
             let stored = desk.account(&id).await?;
-            desk.change_account(fields::replaced(&stored, public)).await
+            desk.change_account(fields::replaced(&stored, public), document_bytes(&stored), None).await
         })
         .await
     }
@@ -72,7 +74,35 @@ impl Editor {
         let (desk, id) = (self.desk.clone(), id.to_owned());
         self.whole(async move {
             let stored = desk.account(&id).await?;
-            desk.change_account(fields::patched(&stored, patch)).await
+            desk.change_account(fields::patched(&stored, patch), document_bytes(&stored), None).await
+        })
+        .await
+    }
+
+    /// Sets limits of an account, or takes away what was set where there is no number. What it has already stays.
+    ///
+    /// # Errors
+    /// [`EditError::NotFound`], or the store's.
+    pub async fn set_limits(
+        &self,
+        id: &str,
+        limits: Vec<(LimitName, Option<u64>)>,
+    ) -> Result<Document, EditError> {
+        let (desk, id) = (self.desk.clone(), id.to_owned());
+        self.whole(async move {
+            let mut doc = desk.account(&id).await?;
+            let mut own =
+                doc.shift_remove(OWN_LIMITS).and_then(|set| set.as_object().cloned()).unwrap_or_default();
+            for (name, value) in limits {
+                match value {
+                    Some(value) => fields::set(&mut own, name.as_str(), value),
+                    None => drop(own.shift_remove(name.as_str())),
+                }
+            }
+            if !own.is_empty() {
+                fields::set(&mut doc, OWN_LIMITS, own);
+            }
+            desk.save_account(doc, None).await
         })
         .await
     }
@@ -94,6 +124,7 @@ impl Desk {
             Some(parent) => tree_below(&self.account(parent).await?),
             None => Vec::new(),
         };
+        let reserved = self.books.reserve_below(&tree)?;
         // A family of accounts answers to its root, and a root to itself.
         let reseller = tree.first().and_then(Value::as_str).unwrap_or(&id).to_owned();
         let mut doc = Document::new();
@@ -105,7 +136,7 @@ impl Desk {
         fields::set(&mut doc, "pvt_created", now);
         fields::set(&mut doc, "pvt_vsn", "1");
         doc.extend(fields::client_fields(public));
-        let saved = self.change_account(doc).await?;
+        let saved = self.change_account(doc, 0, Some(reserved)).await?;
         // The parent may have been deleted meanwhile, without having seen this child.
         if let Some(parent) = parent
             && self.store.account(parent).await?.is_none()
@@ -116,14 +147,30 @@ impl Desk {
         Ok(saved)
     }
 
-    async fn change_account(&self, mut doc: Document) -> Result<Document, EditError> {
+    /// `before` is how many bytes its fields had, `reserved` what it was let in with.
+    async fn change_account(
+        &self,
+        mut doc: Document,
+        before: u64,
+        reserved: Option<Reservation<'_>>,
+    ) -> Result<Document, EditError> {
+        self.books.check_size(fields::id(&doc), &doc, before)?;
         casts::cast(&mut doc, &[("enabled", Wanted::Boolean)]);
         validate(&doc).map_err(EditError::Invalid)?;
         let enabled = doc.get("enabled").cloned().unwrap_or(Value::Bool(true));
         fields::set(&mut doc, "pvt_enabled", enabled);
         fields::set(&mut doc, "pvt_modified", fields::now());
+        let reserved = self.books.reserve_bytes(fields::id(&doc), &doc, before, reserved)?;
+        self.save_account(doc, Some(reserved)).await
+    }
+
+    async fn save_account(
+        &self,
+        doc: Document,
+        reserved: Option<Reservation<'_>>,
+    ) -> Result<Document, EditError> {
         let saved = self.store.save_account(doc).await?;
-        self.show_account(&saved);
+        self.show_account(&saved, reserved);
         Ok(saved)
     }
 
@@ -131,7 +178,7 @@ impl Desk {
     /// account: one that was made in between looks whether its account is still there, or is seen here.
     async fn delete_account(&self, id: &str) -> Result<Document, EditError> {
         let doc = self.account(id).await?;
-        let count = self.tables.descendants(id).len();
+        let count = self.books.usage(id).accounts_below;
         if count > 0 {
             return Err(EditError::HasDescendants { id: id.to_owned(), count });
         }
@@ -158,9 +205,7 @@ impl Desk {
     async fn mark_account_deleted(&self, mut doc: Document) -> Result<Document, EditError> {
         fields::set(&mut doc, "pvt_deleted", true);
         fields::set(&mut doc, "pvt_modified", fields::now());
-        let saved = self.store.save_account(doc).await?;
-        self.show_account(&saved);
-        Ok(saved)
+        self.save_account(doc, None).await
     }
 }
 

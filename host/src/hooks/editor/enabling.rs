@@ -67,8 +67,7 @@ impl Desk {
         let Some(mut doc) = self.store.hook(hook).await?.filter(is_switched_off) else { return Ok(false) };
         fields::set(&mut doc, "enabled", true);
         doc.shift_remove(DISABLED_MESSAGE);
-        let saved = self.store.save_hook(doc).await?;
-        self.show_hook(&saved)?;
+        self.save_hook(doc, None).await?;
         Ok(true)
     }
 }

@@ -1,5 +1,7 @@
 //! Which fields of a document are whose: private ones are the host's, public ones the client's. Pure.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -41,11 +43,16 @@ pub fn replaced(stored: &Document, public: Document) -> Document {
 /// The stored document with the given top-level fields set; `null` takes a field away.
 pub fn patched(stored: &Document, patch: Document) -> Document {
     let mut doc = stored.clone();
+    let mut removed = HashSet::new();
     for (key, value) in client_fields(patch) {
         match value {
-            Value::Null => drop(doc.shift_remove(&key)),
+            Value::Null => drop(removed.insert(key)),
             value => drop(doc.insert(key, value)),
         }
+    }
+    // All at once: taking one field out of an ordered map moves all behind it.
+    if !removed.is_empty() {
+        doc.retain(|key, _| !removed.contains(key));
     }
     doc
 }

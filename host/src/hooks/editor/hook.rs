@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::client_fields::{self, HeadersName};
-use super::{Desk, EditError, Editor, fields};
+use super::{Desk, EditError, Editor, Reservation, fields};
 use crate::delivery::sign::Secret;
 use crate::hooks::Document;
+use crate::hooks::limits::document_bytes;
 use crate::hooks::vault::{self, Change};
 use crate::store::StoreError;
 
@@ -27,7 +28,8 @@ impl Editor {
     /// carries it in clear, as `secret`.
     ///
     /// # Errors
-    /// [`EditError::NotFound`] without the account, [`EditError::Invalid`] when a field breaks a rule.
+    /// [`EditError::NotFound`] without the account, [`EditError::Invalid`] when a field breaks a rule,
+    /// [`EditError::Limit`] when it is too large or one too many.
     pub async fn create_hook(&self, account: &str, public: Document) -> Result<Document, EditError> {
         let (desk, account) = (self.desk.clone(), account.to_owned());
         self.whole(async move { desk.create_hook(&account, public).await }).await
@@ -76,7 +78,8 @@ impl Editor {
             let headers = client_fields::translate(&mut public, Some(&stored)).map_err(EditError::Invalid)?;
             let secret = Change::taken_from(&mut public);
             client_fields::keep(&stored, &mut public);
-            desk.change_hook(fields::replaced(&stored, public), &secret, headers).await.map(with_secret)
+            let change = HookChange { secret, headers, before: document_bytes(&stored) };
+            desk.change_hook(fields::replaced(&stored, public), &change, None).await.map(with_secret)
         })
         .await
     }
@@ -97,8 +100,9 @@ impl Editor {
             let mut patch = patch;
             let headers = client_fields::translate(&mut patch, Some(&stored)).map_err(EditError::Invalid)?;
             let secret = Change::taken_from(&mut patch);
+            let change = HookChange { secret, headers, before: document_bytes(&stored) };
             client_fields::settle(&mut stored);
-            desk.change_hook(fields::patched(&stored, patch), &secret, headers).await.map(with_secret)
+            desk.change_hook(fields::patched(&stored, patch), &change, None).await.map(with_secret)
         })
         .await
     }
@@ -189,6 +193,15 @@ pub fn is_enabled(doc: &Document) -> bool {
         && doc.get("enabled").and_then(Value::as_str) != Some("false")
 }
 
+/// What a change is about beside the fields.
+struct HookChange {
+    secret: Change,
+    /// Under which name the headers were written.
+    headers: HeadersName,
+    /// How many bytes the fields had.
+    before: u64,
+}
+
 impl Desk {
     async fn hook(&self, account: &str, hook: &str) -> Result<Document, EditError> {
         self.account(account).await?;
@@ -198,6 +211,8 @@ impl Desk {
 
     async fn create_hook(&self, account: &str, mut public: Document) -> Result<Document, EditError> {
         self.account(account).await?;
+        let reserved = self.books.reserve_hook(account)?;
+        self.books.check_size(account, &public, 0)?;
         let headers = client_fields::translate(&mut public, None).map_err(EditError::Invalid)?;
         let secret = Change::taken_from(&mut public);
         if matches!(secret, Change::Set(_)) {
@@ -213,7 +228,8 @@ impl Desk {
         fields::set(&mut doc, "pvt_created", now);
         fields::set(&mut doc, "pvt_vsn", "1");
         doc.extend(fields::client_fields(public));
-        let (saved, secret) = self.change_hook(doc, &secret, headers).await?;
+        let change = HookChange { secret, headers, before: 0 };
+        let (saved, secret) = self.change_hook(doc, &change, Some(reserved)).await?;
         // The account may have been deleted between the look at it and the save. Its deletion sweeps the hooks
         // that it sees; this one it may have missed.
         if self.store.account(account).await?.is_none() {
@@ -223,17 +239,20 @@ impl Desk {
         Ok(with_secret((saved, secret)))
     }
 
+    /// `reserved` is what it was let in with.
     async fn change_hook(
         &self,
         mut doc: Document,
-        change: &Change,
-        headers: HeadersName,
+        change: &HookChange,
+        reserved: Option<Reservation<'_>>,
     ) -> Result<(Document, Option<Secret>), EditError> {
         client_fields::settle(&mut doc);
         for field in DERIVED {
             doc.shift_remove(field);
         }
-        match change {
+        // Before it is looked at field by field.
+        self.books.check_size(fields::owner(&doc), &doc, change.before)?;
+        match &change.secret {
             Change::Keep => {}
             Change::Remove => drop(doc.shift_remove(vault::SEALED)),
             Change::Set(secret) => fields::set(&mut doc, SECRET, secret.clone()),
@@ -241,15 +260,15 @@ impl Desk {
         let checked = self.validator.validate_hook(&mut doc);
         // From here on it stands nowhere in clear but in the answer.
         doc.shift_remove(SECRET);
-        checked.map_err(|errors| EditError::Invalid(client_fields::named(errors, headers)))?;
-        let secret = self.vault.apply(&mut doc, change, fields::unix_now());
+        checked.map_err(|errors| EditError::Invalid(client_fields::named(errors, change.headers)))?;
+        let secret = self.vault.apply(&mut doc, &change.secret, fields::unix_now());
         let secret = secret.map_err(|why| EditError::Invalid(fields::invalid(SECRET, "error", &why)))?;
         if is_enabled(&doc) {
             doc.shift_remove(DISABLED_MESSAGE);
         }
         fields::set(&mut doc, "pvt_modified", fields::now());
-        let saved = self.store.save_hook(doc).await?;
-        self.show_hook(&saved)?;
+        let reserved = self.books.reserve_bytes(fields::owner(&doc), &doc, change.before, reserved)?;
+        let saved = self.save_hook(doc, Some(reserved)).await?;
         Ok((saved, secret))
     }
 
@@ -261,16 +280,23 @@ impl Desk {
         fields::set(&mut doc, "enabled", false);
         fields::set(&mut doc, DISABLED_MESSAGE, reason);
         // `pvt_modified` is the owner's; the original leaves it alone here, too.
-        let saved = self.store.save_hook(doc).await?;
-        self.show_hook(&saved)?;
+        self.save_hook(doc, None).await?;
         Ok(true)
     }
 
     pub(super) async fn delete_hook(&self, mut doc: Document) -> Result<Document, EditError> {
         fields::set(&mut doc, "pvt_deleted", true);
         fields::set(&mut doc, "pvt_modified", fields::now());
+        self.save_hook(doc, None).await
+    }
+
+    pub(super) async fn save_hook(
+        &self,
+        doc: Document,
+        reserved: Option<Reservation<'_>>,
+    ) -> Result<Document, EditError> {
         let saved = self.store.save_hook(doc).await?;
-        self.show_hook(&saved)?;
+        self.show_hook(&saved, reserved)?;
         Ok(saved)
     }
 }

@@ -85,6 +85,11 @@ pub(crate) fn vault() -> Arc<Vault> {
     Arc::new(Vault::with_key(&[7; 32], 86_400_000))
 }
 
+/// The defaults.
+pub(crate) fn limits() -> AccountLimits {
+    crate::config::Config::defaults().unwrap().limits
+}
+
 struct Room {
     editor: Editor,
     shelf: Arc<Shelf>,
@@ -96,7 +101,7 @@ fn room() -> Room {
     let dir = TempDir::new().unwrap();
     let store = Arc::new(SqliteStore::open(dir.path(), Options::default()).unwrap());
     let shelf = Arc::new(Shelf::default());
-    let editor = Editor::new(store.clone(), shelf.clone(), Arc::new(NamesOnly), vault());
+    let editor = Editor::new(store.clone(), shelf.clone(), Arc::new(NamesOnly), vault(), limits());
     Room { editor, shelf, store, _dir: dir }
 }
 
@@ -302,7 +307,7 @@ async fn a_load_brings_everything_that_was_stored_and_counts_what_it_cannot_use(
     let bad = fields_of(json!({"_id": "bad", "pvt_account_id": account, "name": "bad", "uri": "unloadable"}));
     room.store.save_hook(bad).await.unwrap();
     let shelf = Arc::new(Shelf::default());
-    let editor = Editor::new(room.store.clone(), shelf.clone(), Arc::new(NamesOnly), vault());
+    let editor = Editor::new(room.store.clone(), shelf.clone(), Arc::new(NamesOnly), vault(), limits());
 
     let loaded = editor.load().await.unwrap();
 

@@ -88,6 +88,14 @@ fn own_headers(value: Option<&Value>, errors: &mut ValidationErrors) {
         Some(Value::Object(object)) => object,
         Some(other) => return wrong_type("headers", "object", other, errors),
     };
+    if let Err(too_many) = Headers::count(object) {
+        return errors.say(
+            "headers",
+            "maxProperties",
+            too_many.why,
+            json!({ "target": headers::MOST, "cause": object.len() }),
+        );
+    }
     let mut texts = Document::new();
     for (name, value) in object {
         if value.is_string() {
