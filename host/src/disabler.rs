@@ -350,7 +350,8 @@ impl Disabler {
             }
         }
         shown.retain(|shown| account.is_none_or(|account| shown.account == *account));
-        shown.sort_by(|a, b| (&a.account, &a.hook).cmp(&(&b.account, &b.hook)));
+        // As texts with a dot between, which is how a listing names its places.
+        shown.sort_by_cached_key(|shown| format!("{}.{}", shown.account, shown.hook));
         shown
     }
 

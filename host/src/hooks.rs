@@ -12,6 +12,7 @@ use crate::delivery::{Profile, rate};
 pub mod document;
 pub mod headers;
 pub mod limits;
+pub mod lineage;
 pub mod vault;
 pub mod table;
 pub mod accounts;

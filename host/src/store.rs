@@ -17,11 +17,13 @@ mod access;
 #[macro_use]
 mod conformance;
 mod attempts;
+mod listings;
 mod replays;
 pub mod sqlite;
 
 pub use access::{AuditEntry, AuditKeep, AuditQuery, AuditStore, StoredAuditEntry, StoredToken, TokenStore};
-pub use attempts::{AttemptKey, AttemptQuery, AttemptStore, NewAttempt, StoredAttempt};
+pub use attempts::{AttemptKey, AttemptQuery, AttemptScan, AttemptStore, NewAttempt, StoredAttempt};
+pub use listings::{HookIdQuery, ListedDocuments, ListedKind, ListingStore};
 pub use replays::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, ReplayStore};
 
 /// The result of everything that a store does.
@@ -49,6 +51,12 @@ pub enum StoreError {
         path: PathBuf,
         /// What was found.
         reason: String,
+    },
+    /// A question whose answer took too long to find; it can be asked for less at once.
+    #[error("the store was asked for something that takes longer than {} s to find", limit.as_secs())]
+    TooSlow {
+        /// How long it may take.
+        limit: std::time::Duration,
     },
     /// There is no room left where the store lives.
     #[error("the disk of the store is full")]
@@ -180,6 +188,7 @@ pub trait Store:
     + DeliveryStore
     + DisablerStore
     + AttemptStore
+    + ListingStore
     + ReplayStore
     + TokenStore
     + AuditStore

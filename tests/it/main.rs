@@ -27,6 +27,8 @@ mod isolation;
 mod kazoo_clients;
 mod kazoo_sdks;
 mod limits;
+mod linear;
+mod listings;
 mod metrics;
 mod modules;
 mod monster_ui;

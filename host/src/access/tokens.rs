@@ -166,7 +166,7 @@ impl Tokens {
 
     /// Whose token has this id.
     pub(super) fn named(&self, id: &str) -> Option<Arc<Holder>> {
-        self.held.read().get(id).cloned()
+        self.held.read().by_id.get(id).cloned()
     }
 
     /// Remembers that a token is used now; now and then in the store too. That it cannot be written down does not

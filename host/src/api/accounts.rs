@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::body::Data;
 use super::envelope::{Answer, Page, Reply};
-use super::error::Failure;
 use super::filters::Filters;
 use super::shapes::{Account, AccountPatch, AccountSummary, NewAccount};
 use super::{Api, listing};
-use crate::hooks::editor::{EditError, fields};
+use crate::hooks::editor::fields;
 use crate::hooks::{AccountId, Document};
+use crate::store::ListedKind;
 
 /// Makes a top-level account
 #[utoipa::path(put, path = "/v2/accounts", tag = "Accounts", request_body = NewAccount)]
@@ -114,31 +114,9 @@ async fn list(
     query: &listing::Query,
     filters: &Filters,
 ) -> Answer<Page<AccountSummary>> {
-    let mut ids: Vec<String> = ids.iter().map(AccountId::to_string).collect();
-    if !filters.want_all() {
-        let mut wanted = Vec::new();
-        for id in ids {
-            if account(api, &id).await?.is_some_and(|doc| filters.want(&doc)) {
-                wanted.push(id);
-            }
-        }
-        ids = wanted;
-    }
-    let page = query.page(ids)?;
-    let mut items = Vec::with_capacity(page.ids.len());
-    for id in &page.ids {
-        items.extend(account(api, id).await?.map(|doc| summary(&doc)));
-    }
-    Ok(page.documents(items))
-}
-
-/// An account of a listing; nothing when it was deleted after the listing began.
-async fn account(api: &Api, id: &str) -> Result<Option<Document>, Failure> {
-    match api.editor.account(id).await {
-        Ok(doc) => Ok(Some(doc)),
-        Err(EditError::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let ids = ids.iter().map(AccountId::to_string).collect();
+    let shown = |doc: &Document| Some(summary(doc));
+    listing::documents(&*api.store, ListedKind::Account, ids, query, filters, shown).await
 }
 
 fn summary(doc: &Document) -> Value {

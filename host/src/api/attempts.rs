@@ -12,6 +12,7 @@ use utoipa::openapi::path::{Parameter, ParameterIn};
 use super::envelope::{self, Answer, Reply};
 use super::error::Failure;
 use super::filters::{Filters, pairs};
+use super::offload::by_size;
 use super::shapes::Attempt;
 use super::{Api, listing};
 use crate::hooks::Document;
@@ -72,9 +73,13 @@ const RANGE: i64 = 2_682_000;
 /// Attempts on one page, also where no pages are asked for.
 const MOST: usize = 2_000;
 
-/// Attempts read at once where they must be looked at, and for one page.
-const BATCH: usize = 200;
+/// Attempts that are looked at for one page, and how many of them, with how many bytes, at once.
 const SCANNED: usize = 20_000;
+const BATCH: usize = 2_000;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Bytes of the attempts that are looked at for one page.
+const SCANNED_BYTES: usize = 32 << 20;
 
 /// Lists the attempts for an account
 ///
@@ -130,15 +135,18 @@ async fn list(api: &Api, account: &str, hook: Option<&str>, query: Pairs) -> Ans
         to_ms: fields::unix(to) * 1000 + 999,
         start: start_key.as_deref().map(read_key).transpose()?,
         ascending,
-        limit: if filters.want_all() { size + 1 } else { BATCH },
+        limit: size + 1,
+        scan: BATCH,
+        bytes: BATCH_BYTES,
     };
-    let page = Page::read(api, wanted, &filters, size).await?;
+    let page = Page::read(api, wanted, filters, size).await?;
     Ok(page.reply(start_key))
 }
 
 /// One page, and where the next one begins.
 struct Page {
-    items: Vec<Value>,
+    items: Vec<String>,
+    bytes: usize,
     next: Option<AttemptKey>,
     /// An ascending listing that begins here goes on behind the newest attempt of this page.
     follow: AttemptKey,
@@ -148,47 +156,62 @@ impl Page {
     async fn read(
         api: &Api,
         mut wanted: AttemptQuery,
-        filters: &Filters,
+        filters: Filters,
         size: usize,
     ) -> Result<Self, Failure> {
         let begins = AttemptKey { created_ms: wanted.from_ms, id: 0 };
         let follow = wanted.start.filter(|_| wanted.ascending).unwrap_or(begins);
-        let mut page = Page { items: Vec::new(), next: None, follow };
-        let mut scanned = 0;
+        let mut page = Page { items: Vec::new(), bytes: 0, next: None, follow };
+        let (filters, mut scanned, mut scanned_bytes) = (Arc::new(filters), 0, 0);
         loop {
             let batch = api.store.attempts(wanted.clone()).await?;
-            let last_one = batch.len() < wanted.limit;
-            for attempt in batch {
-                if page.items.len() == size || scanned == SCANNED {
-                    page.next = Some(attempt.key);
-                    return Ok(page);
-                }
-                scanned += 1;
-                page.follow = page.follow.max(after(attempt.key));
-                wanted.start = Some(if wanted.ascending { after(attempt.key) } else { before(attempt.key) });
-                page.items.extend(shown(&attempt, filters));
-            }
-            if last_one {
+            let bytes: usize = batch.attempts.iter().map(|attempt| attempt.document.len()).sum();
+            let (reached, filters) = (batch.reached, Arc::clone(&filters));
+            scanned += batch.scanned;
+            scanned_bytes += bytes;
+            page = by_size(bytes, move || page.with(&batch.attempts, &filters, size)).await?;
+            let Some(reached) = reached.filter(|_| page.next.is_none()) else { return Ok(page) };
+            page.follow = page.follow.max(after(reached));
+            let behind = if wanted.ascending { after(reached) } else { before(reached) };
+            if scanned >= SCANNED || scanned_bytes >= SCANNED_BYTES {
+                page.next = Some(behind);
                 return Ok(page);
             }
+            wanted.start = Some(behind);
         }
     }
 
+    /// Adds those that are wanted, up to the first for which there is no room: there the next page begins.
+    fn with(mut self, attempts: &[StoredAttempt], filters: &Filters, size: usize) -> Self {
+        for attempt in attempts {
+            if self.items.len() == size || self.bytes >= listing::ANSWER_BYTES {
+                self.next = Some(attempt.key);
+                break;
+            }
+            self.follow = self.follow.max(after(attempt.key));
+            if let Some(item) = shown(attempt, filters) {
+                self.bytes += item.len();
+                self.items.push(item);
+            }
+        }
+        self
+    }
+
     fn reply(self, start_key: Option<String>) -> Reply<envelope::Page<Attempt>> {
-        Reply::documents(self.items, start_key, self.next.map(write_key))
+        Reply::documents(&self.items, start_key, self.next.map(write_key))
             .beside("follow_key", write_key(self.follow))
     }
 }
 
 /// The attempt with when it was kept, unless it is filtered out; nothing of a document that cannot be read.
-fn shown(attempt: &StoredAttempt, filters: &Filters) -> Option<Value> {
+fn shown(attempt: &StoredAttempt, filters: &Filters) -> Option<String> {
     let mut document: Document = serde_json::from_str(&attempt.document).ok()?;
     if !filters.want(&document) {
         return None;
     }
     let seconds = attempt.key.created_ms.div_euclid(1000);
     document.insert("timestamp".to_owned(), fields::gregorian(seconds).into());
-    Some(Value::Object(document))
+    Some(Value::Object(document).to_string())
 }
 
 /// From when to when, both in Gregorian seconds.

@@ -7,6 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::error::Failure;
@@ -22,9 +23,7 @@ pub(super) async fn read(
     limit: usize,
     limits: &Limits,
 ) -> Result<Bytes, Failure> {
-    let announced =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
+    if announced(headers).is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
     match tokio::time::timeout(limits.body_timeout, to_bytes(body, limit)).await {
@@ -48,8 +47,16 @@ impl<T> FromRequest<Arc<Api>> for Data<T> {
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         typed_json(&parts.headers)?;
+        let largest = api.editor.largest_document();
+        if let Some(length @ 1..) = announced(&parts.headers)
+            && length <= api.limits.event_bytes as u64
+            && let Err(too_large) = fits(length, largest)
+        {
+            discard(body, &api.limits).await;
+            return Err(too_large);
+        }
         let bytes = read(&parts.headers, body, api.limits.event_bytes, &api.limits).await?;
-        fits(bytes.len(), api.editor.largest_document())?;
+        fits(bytes.len() as u64, largest)?;
         data(json(bytes).await?).map(|data| Self(data, PhantomData))
     }
 }
@@ -79,9 +86,22 @@ const SPELLING: u64 = 4;
 /// Requests of this length are read whatever the limits of documents are.
 const ALWAYS_READ: u64 = 256 << 10;
 
+/// How long a body is said to be.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
+}
+
+/// Takes a body to its end and keeps nothing of it, so that a client that sends first and listens then hears why.
+async fn discard(body: Body, limits: &Limits) {
+    let mut pieces = body.into_data_stream();
+    let to_its_end = async { while let Some(Ok(_)) = pieces.next().await {} };
+    // Whether it came is of no account: the answer is the same.
+    drop(tokio::time::timeout(limits.body_timeout, to_its_end).await);
+}
+
 /// Refuses a body before it is read where no document could fit that is so long.
-fn fits(bytes: usize, largest_document: u64) -> Result<(), Failure> {
-    let (bytes, most) = (bytes as u64, largest_document.saturating_mul(SPELLING).max(ALWAYS_READ));
+fn fits(bytes: u64, largest_document: u64) -> Result<(), Failure> {
+    let most = largest_document.saturating_mul(SPELLING).max(ALWAYS_READ);
     if bytes <= most {
         return Ok(());
     }

@@ -21,7 +21,11 @@ use super::Api;
 use super::auth::{self, Caller};
 use super::connections::Connection;
 use super::error::Failure;
+use super::offload::by_size;
 use crate::trail::{REQUEST_HEADER, is_request_id};
+
+/// Bytes of a request's path and query.
+const URI_BYTES: usize = 8 << 10;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 
@@ -53,7 +57,8 @@ impl IntoResponse for Bare {
 /// A reply on its way to the envelope.
 #[derive(Debug, Default)]
 pub(super) struct Said {
-    data: Value,
+    /// JSON, written once.
+    data: String,
     /// Fields of the envelope beside `data`.
     beside: Map<String, Value>,
     pub(super) location: Option<String>,
@@ -62,7 +67,12 @@ pub(super) struct Said {
 impl<T, const STATUS: u16> Reply<T, STATUS> {
     /// Of data that is JSON already: documents, which have whatever fields their owners gave them.
     pub(super) fn raw(data: impl Into<Value>) -> Self {
-        Self { said: Said { data: data.into(), ..Said::default() }, shape: PhantomData }
+        Self::text(data.into().to_string())
+    }
+
+    /// Of data that is written already.
+    fn text(data: String) -> Self {
+        Self { said: Said { data, ..Said::default() }, shape: PhantomData }
     }
 
     pub(super) fn beside(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -91,13 +101,13 @@ impl<T, const STATUS: u16> Reply<T, STATUS> {
 
 impl<T: Serialize, const STATUS: u16> Reply<T, STATUS> {
     pub(super) fn of(data: &T) -> Self {
-        Self::raw(written(data))
+        Self::text(written(data))
     }
 }
 
 impl<T: Serialize, const STATUS: u16> Reply<Many<T>, STATUS> {
     pub(super) fn many(items: &[T]) -> Self {
-        Self::raw(written(&items))
+        Self::text(written(&items))
     }
 }
 
@@ -109,20 +119,20 @@ impl<T: Serialize> Reply<Page<T>> {
 }
 
 impl<T> Reply<Page<T>> {
-    pub(super) fn documents(items: Vec<Value>, start: Option<String>, next: Option<String>) -> Self {
-        let size = items.len();
-        Self::paged(Value::Array(items), size, start, next)
+    /// A page of items that are written already.
+    pub(super) fn documents(items: &[String], start: Option<String>, next: Option<String>) -> Self {
+        Self::paged(format!("[{}]", items.join(",")), items.len(), start, next)
     }
 
-    fn paged(items: Value, size: usize, start: Option<String>, next: Option<String>) -> Self {
-        let reply = Self::raw(items).beside("page_size", size);
+    fn paged(items: String, size: usize, start: Option<String>, next: Option<String>) -> Self {
+        let reply = Self::text(items).beside("page_size", size);
         reply.beside_some("start_key", start).beside_some("next_start_key", next)
     }
 }
 
 /// Nothing that is answered has a key that is no text or a writer that fails.
-fn written(data: &impl Serialize) -> Value {
-    serde_json::to_value(data).unwrap_or_default()
+fn written(data: &impl Serialize) -> String {
+    serde_json::to_string(data).unwrap_or_else(|_| "null".to_owned())
 }
 
 impl<T, const STATUS: u16> IntoResponse for Reply<T, STATUS> {
@@ -168,7 +178,10 @@ async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(RequestId(request_id));
 
-    let answered = if header_bytes(&request) > api.limits.header_bytes {
+    let answered = if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > URI_BYTES) {
+        let sentence = format!("the path and the query of a request may have {URI_BYTES} bytes together");
+        Failure::new(StatusCode::URI_TOO_LONG, "uri_too_long", sentence).into_response()
+    } else if header_bytes(&request) > api.limits.header_bytes {
         Failure::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "headers_too_large",
@@ -193,7 +206,7 @@ async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next
             }
         }
     };
-    let mut response = enclose(api, &frame, answered);
+    let mut response = enclose(api, &frame, answered).await;
     if let Ok(id) = HeaderValue::from_str(&frame.request_id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -216,13 +229,19 @@ fn harden(headers: &mut HeaderMap) {
     }
 }
 
-fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
+async fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let mut fields = if let Some(reply) = parts.extensions.remove::<Arc<Said>>() {
+    let (data, mut fields) = if let Some(reply) = parts.extensions.remove::<Arc<Said>>() {
         if let Some(location) = reply.location.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             parts.headers.insert(header::LOCATION, location);
         }
-        success(&reply)
+        match success(reply).await {
+            Ok(said) => said,
+            Err(failure) => {
+                parts.status = failure.status;
+                failed(&failure)
+            }
+        }
     } else if let Some(failure) = parts.extensions.remove::<Arc<Failure>>() {
         failed(&failure)
     } else if parts.status.is_client_error() || parts.status.is_server_error() {
@@ -235,27 +254,33 @@ fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
     frame.fill(&mut fields, api);
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(Value::Object(fields).to_string()))
+    let beside = Value::Object(fields).to_string();
+    // Data may be long; it is neither parsed nor copied more than this once. What stands beside it is never empty.
+    let body = ["{\"data\":", &data, ",", beside.get(1..).unwrap_or_default()].concat();
+    Response::from_parts(parts, Body::from(body))
 }
 
-fn success(reply: &Said) -> Map<String, Value> {
+/// Data as it is written, and the fields beside it.
+async fn success(reply: Arc<Said>) -> Result<(String, Map<String, Value>), Failure> {
+    let mut reply = Arc::into_inner(reply).unwrap_or_default();
     let mut fields = Map::new();
-    fields.insert("data".to_owned(), reply.data.clone());
     fields.insert("status".to_owned(), "success".into());
-    fields.extend(reply.beside.clone());
+    fields.append(&mut reply.beside);
     if !fields.contains_key("revision") {
-        fields.insert("revision".to_owned(), digest(&reply.data).into());
+        let data = std::mem::take(&mut reply.data);
+        let (data, digest) = by_size(data.len(), move || (digest(&data), data)).await.map(|(a, b)| (b, a))?;
+        reply.data = data;
+        fields.insert("revision".to_owned(), digest.into());
     }
-    fields
+    Ok((reply.data, fields))
 }
 
-fn failed(failure: &Failure) -> Map<String, Value> {
+fn failed(failure: &Failure) -> (String, Map<String, Value>) {
     let mut fields = Map::new();
-    fields.insert("data".to_owned(), failure.data.clone());
     fields.insert("status".to_owned(), "error".into());
     fields.insert("error".to_owned(), failure.status.as_u16().to_string().into());
     fields.insert("message".to_owned(), failure.message.clone().into());
-    fields
+    (failure.data.to_string(), fields)
 }
 
 impl Frame {
@@ -282,8 +307,8 @@ fn header_bytes(request: &Request) -> usize {
     request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
 }
 
-fn digest(data: &Value) -> String {
-    Sha256::digest(data.to_string()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+fn digest(data: &str) -> String {
+    Sha256::digest(data).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn now() -> String {

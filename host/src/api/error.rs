@@ -130,6 +130,10 @@ impl From<StoreError> for Failure {
             let data = json!({"message": "conflicting documents", "cause": id});
             return Self::with_data(StatusCode::CONFLICT, "datastore_conflict", data);
         }
+        if let StoreError::TooSlow { .. } = error {
+            let sentence = format!("{error}; ask for less at once: a shorter time, one account, one hook");
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "query_too_slow", sentence);
+        }
         tracing::error!(%error, "the store failed a request");
         let mut data = json!({"message": "the store cannot be used right now"});
         if error == StoreError::Full {

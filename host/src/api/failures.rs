@@ -7,7 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::envelope::{Answer, Many, Reply};
+use super::envelope::{Answer, Many, Page, Reply};
 use super::error::Failure;
 use super::known::Only;
 use super::{Api, listing};
@@ -24,22 +24,40 @@ pub(super) struct Which {
     account: Option<String>,
     /// Only this hook.
     hook: Option<String>,
+    /// How many a page has: 50 where it is not said.
+    #[param(value_type = Option<u64>, minimum = 1)]
+    page_size: Option<String>,
+    /// `next_start_key` of the page before.
+    start_key: Option<String>,
 }
 
 /// Lists the hooks that fail
+///
+/// By account and hook.
 #[utoipa::path(get, path = "/failures", tag = "Operation", operation_id = "failures_list", params(Which), responses(
     (status = 404, description = "There is no such account")
 ))]
-pub(super) async fn list(State(api): State<Arc<Api>>, Only(wanted, _): Only<Which>) -> Answer<Many<Failing>> {
+pub(super) async fn list(State(api): State<Arc<Api>>, Only(wanted, _): Only<Which>) -> Answer<Page<Failing>> {
     if let Some(account) = &wanted.account {
         api.editor.account(account).await?;
     }
     let account = wanted.account.map(AccountId::from);
     let now = now_ms();
-    let shown = api.disabler.list(account.as_ref(), now);
-    let wanted = |shown: &&Shown| wanted.hook.as_deref().is_none_or(|hook| shown.hook.as_str() == hook);
-    let failing: Vec<Failing> = shown.iter().filter(wanted).map(|failing| entry(failing, now)).collect();
-    Ok(Reply::many(&failing))
+    let size = listing::size(wanted.page_size.as_deref(), None)?;
+    let start = wanted.start_key.as_deref().unwrap_or_default();
+    let mut shown = api.disabler.list(account.as_ref(), now);
+    shown.retain(|shown| wanted.hook.as_deref().is_none_or(|hook| shown.hook.as_str() == hook));
+    // Sorted as they are listed: the page begins with the first that is not before the key.
+    let begin = shown.partition_point(|shown| place(shown).as_str() < start);
+    let next = shown.get(begin + size).map(place);
+    let failing: Vec<Failing> =
+        shown.iter().skip(begin).take(size).map(|failing| entry(failing, now)).collect();
+    Ok(Reply::page(&failing, wanted.start_key, next))
+}
+
+/// Where an entry stands in the listing.
+fn place(shown: &Shown) -> String {
+    format!("{}.{}", shown.account, shown.hook)
 }
 
 /// A hook that fails.

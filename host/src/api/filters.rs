@@ -15,11 +15,14 @@ use super::error::Failure;
 use crate::hooks::Document;
 use crate::hooks::editor::fields;
 
+/// How many filters a query may have: each is looked at for each document.
+const MOST: usize = 32;
+
 /// What a document must be like. All of it must hold.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filters(Vec<Filter>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Filter {
     Is(String, String),
     IsNot(String, String),
@@ -38,10 +41,15 @@ impl Filters {
     /// Reads the filters of a query; what is none is left to others.
     ///
     /// # Errors
-    /// A time that is no number.
+    /// A time that is no number, or too many filters.
     pub(super) fn of(query: &[(String, String)]) -> Result<Self, Failure> {
         let filters = query.iter().map(|(key, value)| one(key, value));
-        filters.filter_map(Result::transpose).collect::<Result<_, _>>().map(Filters)
+        let filters: Vec<Filter> = filters.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        if filters.len() > MOST {
+            let message = format!("a query may have {MOST} filters, not {}", filters.len());
+            return Err(Failure::validation(fields::invalid("filter", "maxItems", &message)));
+        }
+        Ok(Filters(filters))
     }
 
     /// Whether every document is wanted.

@@ -1,6 +1,5 @@
 //! `GET /hooks`: the hooks that the host serves, of all accounts or of one, for whoever runs it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -9,9 +8,12 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::envelope::{Answer, Page};
+use super::filters::Filters;
 use super::known::Only;
 use super::{Api, listing};
+use crate::disabler::Disabler;
 use crate::hooks::{Document, Hook};
+use crate::store::ListedKind;
 
 /// What stands behind the `?`.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -31,15 +33,14 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Only(wanted, query): Only<Wanted, listing::Query>,
 ) -> Answer<Page<Served>> {
-    let documents = match wanted.account {
-        Some(account) => api.editor.hooks(&account).await?,
-        None => api.editor.all_hooks().await?,
-    };
-    let served = documents.iter().filter_map(|document| served(document, &api));
-    let mut served: BTreeMap<String, Served> = served.map(|hook| (hook.id.clone(), hook)).collect();
-    let page = query.page(served.keys().cloned().collect())?;
-    let items: Vec<Served> = page.ids.iter().filter_map(|id| served.remove(id)).collect();
-    Ok(page.reply(&items))
+    if let Some(account) = &wanted.account {
+        api.editor.account(account).await?;
+    }
+    let all = Filters::default();
+    let ids = listing::hook_ids(&*api.store, wanted.account.as_deref(), &query, &all).await?;
+    let disabler = Arc::clone(&api.disabler);
+    let shown = move |document: &Document| serde_json::to_value(served(document, &disabler)?).ok();
+    listing::documents(&*api.store, ListedKind::Hook, ids, &query, &all, shown).await
 }
 
 /// A hook, with what applies where its document is silent.
@@ -58,7 +59,7 @@ pub(super) struct Served {
 }
 
 /// Nothing for a document that cannot be served.
-fn served(document: &Document, api: &Api) -> Option<Served> {
+fn served(document: &Document, disabler: &Disabler) -> Option<Served> {
     let hook = Hook::from_document(document).ok()?;
     Some(Served {
         id: hook.id.to_string(),
@@ -68,6 +69,6 @@ fn served(document: &Document, api: &Api) -> Option<Served> {
         http_verb: hook.verb.as_str(),
         retries: hook.retries,
         enabled: hook.enabled,
-        tried: api.disabler.was_tried(&hook.id),
+        tried: disabler.was_tried(&hook.id),
     })
 }

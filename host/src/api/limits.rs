@@ -16,7 +16,12 @@ use crate::hooks::limits::{LimitName, OWN_LIMITS};
 use crate::hooks::{AccountId, Document};
 
 /// Shows what an account may have
-#[utoipa::path(get, path = "/v2/accounts/{account}/configs/limits", tag = "Settings")]
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/configs/limits",
+    tag = "Settings",
+    operation_id = "limits_show"
+)]
 pub(super) async fn show(State(api): State<Arc<Api>>, Path(account): Path<String>) -> Answer<LimitsConfig> {
     let doc = api.editor.account(&account).await?;
     Ok(shown(&api, &doc))
@@ -25,7 +30,7 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(account): Path<String
 /// Sets limits of an account
 ///
 /// They go over those of the settings. What the account has already stays.
-#[utoipa::path(patch, path = "/v2/accounts/{account}/configs/limits", tag = "Settings", request_body = LimitsPatch,
+#[utoipa::path(patch, path = "/v2/accounts/{account}/configs/limits", tag = "Settings", operation_id = "limits_patch", request_body = LimitsPatch,
     responses((status = 409, description = "Somebody else changed the account meanwhile")))]
 pub(super) async fn patch(
     State(api): State<Arc<Api>>,
@@ -38,7 +43,7 @@ pub(super) async fn patch(
 }
 
 /// Forgets the limits that were set for an account
-#[utoipa::path(delete, path = "/v2/accounts/{account}/configs/limits", tag = "Settings", responses(
+#[utoipa::path(delete, path = "/v2/accounts/{account}/configs/limits", tag = "Settings", operation_id = "limits_delete", responses(
     (status = 409, description = "Somebody else changed the account meanwhile")
 ))]
 pub(super) async fn delete(State(api): State<Arc<Api>>, Path(account): Path<String>) -> Answer<LimitsConfig> {

@@ -6,9 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::envelope::{self, Reply};
+use super::envelope::{self, Answer, Reply};
 use super::error::Failure;
+use super::filters::Filters;
+use super::offload::by_size;
+use crate::hooks::Document;
 use crate::hooks::editor::fields;
+use crate::hooks::limits::document_bytes;
+use crate::store::{HookIdQuery, ListedKind, Store};
 
 const PAGE_SIZE: usize = 50;
 /// Items of one answer, also without pagination.
@@ -64,6 +69,105 @@ impl Numbered {
     }
 }
 
+/// Bytes of the items of one answer. A page that would have more ends before, and says where the next one begins.
+pub(super) const ANSWER_BYTES: usize = 4 << 20;
+
+/// Documents that are looked at for one answer, and their bytes, where filters leave out most of them.
+const SCANNED: usize = 20_000;
+const SCANNED_BYTES: usize = 32 << 20;
+
+/// Documents, and their bytes, that are in memory at once for one listing.
+const BATCH: usize = 200;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// One page of the documents with these ids: those that the filters want, as `show` writes them. Documents are read in
+/// pieces and only until the page is full.
+pub(super) async fn documents<T>(
+    store: &dyn Store,
+    kind: ListedKind,
+    ids: Vec<String>,
+    query: &Query,
+    filters: &Filters,
+    show: impl Fn(&Document) -> Option<Value> + Clone + Send + 'static,
+) -> Answer<envelope::Page<T>> {
+    let (size, ids) = (query.size()?, query.in_order(ids)?);
+    let mut listed = ListedItems::default();
+    let mut at = 0;
+    while at < ids.len() && listed.goes_on(size) {
+        let piece = if filters.want_all() { BATCH.min(size - listed.items.len()) } else { BATCH };
+        let piece: Vec<String> = ids[at..].iter().take(piece).cloned().collect();
+        let read = store.listed(kind, piece, BATCH_BYTES).await?;
+        let (bytes, filters, show) = (read.bytes, filters.clone(), show.clone());
+        let (grown, looked_at) = by_size(bytes, move || {
+            let looked_at = listed.take(&read.documents, size, &filters, show);
+            (listed, looked_at)
+        })
+        .await?;
+        listed = grown;
+        at += looked_at;
+    }
+    Ok(Reply::documents(&listed.items, query.start_key.clone(), ids.get(at).cloned()))
+}
+
+/// The items of a page that is being made.
+#[derive(Default)]
+struct ListedItems {
+    items: Vec<String>,
+    bytes: usize,
+    scanned: usize,
+    scanned_bytes: usize,
+}
+
+impl ListedItems {
+    fn goes_on(&self, size: usize) -> bool {
+        self.items.len() < size
+            && self.bytes < ANSWER_BYTES
+            && self.scanned < SCANNED
+            && self.scanned_bytes < SCANNED_BYTES
+    }
+
+    /// Adds what is wanted of these; answers how many of them were looked at.
+    fn take(
+        &mut self,
+        documents: &[Option<Document>],
+        size: usize,
+        filters: &Filters,
+        show: impl Fn(&Document) -> Option<Value>,
+    ) -> usize {
+        for (looked_at, document) in documents.iter().enumerate() {
+            if !self.goes_on(size) {
+                return looked_at;
+            }
+            self.scanned += 1;
+            let Some(document) = document else { continue };
+            self.scanned_bytes += usize::try_from(document_bytes(document)).unwrap_or(usize::MAX);
+            if let Some(item) = Some(document).filter(|doc| filters.want(doc)).and_then(&show) {
+                let item = item.to_string();
+                self.bytes += item.len();
+                self.items.push(item);
+            }
+        }
+        documents.len()
+    }
+}
+
+/// The ids of the hooks that a page may show: one more than it has, where none is left out.
+pub(super) async fn hook_ids(
+    store: &dyn Store,
+    account: Option<&str>,
+    query: &Query,
+    filters: &Filters,
+) -> Result<Vec<String>, Failure> {
+    let limit = if filters.want_all() { query.size()? + 1 } else { SCANNED + 1 };
+    let wanted = HookIdQuery {
+        account: account.map(Into::into),
+        start: query.start().cloned(),
+        ascending: query.is_ascending()?,
+        limit,
+    };
+    Ok(store.hook_ids(wanted).await?)
+}
+
 /// One page of ids, and where the next one begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
@@ -73,16 +177,34 @@ pub(super) struct Page {
 }
 
 impl Query {
-    pub(super) fn page(&self, mut ids: Vec<String>) -> Result<Page, Failure> {
-        let size = size(self.page_size.as_deref(), self.paginate.as_deref())?;
-        let ascending = flag("ascending", self.ascending.as_deref())?.unwrap_or(false);
+    fn size(&self) -> Result<usize, Failure> {
+        size(self.page_size.as_deref(), self.paginate.as_deref())
+    }
+
+    fn is_ascending(&self) -> Result<bool, Failure> {
+        Ok(flag("ascending", self.ascending.as_deref())?.unwrap_or(false))
+    }
+
+    /// Where the page begins; an empty key is none.
+    fn start(&self) -> Option<&String> {
+        self.start_key.as_ref().filter(|start| !start.is_empty())
+    }
+
+    /// The ids from the start on, in the order of the listing.
+    fn in_order(&self, mut ids: Vec<String>) -> Result<Vec<String>, Failure> {
+        let ascending = self.is_ascending()?;
+        if let Some(start) = self.start() {
+            ids.retain(|id| if ascending { id >= start } else { id <= start });
+        }
         ids.sort_unstable();
         if !ascending {
             ids.reverse();
         }
-        if let Some(start) = self.start_key.as_ref().filter(|start| !start.is_empty()) {
-            ids.retain(|id| if ascending { id >= start } else { id <= start });
-        }
+        Ok(ids)
+    }
+
+    pub(super) fn page(&self, ids: Vec<String>) -> Result<Page, Failure> {
+        let (size, mut ids) = (self.size()?, self.in_order(ids)?);
         let next = ids.get(size).cloned();
         ids.truncate(size);
         Ok(Page { ids, start: self.start_key.clone(), next })
@@ -122,11 +244,6 @@ impl Page {
     /// The answer with these items, which belong to the page's ids.
     pub(super) fn reply<T: Serialize>(self, items: &[T]) -> Reply<envelope::Page<T>> {
         Reply::page(items, self.start, self.next)
-    }
-
-    /// The same for documents.
-    pub(super) fn documents<T>(self, items: Vec<Value>) -> Reply<envelope::Page<T>> {
-        Reply::documents(items, self.start, self.next)
     }
 }
 

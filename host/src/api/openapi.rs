@@ -21,8 +21,8 @@ use super::envelope::{Bare, Many, Page, Reply};
 use super::error::Failure;
 use super::rules::{Reach, rule};
 use super::{
-    Api, audit, configs, deliveries, described, events, failures, health, hooks, log_in, metadata, modules,
-    shapes, test_send, tokens, webhooks,
+    Api, audit, configs, deliveries, described, events, failures, health, hooks, limits, log_in, metadata,
+    modules, shapes, test_send, tokens, webhooks,
 };
 
 mod links;
@@ -74,6 +74,7 @@ const JSON: &str = "application/json";
         log_in::Known,
         log_in::Made,
         configs::Config,
+        limits::LimitsConfig,
         audit::Entry,
         events::Accepted,
         deliveries::Delivery,

@@ -1,6 +1,5 @@
 //! `/v2/webhooks` and `/v2/accounts/{id}/webhooks`: what can be hooked, and the hooks of an account.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -19,7 +18,8 @@ use super::filters::Filters;
 use super::shapes::{EventType, NewWebhook, Sample, Webhook, WebhookPatch};
 use super::{Api, listing};
 use crate::hooks::Document;
-use crate::hooks::editor::{fields, is_enabled, shown_deleted_hook, shown_hook, warnings};
+use crate::hooks::editor::{disable_reason, fields, is_enabled, shown_deleted_hook, shown_hook, warnings};
+use crate::store::ListedKind;
 
 /// Notifications for whoever runs the system; only an administrator sees that they exist.
 const ADMINISTRATORS_TYPES: [&str; 2] = ["system_alert", "webhook_disabled"];
@@ -88,12 +88,10 @@ pub(super) async fn list(
     Query(query): Query<listing::Query>,
     filters: Filters,
 ) -> Answer<Page<Summary>> {
-    let hooks = api.editor.hooks(&account).await?;
-    let wanted = hooks.iter().filter(|doc| filters.want(doc));
-    let mut items: BTreeMap<&str, Value> = wanted.map(|doc| (fields::id(doc), summary(doc))).collect();
-    let page = query.page(items.keys().map(|id| (*id).to_owned()).collect())?;
-    let items = page.ids.iter().filter_map(|id| items.remove(id.as_str())).collect();
-    Ok(page.documents(items))
+    api.editor.account(&account).await?;
+    let ids = listing::hook_ids(&*api.store, Some(&account), &query, &filters).await?;
+    let shown = |doc: &Document| Some(summary(doc));
+    listing::documents(&*api.store, ListedKind::Hook, ids, &query, &filters, shown).await
 }
 
 /// A hook of a listing.
@@ -113,13 +111,13 @@ pub(super) struct Summary {
 }
 
 fn summary(doc: &Document) -> Value {
-    let mut shown = shown_hook(doc);
     let mut item = Map::new();
-    for key in ["id", "hook", "name", "uri", "group"] {
-        item.extend(shown.shift_remove_entry(key));
+    fields::set(&mut item, "id", fields::id(doc));
+    for key in ["hook", "name", "uri", "group"] {
+        item.extend(doc.get(key).map(|value| (key.to_owned(), value.clone())));
     }
     item.insert("enabled".to_owned(), is_enabled(doc).into());
-    item.extend(shown.shift_remove_entry("disable_reason"));
+    item.extend(disable_reason(doc).map(|reason| ("disable_reason".to_owned(), reason.clone())));
     Value::Object(item)
 }
 

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
@@ -23,8 +24,20 @@ const CREDENTIALS: [&str; 9] =
 const ANSWERED: [&str; 2] = ["set-cookie", "set-cookie2"];
 
 /// The secrets of one hook.
-#[derive(Default)]
-pub struct Mask(Vec<String>);
+pub struct Mask(Finder);
+
+/// How secrets are looked for in a text.
+enum Finder {
+    /// One after the other, the longest first, so that no part of one is left over.
+    Each(Vec<String>),
+    /// All at once, where there are many: an address can hold thousands.
+    All(AhoCorasick),
+    /// Everything is hidden, as not all of them can be looked for.
+    Nothing,
+}
+
+/// Up to so many secrets are looked for one after the other.
+const FEW: usize = 8;
 
 impl Mask {
     /// All that is secret in the requests of this hook.
@@ -40,16 +53,34 @@ impl Mask {
         // The longest first, so that no part of one is left over.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.dedup();
-        Mask(secrets)
+        if secrets.len() <= FEW {
+            return Mask(Finder::Each(secrets));
+        }
+        let all = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&secrets);
+        Mask(all.map_or(Finder::Nothing, Finder::All))
     }
 
     /// A text of the receiver without the hook's secrets.
     #[must_use]
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        self.0.iter().fold(Cow::Borrowed(text), |text, secret| match text.contains(secret.as_str()) {
-            true => Cow::Owned(text.replace(secret.as_str(), MASK)),
-            false => text,
-        })
+        match &self.0 {
+            Finder::Each(secrets) => secrets.iter().fold(Cow::Borrowed(text), |text, secret| {
+                match text.contains(secret.as_str()) {
+                    true => Cow::Owned(text.replace(secret.as_str(), MASK)),
+                    false => text,
+                }
+            }),
+            Finder::All(all) if !all.is_match(text) => Cow::Borrowed(text),
+            Finder::All(all) => {
+                let mut masked = String::with_capacity(text.len());
+                all.replace_all_with(text, &mut masked, |_, _, masked| {
+                    masked.push_str(MASK);
+                    true
+                });
+                Cow::Owned(masked)
+            }
+            Finder::Nothing => Cow::Borrowed(MASK),
+        }
     }
 
     /// A header of the receiver.
@@ -127,6 +158,17 @@ mod tests {
         ] {
             assert_eq!(address(text), expected);
         }
+    }
+
+    #[test]
+    fn many_secrets_are_masked_like_few() {
+        let query: Vec<String> =
+            (0..100).map(|at| format!("k{at}_key=secret-{at}-{}", "x".repeat(at))).collect();
+        let document = json!({"_id": "h", "pvt_account_id": "a", "hook": "all",
+            "uri": format!("https://host/?{}", query.join("&"))});
+        let mask = Mask::of(&Hook::from_document(document.as_object().unwrap()).unwrap());
+        assert_eq!(mask.text("a secret-3-xxx b secret-12-xxxxxxxxxxxx, secret"), "a *** b ***, secret");
+        assert_eq!(mask.text("none of them"), "none of them");
     }
 
     #[test]

@@ -6,17 +6,16 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::listing::{cell, entries, harmless, table};
+use super::listing::{all_pages, cell, entries, harmless, table};
 use super::{EnableArgs, FailuresArgs, FlushArgs, Set, SetArgs};
 use crate::disabler::limits;
 use crate::hooks::limits::LimitName;
 
 pub(super) async fn failures(args: &FailuresArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.account.iter().map(|id| ("account", id.as_str())).collect();
-    let answer = Client::new(&args.client)?.get(&["failures"], &query).await?;
-    let failing = entries(&answer, "data");
+    let failing = all_pages(&Client::new(&args.client)?, &["failures"], &query, usize::MAX).await?;
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(failing)?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&failing)?)?;
         return Ok(());
     }
     if failing.is_empty() {

@@ -27,7 +27,9 @@ pub(crate) mod tests;
 pub use books::AccountUsage;
 pub(in crate::hooks) use client_fields::headers_of;
 pub use enabling::Enabled;
-pub use hook::{is_enabled, shown as shown_hook, shown_deleted as shown_deleted_hook, warnings};
+pub use hook::{
+    disable_reason, is_enabled, shown as shown_hook, shown_deleted as shown_deleted_hook, warnings,
+};
 
 /// The hooks and accounts that the host works with, in memory.
 pub trait Tables: Send + Sync {

@@ -32,9 +32,9 @@ fn foreign(event: &Event, firing: &Firing, accounts: &Accounts) -> Option<String
 }
 
 fn is_above(account: &AccountId, own: &str, accounts: &Accounts) -> bool {
-    accounts.get(&AccountId::from(own)).is_some_and(|own| {
-        own.tree.iter().any(|above| above == account) || own.reseller.as_ref() == Some(account)
-    })
+    accounts
+        .get(&AccountId::from(own))
+        .is_some_and(|own| own.lineage.contains(account) || own.reseller.as_ref() == Some(account))
 }
 
 #[cfg(test)]

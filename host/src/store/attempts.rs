@@ -11,8 +11,8 @@ pub trait AttemptStore: Send + Sync {
     /// Keeps these, together with what others write within a few milliseconds, and forgets the oldest beyond
     /// `max_rows`.
     async fn add_attempts(&self, attempts: Vec<NewAttempt>, max_rows: u64) -> Result<()>;
-    /// Attempts of an account in the order of time, each with its key.
-    async fn attempts(&self, wanted: AttemptQuery) -> Result<Vec<StoredAttempt>>;
+    /// Attempts of an account in the order of time, each with its key, among the first `wanted.scan` that there are.
+    async fn attempts(&self, wanted: AttemptQuery) -> Result<AttemptScan>;
     /// Forgets up to `limit` of those that were added before `before_ms` (Unix milliseconds); answers how many.
     async fn clean_attempts(&self, before_ms: i64, limit: usize) -> Result<usize>;
 }
@@ -58,6 +58,21 @@ pub struct AttemptQuery {
     pub ascending: bool,
     /// At most so many.
     pub limit: usize,
+    /// At most so many are looked at, of the account or of the hook, for those that are wanted.
+    pub scan: usize,
+    /// No more are read once they have so many bytes together.
+    pub bytes: usize,
+}
+
+/// Those that were found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttemptScan {
+    /// The wanted ones, in their order.
+    pub attempts: Vec<StoredAttempt>,
+    /// The last one that was looked at, where there may be more behind it.
+    pub reached: Option<AttemptKey>,
+    /// How many were looked at.
+    pub scanned: usize,
 }
 
 /// An attempt as it was kept.

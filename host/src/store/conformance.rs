@@ -672,11 +672,13 @@ fn attempts_wanted() -> AttemptQuery {
         start: None,
         ascending: false,
         limit: 100,
+        scan: 1_000,
+        bytes: 1 << 20,
     }
 }
 
 async fn texts(store: &dyn Store, wanted: AttemptQuery) -> Vec<String> {
-    let found = store.attempts(wanted).await.unwrap();
+    let found = store.attempts(wanted).await.unwrap().attempts;
     let text = |document: &str| {
         serde_json::from_str::<Value>(document).unwrap()["text"].as_str().unwrap().to_owned()
     };
@@ -718,7 +720,7 @@ pub(super) async fn a_listing_of_attempts_goes_on_where_it_ended(make: Make) {
         let (mut seen, mut start) = (Vec::new(), None::<AttemptKey>);
         loop {
             let wanted = AttemptQuery { ascending, start, limit: 3, ..attempts_wanted() };
-            let page = store.attempts(wanted.clone()).await.unwrap();
+            let page = store.attempts(wanted.clone()).await.unwrap().attempts;
             let texts = texts(&*store, AttemptQuery { limit: 2, ..wanted }).await;
             seen.extend(texts);
             // The third begins the next page.

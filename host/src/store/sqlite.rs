@@ -10,15 +10,16 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::{
-    Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptStore, AuditEntry, AuditKeep, AuditQuery,
-    AuditStore, Backup, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, Failure,
-    FailureChange, HookStore, MetadataStore, NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result,
-    SettingStore, Store, StoreError, StoredAttempt, StoredAuditEntry, StoredDelivery, StoredFailing,
-    StoredToken, TokenStore, WaitingRow,
+    Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptScan, AttemptStore, AuditEntry, AuditKeep,
+    AuditQuery, AuditStore, Backup, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore,
+    Failure, FailureChange, HookIdQuery, HookStore, ListedDocuments, ListedKind, ListingStore, MetadataStore,
+    NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result, SettingStore, Store, StoreError,
+    StoredAuditEntry, StoredDelivery, StoredFailing, StoredToken, TokenStore, WaitingRow,
 };
 use crate::hooks::Document;
 use documents::Kind;
 use reader::ReadingThread;
+use readers::ListingReaders;
 use writer::{Writer, Writing};
 
 mod attempts;
@@ -30,6 +31,7 @@ mod disabler;
 mod open;
 mod pieces;
 mod reader;
+mod readers;
 mod replays;
 pub mod restore;
 #[cfg(test)]
@@ -57,9 +59,12 @@ pub struct Options {
 pub struct SqliteStore {
     file: Arc<PathBuf>,
     writer: Writer,
+    /// For what the host reads for itself.
     reader: Arc<Mutex<Option<Connection>>>,
     /// For deliveries that are due, which wait for no other query.
     deliveries: ReadingThread,
+    /// For people.
+    readers: ListingReaders,
     trouble: Trouble,
     /// One copy at a time: each needs room on the disk.
     copying: Arc<AsyncMutex<()>>,
@@ -78,11 +83,12 @@ impl SqliteStore {
         let opened = open::open(dir, options)?;
         let file = Arc::new(opened.file.clone());
         let reader = open::reader(&opened.file)?;
+        let readers = ListingReaders::open(&opened.file)?;
         let trouble = Trouble::default();
         let writer = Writer::start(opened, Arc::clone(&trouble))?;
         let reader = Arc::new(Mutex::new(Some(reader)));
         let deliveries = ReadingThread::start(&file, "delivery-reader")?;
-        Ok(Self { writer, reader, deliveries, file, trouble, copying: Arc::default() })
+        Ok(Self { writer, reader, deliveries, readers, file, trouble, copying: Arc::default() })
     }
 
     /// Runs one query off the async threads, on the reading connection.
@@ -112,6 +118,20 @@ impl SqliteStore {
     }
 
     fn notice_damage<T>(&self, answer: Result<T>) -> Result<T> {
+        if let Err(damage @ StoreError::Corrupt { .. }) = &answer {
+            note(&self.trouble, Some(damage));
+        }
+        answer
+    }
+
+    /// Runs a query of people, which never keeps deliveries waiting.
+    async fn look<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let file = Arc::clone(&self.file);
+        let answer = self.readers.read(query, move |error| explain(&file, error)).await;
         if let Err(damage @ StoreError::Corrupt { .. }) = &answer {
             note(&self.trouble, Some(damage));
         }
@@ -165,7 +185,7 @@ impl AccountStore for SqliteStore {
 
     async fn account(&self, id: &str) -> Result<Option<Document>> {
         let id = id.to_owned();
-        self.read(move |connection| documents::one(connection, Kind::Account, &id)).await
+        self.look(move |connection| documents::one(connection, Kind::Account, &id)).await
     }
 
     async fn save_account(&self, doc: Document) -> Result<Document> {
@@ -181,16 +201,27 @@ impl HookStore for SqliteStore {
 
     async fn hooks_of(&self, account: &str) -> Result<Vec<Document>> {
         let account = account.to_owned();
-        self.read(move |connection| documents::of_account(connection, Kind::Hook, &account)).await
+        self.look(move |connection| documents::of_account(connection, Kind::Hook, &account)).await
     }
 
     async fn hook(&self, id: &str) -> Result<Option<Document>> {
         let id = id.to_owned();
-        self.read(move |connection| documents::one(connection, Kind::Hook, &id)).await
+        self.look(move |connection| documents::one(connection, Kind::Hook, &id)).await
     }
 
     async fn save_hook(&self, doc: Document) -> Result<Document> {
         self.save(Kind::Hook, doc).await
+    }
+}
+
+#[async_trait]
+impl ListingStore for SqliteStore {
+    async fn hook_ids(&self, wanted: HookIdQuery) -> Result<Vec<String>> {
+        self.look(move |connection| documents::hook_ids(connection, &wanted)).await
+    }
+
+    async fn listed(&self, kind: ListedKind, ids: Vec<String>, bytes: usize) -> Result<ListedDocuments> {
+        self.look(move |connection| documents::listed(connection, kind, &ids, bytes)).await
     }
 }
 
@@ -305,8 +336,8 @@ impl AttemptStore for SqliteStore {
         self.writer.write_patiently(move |writing| attempts::add(writing, &attempts, max_rows)).await
     }
 
-    async fn attempts(&self, wanted: AttemptQuery) -> Result<Vec<StoredAttempt>> {
-        self.read(move |connection| attempts::list(connection, &wanted)).await
+    async fn attempts(&self, wanted: AttemptQuery) -> Result<AttemptScan> {
+        self.look(move |connection| attempts::list(connection, &wanted)).await
     }
 
     async fn clean_attempts(&self, before_ms: i64, limit: usize) -> Result<usize> {
@@ -336,11 +367,11 @@ impl TokenStore for SqliteStore {
 #[async_trait]
 impl ReplayStore for SqliteStore {
     async fn deliveries(&self, wanted: DeliveryQuery) -> Result<Vec<DeliveryRow>> {
-        self.read(move |connection| replays::list(connection, &wanted)).await
+        self.look(move |connection| replays::list(connection, &wanted)).await
     }
 
     async fn delivery(&self, id: i64) -> Result<Option<(DeliveryRow, Bytes)>> {
-        self.read(move |connection| replays::one(connection, id)).await
+        self.look(move |connection| replays::one(connection, id)).await
     }
 
     async fn revive(&self, id: i64) -> Result<bool> {
@@ -361,11 +392,11 @@ impl ReplayStore for SqliteStore {
     }
 
     async fn replays(&self, below: i64, limit: usize) -> Result<Vec<Replay>> {
-        self.read(move |connection| replays::jobs(connection, below, limit)).await
+        self.look(move |connection| replays::jobs(connection, below, limit)).await
     }
 
     async fn replay(&self, id: i64) -> Result<Option<Replay>> {
-        self.read(move |connection| replays::job(connection, id)).await
+        self.look(move |connection| replays::job(connection, id)).await
     }
 
     async fn running_replays(&self) -> Result<Vec<i64>> {
@@ -388,7 +419,7 @@ impl AuditStore for SqliteStore {
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<Vec<StoredAuditEntry>> {
-        self.read(move |connection| access::audit(connection, &query)).await
+        self.look(move |connection| access::audit(connection, &query)).await
     }
 }
 
@@ -414,6 +445,7 @@ impl Store for SqliteStore {
         // The writer closes last, so that SQLite folds the write-ahead log into the file.
         drop(self.reader.lock().take());
         self.deliveries.close().await;
+        self.readers.close().await;
         self.writer.close().await
     }
 }

@@ -206,7 +206,7 @@ async fn a_mistyped_key_of_a_query_is_refused_by_name_and_crossbars_routes_pass_
         ("GET", "/deliveries", "status, account, hook, since, until, page_size, start_key"),
         ("GET", "/hooks", "account, page_size, paginate, ascending, start_key"),
         ("POST", "/hooks/enable", "account, descendants"),
-        ("GET", "/failures", "account, hook"),
+        ("GET", "/failures", "account, hook, page_size, start_key"),
         ("DELETE", "/failures", "account, hook"),
         ("GET", "/replays", "page_size, start_key"),
         ("GET", "/stream", "account, kinds, last_event_id"),

@@ -43,21 +43,13 @@ impl Editor {
         self.desk.hook(account, hook).await
     }
 
-    /// The hooks of an account.
+    /// The hooks of an account, all of them at once: for one that is known to have few.
     ///
     /// # Errors
     /// [`EditError::NotFound`] without the account.
     pub async fn hooks(&self, account: &str) -> Result<Vec<Document>, EditError> {
         self.desk.account(account).await?;
         Ok(self.desk.store.hooks_of(account).await?)
-    }
-
-    /// The hooks of all accounts.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn all_hooks(&self) -> Result<Vec<Document>, EditError> {
-        Ok(self.desk.store.hooks().await?)
     }
 
     /// Replaces the public fields of a hook, but for those that KAZOO's clients do not know where they are left out.
@@ -153,7 +145,7 @@ pub fn shown(doc: &Document) -> Document {
             fields::set(&mut shown, OLD_SECRET_UNTIL, until);
         }
     }
-    if let Some(reason) = doc.get(DISABLED_MESSAGE).filter(|_| !is_enabled(doc)) {
+    if let Some(reason) = disable_reason(doc) {
         fields::set(&mut shown, DISABLE_REASON, reason.clone());
     }
     shown
@@ -185,6 +177,11 @@ pub fn warnings(doc: &Document) -> Vec<(&'static str, &'static str)> {
         return vec![("format", message)];
     }
     Vec::new()
+}
+
+/// Why the host has switched a hook off.
+pub fn disable_reason(doc: &Document) -> Option<&Value> {
+    doc.get(DISABLED_MESSAGE).filter(|_| !is_enabled(doc))
 }
 
 /// A hook is enabled unless it says `false`.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, ToSql, params};
 
 use super::writer::Writing;
-use crate::store::{AttemptKey, AttemptQuery, NewAttempt, StoredAttempt};
+use crate::store::{AttemptKey, AttemptQuery, AttemptScan, NewAttempt, StoredAttempt};
 
 pub(super) fn add(writing: &Writing<'_>, attempts: &[NewAttempt], max_rows: u64) -> rusqlite::Result<()> {
     let mut insert = writing.connection.prepare_cached(
@@ -31,10 +31,10 @@ pub(super) fn add(writing: &Writing<'_>, attempts: &[NewAttempt], max_rows: u64)
     Ok(())
 }
 
-pub(super) fn list(connection: &Connection, wanted: &AttemptQuery) -> rusqlite::Result<Vec<StoredAttempt>> {
+pub(super) fn list(connection: &Connection, wanted: &AttemptQuery) -> rusqlite::Result<AttemptScan> {
     let (order, reaches) = if wanted.ascending { ("ASC", ">=") } else { ("DESC", "<=") };
     let (start, end, within) = bounds(wanted);
-    let limit = i64::try_from(wanted.limit).unwrap_or(i64::MAX);
+    let limit = i64::try_from(wanted.scan).unwrap_or(i64::MAX);
     let mut values: Vec<&dyn ToSql> = vec![&start.created_ms, &start.id, &end, &limit];
     let account = wanted.account.as_str();
     values.push(&account);
@@ -44,23 +44,28 @@ pub(super) fn list(connection: &Connection, wanted: &AttemptQuery) -> rusqlite::
         values.push(hook);
         also.push_str(" AND hook = ?6");
     }
-    match wanted.failed {
-        Some(true) => also.push_str(" AND failed = 1"),
-        Some(false) => also.push_str(" AND failed = 0"),
-        None => {}
-    }
     let mut query = connection.prepare_cached(&format!(
-        "SELECT created_ms, id, doc FROM attempts
+        "SELECT created_ms, id, failed, doc FROM attempts
          WHERE account = ?5{also} AND (created_ms, id) {reaches} (?1, ?2) AND created_ms {within} ?3
          ORDER BY created_ms {order}, id {order} LIMIT ?4"
     ))?;
-    let row = |row: &rusqlite::Row<'_>| {
-        Ok(StoredAttempt {
-            key: AttemptKey { created_ms: row.get(0)?, id: row.get(1)? },
-            document: row.get(2)?,
-        })
-    };
-    query.query_map(values.as_slice(), row)?.collect()
+    let (mut found, mut bytes) = (AttemptScan::default(), 0);
+    let mut rows = query.query(values.as_slice())?;
+    while let Some(row) = rows.next()? {
+        let key = AttemptKey { created_ms: row.get(0)?, id: row.get(1)? };
+        found.scanned += 1;
+        let failed: bool = row.get(2)?;
+        if wanted.failed.is_none_or(|wanted| wanted == failed) {
+            let document: String = row.get(3)?;
+            bytes += document.len();
+            found.attempts.push(StoredAttempt { key, document });
+        }
+        if found.attempts.len() >= wanted.limit || found.scanned >= wanted.scan || bytes >= wanted.bytes {
+            found.reached = Some(key);
+            break;
+        }
+    }
+    Ok(found)
 }
 
 /// Where a listing begins, at which time it ends, and how that time is compared.

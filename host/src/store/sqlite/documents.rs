@@ -1,11 +1,11 @@
 //! What a document's revision is, and when a save is a conflict. Settings live here too.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::hooks::Document;
-use crate::store::StoreError;
+use crate::store::{HookIdQuery, ListedDocuments, ListedKind, StoreError};
 
 /// What a document describes.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +97,51 @@ pub(super) fn one(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Re
         .prepare_cached("SELECT doc FROM documents WHERE kind = ?1 AND id = ?2 AND NOT deleted")?
         .query_row([kind.name(), id], document)
         .optional()
+}
+
+pub(super) fn hook_ids(connection: &Connection, wanted: &HookIdQuery) -> rusqlite::Result<Vec<String>> {
+    let (reaches, order) = if wanted.ascending { (">=", "ASC") } else { ("<=", "DESC") };
+    let limit = i64::try_from(wanted.limit).unwrap_or(i64::MAX);
+    let account = wanted.account.as_ref().map(|account| account.as_str());
+    let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
+    let mut conditions = String::new();
+    if account.is_some() {
+        values.push((":account", &account));
+        conditions.push_str(" AND account = :account");
+    }
+    if let Some(start) = &wanted.start {
+        values.push((":start", start));
+        conditions = format!("{conditions} AND id {reaches} :start");
+    }
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT id FROM documents WHERE kind = 'hook' AND NOT deleted{conditions} ORDER BY id {order} LIMIT :limit"
+    ))?;
+    query.query_map(values.as_slice(), |row| row.get(0))?.collect()
+}
+
+pub(super) fn listed(
+    connection: &Connection,
+    kind: ListedKind,
+    ids: &[String],
+    bytes: usize,
+) -> rusqlite::Result<ListedDocuments> {
+    let kind = match kind {
+        ListedKind::Account => Kind::Account,
+        ListedKind::Hook => Kind::Hook,
+    };
+    let mut found = ListedDocuments::default();
+    let mut query =
+        connection.prepare_cached("SELECT doc FROM documents WHERE kind = ?1 AND id = ?2 AND NOT deleted")?;
+    for id in ids {
+        if found.bytes >= bytes {
+            break;
+        }
+        let read = |row: &Row<'_>| Ok((row.get_ref(0)?.as_str()?.len(), document(row)?));
+        let read = query.query_row(params![kind.name(), id], read).optional()?;
+        found.bytes += read.as_ref().map_or(0, |(length, _)| *length);
+        found.documents.push(read.map(|(_, document)| document));
+    }
+    Ok(found)
 }
 
 pub(super) fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
