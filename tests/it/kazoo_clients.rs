@@ -322,3 +322,19 @@ async fn a_new_hook_with_a_secret_is_sent_json_and_one_that_libraries_cannot_che
         (&json!("form-data"), &json!("format"))
     );
 }
+
+#[tokio::test]
+async fn each_notification_has_a_sample_that_is_found_by_its_name() {
+    let (host, ..) = stand().await;
+    let available = host.ask("GET", "/v2/webhooks", None).await;
+    let listed = available.json["data"].as_array().unwrap();
+    let notifications = listed.iter().find(|one| one["id"] == "notifications").unwrap();
+    let names: Vec<&String> =
+        notifications["modifiers"]["type"]["items"].as_object().unwrap().keys().collect();
+    assert_eq!(names.len(), 39, "38 notifications and all of them");
+    for name in names.into_iter().filter(|name| *name != "all") {
+        let path = format!("/v2/webhooks/samples/webhooks_notifications?filter_event_name={name}");
+        let samples = Answer::of(host.request("GET", &path)).await;
+        assert_eq!(samples.json["data"].as_array().map(Vec::len), Some(1), "{name}: {}", samples.json);
+    }
+}
