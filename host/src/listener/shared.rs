@@ -213,9 +213,8 @@ impl Shared {
                 self.counters.deliveries.fetch_add(caused, Ordering::Relaxed);
                 let mut novelties = novelties.into_iter();
                 for (ending, size) in endings.into_iter().zip(sizes) {
-                    let mut of_event = novelties.by_ref().take(size);
                     // Nothing of it is new: the parts are those of its modules.
-                    if of_event.by_ref().fold(true, |all, part| all && part == Novelty::Recognised) {
+                    if novelties.by_ref().take(size).filter(|part| *part == Novelty::New).count() == 0 {
                         self.recognise(&ending.event);
                     }
                     self.end(ending);

@@ -1,7 +1,9 @@
 //! Work that grows with what somebody has made, on a thread that others need: it is done in slices, between which the
 //! others have their turn.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How long others wait for a slice.
 const SLICE: Duration = Duration::from_millis(1);
