@@ -1,6 +1,9 @@
 //! Works on inputs of a given size, a row of the table after the other, for whoever counts the instructions
 //! (`tests/it/linear.rs`). To add a row: a function that prepares an input of `n` and answers the work on it.
 
+// A program for a test, which fails by panicking.
+#![allow(clippy::print_stdout, clippy::panic)]
+
 use std::hint::black_box;
 
 use bytes::Bytes;
