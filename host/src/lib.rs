@@ -24,6 +24,7 @@ pub mod scaffold;
 pub mod supervision;
 pub mod times;
 pub mod stall;
+pub mod trust;
 pub mod config;
 pub mod telemetry;
 #[cfg(test)]

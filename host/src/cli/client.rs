@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::ClientArgs;
 use super::listing::harmless;
+use crate::trust::TrustStore;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -42,7 +43,9 @@ impl Client {
             .user_agent(concat!("hookline/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_WITHIN)
             .timeout(ANSWER_WITHIN)
-            .redirect(reqwest::redirect::Policy::none());
+            .redirect(reqwest::redirect::Policy::none())
+            // Of a machine without authorities the library makes no client at all, not even for http.
+            .tls_backend_preconfigured(TrustStore::of_system(None)?.client(&[b"http/1.1"])?);
         if is_local(&parsed) {
             // A proxy of the environment cannot reach what this machine calls itself.
             http = http.no_proxy();

@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::config::Telemetry;
 use crate::trail::is_for_collectors;
+use crate::trust::TrustStore;
 
 /// How long a stop waits for the last spans.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -108,7 +109,11 @@ impl fmt::Debug for Collector {
 
 impl Collector {
     fn new(endpoint: &Url) -> anyhow::Result<Self> {
-        let client = reqwest::Client::builder().timeout(REQUEST).redirect(reqwest::redirect::Policy::none());
+        let client = reqwest::Client::builder()
+            .timeout(REQUEST)
+            .redirect(reqwest::redirect::Policy::none())
+            // Of a machine without authorities the library makes no client at all, not even for http.
+            .tls_backend_preconfigured(TrustStore::of_system(None)?.client(&[b"h2", b"http/1.1"])?);
         Ok(Collector {
             client: client.build().context("making the HTTP client for telemetry.otlp_endpoint")?,
             runtime: Handle::current(),
