@@ -4,6 +4,7 @@
 //! listens and serves.
 
 mod demo;
+mod descriptors;
 mod parts;
 mod tree;
 mod views;

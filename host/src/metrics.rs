@@ -67,6 +67,7 @@ impl Metrics {
         families.extend(figures::modules(&listener.registry.current()));
         families.extend(figures::module_changes(&listener.registry));
         families.extend(figures::deliveries(dispatch));
+        families.extend(figures::endpoints(&dispatch.client));
         families.extend(figures::attempts(&dispatch.attempts.counters));
         families.extend(figures::replays(replays.counters()));
         families.extend(figures::backlog(owed, unix_seconds()));

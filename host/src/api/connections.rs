@@ -167,12 +167,6 @@ impl Open {
     }
 }
 
-/// What a setting allows, where the process may have so many files open: half of them are for everything else.
-pub fn most(wanted: usize, open_files: Option<u64>) -> usize {
-    let half = open_files.and_then(|files| usize::try_from(files / 2).ok()).unwrap_or(usize::MAX);
-    wanted.min(half).max(1)
-}
-
 impl Connection {
     /// Its client has sent a known token. It does so in a request, while it makes room for nobody.
     pub(super) fn is_known(&self) {
@@ -318,14 +312,6 @@ mod tests {
         let _busy = third.busy();
         let _fourth = connections.place().unwrap();
         assert_eq!(gone(&[&known, &stranger, &third]), [true, true, false]);
-    }
-
-    #[test]
-    fn half_of_the_open_files_are_for_everything_else() {
-        assert_eq!(most(4_096, Some(1_024)), 512);
-        assert_eq!(most(4_096, Some(1_000_000)), 4_096);
-        assert_eq!(most(4_096, None), 4_096);
-        assert_eq!(most(4_096, Some(1)), 1);
     }
 
     #[test]

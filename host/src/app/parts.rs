@@ -11,11 +11,12 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::descriptors;
 use super::views::{Schema, Shelves, node_name};
 use crate::access::Access;
 use crate::access::log_ins::LogIns;
 use crate::access::token::first_token;
-use crate::api::connections::{self, Connections};
+use crate::api::connections::Connections;
 use crate::attempts::log::{self as attempts_log, Attempts, Log};
 use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
 use crate::bus::embedded::{EmbeddedBus, Inlet};
@@ -26,9 +27,10 @@ use crate::delivery::dispatch::{Counters, Dispatch};
 use crate::delivery::due::DueDeliveries;
 use crate::delivery::gate::Gate;
 use crate::delivery::guard::Guard;
+use crate::delivery::names::NameCache;
 use crate::delivery::outcomes::Outcomes;
 use crate::delivery::queue::Queue;
-use crate::delivery::resolve::{Resolver, System};
+use crate::delivery::resolve::Resolver;
 use crate::delivery::retries::{LongestWaits, Retries};
 use crate::delivery::test_send::TestSends;
 use crate::delivery::work::Rules;
@@ -121,7 +123,7 @@ pub struct Outside {
 
 impl Default for Outside {
     fn default() -> Self {
-        Outside { resolver: Arc::new(System), receiver: None }
+        Outside { resolver: Arc::new(NameCache::of_system()), receiver: None }
     }
 }
 
@@ -166,8 +168,8 @@ impl Parts {
         disabler.load(&*store).await.context("reading the failures of hooks")?;
         refuse_lost_secrets(&table, config.store.start_with_lost_secrets)?;
         vault.make_missing_key()?;
-        let most = connections::most(config.api.max_connections, max_open_files());
-        let connections = Arc::new(Connections::new(most, config.api.header_timeout()));
+        let shares = descriptors::share_out(config.api.max_connections);
+        let connections = Arc::new(Connections::new(shares.clients, config.api.header_timeout()));
         let access = Arc::new(access(&config, &store, &accounts, &vault).await?);
         info!(accounts = loaded.accounts, hooks = loaded.hooks, "documents read");
 
@@ -194,7 +196,7 @@ impl Parts {
             gate,
             disabler: Arc::clone(&disabler),
             editor: Arc::clone(&editor),
-            client: Client::new(&limits(delivery), Arc::new(guard), outside.resolver)?,
+            client: Client::new(&limits(delivery, shares.endpoints), Arc::new(guard), outside.resolver)?,
             rules: Rules { profile, retry_schedule_ms: delivery.retry_schedule_ms.clone() },
             retries: Arc::clone(&retries),
             counters: Arc::new(Counters::default()),
@@ -333,10 +335,6 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?))
 }
 
-fn max_open_files() -> Option<u64> {
-    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(now, _)| now)
-}
-
 async fn access(
     config: &Config,
     store: &Arc<dyn Store>,
@@ -431,13 +429,14 @@ fn attempts_limits(config: &Config) -> attempts_log::Limits {
     }
 }
 
-fn limits(delivery: &config::Delivery) -> Limits {
+fn limits(delivery: &config::Delivery, connections: usize) -> Limits {
     Limits {
         connect_timeout: delivery.connect_timeout(),
         request_timeout: delivery.request_timeout(),
         response_body_limit: delivery.response_body_limit,
         proxy: delivery.proxy.as_ref().map(ToString::to_string).unwrap_or_default(),
         extra_ca: delivery.extra_ca.clone(),
+        connections,
     }
 }
 

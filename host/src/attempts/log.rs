@@ -95,7 +95,13 @@ impl Attempts {
     /// Notes one try. Whoever asked for a test looks for it here, so that one is kept also where it succeeded.
     pub fn note(&self, ended: &Ended<'_>) {
         self.counters.of(ended.class()).fetch_add(1, Ordering::Relaxed);
-        if ended.next == &Next::Delivered && !self.limits.successes && !ended.is_test() {
+        let of_note = match ended.next {
+            Next::Delivered => self.limits.successes,
+            // Nobody was asked; and what is wrong with this machine would be kept by every delivery.
+            Next::Postponed(_) => false,
+            Next::Retry(_) | Next::Dead(_) | Next::Gone(_) => true,
+        };
+        if !of_note && !ended.is_test() {
             return;
         }
         let Ok(place) = self.writer.try_reserve() else {

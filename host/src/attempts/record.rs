@@ -93,6 +93,7 @@ impl Ended<'_> {
             "timing_ms": {
                 "resolve": trace.resolve().map(milliseconds),
                 "connect": trace.connect().map(milliseconds),
+                "stream": trace.stream().map(milliseconds),
                 "first_byte": trace.first_byte.map(milliseconds),
                 "total": milliseconds(trace.total),
             },
@@ -103,6 +104,15 @@ impl Ended<'_> {
         if let Some(status) = trace.status {
             document.insert("resp_status_code".to_owned(), status.into());
             document.extend(self.response(&mask, body_limit));
+        }
+        if trace.repeats > 0 {
+            document.insert("resent".to_owned(), trace.repeats.into());
+        }
+        if trace.headers_left_out > 0 {
+            document.insert("resp_headers_left_out_bytes".to_owned(), trace.headers_left_out.into());
+        }
+        if let Some(lost) = &trace.body_lost {
+            document.insert("resp_body_lost".to_owned(), lost.as_str().into());
         }
         if let Next::Retry(wait) = self.next {
             document.insert("next_try_in_ms".to_owned(), milliseconds(*wait).into());
@@ -137,7 +147,7 @@ impl Ended<'_> {
             Answer::Status { .. } => json!({
                 "result": "failure", "reason": "bad response code", "try": counter, "retries_left": left(counter - 1),
             }),
-            Answer::ClientError | Answer::Refused => json!({
+            Answer::ClientError | Answer::Refused | Answer::Local { .. } => json!({
                 "result": "failure", "reason": "kazoo http client error",
                 "client_error": self.original_error(&mask),
                 "retries": counter, "retries_left": left(counter),
@@ -160,11 +170,11 @@ impl Ended<'_> {
     /// As the original's HTTP client names what went wrong. It has no words for what only this host refuses.
     fn original_error(&self, mask: &Mask) -> String {
         let named = match self.trace.class {
-            Class::Timeout => "timeout",
+            Class::Timeout | Class::Stream => "timeout",
             Class::Connect => "failed_connect: econnrefused",
             Class::Resolve => "failed_connect: nxdomain",
             Class::Broken => "socket_closed_remotely",
-            Class::Guard | Class::Unsent => return mask.text(&self.sent.told).into_owned(),
+            Class::Guard | Class::Unsent | Class::Local => return mask.text(&self.sent.told).into_owned(),
             Class::Delivered | Class::Status | Class::ConnectTimeout | Class::Tls => "unknown",
         };
         named.to_owned()
@@ -173,7 +183,7 @@ impl Ended<'_> {
     fn reason(&self) -> String {
         match self.next {
             Next::Dead(reason) | Next::Gone(reason) => reason.clone(),
-            Next::Delivered | Next::Retry(_) => self.sent.told.clone(),
+            Next::Delivered | Next::Retry(_) | Next::Postponed(_) => self.sent.told.clone(),
         }
     }
 

@@ -1,30 +1,34 @@
 //! Speaks HTTP to endpoints: to addresses that the guard lets through, under one deadline over all of it, without
 //! redirects, with bodies read to a limit and certificates verified.
 
-use std::error::Error as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Url};
+use http::header::{LOCATION, RETRY_AFTER};
 use time::OffsetDateTime;
+use tracing::warn;
+use url::Url;
 
-use super::guard::{Guard, Host, Refusal};
+use super::guard::{Guard, Host};
+use super::http::trouble::{LocalTrouble, LocalTroubles};
+use super::http::{Bounds, RequestFailure, Transport, refused, wire_url};
 use super::request::Outgoing;
-use super::resolve::{Resolver, Vetted};
-use super::trace::{Class, Timing, Trace};
+use super::resolve::Resolver;
+use super::trace::{Class, Trace};
 use super::verdict::{Answer, retry_after};
 use crate::attempts::mask;
-use crate::hooks::Verb;
+use crate::trust::TrustStore;
+
+/// Bytes of where an answer points that are told.
+const LOCATION_SHOWN: usize = 300;
 
 /// Limits of every request.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// For resolving and connecting, TLS included.
+    /// For resolving; for connecting, TLS included; for a free stream of an HTTP/2 connection. Each.
     pub connect_timeout: Duration,
-    /// For everything, from resolution to the last byte of the body.
+    /// From when the connection is there until the last byte of the answer.
     pub request_timeout: Duration,
     /// Bytes of a response body beyond which it is read no further.
     pub response_body_limit: usize,
@@ -32,17 +36,18 @@ pub struct Limits {
     pub proxy: String,
     /// A file of PEM certificates that are trusted besides those of the system.
     pub extra_ca: Option<PathBuf>,
+    /// Connections that may be open at once, idle ones included.
+    pub connections: usize,
 }
 
 /// Sends requests; cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    transport: Arc<Transport>,
+    troubles: Arc<LocalTroubles>,
     guard: Arc<Guard>,
     /// Where a proxy resolves names once more: whom to ask before.
     before_proxy: Option<Arc<dyn Resolver>>,
-    request_timeout: Duration,
-    response_body_limit: usize,
 }
 
 /// What came back.
@@ -60,50 +65,55 @@ impl Client {
     /// # Errors
     /// The proxy's address is not one, the certificates cannot be read, or TLS cannot be set up.
     pub fn new(limits: &Limits, guard: Arc<Guard>, resolver: Arc<dyn Resolver>) -> anyhow::Result<Self> {
-        let proxied = !limits.proxy.is_empty();
-        let vetted =
-            Vetted { resolver: Arc::clone(&resolver), guard: (!proxied).then(|| Arc::clone(&guard)) };
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(limits.connect_timeout)
-            // An endpoint that redirects could send an account's events to an address nobody vetted.
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(vetted)
-            .connector_layer(Timing)
-            .no_proxy();
-        if let Some(file) = &limits.extra_ca {
-            builder = builder.tls_certs_merge(certificates(file)?);
+        let trust = TrustStore::of_system(limits.extra_ca.as_deref())?;
+        if let Some(missing) = trust.missing() {
+            warn!(
+                reason = missing,
+                "certificates of endpoints cannot be verified against the system's authorities"
+            );
         }
-        if proxied {
-            let proxy = reqwest::Proxy::all(&limits.proxy)
-                .with_context(|| format!("delivery.proxy: {:?} is not a proxy's address", limits.proxy))?;
-            builder = builder.proxy(proxy);
-        }
+        let bounds = Bounds {
+            connect: limits.connect_timeout,
+            answer: limits.request_timeout,
+            body: limits.response_body_limit,
+            connections: limits.connections,
+        };
+        let (proxy, before) = (limits.proxy.as_str(), Arc::clone(&resolver));
+        let transport = Transport::new(bounds, proxy, trust, Arc::clone(&guard), resolver)?;
         Ok(Client {
-            http: builder.build().context("setting up the HTTP client")?,
+            transport: Arc::new(transport),
+            troubles: Arc::default(),
             guard,
-            before_proxy: proxied.then_some(resolver),
-            request_timeout: limits.request_timeout,
-            response_body_limit: limits.response_body_limit,
+            before_proxy: (!proxy.is_empty()).then_some(before),
         })
+    }
+
+    /// How often something of this machine kept a request from being sent, by what.
+    pub fn troubles(&self) -> impl Iterator<Item = (LocalTrouble, u64)> {
+        self.troubles.counts()
+    }
+
+    /// Connections to endpoints that are open, and of them those that wait for a request.
+    #[must_use]
+    pub fn connections(&self) -> (usize, usize) {
+        self.transport.connections()
+    }
+
+    /// How often a request was sent again at once, as nobody can have answered it before.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.transport.repeated()
     }
 
     /// Sends one request and writes down what can be known of it. `url` is the request's own, parsed before, where
     /// there is one.
     pub async fn send(&self, request: &Outgoing, url: Option<Url>, trace: &mut Trace) -> Sent {
-        let timed = trace.timing();
-        let exchange = timed(self.exchange(request, url, trace));
-        let (sent, class) = match tokio::time::timeout(self.request_timeout, exchange).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                let told = format!("no complete answer within {} ms", self.request_timeout.as_millis());
-                (failed(told), Some(Class::Timeout))
-            }
-        };
+        let (sent, class) = self.exchange(request, url, trace).await;
         trace.over_as(class);
         sent
     }
 
-    /// What came back, and at which part it failed where there was no whole answer.
+    /// What came back, and at which part it failed where there was no answer.
     async fn exchange(
         &self,
         request: &Outgoing,
@@ -120,28 +130,39 @@ impl Client {
         if let Some(refused) = self.refusal(&url).await {
             return (refused, Some(Class::Guard));
         }
-        let headers = match header_map(&request.headers) {
-            Ok(headers) => headers,
-            Err(name) => return (failed(format!("the header {name} cannot be sent")), Some(Class::Unsent)),
-        };
-        let asked =
-            self.http.request(method(request.method), url).headers(headers).body(request.body.clone());
-        let mut response = match asked.send().await {
-            Ok(response) => response,
-            Err(error) => {
-                let class = if refusal_in(&error).is_some() { Class::Guard } else { Class::of(&error) };
-                return (failed(chain(&error)), Some(class));
-            }
-        };
-        let code = response.status().as_u16();
-        let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = wait.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
-        trace.answered(&mut response);
-        if let Err(error) = self.read_body(&mut response, &mut trace.body).await {
-            let class = if error.is_timeout() { Class::Timeout } else { Class::Broken };
-            return (failed(format!("status {code}, then {}", chain(&error))), Some(class));
+        if let Err(failure) = self.transport.exchange(request, &url, trace).await {
+            let class = failure.class;
+            return (self.unanswered(failure), Some(class));
         }
-        (Sent { answer: Answer::Status { code, retry_after }, told: format!("status {code}") }, None)
+        let code = trace.status.unwrap_or_default();
+        // Only proxies want a login of their own; it is ours.
+        if code == 407 && self.before_proxy.is_some() {
+            let told = "the proxy: it wants a login: status 407 (delivery.proxy may hold one)";
+            let failure = RequestFailure {
+                class: Class::Local,
+                told: told.to_owned(),
+                local: Some(LocalTrouble::Proxy),
+            };
+            return (self.unanswered(failure), Some(Class::Local));
+        }
+        self.troubles.passed();
+        let header = |name| trace.headers.get(name).and_then(|value| value.to_str().ok());
+        let wait = header(RETRY_AFTER);
+        let retry_after = wait.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
+        let told =
+            told_of(code, trace.headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes())));
+        (Sent { answer: Answer::Status { code, retry_after }, told }, None)
+    }
+
+    fn unanswered(&self, failure: RequestFailure) -> Sent {
+        let RequestFailure { told, local, .. } = failure;
+        match local {
+            None => failed(told),
+            Some(trouble) => {
+                let wait = self.troubles.met(trouble, &told, rand::random());
+                Sent { answer: Answer::Local { wait }, told }
+            }
+        }
     }
 
     /// What the guard says before anything is sent. An address in the hook itself is refused for good; where a name
@@ -157,104 +178,25 @@ impl Client {
         let found = self.before_proxy.as_ref()?.resolve(name).await.ok()?;
         self.guard.vet_all(name, &found).err().map(|refusal| failed(refused(&refusal)))
     }
-
-    /// Reads the body to its end, so that the connection can be used again; past the limit the connection is
-    /// given up instead.
-    async fn read_body(
-        &self,
-        response: &mut reqwest::Response,
-        read: &mut Vec<u8>,
-    ) -> Result<(), reqwest::Error> {
-        while let Some(chunk) = response.chunk().await? {
-            let room = self.response_body_limit - read.len();
-            read.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                break;
-            }
-        }
-        Ok(())
-    }
 }
 
 fn failed(told: String) -> Sent {
     Sent { answer: Answer::ClientError, told }
 }
 
-fn refused(refusal: &Refusal) -> String {
-    format!("refused by the target guard: {refusal}")
-}
-
-/// The certificates of a PEM file.
-fn certificates(file: &Path) -> anyhow::Result<Vec<reqwest::Certificate>> {
-    let named = || format!("delivery.extra_ca: {}", file.display());
-    let pem = std::fs::read(file).with_context(named)?;
-    let certificates = reqwest::Certificate::from_pem_bundle(&pem).with_context(named)?;
-    if certificates.is_empty() {
-        bail!("{} holds no PEM certificate", named());
-    }
-    Ok(certificates)
-}
-
-fn method(verb: Verb) -> Method {
-    match verb {
-        Verb::Get => Method::GET,
-        Verb::Post => Method::POST,
-        Verb::Put => Method::PUT,
-    }
-}
-
-/// A query with brackets as the original writes it: percent-encoded, which means the same to a receiver and is
-/// what URLs allow.
-fn wire_url(text: &str) -> Result<Url, url::ParseError> {
-    match text.split_once('?') {
-        Some((place, query)) if query.contains(['[', ']']) => {
-            Url::parse(&format!("{place}?{}", query.replace('[', "%5B").replace(']', "%5D")))
+/// A status in words. Where an answer points is said, as it is not gone to.
+fn told_of(code: u16, location: Option<std::borrow::Cow<'_, str>>) -> String {
+    match (code, location) {
+        (300..400, Some(location)) => {
+            let shown = mask::address(&location);
+            let shown: String = shown.chars().take(LOCATION_SHOWN).collect();
+            format!("status {code}: redirects are not followed, it points to {shown:?}")
         }
-        _ => Url::parse(text),
-    }
-}
-
-fn header_map(headers: &[(String, String)]) -> Result<HeaderMap, String> {
-    let mut map = HeaderMap::with_capacity(headers.len() + 2);
-    for (name, value) in headers {
-        let parsed = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(value).ok());
-        let (name, value) = parsed.ok_or_else(|| name.clone())?;
-        map.insert(name, value);
-    }
-    Ok(map)
-}
-
-/// What the guard said where the connection was to be made.
-fn refusal_in(error: &reqwest::Error) -> Option<&Refusal> {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if let Some(refusal) = cause.downcast_ref() {
-            return Some(refusal);
+        (301 | 302 | 303 | 307 | 308, None) => {
+            format!("status {code}: redirects are not followed, and it does not say where it points to")
         }
-        next = cause.source();
+        _ => format!("status {code}"),
     }
-    None
-}
-
-/// An error with its causes, without the address: that is logged beside it, and may hold a password.
-fn chain(error: &reqwest::Error) -> String {
-    if let Some(refusal) = refusal_in(error) {
-        return refused(refusal);
-    }
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(match cause.to_string() {
-            unknown if unknown.ends_with("UnknownIssuer") => {
-                format!("{unknown} (delivery.extra_ca can name its authority)")
-            }
-            known => known,
-        });
-        next = cause.source();
-    }
-    let timed_out = error.is_timeout().then(|| "timed out".to_owned());
-    let told: Vec<String> = timed_out.into_iter().chain(causes).collect();
-    if told.is_empty() { "failed".to_owned() } else { told.join(": ") }
 }
 
 #[cfg(test)]
@@ -262,10 +204,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brackets_in_a_query_are_encoded_and_those_of_an_address_are_not() {
-        let url = |text| wire_url(text).unwrap().to_string();
-        assert_eq!(url("http://[::1]:80/a?o[k]=v w"), "http://[::1]/a?o%5Bk%5D=v%20w");
-        assert_eq!(url("http://a.b/c?d=e?f=g"), "http://a.b/c?d=e?f=g");
-        assert!(wire_url("not an address").is_err());
+    fn a_redirect_is_told_with_where_it_points_to_and_that_it_is_not_followed() {
+        let told = |code, location: Option<&str>| told_of(code, location.map(Into::into));
+        assert_eq!(told(200, Some("/x")), "status 200");
+        assert_eq!(told(304, None), "status 304");
+        assert_eq!(
+            told(302, Some("https://new.example/in")),
+            "status 302: redirects are not followed, it points to \"https://new.example/in\""
+        );
+        assert!(told(301, Some("http://u:opensesame@h/")).contains("u:***@h"));
+        assert!(told(308, None).contains("does not say where"));
+        assert!(told(302, Some(&"x".repeat(9000))).len() < 500);
     }
 }

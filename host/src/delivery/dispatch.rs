@@ -88,6 +88,8 @@ pub struct Counters {
     pub delivered: AtomicU64,
     /// Failed tries that are followed by another.
     pub retried: AtomicU64,
+    /// Not tried yet, as something of this machine was in the way.
+    pub postponed: AtomicU64,
     /// Given up.
     pub dead: AtomicU64,
 }
@@ -240,7 +242,7 @@ impl Dispatch {
         self.note(&delivery, &next);
         // A hook that only the event knew cannot be switched off, so nothing counts against it.
         let hook = hook.as_deref().filter(|_| delivery.carried.is_none());
-        let over = !matches!(next, Next::Retry(_));
+        let over = !matches!(next, Next::Retry(_) | Next::Postponed(_));
         if let Some(id) = self.gate.ended(hook, delivery.id, succeeded, over, now_ms()) {
             self.retries.add(id, now_ms());
         }
@@ -274,9 +276,9 @@ impl Dispatch {
         let step = delivery.trail.tries();
         let tried = OneTry::of(&self.client, &delivery.bodies, hook, &delivery.webhook_id, &[]).await;
         let OneTry { request, trace, sent } = &tried;
-        let succeeded = !judge(self.rules.profile, hook.verb, &sent.answer).is_failure();
+        let succeeded = judge(self.rules.profile, hook.verb, &sent.answer).succeeded();
         if let Some(step) = step {
-            told(&step, delivery, hook, trace, succeeded);
+            told(&step, delivery, hook, trace, succeeded == Some(true));
         }
         let next = self.rules.next(hook, hook.verb, delivery.tries, sent, rand::random());
         let lines = delivery.trail.lines();
@@ -288,7 +290,7 @@ impl Dispatch {
             self.switch_off(hook, &sent.told).instrument(lines.clone()).await;
         }
         // Of what was not sent nothing was learnt.
-        (next, request.is_some().then_some(succeeded))
+        (next, succeeded.filter(|_| request.is_some()))
     }
 
     /// Before the outcome is written: a crash in between asks the endpoint once more.
@@ -308,10 +310,13 @@ impl Dispatch {
         let counter = match next {
             Next::Delivered => &self.counters.delivered,
             Next::Retry(_) => &self.counters.retried,
+            Next::Postponed(_) => &self.counters.postponed,
             Next::Dead(_) | Next::Gone(_) => &self.counters.dead,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.stream.tell(happened(delivery, next));
+        if let Some(happened) = happened(delivery, next) {
+            self.stream.tell(happened);
+        }
         // The writer is gone only when the host stops; the next start repeats this delivery then.
         drop(self.outcomes.send(next.outcome(delivery.id, delivery.tries + 1, now_ms())));
     }
@@ -335,13 +340,15 @@ async fn load(store: Arc<dyn DeliveryStore>, ids: Vec<i64>) -> LoadedDeliveries 
     }
 }
 
-fn happened(delivery: &Delivery, next: &Next) -> What {
+/// Nothing where nobody was asked.
+fn happened(delivery: &Delivery, next: &Next) -> Option<What> {
     let (outcome, reason) = match next {
+        Next::Postponed(_) => return None,
         Next::Delivered => ("delivered", None),
         Next::Retry(_) => ("retried", None),
         Next::Dead(reason) | Next::Gone(reason) => ("dead", Some(reason.clone())),
     };
-    What::Delivery {
+    Some(What::Delivery {
         delivery: delivery.id,
         hook: delivery.hook.clone(),
         account: delivery.account.clone(),
@@ -349,7 +356,7 @@ fn happened(delivery: &Delivery, next: &Next) -> What {
         attempt: delivery.tries + 1,
         outcome,
         reason,
-    }
+    })
 }
 
 /// Tells a collector what a try was. What was sent and what came back is in the attempts log.
@@ -378,6 +385,11 @@ fn tell(delivery: &Delivery, hook: &Hook, sent: &Sent, next: &Next) {
         Next::Retry(wait) => {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             info!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
+        }
+        // That something is wrong here is said once, and not by every delivery.
+        Next::Postponed(wait) => {
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            debug!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery not tried, as something of this machine is in the way");
         }
         Next::Dead(reason) | Next::Gone(reason) => {
             warn!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");

@@ -1,13 +1,8 @@
-//! How names become addresses, and that only vetted ones are connected to.
+//! How names become addresses.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-
-use super::guard::Guard;
-use super::trace::{Unresolved, looking_up};
 
 /// Looks names up.
 #[async_trait]
@@ -15,42 +10,17 @@ pub trait Resolver: Send + Sync {
     /// The addresses of a name.
     ///
     /// # Errors
-    /// There are none, or nobody can be asked.
+    /// There are none; or nobody can be asked, which is an error with [`OutOfOrder`] in it.
     async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>>;
 }
 
-/// The system's own resolver, with its hosts file and search domains.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct System;
+/// It is not known whether there are addresses: that is no fault of whom the name belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct OutOfOrder(pub String);
 
-#[async_trait]
-impl Resolver for System {
-    async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
-        let found = tokio::net::lookup_host((name, 0)).await?;
-        Ok(found.map(|address| address.ip()).collect())
-    }
-}
-
-/// What the HTTP client resolves with. It connects to what it is given here and asks nobody else, so what was
-/// vetted is what is spoken to.
-pub(super) struct Vetted {
-    pub(super) resolver: Arc<dyn Resolver>,
-    /// `None` where every name is the proxy's: whom it is to speak to was looked at before.
-    pub(super) guard: Option<Arc<Guard>>,
-}
-
-impl Resolve for Vetted {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (resolver, guard) = (Arc::clone(&self.resolver), self.guard.clone());
-        Box::pin(async move {
-            let name = name.as_str();
-            let found = looking_up(resolver.resolve(name)).await.map_err(Unresolved)?;
-            let vetted = match guard {
-                Some(guard) => guard.vet(name, found)?,
-                None => found,
-            };
-            // The client puts the port of the URL in the place of 0.
-            Ok(Box::new(vetted.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
-        })
-    }
+/// Whether a look-up failed because of those who were asked.
+#[must_use]
+pub fn is_out_of_order(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<OutOfOrder>())
 }

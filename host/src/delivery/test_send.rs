@@ -101,7 +101,9 @@ impl TestSends {
         match judge(self.profile, hook.verb, &tried.sent.answer) {
             Verdict::Delivered => Next::Delivered,
             // Also of an endpoint that says that it is gone: a test switches no hook off.
-            Verdict::Retry { .. } | Verdict::Gone | Verdict::Final => Next::Dead(tried.sent.told.clone()),
+            Verdict::Retry { .. } | Verdict::NotTried { .. } | Verdict::Gone | Verdict::Final => {
+                Next::Dead(tried.sent.told.clone())
+            }
         }
     }
 }

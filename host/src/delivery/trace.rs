@@ -2,21 +2,15 @@
 //! which part it failed.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
-use reqwest::header::HeaderMap;
-use tokio::task::futures::TaskLocalFuture;
+use http::Response;
+use http::header::HeaderMap;
+use hyper::body::Incoming;
 use tokio::time::Instant;
-use tower::{Layer, Service};
 
-tokio::task_local! {
-    /// Of the try whose connection is made in this task.
-    static LEGS: Arc<Mutex<Legs>>;
-}
+/// Bytes of an answer's headers that are kept; what an endpoint sends beyond that is only counted.
+const HEADERS: usize = 32 << 10;
 
 /// At which part a try failed, or that it did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -35,18 +29,22 @@ pub enum Class {
     ConnectTimeout,
     /// The connection cannot be made safe.
     Tls,
-    /// There was no complete answer in time.
+    /// The endpoint took no further request on its connections in time.
+    Stream,
+    /// There was no answer in time.
     Timeout,
     /// The connection was lost, or what came over it was no HTTP.
     Broken,
     /// There is no request that could be sent.
     #[default]
     Unsent,
+    /// Something of this machine kept it from being sent; that says nothing of the endpoint.
+    Local,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 10] = [
+    pub const ALL: [Class; 12] = [
         Class::Delivered,
         Class::Status,
         Class::Guard,
@@ -54,9 +52,11 @@ impl Class {
         Class::Connect,
         Class::ConnectTimeout,
         Class::Tls,
+        Class::Stream,
         Class::Timeout,
         Class::Broken,
         Class::Unsent,
+        Class::Local,
     ];
 
     /// As attempts and figures spell it.
@@ -70,62 +70,24 @@ impl Class {
             Class::Connect => "connect",
             Class::ConnectTimeout => "connect_timeout",
             Class::Tls => "tls",
+            Class::Stream => "stream",
             Class::Timeout => "timeout",
             Class::Broken => "broken",
             Class::Unsent => "unsent",
+            Class::Local => "local",
         }
     }
-
-    /// Of an error of the HTTP client that is no refusal of the guard.
-    pub(super) fn of(error: &reqwest::Error) -> Self {
-        match (error.is_connect(), error.is_timeout()) {
-            (true, true) => Class::ConnectTimeout,
-            (false, true) => Class::Timeout,
-            (true, false) => in_connecting(error),
-            (false, false) => Class::Broken,
-        }
-    }
-}
-
-/// A name that leads nowhere.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unresolved(pub(super) std::io::Error);
-
-fn in_connecting(error: &reqwest::Error) -> Class {
-    let mut next: Option<&dyn std::error::Error> = Some(error);
-    while let Some(cause) = next {
-        if cause.is::<Unresolved>() {
-            return Class::Resolve;
-        }
-        if cause.downcast_ref::<std::io::Error>().is_some_and(is_of_tls) {
-            return Class::Tls;
-        }
-        next = cause.source();
-    }
-    Class::Connect
-}
-
-/// What the TLS library says comes as data that is wrong, or that ends too soon; sometimes with another error around
-/// it, whose source it is not.
-fn is_of_tls(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<std::io::Error>());
-    matches!(error.kind(), InvalidData | UnexpectedEof) || inner.is_some_and(is_of_tls)
-}
-
-/// How long a new connection took. A try over a connection that was there has neither.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Legs {
-    resolve: Option<Duration>,
-    connect: Option<Duration>,
 }
 
 /// What is known of one try. What it did not come to is not known.
 #[derive(Debug)]
 pub struct Trace {
     begun: Instant,
-    legs: Arc<Mutex<Legs>>,
+    resolve: Option<Duration>,
+    connect: Option<Duration>,
+    stream: Option<Duration>,
+    /// How often the request was sent again at once, as nobody can have answered it before.
+    pub repeats: u32,
     /// How it ended; [`Class::Status`] of any answer.
     pub class: Class,
     /// When the answer's headers were there.
@@ -138,53 +100,78 @@ pub struct Trace {
     pub status: Option<u16>,
     /// The answer's headers.
     pub headers: HeaderMap,
+    /// Bytes of headers that were left out, as there were too many.
+    pub headers_left_out: usize,
     /// The answer's body, as far as it was read.
     pub body: Vec<u8>,
+    /// What became of the rest of the body, where it was lost.
+    pub body_lost: Option<String>,
 }
 
 impl Default for Trace {
     fn default() -> Self {
         Trace {
             begun: Instant::now(),
-            legs: Arc::default(),
+            resolve: None,
+            connect: None,
+            stream: None,
+            repeats: 0,
             class: Class::default(),
             first_byte: None,
             total: Duration::ZERO,
             address: None,
             status: None,
             headers: HeaderMap::new(),
+            headers_left_out: 0,
             body: Vec::new(),
+            body_lost: None,
         }
     }
 }
 
 impl Trace {
-    /// How long the name took to look up.
+    /// How long the name took to look up; nothing where the connection was there, or the address is written as one.
     #[must_use]
     pub fn resolve(&self) -> Option<Duration> {
-        self.legs.lock().resolve
+        self.resolve
     }
 
-    /// How long the connection took from then on, with TLS where the address has it.
+    /// How long the connection took from then on, with TLS where the address has it; nothing where it was there.
     #[must_use]
     pub fn connect(&self) -> Option<Duration> {
-        self.legs.lock().connect
+        self.connect
     }
 
-    /// Runs a try with the connections that it makes written down in the trace that this was asked of.
-    pub(super) fn timing<F: Future>(
-        &self,
-    ) -> impl FnOnce(F) -> TaskLocalFuture<Arc<Mutex<Legs>>, F> + use<F> {
-        let legs = Arc::clone(&self.legs);
-        move |exchange| LEGS.scope(legs, exchange)
+    /// How long a free stream of a connection (HTTP/2) was waited for.
+    #[must_use]
+    pub fn stream(&self) -> Option<Duration> {
+        self.stream
     }
 
-    pub(super) fn answered(&mut self, response: &mut reqwest::Response) {
+    /// A name was looked up so long.
+    pub(super) fn add_resolve(&mut self, took: Duration) {
+        self.resolve = Some(self.resolve.unwrap_or_default() + took);
+    }
+
+    /// A connection was made so long.
+    pub(super) fn add_connect(&mut self, took: Duration) {
+        self.connect = Some(self.connect.unwrap_or_default() + took);
+    }
+
+    /// A stream was waited for so long.
+    pub(super) fn add_stream(&mut self, took: Duration) {
+        self.stream = Some(self.stream.unwrap_or_default() + took);
+    }
+
+    /// The head of an answer has come.
+    pub(super) fn answered(&mut self, answer: Response<Incoming>, address: Option<SocketAddr>) -> Incoming {
+        let (head, body) = answer.into_parts();
         self.first_byte = Some(self.begun.elapsed());
         self.class = Class::Status;
-        self.address = response.remote_addr();
-        self.status = Some(response.status().as_u16());
-        self.headers = std::mem::take(response.headers_mut());
+        self.address = address;
+        self.status = Some(head.status.as_u16());
+        (self.headers, self.headers_left_out) = kept(head.headers);
+        body
     }
 
     pub(super) fn over_as(&mut self, class: Option<Class>) {
@@ -193,57 +180,39 @@ impl Trace {
     }
 }
 
-/// Writes down how long a look-up took that is made for a try.
-pub(super) async fn looking_up<F: Future>(lookup: F) -> F::Output {
-    let begun = Instant::now();
-    let found = lookup.await;
-    note(|legs| legs.resolve = Some(begun.elapsed()));
-    found
-}
-
-fn note(write: impl FnOnce(&mut Legs)) {
-    // A connection that outlived its try belongs to none.
-    LEGS.try_with(|legs| write(&mut legs.lock())).ok();
-}
-
-/// Around the making of connections: writes down how long it took.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Timing;
-
-impl<S> Layer<S> for Timing {
-    type Service = Timed<S>;
-
-    fn layer(&self, connector: S) -> Timed<S> {
-        Timed(connector)
+/// The headers up to the limit, and the bytes of the others.
+fn kept(headers: HeaderMap) -> (HeaderMap, usize) {
+    let size = |name: &str, value: &[u8]| name.len() + value.len() + 4;
+    let total: usize = headers.iter().map(|(name, value)| size(name.as_str(), value.as_bytes())).sum();
+    if total <= HEADERS {
+        return (headers, 0);
     }
+    let (mut kept, mut length) = (HeaderMap::new(), 0);
+    for (name, value) in &headers {
+        let more = size(name.as_str(), value.as_bytes());
+        if length + more <= HEADERS {
+            length += more;
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    (kept, total - length)
 }
 
-/// Makes connections, timed.
-#[derive(Clone, Debug)]
-pub(super) struct Timed<S>(S);
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
 
-impl<S, R> Service<R> for Timed<S>
-where
-    S: Service<R>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+    use super::*;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
-        let connecting = self.0.call(request);
-        Box::pin(async move {
-            let begun = Instant::now();
-            let connected = connecting.await;
-            let took = begun.elapsed();
-            // The look-up of the name is part of it.
-            note(|legs| legs.connect = Some(took.saturating_sub(legs.resolve.unwrap_or_default())));
-            connected
-        })
+    #[test]
+    fn headers_are_kept_up_to_a_limit_and_the_rest_is_counted() {
+        let of = |count: usize| {
+            let value = HeaderValue::from_str(&"v".repeat(1016)).unwrap();
+            kept((0..count).map(|_| (http::header::SET_COOKIE, value.clone())).collect())
+        };
+        let (all, left_out) = of(30);
+        assert_eq!((all.len(), left_out), (30, 0));
+        let (some, left_out) = of(100);
+        assert_eq!((some.len(), left_out), (31, 69 * 1030));
     }
 }

@@ -280,7 +280,7 @@ fn answers_end_and_repeat_deliveries_as_in_the_original() {
             let answer = script.get(tries as usize).map_or(usual, answer);
             tries += 1;
             let verdict = judge(Profile::Kazoo, hook.verb, &answer);
-            failures += usize::from(verdict.is_failure());
+            failures += usize::from(verdict.succeeded() == Some(false));
             match verdict {
                 Verdict::Retry { retry_after } if tries < hook.total_tries(Profile::Kazoo) => {
                     let delay = schedule::delay(Profile::Kazoo, &[], tries, retry_after, 0.5);

@@ -22,6 +22,11 @@ pub enum Answer {
     ClientError,
     /// Nothing was sent and nothing ever will be: the hook's address may not be spoken to.
     Refused,
+    /// Nothing was sent because of this machine: it says nothing of the endpoint.
+    Local {
+        /// When to look again.
+        wait: Duration,
+    },
 }
 
 /// What is done with the delivery. Whether tries are left is not looked at here.
@@ -34,6 +39,11 @@ pub enum Verdict {
         /// Not before this time has passed.
         retry_after: Option<Duration>,
     },
+    /// It was no try at all: nobody was asked.
+    NotTried {
+        /// When to look again.
+        wait: Duration,
+    },
     /// Failed for good: the endpoint says that it is gone (410).
     Gone,
     /// Failed for good.
@@ -41,9 +51,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Everything but a delivery counts against the hook.
-    pub fn is_failure(self) -> bool {
-        self != Self::Delivered
+    /// Whether it succeeded; nothing where nothing was learnt of the endpoint. Everything that is no success counts
+    /// against the hook.
+    pub fn succeeded(self) -> Option<bool> {
+        match self {
+            Self::Delivered => Some(true),
+            Self::NotTried { .. } => None,
+            Self::Retry { .. } | Self::Gone | Self::Final => Some(false),
+        }
     }
 }
 
@@ -56,6 +71,7 @@ pub fn judge(profile: Profile, verb: Verb, answer: &Answer) -> Verdict {
     match (profile, *answer) {
         (_, Answer::ClientError) => Verdict::Retry { retry_after: None },
         (_, Answer::Refused) => Verdict::Final,
+        (_, Answer::Local { wait }) => Verdict::NotTried { wait },
         (Profile::Kazoo, Answer::Status { code, .. }) => match code {
             200 => Verdict::Delivered,
             201 if verb == Verb::Put => Verdict::Delivered,
@@ -128,6 +144,11 @@ mod tests {
         assert_eq!(judge(Profile::Kazoo, Verb::Get, &Answer::ClientError), again);
         assert_eq!(judge(Profile::Standard, Verb::Get, &Answer::Refused), Final);
         assert_eq!(judge(Profile::Kazoo, Verb::Get, &Answer::Refused), Final);
+        for profile in [Profile::Standard, Profile::Kazoo] {
+            let wait = Duration::from_secs(1);
+            let verdict = judge(profile, Verb::Post, &Answer::Local { wait });
+            assert_eq!((verdict, verdict.succeeded()), (Verdict::NotTried { wait }, None));
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum Next {
     Delivered,
     /// It is tried again after this time.
     Retry(Duration),
+    /// It was not tried, as something of this machine was in the way; it is after this time. No try is used up.
+    Postponed(Duration),
     /// It is given up, for this reason.
     Dead(String),
     /// It is given up, and the hook is switched off: its endpoint says that it is gone.
@@ -62,6 +64,7 @@ impl Rules {
         let tries_made = tries + 1;
         match judge(self.profile, verb, &sent.answer) {
             Verdict::Delivered => Next::Delivered,
+            Verdict::NotTried { wait } => Next::Postponed(wait),
             Verdict::Gone => Next::Gone(format!("{}: the endpoint says that it is gone", sent.told)),
             Verdict::Final => Next::Dead(sent.told.clone()),
             Verdict::Retry { .. } if tries_made >= hook.total_tries(self.profile) => {
@@ -79,14 +82,18 @@ impl Rules {
 }
 
 impl Next {
-    /// What the store is told. `now_ms` is in Unix milliseconds.
+    /// What the store is told of the `tries`-th try. `now_ms` is in Unix milliseconds.
     #[must_use]
     pub fn outcome(&self, id: i64, tries: u32, now_ms: i64) -> Outcome {
+        let due_ms = |wait: &Duration| {
+            let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            now_ms.saturating_add(wait_ms)
+        };
         match self {
             Next::Delivered => Outcome::Delivered { id },
-            Next::Retry(wait) => {
-                let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-                Outcome::Retry { id, tries, due_ms: now_ms.saturating_add(wait_ms) }
+            Next::Retry(wait) => Outcome::Retry { id, tries, due_ms: due_ms(wait) },
+            Next::Postponed(wait) => {
+                Outcome::Retry { id, tries: tries.saturating_sub(1), due_ms: due_ms(wait) }
             }
             Next::Dead(reason) | Next::Gone(reason) => Outcome::Dead { id, tries, reason: reason.clone() },
         }
@@ -144,6 +151,18 @@ mod tests {
         assert_eq!(next(Profile::Standard, status(500), 3), retry(3000));
         assert_eq!(next(Profile::Kazoo, Answer::ClientError, 0), retry(2000));
         assert_eq!(next(Profile::Kazoo, Answer::ClientError, 1), retry(2000));
+    }
+
+    #[test]
+    fn what_was_not_tried_uses_up_no_try_however_often() {
+        let wait = Duration::from_millis(700);
+        for profile in [Profile::Standard, Profile::Kazoo] {
+            for tries in [0, 1, 50] {
+                check(profile, 1, tries, Answer::Local { wait }, &Next::Postponed(wait));
+                let outcome = Next::Postponed(wait).outcome(7, tries + 1, 1000);
+                assert_eq!(outcome, Outcome::Retry { id: 7, tries, due_ms: 1700 });
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ use crate::access::Access;
 use crate::api::connections::Connections;
 use crate::attempts::log as attempts;
 use crate::bus::{Bus, BusState};
+use crate::delivery::client::Client;
 use crate::delivery::dispatch::Dispatch;
+use crate::delivery::http::trouble::LocalTrouble;
 use crate::delivery::trace::Class;
 use crate::disabler::Disabler;
 use crate::listener::shared::{Counters, Shared};
@@ -184,6 +186,7 @@ pub(super) fn deliveries(dispatch: &Dispatch) -> Vec<Family> {
         Family::counter("hookline_deliveries_total", "Tries of deliveries, by what became of the delivery.")
             .with(OUTCOME, "delivered", read(&counters.delivered))
             .with(OUTCOME, "retried", read(&counters.retried))
+            .with(OUTCOME, "postponed", read(&counters.postponed))
             .with(OUTCOME, "dead", read(&counters.dead)),
         Family::gauge("hookline_in_flight", "Requests that wait for their answer.")
             .is(Value::from(in_flight)),
@@ -207,6 +210,29 @@ pub(super) fn deliveries(dispatch: &Dispatch) -> Vec<Family> {
         .is(Value::from(in_store)),
         Family::gauge("hookline_retries_waiting", "Deliveries that are due later.")
             .is(Value::from(dispatch.retries.len())),
+    ]
+}
+
+/// Of the connections to endpoints.
+pub(super) fn endpoints(client: &Client) -> Vec<Family> {
+    let (open, idle) = client.connections();
+    let troubles = Family::counter(
+        "hookline_local_troubles_total",
+        "Requests that something of this machine kept from being sent, by what.",
+    );
+    let by_kind = |family: Family, (trouble, count): (LocalTrouble, u64)| {
+        family.with("kind", trouble.as_str(), Value::from(count))
+    };
+    vec![
+        client.troubles().fold(troubles, by_kind),
+        Family::gauge("hookline_endpoint_connections", "Connections to endpoints, by what they do.")
+            .with("state", "used", Value::from(open.saturating_sub(idle)))
+            .with("state", "idle", Value::from(idle)),
+        Family::counter(
+            "hookline_requests_resent_total",
+            "Requests sent again at once, as the connection ended before anything of an answer came.",
+        )
+        .is(Value::from(client.repeated())),
     ]
 }
 

@@ -143,7 +143,8 @@ fn an_attempt_says_how_long_what_took_and_what_follows() {
     assert_eq!(document["resp_status_code"], 503);
     assert_eq!(document["next_try_in_ms"], 5000.0);
     assert_eq!(document["at"], "2026-07-01T11:59:58.499Z");
-    let expected = json!({"resolve": null, "connect": null, "first_byte": 1200.0, "total": 1500.25});
+    let expected =
+        json!({"resolve": null, "connect": null, "stream": null, "first_byte": 1200.0, "total": 1500.25});
     assert_eq!(document["timing_ms"], expected);
     assert_eq!(document["req_headers"]["webhook-id"], "msg_0123456789abcdef");
 }
