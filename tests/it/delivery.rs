@@ -268,7 +268,7 @@ async fn one_deadline_ends_a_request_that_is_never_answered() {
 }
 
 #[tokio::test]
-async fn one_deadline_ends_a_body_that_drips() {
+async fn a_deadline_ends_a_body_that_drips_and_its_status_has_decided() {
     let dripping = Receiver::dripping().await;
     let settings = "[delivery]\nrequest_timeout_ms = 200\n";
     let host = TestHost::configured(settings, &[CREATE]).await;
@@ -278,7 +278,7 @@ async fn one_deadline_ends_a_body_that_drips() {
     host.publish(create(&account, "call-1")).await;
 
     all_settled(&host).await;
-    assert_eq!(owed(&host).await, (0, 1));
+    assert_eq!(owed(&host).await, (0, 0));
     assert!(dripping.is_running());
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hookline::delivery::client::{Client, Limits, Sent};
 use hookline::delivery::guard::Guard;
+use hookline::delivery::names::NameCache;
 use hookline::delivery::request::Outgoing;
-use hookline::delivery::resolve::{Resolver, System};
+use hookline::delivery::resolve::Resolver;
 use hookline::delivery::trace::Trace;
 use hookline::delivery::verdict::Answer;
 use hookline::hooks::Verb;
@@ -173,6 +174,7 @@ fn limits(proxy: &str, extra_ca: Option<&Authority>) -> Limits {
         response_body_limit: 1000,
         proxy: proxy.to_owned(),
         extra_ca: extra_ca.map(Authority::file),
+        connections: 100,
     }
 }
 
@@ -190,7 +192,7 @@ const LOCAL: &[&str] = &["127.0.0.0/8"];
 #[tokio::test]
 async fn the_reason_of_a_refusal_names_address_and_setting() {
     let names = Answers::new(&["10.0.0.7"]);
-    let literal = send(&limits("", None), &[], Arc::new(System), "http://[::1]:1/").await;
+    let literal = send(&limits("", None), &[], Arc::new(NameCache::of_system()), "http://[::1]:1/").await;
     let named = send(&limits("", None), &[], names, "http://inner.example/").await;
 
     assert_eq!(literal.answer, Answer::Refused);

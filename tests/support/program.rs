@@ -163,6 +163,23 @@ impl Home {
         command
     }
 
+    /// The words that run a host in it that may have so many files open.
+    #[must_use]
+    #[track_caller]
+    pub fn run_with_files(&self, most: u32) -> Command {
+        let run = self.run();
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={most}")).arg(run.as_std().get_program()).args(run.as_std().get_args());
+        for (name, value) in run.as_std().get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(self.0.path()).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
     /// A host that runs in it.
     ///
     /// # Panics

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::tls::self_signed_listener;
 use super::{Authority, PATIENCE};
 
 /// A server of a customer, on a free port; stopped when dropped.
@@ -146,6 +147,19 @@ impl Receiver {
             gate: None,
         });
         Self::serving(authority.listener(name).await, script, requests, None)
+    }
+
+    /// Answers 200 over TLS, with a certificate for this name or address that is an authority's own, and that
+    /// certificate as PEM.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub async fn with_certificate_of_an_authority(name: &str) -> (Self, String) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let (statuses, headers) = (Statuses::new(&[200]), HeaderMap::new());
+        let script = Arc::new(Script { statuses, headers, requests: sender, gate: None });
+        let (listener, certificate) = self_signed_listener(name).await;
+        (Self::serving(listener, script, requests, None), certificate)
     }
 
     async fn scripted(statuses: &[u16], headers: HeaderMap, gate: Option<watch::Sender<bool>>) -> Self {
