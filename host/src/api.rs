@@ -58,6 +58,7 @@ mod metrics;
 mod modules;
 mod offload;
 mod openapi;
+pub mod pacing;
 mod rules;
 mod shapes;
 mod stream;
@@ -105,6 +106,29 @@ pub struct Api {
     pub limits: Limits,
     /// The name of this host in envelopes.
     pub node: String,
+    /// What strangers may cost.
+    pub strangers: Strangers,
+}
+
+/// What is kept for those without a token, and the turns that they take.
+pub struct Strangers {
+    /// The description, made anew when modules come or go.
+    described: openapi::Described,
+    /// Turns of whoever shows no known token.
+    turns: pacing::Turns,
+    /// Turns for what has some hundred kilobytes.
+    large: pacing::Turns,
+}
+
+impl Default for Strangers {
+    /// Some 2000 answers a second, and 50 large ones.
+    fn default() -> Self {
+        Strangers {
+            described: openapi::Described::default(),
+            turns: pacing::Turns::new(Duration::from_micros(500), 200),
+            large: pacing::Turns::new(Duration::from_millis(20), 20),
+        }
+    }
 }
 
 /// How many may watch the stream at once.
@@ -205,6 +229,8 @@ pub trait MetadataView: Send + Sync {
     fn metadata(&self) -> Vec<Document>;
     /// What a hook can name, and what it must say then.
     fn events(&self) -> Events;
+    /// Another number after each change of the modules.
+    fn version(&self) -> u64;
 }
 
 /// What sends tests.

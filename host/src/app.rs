@@ -5,6 +5,7 @@
 
 mod demo;
 mod descriptors;
+mod kept_files;
 mod parts;
 mod tree;
 mod views;

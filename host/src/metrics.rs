@@ -54,11 +54,12 @@ impl Metrics {
         Metrics { sources, backlog: Backlog::default(), started: unix_seconds() }
     }
 
-    /// All figures in Prometheus's text format. `ready` is whether the host takes events.
+    /// All figures in Prometheus's text format. `ready` is whether the host takes events; `lost` says how many files of
+    /// the data folder the next start will miss.
     ///
     /// # Errors
     /// The text cannot be written: a bug.
-    pub async fn exposition(&self, ready: bool) -> Result<String, std::fmt::Error> {
+    pub async fn exposition(&self, ready: bool, lost: u64) -> Result<String, std::fmt::Error> {
         let Sources { access, connections, listener, dispatch, replays, bus, store } = &self.sources;
         let owed = self.backlog.counts(&**store).await;
         let process = tokio::task::spawn_blocking(process::read).await.unwrap_or_default();
@@ -75,6 +76,7 @@ impl Metrics {
         families.extend(figures::disabler(&dispatch.disabler));
         families.extend(figures::bus(&**bus));
         families.extend(figures::store(store.commits(), owed.is_some()));
+        families.extend(figures::room(store.room(), lost));
         families.extend(figures::clients(connections));
         families.extend(figures::access(access));
         families.extend(figures::process(&process));

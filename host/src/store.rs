@@ -58,6 +58,18 @@ pub enum StoreError {
         /// How long it may take.
         limit: std::time::Duration,
     },
+    /// A file that is open is no longer where the next start looks for it.
+    #[error(
+        "{} {how} under the running host, so that what is written now would be lost: nothing is taken any more; put the \
+         same file back, or stop the host, bring the data folder back (hookline restore) and start it again",
+        path.display()
+    )]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+        /// What became of it.
+        how: &'static str,
+    },
     /// There is no room left where the store lives.
     #[error("the disk of the store is full")]
     Full,
@@ -197,6 +209,16 @@ pub trait Store:
     fn commits(&self) -> u64;
     /// Why nothing can be written at the moment: what the last write failed with. A success ends it, except damage.
     fn trouble(&self) -> Option<StoreError>;
+    /// Looks after what is stored: whether it is still where the next start looks for it, which
+    /// [`trouble`](Store::trouble) tells then, and whether room can be given back to the disk. To be called about once a
+    /// second, and again soon where it answers true: there is more to do.
+    async fn tend(&self) -> bool {
+        false
+    }
+    /// What it takes of the disk, as far as known.
+    fn room(&self) -> Option<StoreRoom> {
+        None
+    }
     /// A copy of all of it as of one moment, made while everything goes on.
     ///
     /// # Errors
@@ -207,6 +229,17 @@ pub trait Store:
     }
     /// Finishes what was handed in, and closes; later calls answer [`StoreError::Unavailable`].
     async fn close(&self) -> Result<()>;
+}
+
+/// What a store takes of the disk, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreRoom {
+    /// Of the database, free pages included.
+    pub bytes: u64,
+    /// Of its free pages.
+    pub free_bytes: u64,
+    /// Of its write-ahead log.
+    pub log_bytes: u64,
 }
 
 /// A copy of everything that a store keeps. Its room on the disk is free again when it is dropped.

@@ -217,3 +217,54 @@ async fn a_client_that_goes_away_makes_room_for_the_next_backup() {
     let free = || async { (request().await.status() == 200).then_some(()) };
     eventually("another backup can be made", free).await;
 }
+
+/// What a restore of these bytes says.
+async fn restored(bytes: &[u8]) -> tests::Said {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("some.backup");
+    std::fs::write(&file, bytes).unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let said = say(&["restore", &file.display().to_string(), "--data", &data]).await;
+    assert!(said.code == Some(0) || !folder.path().join("data/hookline.db").exists());
+    said
+}
+
+#[tokio::test]
+async fn a_backup_with_one_other_byte_or_without_its_end_is_refused_by_name() {
+    let receiver = Receiver::answering(200).await;
+    let program = Home::new("", MODULE).start().await;
+    account(&program, &receiver.url("/"), json!({})).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("whole");
+    back_up(&program, &file).await;
+    let whole = std::fs::read(&file).unwrap();
+    let said = restored(&whole).await.success();
+    assert!(!said.contains("warning"), "{said}");
+
+    // All over the file, in the line at its end, and in its last byte.
+    let (last, step) = (whole.len() - 1, whole.len() / 20);
+    let places = (0..20).map(|n| n * step + n).chain([last, last - 1, last - 40, last - 100, last - 120]);
+    for at in places {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        let refused = restored(&flipped).await.one_line_failure();
+        assert!(refused.contains("some.backup cannot be restored"), "byte {at}: {refused}");
+    }
+    for less in [1, 50, 200, 4096, whole.len() / 2, whole.len() - 100] {
+        let refused = restored(&whole[..whole.len() - less]).await.one_line_failure();
+        assert!(refused.contains("some.backup cannot be restored"), "{less} bytes less: {refused}");
+    }
+    let mut longer = whole.clone();
+    longer.push(b' ');
+    let refused = restored(&longer).await.one_line_failure();
+    assert!(refused.contains("some.backup cannot be restored"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_backup_of_an_older_program_is_restored_with_a_warning() {
+    let home = Home::new("", &[]);
+    let (_, home) = home.start().await.signalled("TERM").await;
+    // A database that no host has open is what older programs' backups are.
+    let said = restored(&std::fs::read(home.path("data/hookline.db")).unwrap()).await.success();
+    assert!(said.contains("warning: ") && said.contains("some.backup has no checksum"), "{said}");
+}

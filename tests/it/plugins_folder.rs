@@ -89,14 +89,14 @@ async fn a_file_that_grows_without_end_holds_nothing_up_and_is_named() {
     let host = Home::new("", &[]).start().await;
     let path = host.folder().join("plugins/growing.so");
     let mut bytes = std::fs::read(cdylib(MISBEHAVING)).unwrap();
-    bytes.truncate(200_000);
+    bytes.truncate(20_000);
     let grow = async {
         loop {
             // Opened anew each time, so that nothing but its size shows that somebody writes it.
             let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&path).unwrap();
             std::io::Write::write_all(&mut file, &bytes).unwrap();
             drop(file);
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     let others = async {

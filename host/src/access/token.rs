@@ -8,7 +8,8 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-const FILE: &str = "admin.token";
+/// The administrator's token in the data folder.
+pub const FILE: &str = "admin.token";
 
 /// What tokens that the host makes begin with, so that people and scanners know what they have found.
 const PREFIX: &str = "hlt_";

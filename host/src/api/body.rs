@@ -26,7 +26,7 @@ pub(super) async fn read(
     if announced(headers).is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
-    match tokio::time::timeout(limits.body_timeout, to_bytes(body, limit)).await {
+    match crate::stall::timeout(limits.body_timeout, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => Err(unread(&error, limit)),
         Err(_) => Err(Failure::new(

@@ -1,15 +1,19 @@
 //! `GET /docs`: a reader for the API's description, all of whose files are inside the program.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use axum::Extension;
-use axum::extract::Path;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse as _, Response};
+use bytes::Bytes;
 
+use super::Api;
 use super::asked::SlashAtEnd;
 use super::envelope::Bare;
 use super::error::Failure;
+use super::openapi::{Tag, answered};
 
 /// It runs scripts of this host and shows what it is told; it goes nowhere else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -38,22 +42,41 @@ pub(super) async fn page(slash: Option<Extension<SlashAtEnd>>) -> Bare {
 
 /// A file of the page
 #[utoipa::path(get, path = "/docs/{file}", tag = "Operation", operation_id = "docs_file", responses(
-    (status = 200, description = "The file", content_type = "*/*", body = String)
+    (status = 200, description = "The file", content_type = "*/*", body = String),
+    (status = 304, description = "It is still what the header `if-none-match` names")
 ))]
-pub(super) async fn file(Path(file): Path<String>) -> Result<Bare, Failure> {
-    let (kind, bytes) = match file.as_str() {
-        "start.js" => ("text/javascript".to_owned(), START.as_bytes().to_vec()),
-        "swagger-ui.css" | "swagger-ui-bundle.js" | "favicon-32x32.png" => {
-            let found = utoipa_swagger_ui::serve(&file, Arc::new(utoipa_swagger_ui::Config::default()));
-            match found {
-                Ok(Some(found)) => (found.content_type, found.bytes.into_owned()),
-                Ok(None) | Err(_) => return Err(Failure::internal()),
-            }
-        }
-        _ => return Err(Failure::bad_identifier(&file)),
+pub(super) async fn file(
+    State(api): State<Arc<Api>>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Result<Bare, Failure> {
+    let found = FILES.get(file.as_str()).ok_or_else(|| Failure::bad_identifier(&file))?;
+    let PageFile { kind, bytes, tag } = found.clone().ok_or_else(Failure::internal)?;
+    Ok(Bare(guarded(answered(&api, &headers, &kind, tag, bytes).await)))
+}
+
+/// A file as it is sent.
+#[derive(Clone)]
+struct PageFile {
+    kind: String,
+    bytes: Bytes,
+    tag: Tag,
+}
+
+/// The page's files, unpacked once.
+static FILES: LazyLock<HashMap<&'static str, Option<PageFile>>> = LazyLock::new(|| {
+    let names = ["start.js", "swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
+    names.into_iter().map(|name| (name, unpacked(name))).collect()
+});
+
+fn unpacked(name: &str) -> Option<PageFile> {
+    let (kind, bytes) = if name == "start.js" {
+        ("text/javascript".to_owned(), Bytes::from_static(START.as_bytes()))
+    } else {
+        let found = utoipa_swagger_ui::serve(name, Arc::new(utoipa_swagger_ui::Config::default())).ok()??;
+        (found.content_type, Bytes::from(found.bytes.into_owned()))
     };
-    let kind = HeaderValue::from_str(&kind).map_err(|_| Failure::internal())?;
-    Ok(Bare(guarded(([(header::CONTENT_TYPE, kind)], bytes).into_response())))
+    Some(PageFile { kind, tag: Tag::of(&bytes), bytes })
 }
 
 fn guarded(mut response: Response) -> Response {

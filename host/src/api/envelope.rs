@@ -175,6 +175,9 @@ async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next
     {
         connection.is_known();
     }
+    if !matches!(caller, Caller::Known { .. }) {
+        api.strangers.turns.take().await;
+    }
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(RequestId(request_id));
 
@@ -189,7 +192,7 @@ async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next
         )
         .into_response()
     } else {
-        let run = tokio::time::timeout(
+        let run = crate::stall::timeout(
             api.limits.request_timeout,
             AssertUnwindSafe(next.run(request)).catch_unwind(),
         );

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::State;
-use axum::http::{HeaderValue, Method, header};
-use axum::response::IntoResponse as _;
+use axum::http::{HeaderMap, Method};
 use serde_json::Value;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBody;
@@ -25,8 +24,12 @@ use super::{
     modules, shapes, test_send, tokens, webhooks,
 };
 
+mod kept;
 mod links;
 mod live;
+
+use kept::Written;
+pub(super) use kept::{Described, Tag, answered};
 
 const JSON: &str = "application/json";
 
@@ -98,12 +101,12 @@ struct Frame;
 /// Describes the API. What hooks may name, and which conditions they must state, is taken from the modules that are
 /// loaded right now.
 #[utoipa::path(get, path = "/openapi.json", tag = "Operation", operation_id = "openapi", responses(
-    (status = 200, description = "This description", content_type = "application/json", body = Value)
+    (status = 200, description = "This description", content_type = "application/json", body = Value),
+    (status = 304, description = "It is still what the header `if-none-match` names")
 ))]
-pub(super) async fn description(State(api): State<Arc<Api>>) -> Bare {
-    let mut described = fixed();
-    live::complete(&mut described, &api.metadata.events());
-    Bare(([(header::CONTENT_TYPE, HeaderValue::from_static(JSON))], described.to_string()).into_response())
+pub(super) async fn description(State(api): State<Arc<Api>>, headers: HeaderMap) -> Bare {
+    let Written { text, tag, .. } = api.strangers.described.now(&api).await;
+    Bare(answered(&api, &headers, JSON, tag, text).await)
 }
 
 /// The description but for what modules add.

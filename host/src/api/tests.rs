@@ -125,6 +125,10 @@ impl MetadataView for Nine {
         events.insert("sms", None);
         events
     }
+
+    fn version(&self) -> u64 {
+        1
+    }
 }
 
 #[derive(Default)]
@@ -200,6 +204,7 @@ fn host() -> Host {
         access: access.clone(),
         limits,
         node: "test@host".into(),
+        strangers: Strangers::default(),
     };
     Host { router: router(Arc::new(api)), basket, pulse, store, token, access, _dir: dir }
 }

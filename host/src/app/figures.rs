@@ -10,6 +10,9 @@ use crate::api::Figures;
 #[async_trait]
 impl Figures for Parts {
     async fn exposition(&self) -> Result<String, fmt::Error> {
-        self.metrics.exposition(self.ready().is_ok()).await
+        // Anybody may ask for them.
+        self.shown
+            .get(async || self.metrics.exposition(self.ready().is_ok(), self.kept_files.lost()).await)
+            .await
     }
 }

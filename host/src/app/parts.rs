@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::descriptors;
+use super::kept_files::{KeptFiles, key_file};
 use super::views::{Schema, Shelves, node_name};
 use crate::access::Access;
 use crate::access::log_ins::LogIns;
 use crate::access::token::first_token;
 use crate::api::connections::Connections;
+use crate::api::pacing::SharedWork;
 use crate::attempts::log::{self as attempts_log, Attempts, Log};
 use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
 use crate::bus::embedded::{EmbeddedBus, Inlet};
@@ -111,6 +113,10 @@ pub struct Parts {
     /// The thread of those who send deliveries.
     pub(super) sending: Arc<Crew>,
     modules_loaded: AtomicBool,
+    /// What `/metrics` answers.
+    pub(super) shown: SharedWork<Result<String, std::fmt::Error>>,
+    /// Files that the next start needs.
+    pub(super) kept_files: KeptFiles,
 }
 
 /// What is outside the host and not a setting.
@@ -239,6 +245,7 @@ impl Parts {
             bus: Arc::clone(&bus),
             store: store.clone(),
         });
+        let kept_files = KeptFiles::of(&config);
         let (taking, sending) = crews().context("starting the threads of the pipeline")?;
         Ok(Parts {
             config,
@@ -270,6 +277,8 @@ impl Parts {
             taking,
             sending,
             modules_loaded: AtomicBool::new(false),
+            shown: SharedWork::default(),
+            kept_files,
         })
     }
 
@@ -362,9 +371,7 @@ fn vault(config: &Config) -> anyhow::Result<Vault> {
     if let Some(key) = &config.store.secrets_key {
         return Ok(Vault::with_key(&key.0, overlap_ms));
     }
-    let file = config.store.secrets_key_file.clone();
-    let file = file.unwrap_or_else(|| config.data_dir.join(vault::FILE));
-    Vault::with_file(file, overlap_ms).context("the key of hooks' secrets")
+    Vault::with_file(key_file(config), overlap_ms).context("the key of hooks' secrets")
 }
 
 /// A wrong key should be noticed before events are taken, not by deliveries that fail.

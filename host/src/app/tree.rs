@@ -29,6 +29,7 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
                 tokio::select! {
                     written = writing => written,
                     never = store_watch::run(&*parts.store) => match never {},
+                    never = parts.kept_files.watch() => match never {},
                 }
             })
             .with_crew(&parts.sending),

@@ -12,7 +12,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Parts;
 use crate::api::{
-    self, Api, Figures, Health, Intake, IntakeError, Limits, Loaded, MetadataView, ModulesView, Tests,
+    self, Api, Figures, Health, Intake, IntakeError, Limits, Loaded, MetadataView, ModulesView, Strangers,
+    Tests,
 };
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
@@ -31,7 +32,7 @@ use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Pinned, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;
 use crate::module::reload::resetting::{NotReset, Reset};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::supervision::ChildContext;
 use crate::trail::Origin;
 
@@ -67,6 +68,7 @@ pub(super) async fn serve(
             ..Limits::default()
         },
         node: node_name(),
+        strangers: Strangers::default(),
     });
     let router = api::with_cors(api::router(api), &parts.config.api.cors_origins);
     context.ready.ready();
@@ -95,6 +97,10 @@ impl Intake for Door {
         route: Option<(String, String)>,
         origin: Origin,
     ) -> Result<usize, IntakeError> {
+        // Also where nothing would be written: what is taken now may be told to people as kept.
+        if let Some(gone @ StoreError::Gone { .. }) = self.store.trouble() {
+            return Err(IntakeError::Unavailable(gone.to_string()));
+        }
         let Some((exchange, key)) = route else {
             return self.inlet.post_from(&origin, events, None).await.map_err(|error| match error {
                 PostError::Unroutable { exchange, routing_key } => {
@@ -233,6 +239,10 @@ impl MetadataView for Registry {
 
     fn events(&self) -> Events {
         events(&self.current())
+    }
+
+    fn version(&self) -> u64 {
+        Registry::version(self)
     }
 }
 

@@ -88,6 +88,7 @@ pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> anyhow::Result
         let done = json!({
             "data": harmless_path(&args.data),
             "contents": counted(&restored.contents),
+            "checked": restored.checked,
             "put_aside": restored.aside.as_deref().map(harmless_path),
             "needs_secrets_key": lacks_key,
         });
@@ -96,6 +97,14 @@ pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> anyhow::Result
     }
     let folder = args.data.display();
     writeln!(out, "{folder}: {}", told(&restored.contents))?;
+    if !restored.checked {
+        writeln!(
+            out,
+            "warning: {} has no checksum, as an older program made it or it is the copy of a database; that each byte is \
+             as it was written is not known",
+            harmless_path(&args.file)
+        )?;
+    }
     if let Some(aside) = restored.aside {
         writeln!(out, "the database that was there is {} now", aside.display())?;
     }

@@ -23,7 +23,7 @@ use crate::store::DeliveryCounts;
 
 mod machine;
 
-pub(super) use machine::machine;
+pub(super) use machine::{machine, room};
 
 const MODULE: &str = "module";
 const OUTCOME: &str = "outcome";

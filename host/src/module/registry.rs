@@ -120,6 +120,7 @@ impl Snapshot {
 #[derive(Default)]
 pub struct Registry {
     current: ArcSwap<Snapshot>,
+    version: AtomicU64,
     refused: Mutex<BTreeMap<PathBuf, Refused>>,
     pinned: Mutex<Vec<Pinned>>,
     counters: Counters,
@@ -148,6 +149,14 @@ impl Registry {
     /// Replaces what is loaded.
     pub(super) fn set(&self, snapshot: Snapshot) {
         self.current.store(Arc::new(snapshot));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often what is loaded was replaced. Whoever reads it before [`current`](Registry::current) never takes the old
+    /// for the new.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// What has happened so far.

@@ -13,13 +13,14 @@ use super::{
     Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptScan, AttemptStore, AuditEntry, AuditKeep,
     AuditQuery, AuditStore, Backup, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore,
     Failure, FailureChange, HookIdQuery, HookStore, ListedDocuments, ListedKind, ListingStore, MetadataStore,
-    NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result, SettingStore, Store, StoreError,
+    NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result, SettingStore, Store, StoreError, StoreRoom,
     StoredAuditEntry, StoredDelivery, StoredFailing, StoredToken, TokenStore, WaitingRow,
 };
 use crate::hooks::Document;
 use documents::Kind;
 use reader::ReadingThread;
 use readers::ListingReaders;
+use tending::Caretaker;
 use writer::{Writer, Writing};
 
 mod attempts;
@@ -27,13 +28,16 @@ mod access;
 mod backup;
 mod deliveries;
 mod documents;
+mod digest;
 mod disabler;
 mod open;
 mod pieces;
+mod presence;
 mod reader;
 mod readers;
 mod replays;
 pub mod restore;
+mod tending;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -68,6 +72,7 @@ pub struct SqliteStore {
     trouble: Trouble,
     /// One copy at a time: each needs room on the disk.
     copying: Arc<AsyncMutex<()>>,
+    caretaker: Caretaker,
 }
 
 /// What the last write failed with.
@@ -84,11 +89,12 @@ impl SqliteStore {
         let file = Arc::new(opened.file.clone());
         let reader = open::reader(&opened.file)?;
         let readers = ListingReaders::open(&opened.file)?;
+        let caretaker = Caretaker::of(&opened)?;
         let trouble = Trouble::default();
-        let writer = Writer::start(opened, Arc::clone(&trouble))?;
+        let writer = Writer::start(opened, Arc::clone(&caretaker.presence), Arc::clone(&trouble))?;
         let reader = Arc::new(Mutex::new(Some(reader)));
         let deliveries = ReadingThread::start(&file, "delivery-reader")?;
-        Ok(Self { writer, reader, deliveries, readers, file, trouble, copying: Arc::default() })
+        Ok(Self { writer, reader, deliveries, readers, file, trouble, copying: Arc::default(), caretaker })
     }
 
     /// Runs one query off the async threads, on the reading connection.
@@ -433,7 +439,16 @@ impl Store for SqliteStore {
         self.trouble.lock().clone()
     }
 
+    async fn tend(&self) -> bool {
+        self.caretaker.tend(&self.writer, &self.trouble).await
+    }
+
+    fn room(&self) -> Option<StoreRoom> {
+        self.caretaker.room()
+    }
+
     async fn backup(&self) -> Result<Backup> {
+        self.caretaker.presence.check()?;
         let busy = |_| StoreError::Unavailable("another backup is being made".to_owned());
         let place = Arc::clone(&self.copying).try_lock_owned().map_err(busy)?;
         let file = Arc::clone(&self.file);
@@ -446,6 +461,7 @@ impl Store for SqliteStore {
         drop(self.reader.lock().take());
         self.deliveries.close().await;
         self.readers.close().await;
+        self.caretaker.close();
         self.writer.close().await
     }
 }

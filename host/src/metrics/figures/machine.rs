@@ -1,7 +1,9 @@
-//! The figures about the machine under the host: when it kept the host from running, and what its clock did.
+//! The figures about the machine under the host: when it kept the host from running, what its clock did, and what the
+//! store takes of its disk.
 
 use super::{Family, Value, read};
 use crate::stall::StallCounts;
+use crate::store::StoreRoom;
 use std::sync::atomic::Ordering;
 
 /// Of this process and its clocks.
@@ -23,5 +25,22 @@ pub(in crate::metrics) fn machine(counts: &StallCounts) -> Vec<Family> {
         )
         .with("direction", "forward", read(&counts.set_forward))
         .with("direction", "back", read(&counts.set_back)),
+    ]
+}
+
+/// What the store takes of the disk, nothing before it was looked at; and how many other files are lost.
+pub(in crate::metrics) fn room(room: Option<StoreRoom>, lost: u64) -> Vec<Family> {
+    vec![
+        Family::gauge("hookline_store_bytes", "Bytes of the database, free pages included.")
+            .is(room.map(|room| room.bytes.into())),
+        Family::gauge("hookline_store_free_bytes", "Bytes of the database's free pages.")
+            .is(room.map(|room| room.free_bytes.into())),
+        Family::gauge("hookline_store_log_bytes", "Bytes of the database's write-ahead log.")
+            .is(room.map(|room| room.log_bytes.into())),
+        Family::gauge(
+            "hookline_data_files_lost",
+            "Files that the next start needs and will not find as they were.",
+        )
+        .is(Value::from(lost)),
     ]
 }

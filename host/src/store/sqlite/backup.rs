@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{explain, open};
+use super::{digest, explain, open};
 use crate::store::{Backup, Result, StoreError};
 
 /// How folders begin in which a copy is made. One that is there at a start was left behind by a crash.
@@ -14,7 +14,7 @@ const SCRATCH: &str = ".backup-";
 
 /// Copies the database as it is now. Readers and the writer go on; the write-ahead log grows meanwhile.
 ///
-/// The copy is compact, needs no log beside it, and says that no host has it open. Its name is gone when this returns:
+/// The copy is compact, needs no log beside it, says that no host has it open, and ends with its checksum. Its name is gone when this returns:
 /// whoever holds the file holds all of it, and a crash leaves nothing behind. `place` is held as long.
 pub(super) fn copy(file: &Path, place: OwnedMutexGuard<()>) -> Result<Backup> {
     let failed = |error: std::io::Error| match error.kind() {
@@ -26,8 +26,8 @@ pub(super) fn copy(file: &Path, place: OwnedMutexGuard<()>) -> Result<Backup> {
     let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(folder).map_err(failed)?;
     let copy = scratch.path().join(open::FILE);
     copy_into(file, &copy).map_err(|error| explain(file, &error))?;
-    let copied = File::open(&copy).map_err(failed)?;
-    let bytes = copied.metadata().map_err(failed)?.len();
+    let mut copied = File::options().read(true).write(true).open(&copy).map_err(failed)?;
+    let bytes = digest::seal(&mut copied).map_err(failed)?;
     scratch.close().map_err(failed)?;
     Ok(Backup { file: copied, bytes, place })
 }
@@ -36,8 +36,15 @@ fn copy_into(file: &Path, copy: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let source = Connection::open_with_flags(file, flags)?;
     source.busy_timeout(open::BUSY)?;
+    // The copy can give room back, whatever the source can.
+    if source.query_row("PRAGMA auto_vacuum", [], |row| row.get::<_, i64>(0))? == 0 {
+        source.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     source.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
-    open::mark(&Connection::open(copy)?, false)
+    let copied = Connection::open(copy)?;
+    digest::announce(&copied)?;
+    open::mark(&copied, false)?;
+    copied.close().map_err(|(_, error)| error)
 }
 
 /// Removes what a crash in the middle of a backup has left. Only whoever holds the folder's lock may.

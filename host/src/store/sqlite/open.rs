@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::{Options, Synchronous, explain};
+use super::{Options, Synchronous, digest, explain, tending};
 use crate::store::{Result, StoreError};
 
 pub(super) const FILE: &str = "hookline.db";
 const LOG: &str = "hookline.db-wal";
+const INDEX: &str = "hookline.db-shm";
 const LOCK: &str = "hookline.lock";
 /// Each file once, in the order of their numbers. Which ones were applied stands in the table `migrations`, so that a
 /// number may come later than a higher one; the highest of them is the file's `user_version`.
@@ -41,6 +42,13 @@ pub(super) struct Opened {
     pub(super) lock: File,
 }
 
+impl Opened {
+    /// What is open, and what the next start looks for.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        [FILE, LOG, INDEX, LOCK].map(|name| self.file.with_file_name(name)).into()
+    }
+}
+
 pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     let failed = |what: &str, path: &Path, error: std::io::Error| {
         StoreError::Unavailable(format!("{what} {}: {error}", path.display()))
@@ -62,6 +70,8 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
         check(&connection, &file)?;
     }
     super::pieces::remove_unfinished(&mut connection).map_err(sqlite)?;
+    tending::let_shrink(&connection, &file).map_err(sqlite)?;
+    digest::renounce(&connection).map_err(sqlite)?;
     mark(&connection, true).map_err(sqlite)?;
     write_holder(&lock).map_err(|error| failed("writing", &dir.join(LOCK), error))?;
     Ok(Opened { file, connection, lock })
@@ -168,7 +178,11 @@ pub(super) fn keep_names(dir: &Path) -> std::io::Result<()> {
 fn set_up(connection: &Connection, options: Options) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Of a database that is made now; others see to it in `tending`.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
+    // Somewhat more than it has where no reader keeps old pages alive.
+    connection.pragma_update(None, "journal_size_limit", 48 << 20)?;
     connection.pragma_update(
         None,
         "synchronous",

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use super::digest::{self, Seal};
 use super::open;
 use crate::store::StoreError;
 
@@ -91,6 +92,9 @@ pub struct Contents {
 pub struct Restored {
     /// What the folder holds now.
     pub contents: Contents,
+    /// Whether a checksum has shown that each byte is as it was written. An older program's backup has none, nor has a
+    /// database that was copied.
+    pub checked: bool,
     /// Where the database is that was there before.
     pub aside: Option<PathBuf>,
 }
@@ -100,6 +104,28 @@ pub struct Restored {
 /// # Errors
 /// It is no whole database of this program or an older one.
 pub fn contents(file: &Path) -> Result<Contents> {
+    let mut opened = doing(format!("reading {}", file.display()), File::open(file))?;
+    let sealed = sealed(file, &mut opened)?;
+    looked_through(file, sealed.is_some())
+}
+
+/// How long the database is that a checksum follows, and speaks well of.
+fn sealed(file: &Path, opened: &mut File) -> Result<Option<u64>> {
+    match doing(format!("reading {}", file.display()), digest::look(opened))? {
+        Seal::Whole { bytes } => Ok(Some(bytes)),
+        Seal::Missing => Ok(None),
+        Seal::Broken(reason) => Err(NotRestored::Damaged { path: file.to_owned(), reason }),
+    }
+}
+
+/// No checksum follows the copy any more, and it says so.
+fn unsealed(copy: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(copy)?;
+    digest::renounce(&connection)?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+fn looked_through(file: &Path, sealed: bool) -> Result<Contents> {
     let damaged = |reason: String| NotRestored::Damaged { path: file.to_owned(), reason };
     let sqlite = |error: rusqlite::Error| damaged(error.to_string());
     let connection = open::reader(file).map_err(|error| damaged(error.to_string()))?;
@@ -112,6 +138,9 @@ pub fn contents(file: &Path) -> Result<Contents> {
     let known = open::newest();
     if schema > known {
         return Err(NotRestored::TooNew { path: file.to_owned(), found: schema, known });
+    }
+    if !sealed && schema > 0 && digest::is_announced(&connection).unwrap_or_default() {
+        return Err(damaged("its end is missing or was changed, where its checksum was".to_owned()));
     }
     counted(&connection, schema).ok().flatten().ok_or_else(|| NotRestored::Foreign { path: file.to_owned() })
 }
@@ -157,19 +186,29 @@ pub fn restore(backup: &Path, folder: &Path) -> Result<Restored> {
     let scratch = doing(copying(), scratch)?;
     let copy = scratch.path().join(open::FILE);
     doing(copying(), open::make_private(&copy))?;
-    let mut written = doing(copying(), File::options().write(true).open(&copy))?;
+    let mut written = doing(copying(), File::options().read(true).write(true).open(&copy))?;
     doing(copying(), std::io::copy(&mut source, &mut written))?;
+    let sealed = sealed(backup, &mut written)?;
+    if let Some(bytes) = sealed {
+        doing(copying(), written.set_len(bytes))?;
+    }
     doing(copying(), written.sync_all())?;
     for file in [&lock, &written] {
         doing(copying(), give_to_owner_of(folder, file))?;
     }
-    let contents = contents(&copy).map_err(|error| error.of(backup))?;
+    let contents = looked_through(&copy, sealed.is_some()).map_err(|error| error.of(backup))?;
+    if sealed.is_some() {
+        unsealed(&copy).map_err(|error| {
+            let path = backup.to_owned();
+            NotRestored::Damaged { path, reason: error.to_string() }
+        })?;
+    }
 
     let place = folder.join(open::FILE);
     let aside = doing(format!("keeping {}", place.display()), put_aside(&place))?;
     doing(format!("writing {}", place.display()), std::fs::rename(&copy, &place))?;
     doing(format!("writing {}", folder.display()), open::keep_names(folder))?;
-    Ok(Restored { contents, aside })
+    Ok(Restored { contents, checked: sealed.is_some(), aside })
 }
 
 /// Where an administrator restores for a host that runs as another user, the files are to be that user's.

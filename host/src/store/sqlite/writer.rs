@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::deliveries::{self, Ids};
 use super::open::{self, Opened};
+use super::presence::Presence;
 use super::{Trouble, closed, explain, note, pieces};
 use crate::store::{Result, StoreError};
 
@@ -54,7 +55,7 @@ pub(super) struct Writing<'a> {
 }
 
 impl Writer {
-    pub(super) fn start(opened: Opened, trouble: Trouble) -> Result<Self> {
+    pub(super) fn start(opened: Opened, presence: Arc<Presence>, trouble: Trouble) -> Result<Self> {
         let (commits, patient) = (Arc::new(AtomicU64::new(0)), Arc::new(Patient::default()));
         let abandoned: Arc<Mutex<Vec<i64>>> = Arc::default();
         let (jobs, queue) = mpsc::channel(QUEUE);
@@ -68,6 +69,7 @@ impl Writer {
             commits: Arc::clone(&commits),
             patient: Arc::clone(&patient),
             abandoned: Arc::clone(&abandoned),
+            presence,
             trouble,
             _lock: lock,
         };
@@ -212,6 +214,7 @@ struct State {
     commits: Arc<AtomicU64>,
     patient: Arc<Patient>,
     abandoned: Arc<Mutex<Vec<i64>>>,
+    presence: Arc<Presence>,
     trouble: Trouble,
     _lock: File,
 }
@@ -265,6 +268,8 @@ impl State {
         let reserved = self.ids.reserved();
         let outcome = self.apply(group);
         let outcome = outcome.and_then(|()| {
+            // What is written into a file that nobody finds again is not kept.
+            self.presence.check().map_err(Spoilt::ByFile)?;
             let commit = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
             commit.map(drop).map_err(|error| Spoilt::ByFile(explain(&self.file, &error)))
         });

@@ -233,6 +233,7 @@ async fn what_is_no_sound_backup_is_refused_and_changes_nothing() {
     };
     check_refused(other, "none of Hookline's").await;
     let newer = |file: &Path| {
+        std::fs::remove_file(file).unwrap();
         Connection::open(file).unwrap().pragma_update(None, "user_version", 99).unwrap();
     };
     check_refused(newer, "has schema version 99, this program knows ").await;

@@ -1,0 +1,104 @@
+//! The description as it is sent: written once after each change of the modules, and not at all to whoever has it.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex;
+
+use super::{fixed, live};
+use crate::api::Api;
+
+/// The description that was written last.
+#[derive(Default)]
+pub(in crate::api) struct Described(Mutex<Option<Written>>);
+
+/// A text, of some state of the modules.
+#[derive(Clone)]
+pub(super) struct Written {
+    version: u64,
+    pub(super) text: Bytes,
+    pub(super) tag: Tag,
+}
+
+impl Described {
+    /// As the modules are now.
+    pub(super) async fn now(&self, api: &Api) -> Written {
+        let version = api.metadata.version();
+        let mut last = self.0.lock().await;
+        if let Some(written) = last.as_ref().filter(|written| written.version == version) {
+            return written.clone();
+        }
+        let events = api.metadata.events();
+        let write = move || {
+            let mut described = fixed();
+            live::complete(&mut described, &events);
+            described.to_string()
+        };
+        // It takes milliseconds, which others need this thread for.
+        let text = Bytes::from(tokio::task::spawn_blocking(write).await.unwrap_or_default());
+        let written = Written { version, tag: Tag::of(&text), text };
+        *last = Some(written.clone());
+        written
+    }
+}
+
+/// What tells one text from another.
+#[derive(Clone, Debug)]
+pub(in crate::api) struct Tag(HeaderValue);
+
+impl Tag {
+    pub(in crate::api) fn of(bytes: &[u8]) -> Self {
+        let digest: String =
+            Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Tag(HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"\"")))
+    }
+
+    /// Whether the client says that it has it.
+    fn is_known(&self, headers: &HeaderMap) -> bool {
+        let named = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        let mut named = named.flat_map(|value| value.split(',')).map(str::trim);
+        named.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.0.as_bytes())
+    }
+}
+
+/// The answer with a large text for anybody, or that the client has it.
+pub(in crate::api) async fn answered(
+    api: &Api,
+    headers: &HeaderMap,
+    kind: &str,
+    tag: Tag,
+    text: Bytes,
+) -> Response {
+    let mut response = if tag.is_known(headers) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        api.strangers.large.take().await;
+        let mut response = Body::from(text).into_response();
+        if let Ok(kind) = HeaderValue::from_str(kind) {
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        response
+    };
+    response.headers_mut().insert(header::ETAG, tag.0);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_names_the_tag_has_it() {
+        let tag = Tag::of(b"text");
+        let own = tag.0.to_str().unwrap().to_owned();
+        let known = |value: &str| {
+            let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, value.parse().unwrap())]);
+            tag.is_known(&headers)
+        };
+        assert!(known(&own) && known(&format!("W/{own}")) && known(&format!("\"x\", {own}")) && known("*"));
+        assert!(!known("\"x\"") && !known(&own[..8]) && !tag.is_known(&HeaderMap::new()));
+    }
+}
