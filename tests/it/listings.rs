@@ -138,8 +138,10 @@ async fn attempts_that_nobody_finds_hold_up_no_delivery_and_end_in_a_page_that_s
         assert_eq!((page.status, page.json["data"].as_array().map(Vec::len)), (StatusCode::OK, Some(0)));
         assert!(page.json["next_start_key"].is_string(), "{}", page.json);
     }
-    assert_eq!(pages(&host, &format!("{path}?filter_nothing=here")).await, (Vec::new(), 3));
-    assert_eq!(pages(&host, &format!("{path}?failed=true")).await, (Vec::new(), 3));
+    for nothing in ["filter_nothing=here", "failed=true"] {
+        let (found, count) = pages(&host, &format!("{path}?{nothing}")).await;
+        assert!(found.is_empty() && count >= 3, "{nothing}: {count} pages");
+    }
 }
 
 #[tokio::test]

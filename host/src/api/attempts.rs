@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 
@@ -163,6 +164,7 @@ impl Page {
         let follow = wanted.start.filter(|_| wanted.ascending).unwrap_or(begins);
         let mut page = Page { items: Vec::new(), bytes: 0, next: None, follow };
         let (filters, mut scanned, mut scanned_bytes) = (Arc::new(filters), 0, 0);
+        let (begun, searches) = (Instant::now(), wanted.failed.is_some() || !filters.want_all());
         loop {
             let batch = api.store.attempts(wanted.clone()).await?;
             let bytes: usize = batch.attempts.iter().map(|attempt| attempt.document.len()).sum();
@@ -173,7 +175,8 @@ impl Page {
             let Some(reached) = reached.filter(|_| page.next.is_none()) else { return Ok(page) };
             page.follow = page.follow.max(after(reached));
             let behind = if wanted.ascending { after(reached) } else { before(reached) };
-            if scanned >= SCANNED || scanned_bytes >= SCANNED_BYTES {
+            let long = searches && begun.elapsed() >= listing::LONGEST_SEARCH;
+            if long || scanned >= SCANNED || scanned_bytes >= SCANNED_BYTES {
                 page.next = Some(behind);
                 return Ok(page);
             }

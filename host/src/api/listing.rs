@@ -2,8 +2,11 @@
 //!
 //! No answer has more than [`MOST`] items, whatever was asked for; `next_start_key` says that there are more.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 use utoipa::IntoParams;
 
 use super::envelope::{self, Answer, Reply};
@@ -76,6 +79,10 @@ pub(super) const ANSWER_BYTES: usize = 4 << 20;
 const SCANNED: usize = 20_000;
 const SCANNED_BYTES: usize = 32 << 20;
 
+/// How long is looked, where filters leave something out, for the items of one answer. What was found until then is a page,
+/// however many others look at once.
+pub(super) const LONGEST_SEARCH: Duration = Duration::from_secs(2);
+
 /// Documents, and their bytes, that are in memory at once for one listing.
 const BATCH: usize = 200;
 const BATCH_BYTES: usize = 1 << 20;
@@ -92,8 +99,11 @@ pub(super) async fn documents<T>(
 ) -> Answer<envelope::Page<T>> {
     let (size, ids) = (query.size()?, query.in_order(ids)?);
     let mut listed = ListedItems::default();
-    let mut at = 0;
+    let (begun, mut at) = (Instant::now(), 0);
     while at < ids.len() && listed.goes_on(size) {
+        if at > 0 && !filters.want_all() && begun.elapsed() >= LONGEST_SEARCH {
+            break;
+        }
         let piece = if filters.want_all() { BATCH.min(size - listed.items.len()) } else { BATCH };
         let piece: Vec<String> = ids[at..].iter().take(piece).cloned().collect();
         let read = store.listed(kind, piece, BATCH_BYTES).await?;
