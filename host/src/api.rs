@@ -23,6 +23,7 @@ use crate::event::RawEvent;
 use crate::hooks::document::Events;
 use crate::hooks::editor::Editor;
 use crate::hooks::{Document, HookId};
+use crate::memory::EventMemory;
 use crate::module::reload::NotReloaded;
 use crate::module::reload::resetting::{NotReset, Reset};
 use crate::replays::Replays;
@@ -69,6 +70,7 @@ mod tokens;
 mod webhooks;
 mod written;
 
+pub use health::Degraded;
 pub use modules::{Loaded, Module, Pinned as PinnedGeneration, Process as ModuleProcess, RefusedFile};
 pub use openapi::fixed as description;
 
@@ -104,6 +106,8 @@ pub struct Api {
     pub access: Arc<Access>,
     /// What a request may cost.
     pub limits: Limits,
+    /// The memory that events may take.
+    pub memory: Arc<EventMemory>,
     /// The name of this host in envelopes.
     pub node: String,
     /// What strangers may cost.
@@ -192,6 +196,14 @@ pub enum IntakeError {
     /// They cannot be taken right now.
     #[error("events cannot be taken: {0}")]
     Unavailable(String),
+    /// A module that they concern cannot handle them now. What they cause through others is taken.
+    #[error("{module} {reason}")]
+    Unhandled {
+        /// The module.
+        module: String,
+        /// Why, continuing a sentence that begins with its name.
+        reason: String,
+    },
     /// Nobody listens where they were sent.
     #[error("nothing is bound to exchange {exchange:?} for routing key {routing_key:?}")]
     Unroutable {
@@ -248,6 +260,9 @@ pub trait Health: Send + Sync {
     /// # Errors
     /// A sentence for each part that is not ready.
     fn ready(&self) -> Result<(), Vec<String>>;
+
+    /// What does not work although the host is ready.
+    fn degraded(&self) -> Vec<Degraded>;
 }
 
 /// What the host counts.

@@ -3,6 +3,7 @@
 //! Making the parts and running them are separate acts: [`Parts::new`] opens files and reads them, [`start`]
 //! listens and serves.
 
+mod buses;
 mod demo;
 mod descriptors;
 mod kept_files;

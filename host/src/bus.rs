@@ -8,7 +8,9 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::amqp::Address;
 use crate::event::RawEvent;
+use crate::memory::MemoryShare;
 use crate::trail::{Origin, Trail};
 
 pub mod routing_key;
@@ -83,6 +85,12 @@ pub trait Bus: Send + Sync {
     /// What has happened since the start.
     fn counters(&self) -> BusCounters;
 
+    /// Messages in the broker's dead-letter queue, whoever put them there; nothing where it is not known, or there is
+    /// no broker.
+    fn dead_letters(&self) -> Option<u64> {
+        None
+    }
+
     /// What does not work although the bus is connected, one sentence each (an exchange that cannot be used).
     fn problems(&self) -> Vec<String> {
         Vec::new()
@@ -98,6 +106,8 @@ pub struct Incoming {
     pub acker: Acker,
     /// What follows the event from here on.
     pub trail: Trail,
+    /// The memory that it takes, until it is answered.
+    pub memory: MemoryShare,
 }
 
 /// Answers one message. Dropped without an answer it postpones: a bug or a stop must not lose an event.
@@ -109,9 +119,25 @@ pub struct Acker {
 enum Way {
     /// To the session whose channel delivered the message. A session that has ended does not listen any
     /// longer, so an answer cannot reach a later channel that counts its deliveries anew.
-    Session { tag: u64, answers: mpsc::UnboundedSender<(u64, Answer)> },
+    Session { tag: u64, address: Address, answers: mpsc::UnboundedSender<SessionAnswer> },
     /// To the one who posted the event.
     Poster(oneshot::Sender<Answer>),
+}
+
+/// What a session is answered: the message's tag, where it came from, and the answer.
+pub(crate) type SessionAnswer = (u64, Address, Answer);
+
+/// An event that is one, and could not be handled now: it is kept for people to see, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unhandled {
+    /// The module that could not.
+    pub module: String,
+    /// Why, continuing a sentence that begins with the module's name.
+    pub reason: String,
+    /// The event.
+    pub event: RawEvent,
+    /// Where it came from.
+    pub origin: Origin,
 }
 
 /// What was answered.
@@ -123,6 +149,8 @@ pub enum Answer {
     Refused(Refusal),
     /// It could not be taken now.
     Postponed,
+    /// A module could not handle it.
+    Unhandled(Box<Unhandled>),
 }
 
 impl Acker {
@@ -132,8 +160,12 @@ impl Acker {
         (Self { way: Some(Way::Poster(poster)) }, answer)
     }
 
-    pub(crate) fn of_session(tag: u64, answers: mpsc::UnboundedSender<(u64, Answer)>) -> Self {
-        Self { way: Some(Way::Session { tag, answers }) }
+    pub(crate) fn of_session(
+        tag: u64,
+        address: Address,
+        answers: mpsc::UnboundedSender<SessionAnswer>,
+    ) -> Self {
+        Self { way: Some(Way::Session { tag, address, answers }) }
     }
 
     /// The deliveries that the event causes are durable; the bus may forget it.
@@ -151,10 +183,16 @@ impl Acker {
         self.answer(Answer::Postponed);
     }
 
+    /// A module could not handle the event, what it causes through others is durable: the broker keeps it with the dead
+    /// ones, a poster is told to send it again.
+    pub fn unhandled(mut self, unhandled: Unhandled) {
+        self.answer(Answer::Unhandled(Box::new(unhandled)));
+    }
+
     fn answer(&mut self, answer: Answer) {
         // Nobody listening means that the session or the poster has gone; the broker still has the message.
         match self.way.take() {
-            Some(Way::Session { tag, answers }) => drop(answers.send((tag, answer))),
+            Some(Way::Session { tag, address, answers }) => drop(answers.send((tag, address, answer))),
             Some(Way::Poster(poster)) => drop(poster.send(answer)),
             None => {}
         }
@@ -239,8 +277,12 @@ pub struct BusCounters {
     pub refused: u64,
     /// Messages postponed, which come again.
     pub postponed: u64,
+    /// Messages that a module could not handle.
+    pub unhandled: u64,
     /// Connections made after the first one.
     pub reconnects: u64,
+    /// Messages that no client could read, dead-lettered unread.
+    pub unreadable: u64,
 }
 
 /// A binding that cannot be had, or taken back.
@@ -301,7 +343,9 @@ pub(crate) struct Tally {
     pub(crate) accepted: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) postponed: AtomicU64,
+    pub(crate) unhandled: AtomicU64,
     pub(crate) reconnects: AtomicU64,
+    pub(crate) unreadable: AtomicU64,
 }
 
 impl Tally {
@@ -314,6 +358,7 @@ impl Tally {
             Answer::Accepted => &self.accepted,
             Answer::Refused(_) => &self.refused,
             Answer::Postponed => &self.postponed,
+            Answer::Unhandled(_) => &self.unhandled,
         };
         Self::add(counter, 1);
     }
@@ -325,7 +370,9 @@ impl Tally {
             accepted: read(&self.accepted),
             refused: read(&self.refused),
             postponed: read(&self.postponed),
+            unhandled: read(&self.unhandled),
             reconnects: read(&self.reconnects),
+            unreadable: read(&self.unreadable),
         }
     }
 }
@@ -357,7 +404,7 @@ mod tests {
     #[test]
     fn an_answer_to_an_ended_session_goes_nowhere() {
         let (answers, session) = mpsc::unbounded_channel();
-        let acker = Acker::of_session(7, answers);
+        let acker = Acker::of_session(7, Address::default(), answers);
         drop(session);
         acker.accept();
     }

@@ -8,6 +8,7 @@ mod delivery;
 mod errors;
 mod layers;
 pub mod limits;
+mod memory;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use delivery::{Delivery, DeliveryProfile};
 pub use errors::{ConfigErrors, Problem};
 pub use layers::{Flag, LoadOptions, Origin, Origins, Setting};
 pub use limits::AccountLimits;
+pub use memory::Memory;
 use rules::Reader;
 pub use watching::{Log, LogFormat, Telemetry};
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub api: Api,
     /// `[bus]`
     pub bus: Bus,
+    /// `[memory]`
+    pub memory: Memory,
     /// `[store]`
     pub store: Store,
     /// `[delivery]`
@@ -139,6 +143,8 @@ pub struct Bus {
     pub queue_type: QueueType,
     /// Messages handed out before the broker waits for acknowledgements.
     pub prefetch: u16,
+    /// Largest event that comes from the broker, unpacked, bytes.
+    pub max_event_bytes: usize,
 }
 
 /// Where documents live.
@@ -310,6 +316,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let stop_timeout_ms = reader.read("stop_timeout_ms", rules::milliseconds_or_none);
     let api = read_api(reader);
     let bus = read_bus(reader);
+    let memory = memory::read(reader);
     let store = read_store(reader);
     let delivery = delivery::read(reader);
     let attempts = read_attempts(reader);
@@ -325,6 +332,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         stop_timeout: Duration::from_millis(stop_timeout_ms?),
         api: api?,
         bus: bus?,
+        memory: memory?,
         store: store?,
         delivery: delivery?,
         attempts: attempts?,
@@ -368,7 +376,15 @@ fn read_bus(reader: &mut Reader<'_>) -> Option<Bus> {
     let types = [("quorum", QueueType::Quorum), ("classic", QueueType::Classic)];
     let queue_type = reader.read("bus.queue_type", |v| rules::one_of(v, &types));
     let prefetch = reader.read("bus.prefetch", |v| rules::number(v, 1, u16::MAX));
-    Some(Bus { kind: kind?, uri: uri?, queue: queue?, queue_type: queue_type?, prefetch: prefetch? })
+    let max_event_bytes = reader.read("bus.max_event_bytes", |v| rules::size(v, 1024));
+    Some(Bus {
+        kind: kind?,
+        uri: uri?,
+        queue: queue?,
+        queue_type: queue_type?,
+        prefetch: prefetch?,
+        max_event_bytes: max_event_bytes?,
+    })
 }
 
 fn read_store(reader: &mut Reader<'_>) -> Option<Store> {

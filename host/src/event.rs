@@ -7,11 +7,14 @@ use plugin_api::abi::kind;
 use plugin_api::index::Index;
 use plugin_api::lend::LentEvent;
 
+use crate::memory::MemoryShare;
 use crate::trail::Trail;
 
 pub mod identity;
+mod limits;
 
-use identity::{CloudEventId, ID_LIMIT, IdentityClaim};
+use identity::{CloudEventId, IdentityClaim};
+pub use limits::{DEPTH_LIMIT, NAME_LIMIT};
 
 /// An event on its way to the listener: not parsed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,7 @@ pub struct Event {
     /// Made when it is asked for: most events of a bus cause nothing, and a digest costs more than their parsing.
     identity: OnceLock<Option<String>>,
     trail: Trail,
+    memory: MemoryShare,
 }
 
 /// Why bytes are not an event. The text continues a sentence that names the message.
@@ -61,9 +65,19 @@ pub enum BadEvent {
         /// Its JSON text, shortened.
         found: String,
     },
-    /// `Msg-ID` is longer than [`ID_LIMIT`].
-    #[error("has a Msg-ID of {0} bytes, {ID_LIMIT} are allowed")]
-    LongMsgId(usize),
+    /// A field that names something is longer than it may be.
+    #[error("has a {field} of {bytes} bytes, {limit} are allowed")]
+    TooLong {
+        /// Which field.
+        field: &'static str,
+        /// Its length in bytes, unescaped.
+        bytes: usize,
+        /// The length that is allowed.
+        limit: usize,
+    },
+    /// It is nested deeper than [`DEPTH_LIMIT`].
+    #[error("is nested deeper than {DEPTH_LIMIT} levels")]
+    TooDeep,
 }
 
 impl Event {
@@ -85,11 +99,22 @@ impl Event {
             cloud_event: None,
             identity: OnceLock::new(),
             trail: Trail::default(),
+            memory: MemoryShare::default(),
         };
-        match event.msg_id().map(str::len) {
-            Some(bytes) if bytes > ID_LIMIT => Err(BadEvent::LongMsgId(bytes)),
-            _ => Ok(event),
+        event.limits().map_or(Ok(event), Err)
+    }
+
+    /// What of it goes beyond a limit.
+    fn limits(&self) -> Option<BadEvent> {
+        // Nothing can be too long or too deep in so short a text.
+        if self.text.len() <= DEPTH_LIMIT {
+            return None;
         }
+        let names = [("Event-Category", Some(self.category())), ("Event-Name", Some(self.name()))];
+        let ids = [("Msg-ID", self.msg_id()), ("Call-ID", self.call_id())];
+        let named = names.into_iter().chain(ids).filter_map(|(field, text)| Some((field, text?)));
+        limits::too_long(named.chain(self.accounts().map(|account| ("Account-ID", account))))
+            .or_else(|| limits::is_too_deep(&self.text).then_some(BadEvent::TooDeep))
     }
 
     /// The event, which came as the CloudEvent of this name if as any.
@@ -103,6 +128,24 @@ impl Event {
     pub fn followed_by(self, trail: Trail) -> Self {
         trail.is_of(&self.category, &self.name);
         Event { trail, ..self }
+    }
+
+    /// The event with the memory that it takes, which is given back when nobody has the event any longer.
+    #[must_use]
+    pub fn holding(self, memory: MemoryShare) -> Self {
+        Event { memory, ..self }
+    }
+
+    /// Bytes of the memory that it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.memory.bytes()
+    }
+
+    /// The event as it came to the listener.
+    #[must_use]
+    pub fn raw(&self) -> RawEvent {
+        RawEvent { body: Bytes::copy_from_slice(self.text.as_bytes()), cloud_event: self.cloud_event.clone() }
     }
 
     /// What follows it.
@@ -195,6 +238,7 @@ fn required(index: &Index, text: &str, field: &'static str) -> Result<String, Ba
 
 #[cfg(test)]
 mod tests {
+    use super::identity::ID_LIMIT;
     use super::*;
     use crate::fuzz;
 
@@ -252,6 +296,12 @@ mod tests {
                 Err(error) if unread.iter().any(|why| error.to_string().contains(why)) => return Ok(()),
                 Err(error) => return Err(format!("taken and not JSON: {error}")),
             };
+            // Whatever the names are, each leads to its last value.
+            for (name, value) in json.as_object().into_iter().flatten() {
+                let found = event.index.find(&event.text, 0, name).map(|found| found.raw);
+                let read = found.and_then(|raw| serde_json::from_str::<serde_json::Value>(raw).ok());
+                fuzz::ensure(read.as_ref() == Some(value), || format!("{name:?} leads to {found:?}"))?;
+            }
             let same = |field: &str, found: &str| {
                 let known = json[field].as_str();
                 fuzz::ensure(known == Some(found), || {
@@ -285,7 +335,10 @@ mod tests {
         refused(r#"{"Event-Category":"","Event-Name":"x"}"#, "has the Event-Category \"\"");
         let long =
             format!(r#"{{"Event-Category":"x","Event-Name":"y","Msg-ID":"{}"}}"#, "m".repeat(ID_LIMIT + 1));
-        assert_eq!(Event::parse(long.into()).unwrap_err(), BadEvent::LongMsgId(ID_LIMIT + 1));
+        assert_eq!(
+            Event::parse(long.into()).unwrap_err(),
+            BadEvent::TooLong { field: "Msg-ID", bytes: ID_LIMIT + 1, limit: ID_LIMIT }
+        );
         let latin = Event::parse(Bytes::from_static(b"{\"a\":\"\xe9\"}")).unwrap_err();
         assert!(matches!(latin, BadEvent::NotText(_)));
     }

@@ -25,6 +25,7 @@ pub mod supervision;
 pub mod times;
 pub mod stall;
 pub mod trust;
+pub mod memory;
 pub mod config;
 pub mod telemetry;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::api::connections::Connections;
 use crate::bus::Bus;
 use crate::delivery::dispatch::Dispatch;
 use crate::listener::shared::Shared;
+use crate::memory::EventMemory;
 use crate::replays::Replays;
 use crate::stall;
 use crate::store::Store;
@@ -35,6 +36,8 @@ pub struct Sources {
     pub replays: Replays,
     /// Where events come from.
     pub bus: Arc<dyn Bus>,
+    /// What events take.
+    pub memory: Arc<EventMemory>,
     /// What is owed.
     pub store: Arc<dyn Store>,
 }
@@ -60,7 +63,7 @@ impl Metrics {
     /// # Errors
     /// The text cannot be written: a bug.
     pub async fn exposition(&self, ready: bool, lost: u64) -> Result<String, std::fmt::Error> {
-        let Sources { access, connections, listener, dispatch, replays, bus, store } = &self.sources;
+        let Sources { access, connections, listener, dispatch, replays, bus, memory, store } = &self.sources;
         let owed = self.backlog.counts(&**store).await;
         let process = tokio::task::spawn_blocking(process::read).await.unwrap_or_default();
         let mut families = figures::host(ready, self.started);
@@ -75,6 +78,7 @@ impl Metrics {
         families.extend(figures::hooks(listener));
         families.extend(figures::disabler(&dispatch.disabler));
         families.extend(figures::bus(&**bus));
+        families.extend(figures::memory::memory(memory));
         families.extend(figures::store(store.commits(), owed.is_some()));
         families.extend(figures::room(store.room(), lost));
         families.extend(figures::clients(connections));

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use lapin::message::Delivery;
 use lapin::options::{
-    BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -162,6 +163,16 @@ impl Broker {
         let options = BasicPublishOptions::default();
         let confirmed = channel.basic_publish(exchange.into(), key.into(), options, &body, properties).await;
         confirmed.expect("published").await.expect("confirmed");
+    }
+
+    /// Takes a message out of a queue, if there is one.
+    ///
+    /// # Panics
+    /// There is no such queue.
+    pub async fn take_from(&self, queue: &str) -> Option<Delivery> {
+        let options = BasicGetOptions { no_ack: true };
+        let taken = self.channel().await.basic_get(queue.into(), options).await.expect("the queue");
+        taken.map(|message| message.delivery)
     }
 
     /// How many messages wait in a queue.

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
@@ -29,12 +30,14 @@ pub(super) async fn read(
     match crate::stall::timeout(limits.body_timeout, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => Err(unread(&error, limit)),
-        Err(_) => Err(Failure::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "timeout",
-            format!("the body did not arrive within {} s", limits.body_timeout.as_secs()),
-        )),
+        Err(_) => Err(late(limits.body_timeout)),
     }
+}
+
+/// A body that did not arrive in time.
+pub(super) fn late(within: Duration) -> Failure {
+    let sentence = format!("the body did not arrive within {} s", within.as_secs());
+    Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", sentence)
 }
 
 /// The `data` object of a request, as its sender wrote it. `T` is the shape that it should have, which the route names
@@ -173,7 +176,7 @@ pub(super) fn malformed(error: &serde_json::Error) -> Failure {
     )
 }
 
-fn too_large(limit: usize) -> Failure {
+pub(super) fn too_large(limit: usize) -> Failure {
     Failure::with_data(
         StatusCode::PAYLOAD_TOO_LARGE,
         "payload_too_large",
@@ -181,7 +184,7 @@ fn too_large(limit: usize) -> Failure {
     )
 }
 
-fn unread(error: &axum::Error, limit: usize) -> Failure {
+pub(super) fn unread(error: &axum::Error, limit: usize) -> Failure {
     let mut source: Option<&dyn std::error::Error> = Some(error);
     while let Some(cause) = source {
         if cause.to_string() == "length limit exceeded" {

@@ -157,6 +157,19 @@ impl From<IntakeError> for Failure {
                 json!({"message": "events cannot be taken right now", "cause": reason}),
             )
             .retry_soon(),
+            IntakeError::Unhandled { ref module, ref reason } => Self::with_data(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "module_unavailable",
+                json!({
+                    "message": format!(
+                        "the module {error}; what the events cause through other modules is taken, and sending all of \
+                         them again is safe where they have a Msg-ID"
+                    ),
+                    "module": module,
+                    "cause": reason,
+                }),
+            )
+            .retry_soon(),
             IntakeError::Unroutable { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "unroutable", error.to_string())
             }

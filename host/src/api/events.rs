@@ -1,5 +1,7 @@
 //! `POST /events`: how a body becomes events, all of them or none.
 
+mod arriving;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,7 +21,8 @@ use super::envelope::{Answer, Reply, RequestId};
 use super::error::Failure;
 use super::known::Only;
 use super::{Api, body, cloud_events};
-use crate::event::identity::ID_LIMIT;
+use crate::event::identity::{CloudEventId, ID_LIMIT};
+use crate::event::{DEPTH_LIMIT, Event, NAME_LIMIT, RawEvent};
 use crate::hooks::editor::fields;
 use crate::trail::{Origin, TRACE_HEADER};
 
@@ -132,33 +135,61 @@ pub(super) async fn take(
     if let Some(other) = media_type.as_deref().filter(|given| !is_known(given)) {
         return Err(body::wrong_type(other, TYPES));
     }
-    let body = body::read(&headers, body, api.limits.request_bytes, &api.limits).await?;
-    let parts = if one { elements(&body)? } else { lines(&body)? };
-    if envelope.is_some() && parts.len() > 1 {
-        let reason = "a binary CloudEvent is one event: send many as application/cloudevents-batch+json";
-        return Err(malformed(Place::Only, reason));
-    }
-    let mut events = Vec::with_capacity(parts.len());
-    for (place, part) in parts {
-        if part.len() > api.limits.event_bytes {
-            return Err(too_large(place, part.len(), api.limits.event_bytes));
+    let (most, within) = (api.limits.request_bytes, api.limits.body_timeout);
+    // Until all events are answered: they are cut out of it.
+    let (body, _memory) = arriving::read(&headers, body, most, within, &api.memory.bodies).await?;
+    let form = Form { one, structured, envelope, event_bytes: api.limits.event_bytes };
+    let events = match body.len() >= LARGE {
+        true => {
+            tokio::task::spawn_blocking(move || form.events(&body)).await.map_err(|_| Failure::internal())?
         }
-        let wrong = |reason: String| malformed(place, &reason);
-        let event = match (&envelope, structured) {
-            (_, true) => cloud_events::unwrap(&part).map_err(wrong)?,
-            (Some(name), false) => cloud_events::named(part, name.clone()),
-            (None, false) => part.into(),
-        };
-        if event.body.len() > api.limits.event_bytes {
-            return Err(too_large(place, event.body.len(), api.limits.event_bytes));
-        }
-        check(&event.body).map_err(wrong)?;
-        events.push(event);
-    }
+        false => form.events(&body),
+    }?;
     let trace = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok());
     let origin = Origin::of_headers(Some(&request), trace);
     let accepted = if events.is_empty() { 0 } else { api.intake.take(events, route, origin).await? };
     Ok(Reply::of(&Accepted { accepted }))
+}
+
+/// Bytes from which on a body is looked at on a thread that nobody waits for: it may take a millisecond.
+const LARGE: usize = 128 * 1024;
+
+/// How events stand in a body.
+struct Form {
+    /// One object or an array, in place of lines.
+    one: bool,
+    structured: bool,
+    envelope: Option<CloudEventId>,
+    event_bytes: usize,
+}
+
+impl Form {
+    /// All events of a body, or why none is taken.
+    fn events(&self, body: &Bytes) -> Result<Vec<RawEvent>, Failure> {
+        let parts = if self.one { elements(body)? } else { lines(body)? };
+        if self.envelope.is_some() && parts.len() > 1 {
+            let reason = "a binary CloudEvent is one event: send many as application/cloudevents-batch+json";
+            return Err(malformed(Place::Only, reason));
+        }
+        let mut events = Vec::with_capacity(parts.len());
+        for (place, part) in parts {
+            if part.len() > self.event_bytes {
+                return Err(too_large(place, part.len(), self.event_bytes));
+            }
+            let wrong = |reason: String| malformed(place, &reason);
+            let event = match (&self.envelope, self.structured) {
+                (_, true) => cloud_events::unwrap(&part).map_err(wrong)?,
+                (Some(name), false) => cloud_events::named(part, name.clone()),
+                (None, false) => part.into(),
+            };
+            if event.body.len() > self.event_bytes {
+                return Err(too_large(place, event.body.len(), self.event_bytes));
+            }
+            check(&event.body).and_then(|()| within_limits(&event.body)).map_err(wrong)?;
+            events.push(event);
+        }
+        Ok(events)
+    }
 }
 
 fn is_known(media_type: &str) -> bool {
@@ -281,6 +312,15 @@ fn check(event: &[u8]) -> Result<(), String> {
     }
 }
 
+/// What is taken at the door must be an event to the listener, too.
+fn within_limits(event: &Bytes) -> Result<(), String> {
+    // Nothing of so short an event can be too much.
+    if event.len() <= NAME_LIMIT.min(DEPTH_LIMIT) {
+        return Ok(());
+    }
+    Event::parse(event.clone()).map(drop).map_err(|error| format!("it {error}"))
+}
+
 fn short(text: &str) -> &str {
     text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
 }
@@ -322,7 +362,6 @@ fn too_large(place: Place, bytes: usize, limit: usize) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Event;
     use crate::fuzz;
 
     #[test]
@@ -346,7 +385,7 @@ mod tests {
             let body = Bytes::copy_from_slice(bytes);
             for parts in [elements(&body), lines(&body)].into_iter().flatten() {
                 for (place, part) in parts {
-                    if check(&part).is_ok() {
+                    if check(&part).and_then(|()| within_limits(&part)).is_ok() {
                         let event = Event::parse(part);
                         fuzz::ensure(event.is_ok(), || format!("{place} was let in: {:?}", event.err()))?;
                     }

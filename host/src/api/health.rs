@@ -28,6 +28,21 @@ pub(super) async fn alive() -> Reply<Alive> {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Ready {
     ready: bool,
+    /// What does not work although events are taken; empty when all is well.
+    degraded: Vec<Degraded>,
+}
+
+/// A part that does not work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Degraded {
+    /// The module, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+    /// The broker's queue, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// What is wrong.
+    pub reason: String,
 }
 
 /// Whether the host is ready to take events
@@ -36,7 +51,7 @@ pub(super) struct Ready {
 ))]
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Answer<Ready> {
     match api.health.ready() {
-        Ok(()) => Ok(Reply::of(&Ready { ready: true })),
+        Ok(()) => Ok(Reply::of(&Ready { ready: true, degraded: api.health.degraded() })),
         Err(parts) => Err(Failure::with_data(
             StatusCode::SERVICE_UNAVAILABLE,
             "not_ready",

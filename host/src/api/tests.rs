@@ -135,6 +135,10 @@ impl MetadataView for Nine {
 pub(super) struct Pulse(Mutex<Vec<String>>);
 
 impl Health for Pulse {
+    fn degraded(&self) -> Vec<Degraded> {
+        Vec::new()
+    }
+
     fn ready(&self) -> Result<(), Vec<String>> {
         let missing = self.0.lock().clone();
         if missing.is_empty() { Ok(()) } else { Err(missing) }
@@ -188,6 +192,7 @@ fn host() -> Host {
         "n".to_owned(),
     );
     let api = Api {
+        memory: Arc::new(EventMemory::unbounded()),
         editor,
         disabler: Arc::new(disabler),
         store: store.clone(),

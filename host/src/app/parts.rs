@@ -11,6 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::buses::bus;
 use super::descriptors;
 use super::kept_files::{KeptFiles, key_file};
 use super::views::{Schema, Shelves, node_name};
@@ -20,10 +21,9 @@ use crate::access::token::first_token;
 use crate::api::connections::Connections;
 use crate::api::pacing::SharedWork;
 use crate::attempts::log::{self as attempts_log, Attempts, Log};
-use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
-use crate::bus::embedded::{EmbeddedBus, Inlet};
+use crate::bus::embedded::Inlet;
 use crate::bus::{Bus, Incoming};
-use crate::config::{self, BusKind, Config, DeliveryProfile};
+use crate::config::{self, Config, DeliveryProfile};
 use crate::delivery::client::{Client, Limits};
 use crate::delivery::dispatch::{Counters, Dispatch};
 use crate::delivery::due::DueDeliveries;
@@ -43,8 +43,9 @@ use crate::hooks::accounts::Accounts;
 use crate::hooks::document::UriRules;
 use crate::hooks::editor::Editor;
 use crate::hooks::table::Table;
-use crate::hooks::vault::{self, Vault};
+use crate::hooks::vault::Vault;
 use crate::listener::shared::{self, Shared};
+use crate::memory::EventMemory;
 use crate::metrics::{Metrics, Sources};
 use crate::module::folder::Loading;
 use crate::module::registry::Registry;
@@ -97,6 +98,8 @@ pub struct Parts {
     pub dispatch: Arc<Dispatch>,
     /// Turns events into deliveries.
     pub listener: Arc<Shared>,
+    /// The memory that events may take.
+    pub memory: Arc<EventMemory>,
     pub(super) intake: mpsc::Sender<Incoming>,
     pub(super) arriving: Arc<AsyncMutex<mpsc::Receiver<Incoming>>>,
     pub(super) outcomes: Arc<AsyncMutex<Outcomes>>,
@@ -180,8 +183,9 @@ impl Parts {
         info!(accounts = loaded.accounts, hooks = loaded.hooks, "documents read");
 
         let (intake, arriving) = mpsc::channel(INTAKE);
-        let inlet = Inlet::new();
-        let bus = bus(&config.bus, &inlet)?;
+        let memory = Arc::new(EventMemory::new(config.memory.events_bytes));
+        let inlet = Inlet::new(Arc::clone(&memory));
+        let bus = bus(&config.bus, &inlet, &memory)?;
         let delivery = &config.delivery;
         let gate = Arc::new(Gate::new(Arc::clone(&table), Arc::clone(&disabler), delivery.rate_limit()));
         let due =
@@ -222,6 +226,7 @@ impl Parts {
             table: Arc::clone(&table),
             accounts: Arc::clone(&accounts),
             queue: queue.clone(),
+            memory: Arc::clone(&memory),
             counters: shared::Counters::default(),
         });
         let lendable =
@@ -244,6 +249,7 @@ impl Parts {
             replays: replays.clone(),
             bus: Arc::clone(&bus),
             store: store.clone(),
+            memory: Arc::clone(&memory),
         });
         let kept_files = KeptFiles::of(&config);
         let (taking, sending) = crews().context("starting the threads of the pipeline")?;
@@ -266,6 +272,7 @@ impl Parts {
             test_sends,
             dispatch,
             listener,
+            memory,
             intake,
             arriving: Arc::new(AsyncMutex::new(arriving)),
             outcomes: Arc::new(AsyncMutex::new(outcomes)),
@@ -406,24 +413,6 @@ async fn cluster_id(config: &Config, store: &dyn Store) -> anyhow::Result<String
     let made = format!("{:032x}", rand::random::<u128>());
     store.set_setting(NAME, &made).await.context("keeping the cluster id")?;
     Ok(made)
-}
-
-fn bus(config: &config::Bus, inlet: &Inlet) -> anyhow::Result<Arc<dyn Bus>> {
-    match config.kind {
-        BusKind::Embedded => Ok(Arc::new(EmbeddedBus::new(inlet.clone()))),
-        BusKind::Amqp => {
-            let queue_type = match config.queue_type {
-                config::QueueType::Quorum => QueueType::Quorum,
-                config::QueueType::Classic => QueueType::Classic,
-            };
-            let options = AmqpOptions {
-                queue_type,
-                prefetch: config.prefetch,
-                ..AmqpOptions::new(&config.uri, &config.queue)
-            };
-            Ok(Arc::new(AmqpBus::new(options)?))
-        }
-    }
 }
 
 fn attempts_limits(config: &Config) -> attempts_log::Limits {

@@ -12,8 +12,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Parts;
 use crate::api::{
-    self, Api, Figures, Health, Intake, IntakeError, Limits, Loaded, MetadataView, ModulesView, Strangers,
-    Tests,
+    self, Api, Degraded, Figures, Health, Intake, IntakeError, Limits, Loaded, MetadataView, ModulesView,
+    Strangers, Tests,
 };
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
@@ -67,6 +67,7 @@ pub(super) async fn serve(
             body_timeout: parts.config.api.body_timeout(),
             ..Limits::default()
         },
+        memory: Arc::clone(&parts.memory),
         node: node_name(),
         strangers: Strangers::default(),
     });
@@ -110,6 +111,7 @@ impl Intake for Door {
                     Some(trouble) => format!("{reason}, as the store cannot be written: {trouble}"),
                     None => reason,
                 }),
+                PostError::Unhandled { module, reason } => IntakeError::Unhandled { module, reason },
                 PostError::Refused(index, refusal) => {
                     IntakeError::Malformed { index, reason: refusal.to_string() }
                 }
@@ -141,6 +143,32 @@ impl Health for Parts {
     fn ready(&self) -> Result<(), Vec<String>> {
         Parts::ready(self)
     }
+
+    fn degraded(&self) -> Vec<Degraded> {
+        degraded(&self.registry.current(), self.bus.dead_letters(), &self.config.bus.queue)
+    }
+}
+
+/// What does not work although the host takes events.
+fn degraded(modules: &Snapshot, dead_letters: Option<u64>, queue: &str) -> Vec<Degraded> {
+    let mut degraded = Vec::new();
+    for module in modules.modules() {
+        let figures = module.figures();
+        let reason = match module.process() {
+            _ if figures.quarantined => format!(
+                "it is quarantined after {} calls that never ended; events for it are not accepted",
+                figures.hung
+            ),
+            Some(process) if process.pid.is_none() => "it has no process; events for it wait".to_owned(),
+            _ => continue,
+        };
+        degraded.push(Degraded { module: Some(module.id.to_string()), queue: None, reason });
+    }
+    if let Some(messages) = dead_letters.filter(|messages| *messages > 0) {
+        let reason = format!("{messages} messages were dead-lettered; their headers say why");
+        degraded.push(Degraded { module: None, queue: Some(format!("{queue}.dead")), reason });
+    }
+    degraded
 }
 
 #[async_trait]

@@ -7,6 +7,7 @@ use super::{
     Binding, Bus, BusCounters, BusError, BusState, Incoming, PublishError, Tally, content::DEFAULT_LIMIT,
 };
 use crate::event::RawEvent;
+use crate::memory::EventMemory;
 use crate::trail::Origin;
 use async_trait::async_trait;
 use lapin::types::ShortString;
@@ -24,14 +25,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 mod acks;
+mod arriving;
 mod backoff;
+mod burials;
 mod consuming;
 mod message_headers;
+mod pace;
 mod publisher;
 mod session;
 mod topology;
+mod unreadable;
 
 use backoff::Backoff;
+pub(crate) use burials::Address;
+use pace::{Next, Pace};
 use publisher::Link;
 use session::{Change, End};
 
@@ -75,6 +82,8 @@ pub struct AmqpOptions {
     pub ack_flush: Duration,
     /// The longest event that is taken, in bytes, unpacked.
     pub event_limit: usize,
+    /// Where the memory for events comes from.
+    pub memory: Arc<EventMemory>,
 }
 
 impl AmqpOptions {
@@ -89,6 +98,7 @@ impl AmqpOptions {
             ack_batch: 25,
             ack_flush: Duration::from_millis(2),
             event_limit: DEFAULT_LIMIT,
+            memory: Arc::new(EventMemory::unbounded()),
         }
     }
 }
@@ -115,6 +125,9 @@ pub struct AmqpBus {
     state: Mutex<BusState>,
     problems: Mutex<BTreeSet<String>>,
     link: Mutex<Option<Arc<Link>>>,
+    pace: Mutex<Pace>,
+    /// Messages in the dead-letter queue, when it was last looked at.
+    dead: Mutex<Option<u64>>,
     tally: Tally,
     /// Whether there has been a connection before.
     met: AtomicBool,
@@ -140,6 +153,8 @@ impl AmqpBus {
         // The broker's default is a minute, too long to sit on a line that has silently gone.
         uri.query.heartbeat.get_or_insert(15);
         Ok(Self {
+            pace: Mutex::new(Pace::new(options.prefetch, options.memory.events.size() / 2)),
+            dead: Mutex::default(),
             options,
             uri,
             wishes: Mutex::default(),
@@ -197,6 +212,38 @@ impl AmqpBus {
         };
         warn!(broker = self.broker(), error = reason, "no connection to the broker");
         *state = BusState::Lost { since, reason };
+    }
+
+    /// Notes how many messages are in the dead-letter queue; says so when there are more than before.
+    fn note_dead_letters(&self, count: Option<u64>) {
+        let before = std::mem::replace(&mut *self.dead.lock(), count).unwrap_or_default();
+        let now = count.unwrap_or_default();
+        let queue = topology::dead_letter_name(&self.options.queue);
+        if now > before {
+            warn!(queue, messages = now, "messages were dead-lettered; their headers say why");
+        } else if now == 0 && before > 0 {
+            info!(queue, "the dead-letter queue is empty");
+        }
+    }
+
+    /// Deals with a message that breaks connections; says whether there is something new to try at once.
+    async fn unreadable(&self, reason: &str) -> bool {
+        let next = self.pace.lock().broken();
+        warn!(
+            broker = self.broker(),
+            error = reason,
+            "the connection broke over a message that cannot be read; messages are taken one by one"
+        );
+        match next {
+            Next::Search => true,
+            Next::Bury => match unreadable::bury(self, reason).await {
+                Ok(buried) => buried,
+                Err(error) => {
+                    warn!(broker = self.broker(), error, "the message that cannot be read is still there");
+                    false
+                }
+            },
+        }
     }
 
     /// Replaces what is known not to work; logs what is new.
@@ -265,7 +312,18 @@ impl Bus for AmqpBus {
             match end {
                 End::Stopped => break,
                 End::IntakeClosed => anyhow::bail!("the intake was closed while the bus was running"),
+                End::Resized => continue,
                 End::Lost(reason) => self.lost(reason),
+                End::Unreadable(reason) => {
+                    let goes_on = tokio::select! {
+                        () = stop.cancelled() => break,
+                        goes_on = self.unreadable(&reason) => goes_on,
+                    };
+                    if goes_on {
+                        continue;
+                    }
+                    self.lost(reason);
+                }
             }
             tell(&mut ready);
             if begun.elapsed() >= LASTING {
@@ -302,6 +360,10 @@ impl Bus for AmqpBus {
 
     fn counters(&self) -> BusCounters {
         self.tally.snapshot()
+    }
+
+    fn dead_letters(&self) -> Option<u64> {
+        *self.dead.lock()
     }
 
     fn problems(&self) -> Vec<String> {

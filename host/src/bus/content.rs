@@ -7,8 +7,8 @@ use std::io::Read;
 
 mod term;
 
-/// The longest event that is taken unless somebody says otherwise, in bytes.
-pub const DEFAULT_LIMIT: usize = 16 * 1024 * 1024;
+/// The longest event that is taken unless somebody says otherwise, in bytes: as long as a payload may be.
+pub const DEFAULT_LIMIT: usize = 8 * 1024 * 1024;
 
 /// The JSON text in a message, at most `limit` bytes of it; the text itself is not looked at.
 ///
@@ -150,7 +150,12 @@ mod tests {
             let Some((claim, body)) = bytes.split_first() else { return Ok(()) };
             let kind = if claim & 1 == 0 { "application/json" } else { "application/erlang" };
             let encoding = (claim & 2 != 0).then_some("gzip");
-            match decode(Some(kind), encoding, Bytes::copy_from_slice(body), LIMIT) {
+            let decoded = decode(Some(kind), encoding, Bytes::copy_from_slice(body), LIMIT);
+            // What is decoded at once with a smaller limit is the same, or is decoded again with the larger one.
+            let small = decode(Some(kind), encoding, Bytes::copy_from_slice(body), LIMIT / 64);
+            let alike = small == decoded || matches!(small, Err(Refusal::TooLarge { .. }));
+            fuzz::ensure(alike, || format!("{small:?} with a smaller limit, {decoded:?} with the larger"))?;
+            match decoded {
                 Ok(text) => {
                     fuzz::ensure(text.len() <= LIMIT, || format!("{} bytes beyond the limit", text.len()))?;
                     let json = serde_json::from_slice::<&serde_json::value::RawValue>(&text);

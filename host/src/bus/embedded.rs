@@ -5,26 +5,32 @@ use super::{
     routing_key,
 };
 use crate::event::RawEvent;
+use crate::memory::{EventMemory, bytes_of_event};
 use crate::trail::{Origin, Trail};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+/// How long one who posts waits for the memory that an event takes.
+const ROOM_LIMIT: Duration = Duration::from_secs(10);
 
 /// A way into the intake for those inside the process, such as the HTTP API. Clones are the same inlet.
 ///
 /// It works beside any bus: beside a broker the composition root attaches the intake, with [`EmbeddedBus`]
 /// the running bus does.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Inlet {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    memory: Arc<EventMemory>,
     intake: RwLock<Option<mpsc::Sender<Incoming>>>,
     bindings: RwLock<BTreeSet<Binding>>,
     tally: Tally,
@@ -45,15 +51,25 @@ pub enum PostError {
     /// identity.
     #[error("the events could not be taken now: {0}")]
     Unavailable(String),
+    /// A module could not handle some events. What they cause through others is taken; posting all of them again once the
+    /// module works is safe where events have an identity.
+    #[error("{module} {reason}")]
+    Unhandled {
+        /// The module.
+        module: String,
+        /// Why, continuing a sentence that begins with its name.
+        reason: String,
+    },
     /// One event, counted from 0, will never be taken. Others of the same post may have been.
     #[error("event {0} was refused: {1}")]
     Refused(usize, Refusal),
 }
 
 impl Inlet {
-    /// An inlet that nothing listens to yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// An inlet that nothing listens to yet; events take this memory.
+    pub fn new(memory: Arc<EventMemory>) -> Self {
+        let (intake, bindings, tally) = (RwLock::default(), RwLock::default(), Tally::default());
+        Inlet { shared: Arc::new(Shared { memory, intake, bindings, tally }) }
     }
 
     /// Events go to this intake from now on.
@@ -110,9 +126,15 @@ impl Inlet {
     ) -> Result<oneshot::Receiver<Answer>, PostError> {
         let unavailable = || PostError::Unavailable("the host does not take events at the moment".to_owned());
         let intake = self.shared.intake.read().clone().ok_or_else(unavailable)?;
+        let wanted = bytes_of_event(&event.body);
+        let room = tokio::time::timeout(ROOM_LIMIT, self.shared.memory.events.take(wanted));
+        let memory = room.await.map_err(|_| {
+            let waited = ROOM_LIMIT.as_secs();
+            PostError::Unavailable(format!("there was no memory for events within {waited} s"))
+        })?;
         let (acker, answer) = Acker::pair();
         let trail = Trail::begin(origin.clone());
-        intake.send(Incoming { event, acker, trail }).await.map_err(|_| unavailable())?;
+        intake.send(Incoming { event, acker, trail, memory }).await.map_err(|_| unavailable())?;
         Tally::add(&self.shared.tally.received, 1);
         Ok(answer)
     }
@@ -120,6 +142,7 @@ impl Inlet {
     /// A postponed event weighs more than a refused one: it must be posted again, whatever else is wrong.
     async fn collect(&self, answers: Vec<oneshot::Receiver<Answer>>) -> Result<(), PostError> {
         let mut refused = None;
+        let mut unhandled = None;
         let mut postponed = 0_usize;
         for (index, answer) in answers.into_iter().enumerate() {
             let answer = answer.await.unwrap_or(Answer::Postponed);
@@ -128,12 +151,16 @@ impl Inlet {
                 Answer::Accepted => {}
                 Answer::Refused(reason) => refused = refused.or(Some((index, reason))),
                 Answer::Postponed => postponed += 1,
+                Answer::Unhandled(found) => unhandled = unhandled.or(Some(found)),
             }
         }
-        match refused {
+        match (unhandled, refused) {
             _ if postponed > 0 => Err(PostError::Unavailable(format!("{postponed} were put off"))),
-            Some((index, reason)) => Err(PostError::Refused(index, reason)),
-            None => Ok(()),
+            (Some(unhandled), _) => {
+                Err(PostError::Unhandled { module: unhandled.module, reason: unhandled.reason })
+            }
+            (None, Some((index, reason))) => Err(PostError::Refused(index, reason)),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -211,6 +238,7 @@ impl Bus for EmbeddedBus {
                 Err(PublishError::Unroutable { exchange, routing_key })
             }
             Err(PostError::Unavailable(reason)) => Err(PublishError::Unavailable(reason)),
+            Err(error @ PostError::Unhandled { .. }) => Err(PublishError::Unavailable(error.to_string())),
             Err(PostError::Refused(_, reason)) => Err(PublishError::Refused(reason.to_string())),
         }
     }
@@ -223,6 +251,7 @@ impl Bus for EmbeddedBus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::Unhandled;
     use tokio::task::JoinSet;
 
     /// A running bus whose events `answer` each in turn.
@@ -233,7 +262,7 @@ mod tests {
     }
 
     async fn stand(mut answer: impl FnMut(Incoming) + Send + 'static) -> Stand {
-        let bus = Arc::new(EmbeddedBus::new(Inlet::new()));
+        let bus = Arc::new(EmbeddedBus::new(inlet()));
         let (intake, mut incoming) = mpsc::channel(2);
         let (ready, is_ready) = oneshot::channel();
         let stop = CancellationToken::new();
@@ -250,6 +279,10 @@ mod tests {
         Stand { bus, stop, tasks }
     }
 
+    fn inlet() -> Inlet {
+        Inlet::new(Arc::new(EventMemory::unbounded()))
+    }
+
     fn events(texts: &[&str]) -> Vec<Bytes> {
         texts.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect()
     }
@@ -259,6 +292,12 @@ mod tests {
             b"bad" => message.acker.refuse(Refusal::event("it is bad")),
             b"later" => message.acker.postpone(),
             b"lost" => drop(message.acker),
+            b"quarantined" => message.acker.unhandled(Unhandled {
+                module: "webhooks_x".to_owned(),
+                reason: "is quarantined".to_owned(),
+                event: message.event,
+                origin: Origin::default(),
+            }),
             _ => message.acker.accept(),
         }
     }
@@ -283,8 +322,19 @@ mod tests {
         check(post(&["a", "bad", "bad"]).await, Err(PostError::Refused(1, Refusal::event("it is bad"))));
         check(post(&["a", "later"]).await, Err(put_off(1)));
         check(post(&["bad", "later", "lost"]).await, Err(put_off(2)));
+        let unhandled =
+            PostError::Unhandled { module: "webhooks_x".to_owned(), reason: "is quarantined".to_owned() };
+        check(post(&["a", "quarantined", "bad"]).await, Err(unhandled));
+        check(post(&["quarantined", "later"]).await, Err(put_off(1)));
 
-        let expected = BusCounters { received: 13, accepted: 7, refused: 3, postponed: 3, reconnects: 0 };
+        let expected = BusCounters {
+            received: 18,
+            accepted: 8,
+            refused: 4,
+            postponed: 4,
+            unhandled: 2,
+            ..BusCounters::default()
+        };
         assert_eq!(stand.bus.counters(), expected);
     }
 
@@ -328,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_poster_is_told_when_the_listener_goes_away() {
-        let inlet = Inlet::new();
+        let inlet = inlet();
         let (intake, incoming) = mpsc::channel(8);
         inlet.attach(intake);
         let posting = inlet.post(events(&["a", "b"]), None);
@@ -338,7 +388,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_intake_that_closes_by_itself_is_a_bug() {
-        let bus = EmbeddedBus::new(Inlet::new());
+        let bus = EmbeddedBus::new(inlet());
         let (intake, incoming) = mpsc::channel(1);
         drop(incoming);
         let ended = bus.run(intake, oneshot::channel().0, CancellationToken::new()).await;

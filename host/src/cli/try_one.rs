@@ -19,7 +19,7 @@ use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::matching::{Candidate, matching};
 use crate::hooks::table::Table;
 use crate::hooks::{Document, Hook};
-use crate::listener::shared::webhook_id;
+use crate::listener::webhook_id::webhook_id;
 use crate::module::folder::Loading;
 use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;

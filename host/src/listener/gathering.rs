@@ -61,6 +61,7 @@ impl Gathering {
 mod tests {
     use super::*;
     use crate::bus::Acker;
+    use crate::memory::MemoryShare;
     use crate::trail::Trail;
     use bytes::Bytes;
 
@@ -68,7 +69,12 @@ mod tests {
         for _ in 0..count {
             let (acker, _) = Acker::pair();
             sender
-                .send(Incoming { event: Bytes::new().into(), acker, trail: Trail::default() })
+                .send(Incoming {
+                    event: Bytes::new().into(),
+                    acker,
+                    trail: Trail::default(),
+                    memory: MemoryShare::default(),
+                })
                 .await
                 .unwrap();
         }

@@ -1,27 +1,31 @@
 //! The shared listener: event → modules → hooks → durable deliveries → answer to the bus.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use foldhash::HashSet;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
 
+use super::asking::{Failed, ask, together};
 use super::gathering::Gathering;
 use super::large::{LargeCalls, STORED_TOGETHER};
+use super::parsing::{NoEvent, Taken, is_large, parse, parse_beside};
 use super::slices::WorkSlice;
 use super::turns::{Turn, Turns, stretches};
-use crate::bus::{Acker, Incoming, Refusal};
+use super::webhook_id::webhook_id;
+use crate::bus::{Acker, Incoming, Refusal, Unhandled};
 use crate::delivery::queue::{Caused, Novelty, Queue, Wanted, carried_hook};
-use crate::event::{Event, RawEvent};
+use crate::event::Event;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::matching::{Candidate, candidates, wants};
 use crate::hooks::table::Table;
-use crate::module::jobs::{Answer, CallFailure};
+use crate::memory::{EventMemory, MemoryShare};
 use crate::module::registry::{Module, Registry};
 use crate::module::{Firing, Target};
 use crate::trail::Step;
@@ -39,6 +43,8 @@ pub struct Shared {
     pub accounts: Arc<Accounts>,
     /// Where deliveries become durable.
     pub queue: Queue,
+    /// Where the memory for modules' answers comes from.
+    pub memory: Arc<EventMemory>,
     /// What was seen so far.
     pub counters: Counters,
 }
@@ -56,6 +62,8 @@ pub struct Counters {
     pub malformed: AtomicU64,
     /// Events that a module did not survive.
     pub killed: AtomicU64,
+    /// Events that a module could not handle, as it is quarantined.
+    pub unhandled: AtomicU64,
     /// Events whose deliveries could not be stored; the bus has them again.
     pub postponed: AtomicU64,
     /// Deliveries that events caused.
@@ -63,9 +71,6 @@ pub struct Counters {
     /// Whether the last ones could not be stored: it is said once.
     failing: AtomicBool,
 }
-
-/// An event with the way to answer it.
-type Taken = (Arc<Event>, Acker);
 
 impl Shared {
     /// Takes events until `stop`, then finishes those in hand.
@@ -81,24 +86,36 @@ impl Shared {
         let mut gathering = Gathering::default();
         let mut turns = Turns::default();
         let mut groups = FuturesUnordered::new();
+        let mut beside = FuturesUnordered::new();
         let mut in_hand = 0;
         loop {
-            let arrived = tokio::select! {
+            let parsed = tokio::select! {
                 biased;
                 Some(ended) = groups.next() => {
                     in_hand -= ended;
                     continue;
                 }
+                Some(parsed) = beside.next() => {
+                    in_hand -= 1;
+                    Vec::from_iter(parsed)
+                }
                 () = stop.cancelled() => break,
-                arrived = gathering.next(&mut intake, IN_HAND - in_hand), if in_hand < IN_HAND => arrived,
+                arrived = gathering.next(&mut intake, IN_HAND - in_hand), if in_hand < IN_HAND => {
+                    let Some(arrived) = arrived else { break };
+                    let (large, small): (Vec<_>, Vec<_>) = arrived.into_iter().partition(is_large);
+                    in_hand += large.len();
+                    beside.extend(large.into_iter().map(parse_beside));
+                    small.into_iter().map(parse).collect()
+                }
             };
-            let Some(arrived) = arrived else { break };
-            for (group, turn) in self.groups(arrived, &mut turns) {
+            for (group, turn) in self.groups(parsed, &mut turns) {
                 in_hand += group.len();
                 groups.push(self.take(group, turn));
             }
         }
-        let rest = self.groups(gathering.into_rest(), &mut turns);
+        let mut rest: Vec<_> = gathering.into_rest().into_iter().map(parse).collect();
+        rest.extend(beside.filter_map(std::future::ready).collect::<Vec<_>>().await);
+        let rest = self.groups(rest, &mut turns);
         groups.extend(rest.into_iter().map(|(group, turn)| self.take(group, turn)));
         while groups.next().await.is_some() {}
         Ok(())
@@ -106,8 +123,13 @@ impl Shared {
 
     /// The events among messages, by their kind: a module that an event does not concern never keeps it waiting.
     /// Where hooks want the events of a call in order, each group has its turn.
-    fn groups(&self, arrived: Vec<Incoming>, turns: &mut Turns) -> Vec<(Vec<Taken>, Option<Turn>)> {
-        let taken: Vec<Taken> = arrived.into_iter().filter_map(|incoming| self.parsed(incoming)).collect();
+    fn groups(
+        &self,
+        parsed: Vec<Result<Taken, NoEvent>>,
+        turns: &mut Turns,
+    ) -> Vec<(Vec<Taken>, Option<Turn>)> {
+        let event = |parsed: Result<Taken, NoEvent>| parsed.map_err(|no_event| self.refuse(no_event)).ok();
+        let taken: Vec<Taken> = parsed.into_iter().filter_map(event).collect();
         if !self.table.has_ordered() {
             return by_kind(taken).into_iter().map(|group| (group, None)).collect();
         }
@@ -123,18 +145,11 @@ impl Shared {
         groups.map(turn).collect()
     }
 
-    fn parsed(&self, incoming: Incoming) -> Option<Taken> {
-        let Incoming { event: RawEvent { body, cloud_event }, acker, trail } = incoming;
-        match Event::parse(body) {
-            Ok(event) => Some((Arc::new(event.named_by(cloud_event).followed_by(trail)), acker)),
-            Err(error) => {
-                self.counters.malformed.fetch_add(1, Ordering::Relaxed);
-                trail.failed();
-                trail.lines().in_scope(|| warn!(%error, "message refused, it is not an event"));
-                acker.refuse(Refusal::event(error));
-                None
-            }
-        }
+    fn refuse(&self, NoEvent { acker, trail, error }: NoEvent) {
+        self.counters.malformed.fetch_add(1, Ordering::Relaxed);
+        trail.failed();
+        trail.lines().in_scope(|| warn!(%error, "message refused, it is not an event"));
+        acker.refuse(Refusal::event(error));
     }
 
     /// Events of one kind, up to their acknowledgement; says how many they were.
@@ -155,14 +170,46 @@ impl Shared {
             ackers.into_iter().for_each(Acker::accept);
             return count;
         }
-        let answers = self.wanted(&events, &modules).await;
-        if let Some(turn) = &turn {
+        let mut left: VecDeque<Taken> = events.into_iter().zip(ackers).collect();
+        while !left.is_empty() {
+            let most = self.memory.answers.size() / 4;
+            let (events, bytes) =
+                together(left.len(), most, modules.iter().map(|module| module.answer_bytes()));
+            let lot: Vec<Taken> = left.drain(..events).collect();
+            // Until what the modules answer is with the deliveries.
+            let _room = self.room(bytes, most, turn.as_ref()).await;
+            self.take_lot(lot, &left, &modules, turn.as_ref()).await;
+        }
+        count
+    }
+
+    /// Memory for what modules answer. Where there are turns, nobody has any while it waits for others: those may need it.
+    async fn room(&self, bytes: usize, most: usize, turn: Option<&Turn>) -> MemoryShare {
+        match turn {
+            Some(_) if bytes <= most / 64 => return MemoryShare::default(),
+            Some(turn) => turn.comes().await,
+            None => {}
+        }
+        self.memory.answers.take(bytes).await
+    }
+
+    /// Some events of a group, behind which these are left.
+    async fn take_lot(
+        &self,
+        lot: Vec<Taken>,
+        left: &VecDeque<Taken>,
+        modules: &[Arc<Module>],
+        turn: Option<&Turn>,
+    ) {
+        let (events, ackers): (Vec<_>, Vec<_>) = lot.into_iter().unzip();
+        let answers = self.wanted(&events, modules).await;
+        if let Some(turn) = turn {
             turn.comes().await;
         }
         let (mut causing, mut deliveries) = (Vec::new(), 0);
         let (mut large, mut calls) = (Vec::new(), LargeCalls::default());
-        for ((event, acker), Wishes { parts, killed }) in events.iter().zip(ackers).zip(answers) {
-            let ending = Ending { acker, killed, event: Arc::clone(event) };
+        for ((event, acker), Wishes { parts, failed }) in events.iter().zip(ackers).zip(answers) {
+            let ending = Ending { acker, failed, event: Arc::clone(event) };
             if parts.is_empty() {
                 self.end(ending);
                 continue;
@@ -180,15 +227,16 @@ impl Shared {
             }
         }
         self.accept(causing).await;
-        if let Some(turn) = &turn {
-            let small = events.iter().filter_map(|event| event.call_id()).filter(|call| !calls.has(call));
-            small.for_each(|call| turn.end_in(call));
+        if let Some(turn) = turn {
+            let later: HashSet<&str> = left.iter().filter_map(|(event, _)| event.call_id()).collect();
+            let goes_on = |call: &&str| calls.has(call) || later.contains(call);
+            let ended = events.iter().filter_map(|event| event.call_id()).filter(|call| !goes_on(call));
+            ended.for_each(|call| turn.end_in(call));
         }
         // Each of them is stored in pieces, between which others go.
         for event in large {
             self.accept(vec![event]).await;
         }
-        count
     }
 
     async fn accept(&self, causing: Vec<(Vec<Caused>, Ending)>) {
@@ -255,18 +303,28 @@ impl Shared {
         });
     }
 
-    /// An event that a module does not survive is not forgotten: the bus keeps it for people to see, with what
-    /// it caused through other modules done.
-    fn end(&self, Ending { acker, killed, event }: Ending) {
-        match killed {
-            None => {
-                self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                acker.accept();
-            }
-            Some(reason) => {
-                self.counters.killed.fetch_add(1, Ordering::Relaxed);
-                event.trail().failed();
+    /// What it causes through modules that work is durable. An event that a module does not survive, or that comes while
+    /// one is quarantined, is not forgotten: the bus keeps it for people to see, and who posts it is told.
+    fn end(&self, Ending { acker, failed, event }: Ending) {
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        let Some(failed) = failed else {
+            count(&self.counters.accepted);
+            return acker.accept();
+        };
+        event.trail().failed();
+        match failed {
+            Failed::Killed(reason) => {
+                count(&self.counters.killed);
                 acker.refuse(reason);
+            }
+            Failed::Quarantined { module, reason } => {
+                count(&self.counters.unhandled);
+                let origin = event.trail().origin().clone();
+                acker.unhandled(Unhandled { module, reason, event: event.raw(), origin });
+            }
+            Failed::Stopped => {
+                count(&self.counters.postponed);
+                acker.postpone();
             }
         }
     }
@@ -282,9 +340,7 @@ impl Shared {
                     Err(failure) => {
                         let (generation, lines) = (module.figures().generation, event.trail().lines());
                         lines.in_scope(|| warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event"));
-                        if matches!(failure, CallFailure::Killed { .. }) {
-                            wishes.killed = Some(Refusal::event(format!("{} {failure}", module.id)));
-                        }
+                        wishes.failed = Failed::of(module, &failure).or(wishes.failed.take());
                     }
                 }
             }
@@ -353,29 +409,19 @@ impl Shared {
     }
 }
 
-/// What the module fires for each event.
-async fn ask(module: &Module, events: &[Arc<Event>]) -> Vec<Answer> {
-    let steps = events.iter().map(|event| event.trail().asks(module.id.as_str()));
-    let steps: Vec<(usize, Step)> = steps.enumerate().filter_map(|(nth, step)| Some((nth, step?))).collect();
-    let answers = module.call_many(events.to_vec()).await;
-    let failed = |nth: usize| answers.get(nth).is_none_or(Result::is_err);
-    steps.iter().filter(|(nth, _)| failed(*nth)).for_each(|(_, step)| step.failed());
-    answers
-}
-
 /// What an event causes.
 #[derive(Default)]
 struct Wishes {
     /// One for each module through which it causes anything.
     parts: Vec<Caused>,
-    /// It ended a module's processes again and again.
-    killed: Option<Refusal>,
+    /// What keeps it from being accepted.
+    failed: Option<Failed>,
 }
 
 /// How an event is answered once what it causes is durable.
 struct Ending {
     acker: Acker,
-    killed: Option<Refusal>,
+    failed: Option<Failed>,
     event: Arc<Event>,
 }
 
@@ -395,43 +441,4 @@ fn same_kind(group: &[Taken], (event, _): &Taken) -> bool {
     group
         .first()
         .is_some_and(|(first, _)| first.category() == event.category() && first.name() == event.name())
-}
-
-/// The `webhook-id` (Standard Webhooks) of one delivery: made from what makes the event, the firing and the
-/// hook what they are, so that a redelivered event has the same one; random for an event without identity.
-#[must_use]
-pub fn webhook_id(identity: Option<&str>, place: &str, hook: &str) -> String {
-    let Some(identity) = identity else {
-        return format!("msg_{:032x}", rand::random::<u128>());
-    };
-    let mut digest = Sha256::new();
-    for part in [identity, place, hook] {
-        digest.update((part.len() as u64).to_le_bytes());
-        digest.update(part);
-    }
-    let digest = digest.finalize();
-    let short = digest.iter().take(16).fold(0_u128, |number, byte| (number << 8) | u128::from(*byte));
-    format!("msg_{short:032x}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redelivered_event_has_the_same_webhook_id_and_every_other_delivery_another() {
-        let id = webhook_id(Some("call_event/X/1"), "webhooks_x/0", "hook");
-        assert_eq!(id, webhook_id(Some("call_event/X/1"), "webhooks_x/0", "hook"));
-        assert_eq!(id.len(), "msg_".len() + 32);
-        let others = [
-            ("call_event/X/2", "webhooks_x/0", "hook"),
-            ("call_event/X/1", "webhooks_x/1", "hook"),
-            ("call_event/X/1", "webhooks_x/0", "hooks"),
-            ("call_event/X/1w", "ebhooks_x/0", "hook"),
-        ];
-        for (identity, place, hook) in others {
-            assert_ne!(id, webhook_id(Some(identity), place, hook));
-        }
-        assert_ne!(webhook_id(None, "webhooks_x/0", "hook"), webhook_id(None, "webhooks_x/0", "hook"));
-    }
 }

@@ -24,6 +24,7 @@ use crate::store::DeliveryCounts;
 mod machine;
 
 pub(super) use machine::{machine, room};
+pub(super) mod memory;
 
 const MODULE: &str = "module";
 const OUTCOME: &str = "outcome";
@@ -54,6 +55,7 @@ pub(super) fn events(counters: &Counters) -> Vec<Family> {
             .with(OUTCOME, "unanswered", read(&counters.unanswered))
             .with(OUTCOME, "malformed", read(&counters.malformed))
             .with(OUTCOME, "killed", read(&counters.killed))
+            .with(OUTCOME, "unhandled", read(&counters.unhandled))
             .with(OUTCOME, "postponed", read(&counters.postponed)),
         Family::counter(
             "hookline_events_recognised_total",
@@ -332,7 +334,18 @@ pub(super) fn bus(bus: &dyn Bus) -> Vec<Family> {
         Family::counter("hookline_bus_messages_total", "Messages of the bus, by how they were answered.")
             .with(OUTCOME, "accepted", counters.accepted)
             .with(OUTCOME, "refused", counters.refused)
+            .with(OUTCOME, "unhandled", counters.unhandled)
             .with(OUTCOME, "postponed", counters.postponed),
+        Family::counter(
+            "hookline_bus_unreadable_total",
+            "Messages that broke the connection and were dead-lettered unread.",
+        )
+        .is(Value::from(counters.unreadable)),
+        Family::gauge(
+            "hookline_bus_dead_letters",
+            "Messages in the dead-letter queue, whoever put them there.",
+        )
+        .is(Value::from(bus.dead_letters().unwrap_or_default())),
         Family::counter("hookline_bus_reconnects_total", "Connections to the bus made after the first.")
             .is(Value::from(counters.reconnects)),
     ]

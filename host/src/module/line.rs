@@ -10,23 +10,37 @@ use plugin_api::{BindingsAndResponders, Metadata};
 use time::OffsetDateTime;
 use tracing::error;
 
-use super::ModuleId;
 use super::generation::{Fate, Generation, Worker};
 use super::inspect::Inspected;
 use super::isolated::IsolatedFigures;
 use super::jobs::{Answer, CallFailure, Closed, Job, Jobs};
 use super::resident::{self, Sampled};
+use super::{Firing, ModuleId};
 use crate::event::Event;
 
 /// Calls that never ended after which a generation is called no more: each has cost a thread.
 pub const MAX_HANGS: usize = 3;
 
 /// What the generations of one module share: a swap changes nothing here.
-#[derive(Default)]
 pub(super) struct Line {
     jobs: Arc<Jobs>,
     calls: AtomicU64,
     failures: AtomicU64,
+    /// Bytes of its largest answer lately; [`UNKNOWN`] before the first.
+    largest: AtomicUsize,
+}
+
+const UNKNOWN: usize = usize::MAX;
+
+impl Default for Line {
+    fn default() -> Self {
+        Line {
+            jobs: Arc::default(),
+            calls: AtomicU64::default(),
+            failures: AtomicU64::default(),
+            largest: AtomicUsize::new(UNKNOWN),
+        }
+    }
 }
 
 /// A loaded module, served by one generation.
@@ -82,6 +96,7 @@ impl Module {
         self.line.jobs.push(job);
         // A job that is dropped can only be one of a host that stops.
         let answers = answered.await.unwrap_or_else(|_| vec![Err(CallFailure::Stopped); count]);
+        self.note_size(&answers);
         let failures = answers.iter().filter(|answer| answer.is_err()).count();
         self.line.failures.fetch_add(failures as u64, Ordering::Relaxed);
         if failures > 0 && self.generation.process().is_some() {
@@ -90,6 +105,21 @@ impl Module {
             self.note_hangs_apart(late);
         }
         answers
+    }
+
+    /// Bytes that its answer to one event is to be expected to have, if anything is known.
+    #[must_use]
+    pub fn answer_bytes(&self) -> Option<usize> {
+        let largest = self.line.largest.load(Ordering::Relaxed);
+        (largest != UNKNOWN).then_some(largest)
+    }
+
+    fn note_size(&self, answers: &[Answer]) {
+        let largest = answers.iter().flatten().map(|firings| size(firings)).max();
+        let Some(largest) = largest else { return };
+        // An answer that was larger is forgotten by and by.
+        let before = self.answer_bytes().unwrap_or_default();
+        self.line.largest.store(largest.max(before - before / 8), Ordering::Relaxed);
     }
 
     /// A process of the module's own was killed for each of these calls.
@@ -249,4 +279,10 @@ pub struct Figures {
     pub hung: usize,
     /// Time spent in calls of this generation.
     pub busy: Duration,
+}
+
+/// Bytes of what was fired, about.
+fn size(firings: &[Firing]) -> usize {
+    // What a firing takes beside its payload, and a payload beside its text.
+    firings.iter().map(|firing| 512 + 2 * firing.payload.json().len()).sum()
 }

@@ -1,19 +1,20 @@
 //! What arrives on the consuming channel, and how and when it is answered.
 
 use super::acks::Acks;
-use super::session::{CLOSE_LIMIT, End};
-use super::topology::words_of;
+use super::arriving::{Arriving, Packed};
+use super::burials::{Address, Burials};
+use super::session::{CLOSE_LIMIT, End, ended_by};
 use super::{AmqpBus, message_headers, name};
-use crate::bus::{Acker, Answer, Incoming, Tally, content};
-use crate::event::RawEvent;
+use crate::bus::{Acker, Answer, Incoming, SessionAnswer, Tally};
 use crate::trail::Trail;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -37,10 +38,14 @@ pub(super) struct Consuming {
     consumer: Consumer,
     acks: Acks,
     /// Given to every acker; the answers of this channel's deliveries and of no other's.
-    answering: mpsc::UnboundedSender<(u64, Answer)>,
-    answers: mpsc::UnboundedReceiver<(u64, Answer)>,
-    /// Decoded messages that the intake has no room for yet.
-    held: VecDeque<Incoming>,
+    answering: mpsc::UnboundedSender<SessionAnswer>,
+    answers: mpsc::UnboundedReceiver<SessionAnswer>,
+    /// What the intake has no room for yet.
+    arriving: Arriving,
+    /// Messages on their way to the dead ones.
+    burials: Burials,
+    /// The window of the channel is to have another size.
+    resized: bool,
     /// When each postponed delivery goes back to the queue.
     put_off: BTreeSet<(Instant, u64)>,
     /// The first postponement since something was accepted.
@@ -57,7 +62,8 @@ impl Consuming {
     pub(super) async fn begin(bus: &AmqpBus, connection: &Connection) -> lapin::Result<Self> {
         let options = &bus.options;
         let channel = connection.create_channel().await?;
-        channel.basic_qos(options.prefetch, BasicQosOptions::default()).await?;
+        let window = bus.pace.lock().window();
+        channel.basic_qos(window, BasicQosOptions::default()).await?;
         let tag = format!("{CONSUMER_TAG}-{:08x}", rand::random::<u32>());
         let consumer = channel
             .basic_consume(
@@ -68,14 +74,16 @@ impl Consuming {
             )
             .await?;
         let (answering, answers) = mpsc::unbounded_channel();
-        let prefetch = usize::from(options.prefetch);
+        let prefetch = usize::from(window);
         Ok(Self {
             channel,
             consumer,
             acks: Acks::default(),
             answering,
             answers,
-            held: VecDeque::new(),
+            arriving: Arriving::new(Arc::clone(&options.memory), options.event_limit),
+            burials: Burials::default(),
+            resized: false,
             put_off: BTreeSet::new(),
             trouble_since: None,
             // A batch above half of the prefetch would leave the broker with nothing to send meanwhile.
@@ -95,6 +103,12 @@ impl Consuming {
     ) -> End {
         loop {
             match self.step(bus, intake, stop).await {
+                Ok(None) if self.resized => {
+                    return match self.drain(bus).await {
+                        Ok(()) => End::Resized,
+                        Err(error) => ended_by(&error),
+                    };
+                }
                 Ok(None) => {}
                 Ok(Some(End::Stopped)) => {
                     if let Err(error) = self.drain(bus).await {
@@ -103,7 +117,7 @@ impl Consuming {
                     return End::Stopped;
                 }
                 Ok(Some(end)) => return end,
-                Err(error) => return End::Lost(words_of(&error)),
+                Err(error) => return ended_by(&error),
             }
         }
     }
@@ -124,25 +138,27 @@ impl Consuming {
             biased;
             () = stop.cancelled() => return Ok(Some(End::Stopped)),
             _ = self.answers.recv_many(&mut answers, AT_ONCE) => {
-                for (tag, answer) in answers {
-                    self.answered(bus, tag, answer).await?;
+                for (tag, address, answer) in answers {
+                    self.answered(bus, tag, address, answer).await?;
                 }
                 self.flush_when_full().await?;
             }
             () = sleep_until(flush_at), if self.flush_at.is_some() => self.flush().await?,
             () = sleep_until(put_off_until), if !self.put_off.is_empty() => self.give_back().await?,
-            room = intake.reserve(), if !self.held.is_empty() => match room {
+            Some((tag, buried)) = self.burials.next(), if !self.burials.is_empty() => {
+                self.buried(tag, buried).await?;
+            }
+            () = self.arriving.progress(), if self.arriving.is_waiting() => self.arriving.hand_on(intake),
+            room = intake.reserve(), if self.arriving.waits_for_room() => match room {
                 Ok(room) => {
-                    if let Some(message) = self.held.pop_front() {
-                        room.send(message);
-                    }
-                    self.hand_on(intake);
+                    drop(room);
+                    self.arriving.hand_on(intake);
                 }
                 Err(_) => return Ok(Some(End::IntakeClosed)),
             },
-            next = self.consumer.next(), if self.held.is_empty() => {
-                let end = self.arrived(bus, next).await?;
-                self.hand_on(intake);
+            next = self.consumer.next(), if self.arriving.held() == 0 => {
+                let end = self.arrived(bus, next)?;
+                self.arriving.hand_on(intake);
                 return Ok(end);
             }
             () = std::future::ready(()), if idle => self.flush().await?,
@@ -151,7 +167,7 @@ impl Consuming {
     }
 
     /// What has come, and all that is there behind it.
-    async fn arrived(
+    fn arrived(
         &mut self,
         bus: &AmqpBus,
         first: Option<lapin::Result<Delivery>>,
@@ -163,52 +179,47 @@ impl Consuming {
                 let reason = format!("the broker ended consuming: queue {queue} was deleted or moved");
                 return Ok(Some(End::Lost(reason)));
             };
-            self.delivered(bus, delivery?).await?;
-            next = if self.held.len() < AT_ONCE { self.consumer.next().now_or_never() } else { None };
+            self.delivered(bus, delivery?);
+            next = if self.arriving.held() < AT_ONCE { self.consumer.next().now_or_never() } else { None };
         }
         Ok(None)
     }
 
-    /// Hands on what the intake has room for. An intake that is closed shows when its room is waited for.
-    fn hand_on(&mut self, intake: &mpsc::Sender<Incoming>) {
-        while !self.held.is_empty()
-            && let Ok(room) = intake.try_reserve()
-            && let Some(message) = self.held.pop_front()
-        {
-            room.send(message);
-        }
-    }
-
-    async fn delivered(&mut self, bus: &AmqpBus, delivery: Delivery) -> lapin::Result<()> {
+    fn delivered(&mut self, bus: &AmqpBus, delivery: Delivery) {
         Tally::add(&bus.tally.received, 1);
-        let tag = delivery.delivery_tag;
+        let Delivery { delivery_tag: tag, exchange, routing_key, properties, data, .. } = delivery;
         self.acks.delivered(tag);
-        let kind = delivery.properties.content_type().as_ref().map(|text| text.as_str());
-        let encoding = delivery.properties.content_encoding().as_ref().map(|text| text.as_str());
-        let headers = delivery.properties.headers().as_ref();
-        let trail = Trail::begin(message_headers::origin(headers));
-        let event = message_headers::cloud_event(headers).and_then(|cloud_event| {
-            let body = Bytes::from(delivery.data);
-            let body = content::decode(kind, encoding, body, bus.options.event_limit)?;
-            Ok(RawEvent { body, cloud_event })
-        });
-        match event {
-            Ok(event) => {
-                let acker = Acker::of_session(tag, self.answering.clone());
-                self.held.push_back(Incoming { event, acker, trail });
-                Ok(())
-            }
-            Err(reason) => {
-                let (exchange, key) = (delivery.exchange.as_str(), delivery.routing_key.as_str());
-                trail.failed();
-                trail.lines().in_scope(|| debug!(exchange, routing_key = key, "message cannot be read"));
-                self.answered(bus, tag, Answer::Refused(reason)).await
-            }
+        self.resized |= bus.pace.lock().arrived(data.len());
+        let text = |property: &Option<ShortString>| property.as_ref().map(ToString::to_string);
+        let headers = properties.headers().as_ref();
+        let (cloud_event, wrong) = match message_headers::cloud_event(headers) {
+            Ok(cloud_event) => (cloud_event, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let address = Address { exchange, routing_key };
+        let packed = Packed {
+            content_type: text(properties.content_type()),
+            encoding: text(properties.content_encoding()),
+            body: Bytes::from(data),
+            cloud_event,
+            acker: Acker::of_session(tag, address, self.answering.clone()),
+            trail: Trail::begin(message_headers::origin(headers)),
+        };
+        match wrong {
+            None => self.arriving.add(packed),
+            Some(reason) => packed.refuse(reason),
         }
     }
 
-    async fn answered(&mut self, bus: &AmqpBus, tag: u64, answer: Answer) -> lapin::Result<()> {
+    async fn answered(
+        &mut self,
+        bus: &AmqpBus,
+        tag: u64,
+        address: Address,
+        answer: Answer,
+    ) -> lapin::Result<()> {
         bus.tally.answered(&answer);
+        self.resized |= bus.pace.lock().answered();
         match answer {
             Answer::Accepted => {
                 self.trouble_since = None;
@@ -223,6 +234,16 @@ impl Consuming {
                 self.arm_flush();
                 self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await
             }
+            Answer::Unhandled(unhandled) => {
+                let (queue, module) = (self.consumer.queue(), &unhandled.module);
+                let reason = &unhandled.reason;
+                warn!(
+                    queue = queue.as_str(),
+                    module, reason, "message dead-lettered, a module cannot handle it"
+                );
+                self.burials.begin(bus, tag, address, *unhandled);
+                Ok(())
+            }
             Answer::Postponed => {
                 let now = Instant::now();
                 let since = *self.trouble_since.get_or_insert(now);
@@ -232,6 +253,17 @@ impl Consuming {
                 Ok(())
             }
         }
+    }
+
+    /// A message is with the dead ones, or goes there without a reason.
+    async fn buried(&mut self, tag: u64, is_safe: bool) -> lapin::Result<()> {
+        if is_safe {
+            self.acks.accept(tag);
+            self.arm_flush();
+            return Ok(());
+        }
+        self.acks.settled(tag);
+        self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await
     }
 
     async fn flush_when_full(&mut self) -> lapin::Result<()> {
@@ -284,7 +316,7 @@ impl Consuming {
     async fn drain(mut self, bus: &AmqpBus) -> lapin::Result<()> {
         let tag = self.consumer.tag();
         drop(timeout(CLOSE_LIMIT, self.channel.basic_cancel(tag, Default::default())).await);
-        self.held.clear();
+        self.arriving.clear();
         let deadline = Instant::now() + DRAIN_LIMIT;
         while self.acks.unanswered() > 0 {
             tokio::select! {
@@ -292,7 +324,12 @@ impl Consuming {
                     warn!(unanswered = self.acks.unanswered(), "stopping without the answers to some messages");
                     break;
                 }
-                Some((tag, answer)) = self.answers.recv() => self.answered(bus, tag, answer).await?,
+                Some((tag, address, answer)) = self.answers.recv() => {
+                    self.answered(bus, tag, address, answer).await?;
+                }
+                Some((tag, buried)) = self.burials.next(), if !self.burials.is_empty() => {
+                    self.buried(tag, buried).await?;
+                }
             }
         }
         self.flush().await?;

@@ -1,12 +1,14 @@
 //! How one message gets onto an exchange, and when it counts as published.
 
+use super::burials::{Address, EXCHANGE_HEADER, MODULE_HEADER, REASON_HEADER};
 use super::topology::{Setup, SetupError, words_of};
 use super::{message_headers, name};
-use crate::bus::PublishError;
+use crate::bus::{PublishError, Unhandled};
 use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;
 use crate::trail::Origin;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::AMQPValue;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -41,13 +43,7 @@ impl Link {
     ) -> Result<(), PublishError> {
         let properties = properties(origin, event.cloud_event.as_ref());
         let publishing = self.publish_now(properties, exchange, routing_key, &event.body);
-        match tokio::time::timeout(CONFIRM_LIMIT, publishing).await {
-            Ok(done) => done,
-            Err(_) => Err(PublishError::Unavailable(format!(
-                "the broker did not confirm the message within {} s",
-                CONFIRM_LIMIT.as_secs()
-            ))),
-        }
+        within_limit(publishing).await
     }
 
     async fn publish_now(
@@ -58,6 +54,39 @@ impl Link {
         body: &[u8],
     ) -> Result<(), PublishError> {
         self.declare(exchange).await?;
+        self.confirmed(properties, exchange, routing_key, body).await
+    }
+
+    /// Puts an event with the dead ones, under its old routing key, with the reason in its headers.
+    pub(super) async fn publish_dead(
+        &self,
+        dead: &str,
+        address: &Address,
+        unhandled: &Unhandled,
+    ) -> Result<(), PublishError> {
+        let Unhandled { module, reason, event, origin } = unhandled;
+        let properties = properties(origin, event.cloud_event.as_ref());
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        let said = [
+            (REASON_HEADER, format!("{module} {reason}")),
+            (MODULE_HEADER, module.clone()),
+            (EXCHANGE_HEADER, address.exchange.to_string()),
+        ];
+        for (header, text) in said {
+            headers.insert(name(header), AMQPValue::LongString(text.into()));
+        }
+        let properties = properties.with_headers(headers);
+        let publishing = self.confirmed(properties, dead, address.routing_key.as_str(), &event.body);
+        within_limit(publishing).await
+    }
+
+    async fn confirmed(
+        &self,
+        properties: BasicProperties,
+        exchange: &str,
+        routing_key: &str,
+        body: &[u8],
+    ) -> Result<(), PublishError> {
         let channel = self.channel().await.map_err(unavailable)?;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let confirmation = channel
@@ -106,6 +135,18 @@ impl Link {
         fresh.confirm_select(ConfirmSelectOptions::default()).await?;
         *self.channel.lock() = Some(fresh.clone());
         Ok(fresh)
+    }
+}
+
+async fn within_limit(
+    publishing: impl Future<Output = Result<(), PublishError>>,
+) -> Result<(), PublishError> {
+    match tokio::time::timeout(CONFIRM_LIMIT, publishing).await {
+        Ok(done) => done,
+        Err(_) => Err(PublishError::Unavailable(format!(
+            "the broker did not confirm the message within {} s",
+            CONFIRM_LIMIT.as_secs()
+        ))),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::consuming::Consuming;
 use super::publisher::Link;
-use super::topology::{Setup, SetupError, declare_queues, words_of};
+use super::topology::{Setup, SetupError, dead_letter_name, declare_queues, words_of};
+use super::unreadable::is_unreadable;
 use super::{AmqpBus, name, tell};
 use crate::bus::{Binding, BusError, Incoming};
 use lapin::{Connection, ConnectionProperties};
@@ -19,6 +20,8 @@ const SETUP_LIMIT: Duration = Duration::from_secs(30);
 pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How soon something that the broker refused is tried again; somebody may have put it right.
 const RETRY_REFUSED: Duration = Duration::from_secs(30);
+/// How often the dead-letter queue is looked at: whatever puts messages there, somebody should know.
+const COUNT_DEAD: Duration = Duration::from_secs(5);
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -27,6 +30,10 @@ pub(super) enum End {
     Stopped,
     /// The connection, the channel or the queue has gone, or never was.
     Lost(String),
+    /// The connection broke over what the broker sent.
+    Unreadable(String),
+    /// All is well, and the window of messages is to have another size.
+    Resized,
     /// Nobody reads the intake any longer, though nobody asked for a stop.
     IntakeClosed,
 }
@@ -65,8 +72,8 @@ pub(super) async fn run(
                 bus.connected();
                 tell(ready);
                 tokio::select! {
-                    end = consuming.run(bus, intake, stop) => end,
-                    error = serve_changes(bus, &connection, changes) => End::Lost(words_of(&error)),
+                    end = consume(bus, &connection, consuming, intake, stop) => end,
+                    error = serve_changes(bus, &connection, changes) => ended_by(&error),
                 }
             }
             Ok(Err(reason)) => End::Lost(reason),
@@ -78,6 +85,32 @@ pub(super) async fn run(
         drop(timeout(CLOSE_LIMIT, connection.close(200, name("done"))).await);
     }
     end
+}
+
+/// How an error ends a session.
+pub(super) fn ended_by(error: &lapin::Error) -> End {
+    let words = words_of(error);
+    if is_unreadable(error) { End::Unreadable(words) } else { End::Lost(words) }
+}
+
+/// Consumes, and begins anew whenever the window is to have another size.
+async fn consume(
+    bus: &AmqpBus,
+    connection: &Connection,
+    mut consuming: Consuming,
+    intake: &mpsc::Sender<Incoming>,
+    stop: &CancellationToken,
+) -> End {
+    loop {
+        match consuming.run(bus, intake, stop).await {
+            End::Resized => {}
+            end => return end,
+        }
+        consuming = match Consuming::begin(bus, connection).await {
+            Ok(consuming) => consuming,
+            Err(error) => return ended_by(&error),
+        };
+    }
 }
 
 /// Whatever ends the session, publishers and binders are told that there is none.
@@ -92,7 +125,7 @@ impl Drop for Attached<'_> {
     }
 }
 
-async fn connect(bus: &AmqpBus) -> Result<Connection, String> {
+pub(super) async fn connect(bus: &AmqpBus) -> Result<Connection, String> {
     let properties =
         ConnectionProperties::default().with_connection_name(bus.options.connection_name.clone().into());
     match timeout(CONNECT_LIMIT, Connection::connect_uri(bus.uri.clone(), properties)).await {
@@ -123,10 +156,13 @@ async fn serve_changes(
     let mut setup = Setup::new(connection);
     let mut retry = tokio::time::interval_at(Instant::now() + RETRY_REFUSED, RETRY_REFUSED);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count = tokio::time::interval(COUNT_DEAD);
+    count.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let done = tokio::select! {
             Some(change) = changes.recv() => carry_out(bus, &mut setup, change).await,
             _ = retry.tick() => retry_refused(bus, &mut setup).await,
+            _ = count.tick() => count_dead(bus, &mut setup).await,
         };
         if let Err(error) = done {
             return error;
@@ -164,6 +200,12 @@ async fn unbind(
         }
     }
     (first, Ok(()))
+}
+
+async fn count_dead(bus: &AmqpBus, setup: &mut Setup<'_>) -> lapin::Result<()> {
+    let count = setup.messages_in(&dead_letter_name(&bus.options.queue)).await?;
+    bus.note_dead_letters(count);
+    Ok(())
 }
 
 async fn retry_refused(bus: &AmqpBus, setup: &mut Setup<'_>) -> lapin::Result<()> {

@@ -14,6 +14,8 @@ use std::io::Write;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+mod dead_letters;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The broker's address; without one the test is skipped, and says so.

@@ -103,6 +103,17 @@ impl<'a> Setup<'a> {
         channel.exchange_declare(name(exchange), declared.kind(), options, FieldTable::default()).await
     }
 
+    /// How many messages wait in a queue; nothing where there is no such queue.
+    pub(super) async fn messages_in(&mut self, queue: &str) -> lapin::Result<Option<u64>> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let channel = self.channel().await?;
+        match channel.queue_declare(name(queue), options, FieldTable::default()).await {
+            Ok(queue) => Ok(Some(u64::from(queue.message_count()))),
+            Err(error) if soft_error(&error).is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Binds or unbinds one key. An exchange that is not there needs no unbinding.
     pub(super) async fn binding(
         &mut self,

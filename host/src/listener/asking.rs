@@ -1,0 +1,76 @@
+//! How modules are asked about events: how many at once, and which failures keep an event from being accepted.
+
+use std::sync::Arc;
+
+use crate::bus::Refusal;
+use crate::event::Event;
+use crate::module::jobs::{Answer, CallFailure};
+use crate::module::registry::Module;
+use crate::trail::Step;
+
+/// What the module fires for each event.
+pub(super) async fn ask(module: &Module, events: &[Arc<Event>]) -> Vec<Answer> {
+    let steps = events.iter().map(|event| event.trail().asks(module.id.as_str()));
+    let steps: Vec<(usize, Step)> = steps.enumerate().filter_map(|(nth, step)| Some((nth, step?))).collect();
+    let answers = module.call_many(events.to_vec()).await;
+    let failed = |nth: usize| answers.get(nth).is_none_or(Result::is_err);
+    steps.iter().filter(|(nth, _)| failed(*nth)).for_each(|(_, step)| step.failed());
+    answers
+}
+
+/// How many of these events modules are asked about at once, and how much memory their answers are given; each module
+/// has said how much it answers to one event, if it is known. All answers of one event have to be held together.
+pub(super) fn together(
+    events: usize,
+    most: usize,
+    answers: impl Iterator<Item = Option<usize>>,
+) -> (usize, usize) {
+    let for_one = answers.map(|bytes| bytes.unwrap_or(most)).fold(0, usize::saturating_add);
+    let events = (most / for_one.max(1)).clamp(1, events.max(1));
+    (events, for_one.saturating_mul(events))
+}
+
+/// Why an event is not accepted although it is one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// It ended a module's processes again and again.
+    Killed(Refusal),
+    /// A module that answers it is called no more.
+    Quarantined { module: String, reason: String },
+    /// A module that answers it does not run: the host stops.
+    Stopped,
+}
+
+impl Failed {
+    /// An event that a module failed on otherwise costs a count and a log line.
+    pub(super) fn of(module: &Module, failure: &CallFailure) -> Option<Self> {
+        match failure {
+            CallFailure::Killed { .. } => {
+                Some(Failed::Killed(Refusal::event(format!("{} {failure}", module.id))))
+            }
+            CallFailure::Quarantined(_) => {
+                Some(Failed::Quarantined { module: module.id.to_string(), reason: failure.to_string() })
+            }
+            CallFailure::Stopped => Some(Failed::Stopped),
+            CallFailure::Failed(_) | CallFailure::TimedOut(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_events_are_asked_about_as_there_is_memory_for_answers() {
+        let check = |events, answers: &[Option<usize>], expected| {
+            assert_eq!(together(events, 1_000, answers.iter().copied()), expected);
+        };
+        check(10, &[], (10, 0));
+        check(10, &[Some(0)], (10, 0));
+        check(10, &[Some(20), Some(30)], (10, 500));
+        check(10, &[Some(200)], (5, 1_000));
+        check(10, &[Some(5_000)], (1, 5_000));
+        check(10, &[Some(1), None], (1, 1_001));
+    }
+}

@@ -1,0 +1,48 @@
+//! Which messages are events; large ones are parsed on a thread that nobody waits for.
+
+use std::sync::Arc;
+
+use crate::bus::{Acker, Incoming};
+use crate::event::{BadEvent, Event, RawEvent};
+use crate::trail::Trail;
+
+/// Bytes from which on a message is parsed beside: it may take a millisecond. It may be overtaken by what comes later.
+const LARGE: usize = 128 * 1024;
+
+/// An event with the way to answer it.
+pub(super) type Taken = (Arc<Event>, Acker);
+
+/// A message that is no event.
+pub(super) struct NoEvent {
+    pub(super) acker: Acker,
+    pub(super) trail: Trail,
+    pub(super) error: BadEvent,
+}
+
+pub(super) fn is_large(incoming: &Incoming) -> bool {
+    incoming.event.body.len() >= LARGE
+}
+
+pub(super) fn parse(incoming: Incoming) -> Result<Taken, NoEvent> {
+    let Incoming { event: RawEvent { body, cloud_event }, acker, trail, memory } = incoming;
+    match Event::parse(body) {
+        Ok(event) => {
+            let event = event.named_by(cloud_event).followed_by(trail).holding(memory);
+            Ok((Arc::new(event), acker))
+        }
+        Err(error) => Err(NoEvent { acker, trail, error }),
+    }
+}
+
+/// Nothing where the thread panicked: the message was put off then.
+pub(super) async fn parse_beside(incoming: Incoming) -> Option<Result<Taken, NoEvent>> {
+    let parsing = move || {
+        let parsed = parse(incoming);
+        if let Ok((event, _)) = &parsed {
+            // A digest over all of it, which nobody should wait for either.
+            std::hint::black_box(event.identity());
+        }
+        parsed
+    };
+    tokio::task::spawn_blocking(parsing).await.ok()
+}
