@@ -45,7 +45,7 @@ pub use receiver::{ClosedReceiver, Receiver, Request};
 pub use scripted::{Heard, Scripted, Step};
 pub use servers::RealServer;
 pub use shell::{Shown, blocks, done, fenced, scratch, shell};
-pub use siege::{Plan, Report, siege};
+pub use siege::{Beside, Plan, Report, Trouble, siege};
 pub use tls::Authority;
 
 /// How long anything that should happen may take; generous, as machines that run tests are busy.

@@ -1,27 +1,41 @@
-//! A host under load that is killed again and again while its disk fills, its broker goes away and its endpoints
-//! misbehave; and the books at the end, by identity: whatever was accepted was delivered, is dead, or is pending.
+//! A host under load that is killed again and again while its disk fills, its broker goes away, its endpoints and its
+//! tenants misbehave; and the books at the end, by identity: whatever was accepted was delivered, is dead, or is pending.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+mod books;
+mod calendar;
+mod endpoints;
+mod greedy;
+mod healthy;
+mod life;
+mod names;
+mod report;
+mod senders;
+mod trouble;
+
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
-use lapin::options::BasicPublishOptions;
-use lapin::{BasicProperties, Channel};
-use parking_lot::Mutex;
-use rusqlite::Connection;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Broker, Disk, Home, Hostile, Manner, PATIENCE};
+use books::{Claim, Ledger, Promise, Remains, Way};
+use calendar::{Calendar, Wrong};
+use endpoints::{Endpoints, Oddity};
+use greedy::Greedy;
+use healthy::Healthy;
+use life::Lives;
+use report::{Figures, Line};
+use senders::{Door, Sender};
+
+pub use report::Report;
+pub use trouble::Trouble;
 
 /// How much of it.
 pub struct Plan {
@@ -31,7 +45,7 @@ pub struct Plan {
     pub within: Duration,
     /// Events a second from each side.
     pub rate: u64,
-    /// How long the host lives between two kills: each in turn.
+    /// How long the host lives between two kills, without what is done to it there: each in turn.
     pub lives: Vec<Duration>,
     /// Before every so many-th kill the disk is full, where there is one of the siege's own. 0: never.
     pub full_disk_every: u64,
@@ -39,386 +53,368 @@ pub struct Plan {
     pub disk: u32,
     /// Before every so many-th kill the broker is killed and comes back, where it is the siege's own. 0: never.
     pub broker_every: u64,
+    /// What else is done to it, and who must not feel it.
+    pub beside: Option<Beside>,
 }
 
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// Times that the host was killed.
-    pub kills: u64,
-    /// Times that the disk was full.
-    pub full_disks: u64,
-    /// Times that the broker was killed.
-    pub broker_kills: u64,
-    /// Why the disk was never full, where it could not be.
-    pub no_disk: Option<String>,
-    /// Events accepted by 202, and by a confirm of the broker.
-    pub accepted: (usize, usize),
-    /// Posts that were refused or broken off, and sent again.
-    pub repeated: u64,
-    /// Deliveries by where they were found; each event is owed to each hook.
-    pub delivered: usize,
-    /// Given up and kept.
-    pub dead: usize,
-    /// Waiting for another try.
-    pub pending: usize,
-    /// Owed, and nowhere.
-    pub missing: Vec<String>,
-    /// Arrivals after the first one.
-    pub duplicates: u64,
-    /// Deliveries that were seen with more than one `webhook-id`.
-    pub renamed: Vec<String>,
+/// Troubles between the kills, and an account that must not feel them.
+pub struct Beside {
+    /// What comes, in turns.
+    pub troubles: Vec<Trouble>,
+    /// How long each lasts at least.
+    pub lasts: Duration,
+    /// Events a second of the healthy account, each way.
+    pub healthy_rate: u64,
+    /// How long it is alone at first.
+    pub alone: Duration,
+    /// So many times what its events take alone is allowed for.
+    pub ratio: f64,
+    /// Hooks of each account that has many.
+    pub hooks: usize,
+    /// Messages at once that are large when they are unpacked.
+    pub bombs: u64,
+    /// Files that may be open where they are few.
+    pub files: u64,
+    /// Where the log of each life of the host is kept.
+    pub logs: Option<PathBuf>,
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let owed = self.delivered + self.dead + self.pending + self.missing.len();
-        writeln!(
-            f,
-            "   {} kills of the host, {} of the broker, {} full disks",
-            self.kills, self.broker_kills, self.full_disks
-        )?;
-        if let Some(why) = &self.no_disk {
-            writeln!(f, "   SKIPPED: no disk of its own could be mounted, so it was never full: {why}")?;
-        }
-        writeln!(
-            f,
-            "   events accepted {} (POST {}, AMQP {}), posts sent again {}",
-            self.accepted.0 + self.accepted.1,
-            self.accepted.0,
-            self.accepted.1,
-            self.repeated
-        )?;
-        writeln!(
-            f,
-            "   deliveries owed {owed} = delivered {} + dead {} + pending {} + missing {}",
-            self.delivered,
-            self.dead,
-            self.pending,
-            self.missing.len()
-        )?;
-        write!(
-            f,
-            "   arrived again {}; seen with more than one webhook-id {}",
-            self.duplicates,
-            self.renamed.len()
-        )
-    }
+/// How long a full disk stays so before the host is killed.
+const FULL: Duration = Duration::from_millis(700);
+
+/// How long the host is stopped, one time after the other.
+const STOPS: [Duration; 3] =
+    [Duration::from_millis(1_300), Duration::from_secs(5), Duration::from_millis(2_500)];
+
+/// What a siege goes on between.
+struct Field {
+    lives: Lives,
+    door: Door,
+    ledger: Arc<Ledger>,
+    senders: Vec<Arc<Sender>>,
+    claims: Vec<Claim>,
+    calendar: Calendar,
+    good: Endpoints,
+    _endpoints: (Vec<Endpoints>, Vec<Hostile>),
 }
 
-impl Report {
-    /// # Errors
-    /// Something that was accepted is nowhere, or came under two names.
-    pub fn check(&self) -> anyhow::Result<()> {
-        let some = |names: &[String]| names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        anyhow::ensure!(self.missing.is_empty(), "accepted and lost: {}", some(&self.missing));
-        anyhow::ensure!(self.renamed.is_empty(), "came under two names: {}", some(&self.renamed));
-        anyhow::ensure!(self.delivered > 0 && self.accepted.0 > 0, "nothing was delivered");
-        Ok(())
-    }
-}
-
-/// One hook's share of one event.
-type Owed = (String, String);
-
-/// What endpoints saw.
-#[derive(Default)]
-struct Books {
-    /// The `webhook-id`s of what was answered with success, in the order in which they came.
-    delivered: Mutex<BTreeMap<Owed, Vec<String>>>,
-    /// Of what was answered with a failure.
-    failed: Mutex<BTreeMap<Owed, Vec<String>>>,
-}
-
-/// What senders know of the host, and what they have of it.
-struct Senders {
-    url: watch::Receiver<String>,
-    token: String,
-    account: String,
-    http: reqwest::Client,
-    accepted: Mutex<(BTreeSet<String>, BTreeSet<String>)>,
-    repeated: std::sync::atomic::AtomicU64,
-    stop: CancellationToken,
+/// Accounts of which one must not feel the others.
+struct Tenants<'p> {
+    plan: &'p Beside,
+    greedy: Greedy,
+    healthy: Healthy,
+    alone: (Instant, Instant),
 }
 
 /// Runs it. `broker` is the siege's own where it may be killed.
 ///
 /// # Panics
-/// The host does not start again, or does not end in order at last.
+/// The host does not start again.
 pub async fn siege(plan: &Plan, broker: &Broker) -> Report {
     let mut report = Report::default();
-    let books = Arc::new(Books::default());
-    let (endpoint, _serving) = receive(Arc::clone(&books)).await;
-    let mut hostile = Vec::new();
-    for manner in [Manner::Hangs, Manner::Drips, Manner::Resets, Manner::Fails, Manner::Babbles] {
-        hostile.push(Hostile::endpoint(manner).await);
-    }
     let queue = Broker::queue_of_its_own();
     let settings = format!(
-        "{}[delivery]\nrequest_timeout_ms = 1500\nretry_schedule_ms = [500, 1000]\n\
+        "stop_timeout_ms = 10000\n{}[delivery]\nrequest_timeout_ms = 1500\nretry_schedule_ms = [500, 1000]\n\
          [disabler]\ndisable_disabler = true\n",
         broker.settings(&queue)
     );
     let home = Home::new(&settings, &["webhooks_misbehaving"]);
     let disk = Disk::mounted(&home.path("data"), plan.disk, true);
-    report.no_disk = disk.as_ref().err().cloned();
-    let mut program = home.start_logging("error", &[]).await;
-    let account = program.account("siege").await;
-    let mut hooks = Vec::new();
-    for path in ["good", "flaky"] {
-        let uri = format!("{endpoint}/{path}");
-        hooks.push(program.hook(&account, "misbehaving", &uri, json!({"retries": 4})).await);
+    if let Err(why) = &disk {
+        report.skipped.push(format!("no disk of its own could be mounted, so it was never full: {why}"));
     }
-    for endpoint in &hostile {
-        hooks.push(program.hook(&account, "misbehaving", &endpoint.url("/"), json!({"retries": 1})).await);
+    let logs = plan.beside.as_ref().and_then(|beside| beside.logs.clone());
+    let lives = Lives::begin(home, plan.beside.is_some(), logs).await;
+    let mut field = Field::set_up(lives, broker, &queue).await;
+    field.lives.ready().await;
+    let tenants = match &plan.beside {
+        Some(beside) => Some(Tenants::set_up(&mut field, beside).await),
+        None => None,
+    };
+    if let (Some(_), Err(why)) = (&tenants, field.lives.names()) {
+        report.skipped.push(format!("the host has no name server of its own, so none fell silent: {why}"));
     }
-    program.ready(true).await;
-
-    let (url, known_url) = watch::channel(program.url().to_owned());
-    let senders = Arc::new(Senders {
-        url: known_url,
-        token: program.token(),
-        account,
-        http: reqwest::Client::new(),
-        accepted: Mutex::default(),
-        repeated: Default::default(),
-        stop: CancellationToken::new(),
-    });
-    let mut sending = JoinSet::new();
-    sending.spawn(post_events(Arc::clone(&senders), plan.rate));
-    sending.spawn(publish_events(Arc::clone(&senders), broker.uri().to_owned(), queue.clone(), plan.rate));
+    let mut sending = field.load(plan.rate);
 
     let until = Instant::now() + plan.within;
-    let lives = plan.lives.iter().cycle();
-    for (kill, life) in (1..=plan.kills).zip(lives) {
+    for (round, life) in (0..plan.kills).zip(plan.lives.iter().cycle()) {
         sleep(*life).await;
-        let is_turn = |every: u64| every > 0 && kill.is_multiple_of(every);
-        let full = disk.as_ref().ok().filter(|_| is_turn(plan.full_disk_every));
-        if let Some(disk) = full {
-            disk.fill();
-            report.full_disks += 1;
-            sleep(*life).await;
-        }
-        if is_turn(plan.broker_every) {
-            broker.kill().await;
-            report.broker_kills += 1;
-        }
-        let home = program.killed().await;
-        report.kills += 1;
-        if let Some(disk) = full {
-            disk.free();
-        }
-        program = home.start_logging("error", &[]).await;
-        url.send_replace(program.url().to_owned());
-        if is_turn(plan.broker_every) {
-            broker.start_again().await;
+        let troubles = tenants.as_ref().map_or(Vec::new(), |it| it.in_round(round, plan.kills));
+        field.outage(plan, round + 1, broker, disk.as_ref().ok(), manner(plan, &troubles), &mut report).await;
+        for (trouble, tenants) in troubles.into_iter().zip(tenants.iter().cycle()) {
+            sleep(JUDGED).await;
+            report.stops += field.trouble(trouble, tenants).await;
         }
         if Instant::now() > until {
             break;
         }
     }
-    senders.stop.cancel();
+    if tenants.is_some() {
+        sleep(JUDGED).await;
+    }
+    let ended = Instant::now();
+    field.door.stop.cancel();
     while let Some(sent) = sending.join_next().await {
         sent.expect("a sender");
     }
-    let accepted = senders.accepted.lock().clone();
-    report.accepted = (accepted.0.len(), accepted.1.len());
-    report.repeated = senders.repeated.load(std::sync::atomic::Ordering::Relaxed);
-    let events: BTreeSet<&String> = accepted.0.iter().chain(&accepted.1).collect();
-
-    arrived(&books, &hooks[..2], &events).await;
-    let (said, home) = program.signalled("TERM").await;
-    assert_eq!(said.code, Some(0), "the host should end well: {said:?}");
-    let stored = stored(&home.path("data/hookline.db"));
-    balance(&mut report, &books, &stored, &hooks, &events);
+    field.balance(broker, &queue, &mut report).await;
+    if let Some(Tenants { plan, greedy, healthy, alone }) = tenants {
+        report.greedy = greedy.answers();
+        let (samples, pulses) = (healthy.samples(), healthy.pulses());
+        report.figures =
+            Some(Figures { ratio: plan.ratio, alone, ended, calendar: field.calendar, samples, pulses });
+        healthy.end().await;
+    }
     report
 }
 
-/// Returns once the endpoints that answer have everything, or nothing more comes.
-async fn arrived(books: &Books, hooks: &[String], events: &BTreeSet<&String>) {
-    let owed = events.len() * hooks.len();
-    let (mut before, mut since) = (0, Instant::now());
-    loop {
-        let delivered = books.delivered.lock().len();
-        if delivered >= owed || since.elapsed() > PATIENCE {
-            return;
-        }
-        if delivered > before {
-            (before, since) = (delivered, Instant::now());
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
+/// So long after an outage it is seen whether all is as before.
+const JUDGED: Duration = calendar::RECOVERY.saturating_add(Duration::from_millis(1_250));
+
+/// The life in which these come.
+fn manner(plan: &Plan, troubles: &[Trouble]) -> life::Manner {
+    let files = plan.beside.as_ref().filter(|_| troubles.contains(&Trouble::FewFiles));
+    life::Manner { files: files.map(|it| it.files), isolated: troubles.contains(&Trouble::HostStops) }
 }
 
-fn balance(
-    report: &mut Report,
-    books: &Books,
-    stored: &BTreeMap<Owed, (bool, String)>,
-    hooks: &[String],
-    events: &BTreeSet<&String>,
-) {
-    let (delivered, failed) = (books.delivered.lock(), books.failed.lock());
-    for hook in hooks {
-        for event in events {
-            let owed = (hook.clone(), (*event).clone());
-            let mut ids: BTreeSet<&String> = BTreeSet::new();
-            ids.extend(failed.get(&owed).into_iter().flatten());
-            ids.extend(stored.get(&owed).map(|(_, id)| id));
-            let name = || format!("{} for {}", owed.1, owed.0);
-            if let Some(arrivals) = delivered.get(&owed) {
-                report.delivered += 1;
-                report.duplicates += arrivals.len() as u64 - 1;
-                ids.extend(arrivals);
-            } else {
-                match stored.get(&owed) {
-                    Some((true, _)) => report.dead += 1,
-                    Some((false, _)) => report.pending += 1,
-                    None => report.missing.push(name()),
+impl Field {
+    /// An account whose endpoints are of all kinds.
+    async fn set_up(mut lives: Lives, broker: &Broker, queue: &str) -> Self {
+        let ledger = Arc::<Ledger>::default();
+        lives.tell([Arc::clone(&ledger)]);
+        let program = lives.program();
+        let door = Door {
+            host: lives.host(),
+            token: program.token(),
+            broker: broker.uri().to_owned(),
+            queue: queue.to_owned(),
+            stop: CancellationToken::new(),
+        };
+        let account = program.account("siege").await;
+        let sender = Sender::new(&door, &account);
+        let good = Endpoints::behaving(Arc::clone(&ledger)).await;
+        let mut endpoints = Vec::new();
+        let mut hooks = vec![
+            ("takes everything", good.url("/good"), 4, Promise::Prompt),
+            ("fails now and then", good.url("/flaky"), 4, Promise::Kept),
+        ];
+        for oddity in Oddity::CHEAP {
+            let odd = Endpoints::odd(oddity, Arc::clone(&ledger)).await;
+            hooks.push((oddity.name(), odd.url("/"), 2, oddity.promise()));
+            endpoints.push(odd);
+        }
+        let mut hostile = Vec::new();
+        for (manner, what) in [
+            (Manner::Hangs, "hangs"),
+            (Manner::Resets, "breaks connections"),
+            (Manner::Fails, "answers 500"),
+            (Manner::Babbles, "speaks no HTTP"),
+        ] {
+            let endpoint = Hostile::endpoint(manner).await;
+            hooks.push((what, endpoint.url("/"), 1, Promise::Kept));
+            hostile.push(endpoint);
+        }
+        let mut claims = Vec::new();
+        for (what, uri, retries, promise) in hooks {
+            let hook = program.hook(&account, "misbehaving", &uri, json!({"retries": retries})).await;
+            claims.push(Claim {
+                what: what.to_owned(),
+                account: account.clone(),
+                hooks: vec![hook.parse().expect("a hook's id")],
+                events: Arc::clone(&sender.accepted),
+                ledger: Arc::clone(&ledger),
+                promise,
+            });
+        }
+        let calendar = Calendar::beginning_now();
+        let senders = vec![sender];
+        Field { lives, door, ledger, senders, claims, calendar, good, _endpoints: (endpoints, hostile) }
+    }
+
+    /// Events from both sides.
+    fn load(&self, rate: u64) -> JoinSet<()> {
+        let mut sending = JoinSet::new();
+        for way in [Way::Post, Way::Amqp] {
+            sending.spawn(Arc::clone(&self.senders[0]).keep_sending(way, rate, 5, |_| {}));
+        }
+        sending
+    }
+
+    /// The host is killed and starts again in this manner; its disk may have been full and its broker be killed, too.
+    async fn outage(
+        &mut self,
+        plan: &Plan,
+        kill: u64,
+        broker: &Broker,
+        disk: Option<&Disk>,
+        manner: life::Manner,
+        report: &mut Report,
+    ) {
+        let is_turn = |every: u64| every > 0 && kill.is_multiple_of(every);
+        let (full, broken) = (disk.filter(|_| is_turn(plan.full_disk_every)), is_turn(plan.broker_every));
+        let from = Instant::now();
+        let mut wrong = Wrong::Killed;
+        if let Some(disk) = full {
+            disk.fill();
+            report.full_disks += 1;
+            wrong = Wrong::DiskFull;
+            sleep(FULL).await;
+        }
+        if broken {
+            broker.kill().await;
+            report.broker_kills += 1;
+            wrong = Wrong::BrokerKilled;
+        }
+        let home = self.lives.kill().await;
+        report.kills += 1;
+        if let Some(disk) = full {
+            disk.free();
+        }
+        self.lives.start(home, manner).await;
+        if broken {
+            broker.start_again().await;
+        }
+        if plan.beside.is_some() {
+            self.lives.ready().await;
+        }
+        self.calendar.add(wrong, from, Instant::now());
+    }
+
+    /// Returns when it is over; how often the host was stopped.
+    async fn trouble(&mut self, trouble: Trouble, tenants: &Tenants<'_>) -> u64 {
+        match (trouble, self.lives.names().ok()) {
+            (Trouble::HostStops, _) => {
+                for length in STOPS {
+                    self.stop(length, tenants).await;
                 }
+                return STOPS.len() as u64;
             }
-            if ids.len() > 1 {
-                report.renamed.push(name());
+            (Trouble::SilentNames, None) => {}
+            (_, names) => {
+                let from = Instant::now();
+                trouble.befall(&tenants.greedy, names, &self.door, tenants.plan.lasts).await;
+                self.calendar.add(Wrong::Trouble(trouble.name()), from, Instant::now());
             }
         }
+        0
     }
-}
 
-/// What the store of a host that has ended still knows: whether it is dead, and its `webhook-id`.
-fn stored(file: &std::path::Path) -> BTreeMap<Owed, (bool, String)> {
-    let connection = Connection::open(file).expect("the database");
-    let mut query = connection
-        .prepare(
-            "SELECT d.hook, coalesce(d.payload, p.body), d.state, d.webhook_id
-             FROM deliveries d LEFT JOIN payloads p ON p.id = d.payload_id",
-        )
-        .expect("its tables");
-    let rows = query.query_map([], |row| {
-        let payload: Vec<u8> = row.get(1)?;
-        Ok(((row.get(0)?, said(&payload)), (row.get::<_, i64>(2)? != 0, row.get(3)?)))
-    });
-    rows.expect("its rows").collect::<Result<_, _>>().expect("readable rows")
-}
-
-fn said(payload: &[u8]) -> String {
-    let payload: Value = serde_json::from_slice(payload).expect("a payload is JSON");
-    payload["said"].as_str().expect("a name").to_owned()
-}
-
-/// Endpoints that note what comes: `/good` takes everything, `/flaky` every third event at its second try only.
-async fn receive(books: Arc<Books>) -> (String, JoinSet<()>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("its address"));
-    let router = Router::new().route("/{manner}", post(note)).with_state(books);
-    let mut serving = JoinSet::new();
-    serving.spawn(async move {
-        axum::serve(listener, router).await.expect("serving");
-    });
-    (url, serving)
-}
-
-async fn note(
-    State(books): State<Arc<Books>>,
-    Path(manner): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> StatusCode {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let owed = (header("x-hook-id").to_owned(), said(&body));
-    let id = header("webhook-id").to_owned();
-    let number: u64 = owed.1.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default();
-    let mut failed = books.failed.lock();
-    if manner == "flaky" && number.is_multiple_of(3) && !failed.contains_key(&owed) {
-        failed.entry(owed).or_default().push(id);
-        return StatusCode::SERVICE_UNAVAILABLE;
+    async fn stop(&mut self, length: Duration, tenants: &Tenants<'_>) {
+        let from = Instant::now();
+        self.ledger.was_stopped();
+        tenants.healthy.ledger().was_stopped();
+        self.lives.program().signal("STOP").await;
+        sleep(length).await;
+        self.lives.program().signal("CONT").await;
+        self.calendar.add(Wrong::Stopped, from, Instant::now());
+        sleep(JUDGED).await;
     }
-    books.delivered.lock().entry(owed).or_default().push(id);
-    StatusCode::OK
-}
 
-fn event(account: &str, name: &str) -> Value {
-    json!({
-        "Event-Category": "misbehave", "Event-Name": "now", "Account-ID": account, "Msg-ID": name, "Do": "fire",
-        "Say": name,
-    })
-}
+    /// Waits for what is on its way, ends the host, and looks for everything.
+    async fn balance(&mut self, broker: &Broker, queue: &str, report: &mut Report) {
+        self.settled().await;
+        let blamed = self.blamed().await;
+        let (home, badly) = self.lives.end().await;
+        report.ended_badly = badly;
+        let remains = Remains {
+            stored: books::stored(&home.path("data/hookline.db")),
+            refused: books::queued(broker, &format!("{queue}.dead")).await,
+            queued: books::queued(broker, queue).await,
+        };
+        for (claim, blamed) in self.claims.iter().zip(blamed) {
+            let (what, promise) = (claim.what.clone(), claim.promise);
+            report.accounts.push(Line { what, promise, balance: claim.balance(&remains), blamed });
+        }
+        for sender in &self.senders {
+            let accepted = sender.accepted.all();
+            let posts = accepted.iter().filter(|name| name.way == Way::Post).count();
+            report.accepted.0 += posts;
+            report.accepted.1 += accepted.len() - posts;
+            report.repeated += sender.repeated.load(Ordering::Relaxed);
+        }
+    }
 
-/// Each group is posted until it is accepted, as whoever gets no answer should.
-async fn post_events(senders: Arc<Senders>, rate: u64) {
-    const GROUP: u64 = 5;
-    let mut ticks = interval(Duration::from_micros(1_000_000 * GROUP / rate));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut posts = JoinSet::new();
-    let mut next = 0;
-    while !senders.stop.is_cancelled() {
-        ticks.tick().await;
-        let names: Vec<String> = (next..next + GROUP).map(|n| format!("post-{n}")).collect();
-        next += GROUP;
-        let senders = Arc::clone(&senders);
-        posts.spawn(async move {
-            let events: Vec<Value> = names.iter().map(|name| event(&senders.account, name)).collect();
-            while !posted(&senders, &events).await {
-                // Whoever is never told has no claim.
-                if senders.stop.is_cancelled() {
-                    return;
-                }
-                senders.repeated.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                sleep(Duration::from_millis(50)).await;
+    /// Returns once the endpoints that take everything have everything, or nothing more comes.
+    async fn settled(&self) {
+        let prompt = || self.claims.iter().filter(|claim| claim.promise == Promise::Prompt);
+        let owed: usize = prompt().map(|claim| claim.hooks.len() * claim.events.all().len()).sum();
+        let (mut before, mut since) = (0, Instant::now());
+        loop {
+            let taken = prompt().map(|claim| claim.ledger.taken(&claim.hooks)).sum();
+            if taken >= owed || since.elapsed() > PATIENCE {
+                return;
             }
-            senders.accepted.lock().0.extend(names);
+            if taken > before {
+                (before, since) = (taken, Instant::now());
+            }
+            sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    /// For each claim: how many tries at endpoints that take everything the host calls failed while nothing excused it,
+    /// and why one of them.
+    async fn blamed(&self) -> Vec<(usize, Option<String>)> {
+        let mut blamed = Vec::new();
+        for claim in &self.claims {
+            blamed.push(match claim.promise {
+                Promise::Prompt => self.blames(claim).await,
+                Promise::Kept => (0, None),
+            });
+        }
+        blamed
+    }
+
+    async fn blames(&self, claim: &Claim) -> (usize, Option<String>) {
+        let hook = match claim.hooks.as_slice() {
+            [one] => format!("{one}/"),
+            _ => String::new(),
+        };
+        let path =
+            format!("/v2/accounts/{}/webhooks/{hook}attempts?failed=true&paginate=false", claim.account);
+        let listed = self.lives.program().ask("GET", &path, None).await.json;
+        let attempts = listed["data"].as_array().expect("attempts");
+        let counts = |attempt: &&Value| {
+            let at = attempt["at"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+            let took = Duration::from_millis(attempt["timing_ms"]["total"].as_u64().unwrap_or_default());
+            !self.calendar.excused(at.expect("when it was"), took)
+        };
+        let mut counted = attempts.iter().filter(counts);
+        let first = counted.next().map(|attempt| format!("{} ({})", attempt["reason"], attempt["class"]));
+        (usize::from(first.is_some()) + counted.count(), first)
+    }
+}
+
+impl<'p> Tenants<'p> {
+    /// They are made, and the healthy one is alone for a while.
+    async fn set_up(field: &mut Field, plan: &'p Beside) -> Self {
+        let program = field.lives.program();
+        let greedy =
+            Greedy::set_up(program, &field.door, &field.good, &field.ledger, plan.hooks, plan.bombs).await;
+        let endpoint = healthy::Endpoint::new();
+        let account = program.account("healthy").await;
+        let hook = program.hook(&account, "misbehaving", &endpoint.url(), json!({"retries": 4})).await;
+        let sender = Sender::new(&field.door, &account);
+        field.claims.extend(greedy.claims());
+        field.claims.push(Claim {
+            what: "the healthy account".to_owned(),
+            account,
+            hooks: vec![hook.parse().expect("a hook's id")],
+            events: Arc::clone(&sender.accepted),
+            ledger: endpoint.ledger(),
+            promise: Promise::Prompt,
         });
-        while posts.len() >= 64 {
-            posts.join_next().await;
-        }
+        field.senders.extend(greedy.senders());
+        field.senders.push(Arc::clone(&sender));
+        field.lives.tell([endpoint.ledger()]);
+        let healthy = endpoint.at_work(sender, plan.healthy_rate, field.lives.host());
+        // The first events open connections.
+        sleep(calendar::RECOVERY).await;
+        let from = Instant::now();
+        sleep(plan.alone).await;
+        Tenants { plan, greedy, healthy, alone: (from, Instant::now()) }
     }
-    while let Some(posted) = posts.join_next().await {
-        posted.expect("a post");
-    }
-}
 
-async fn posted(senders: &Senders, events: &[Value]) -> bool {
-    let url = format!("{}/events", *senders.url.borrow());
-    let asked = senders.http.post(url).header("x-auth-token", &senders.token).json(events);
-    let asked = asked.timeout(Duration::from_secs(5)).send().await;
-    asked.is_ok_and(|answer| answer.status() == StatusCode::ACCEPTED.as_u16())
-}
-
-/// Each message is published until the broker has confirmed it: durable, to a durable queue.
-async fn publish_events(senders: Arc<Senders>, uri: String, queue: String, rate: u64) {
-    const GROUP: u64 = 5;
-    let mut ticks = interval(Duration::from_micros(1_000_000 * GROUP / rate));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut channel: Option<Channel> = None;
-    let mut next = 0;
-    while !senders.stop.is_cancelled() {
-        ticks.tick().await;
-        let names: Vec<String> = (next..next + GROUP).map(|n| format!("amqp-{n}")).collect();
-        next += GROUP;
-        for name in names {
-            let body = event(&senders.account, &name).to_string();
-            while !published(&mut channel, &uri, &queue, body.as_bytes()).await {
-                if senders.stop.is_cancelled() {
-                    return;
-                }
-                channel = None;
-                sleep(Duration::from_millis(100)).await;
-            }
-            senders.accepted.lock().1.insert(name);
-        }
+    fn in_round(&self, round: u64, rounds: u64) -> Vec<Trouble> {
+        Trouble::in_round(&self.plan.troubles, round, rounds)
     }
-}
-
-async fn published(channel: &mut Option<Channel>, uri: &str, queue: &str, body: &[u8]) -> bool {
-    if channel.is_none() {
-        *channel = Broker::channel_to(uri).await.ok();
-    }
-    let Some(channel) = channel else { return false };
-    let properties =
-        BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let sent = channel.basic_publish("".into(), queue.into(), options, body, properties).await;
-    let Ok(confirm) = sent else { return false };
-    matches!(
-        tokio::time::timeout(Duration::from_secs(5), confirm).await,
-        Ok(Ok(lapin::Confirmation::Ack(None)))
-    )
 }
