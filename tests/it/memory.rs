@@ -85,7 +85,7 @@ async fn bodies_of_many_clients_take_no_more_than_there_is() {
     host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
     let before = peak(&host);
     let line = large_event("nobody", 900_000).to_string();
-    let body = vec![line.as_str(); 8].join("\n");
+    let body = [line.as_str(); 8].join("\n");
 
     let post = || {
         let request = host.request("POST", "/events").header("content-type", "application/x-ndjson");

@@ -123,7 +123,7 @@ impl Scripted {
     /// # Panics
     /// None comes.
     #[track_caller]
-    pub fn next(&mut self) -> impl Future<Output = Heard> {
+    pub fn next_request(&mut self) -> impl Future<Output = Heard> {
         let place = std::panic::Location::caller();
         async move {
             let next = tokio::time::timeout(PATIENCE, self.heard.recv()).await;

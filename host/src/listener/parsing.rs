@@ -23,19 +23,19 @@ pub(super) fn is_large(incoming: &Incoming) -> bool {
     incoming.event.body.len() >= LARGE
 }
 
-pub(super) fn parse(incoming: Incoming) -> Result<Taken, NoEvent> {
+pub(super) fn parse(incoming: Incoming) -> Result<Taken, Box<NoEvent>> {
     let Incoming { event: RawEvent { body, cloud_event }, acker, trail, memory } = incoming;
     match Event::parse(body) {
         Ok(event) => {
             let event = event.named_by(cloud_event).followed_by(trail).holding(memory);
             Ok((Arc::new(event), acker))
         }
-        Err(error) => Err(NoEvent { acker, trail, error }),
+        Err(error) => Err(Box::new(NoEvent { acker, trail, error })),
     }
 }
 
 /// Nothing where the thread panicked: the message was put off then.
-pub(super) async fn parse_beside(incoming: Incoming) -> Option<Result<Taken, NoEvent>> {
+pub(super) async fn parse_beside(incoming: Incoming) -> Option<Result<Taken, Box<NoEvent>>> {
     let parsing = move || {
         let parsed = parse(incoming);
         if let Ok((event, _)) = &parsed {

@@ -125,10 +125,11 @@ impl Shared {
     /// Where hooks want the events of a call in order, each group has its turn.
     fn groups(
         &self,
-        parsed: Vec<Result<Taken, NoEvent>>,
+        parsed: Vec<Result<Taken, Box<NoEvent>>>,
         turns: &mut Turns,
     ) -> Vec<(Vec<Taken>, Option<Turn>)> {
-        let event = |parsed: Result<Taken, NoEvent>| parsed.map_err(|no_event| self.refuse(no_event)).ok();
+        let event =
+            |parsed: Result<Taken, Box<NoEvent>>| parsed.map_err(|no_event| self.refuse(*no_event)).ok();
         let taken: Vec<Taken> = parsed.into_iter().filter_map(event).collect();
         if !self.table.has_ordered() {
             return by_kind(taken).into_iter().map(|group| (group, None)).collect();
