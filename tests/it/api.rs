@@ -448,7 +448,7 @@ async fn health_and_readiness_are_told_apart_from_everything_else() {
     let ready = stand.host.ask("GET", "/readyz", None).await;
 
     assert_eq!((alive.status.as_u16(), &alive.json["data"]), (200, &json!({"alive": true})));
-    assert_eq!((ready.status.as_u16(), &ready.json["data"]), (200, &json!({"ready": true})));
+    assert_eq!((ready.status.as_u16(), &ready.json["data"]), (200, &json!({"ready": true, "degraded": []})));
 }
 
 #[tokio::test]

@@ -197,7 +197,7 @@ async fn a_backup_is_the_administrators_and_overwrites_nothing() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_makes_room_for_the_next_backup() {
-    let program = Home::new("", &[]).start().await;
+    let program = Home::new("[limits]\nhook_bytes = 1000000\n", &[]).start().await;
     // Too much for the buffers on the way.
     for n in 0..30 {
         let wide = json!({"data": {"name": format!("{n}"), "filler": "x".repeat(900_000)}});

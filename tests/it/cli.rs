@@ -60,7 +60,7 @@ async fn check_fails_with_one_line_for_each_file_that_would_be_refused() {
     assert_eq!(lines.len(), 3, "{}", said.err);
     assert!(lines[0].contains("does not export HOOKLINE_MODULE_MANIFEST"));
     assert!(lines[1].starts_with("/dev/null is a device"));
-    assert!(lines[2].starts_with("/no/such/file.so cannot be read"));
+    assert!(lines[2].starts_with("/no/such/file.so cannot be looked at: No such file"));
 }
 
 #[tokio::test]

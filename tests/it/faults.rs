@@ -196,7 +196,7 @@ async fn a_host_that_is_killed_again_and_again_loses_nothing_that_was_accepted()
     let report = siege(&plan, &Broker::shared()).await;
 
     println!("{report}");
-    report.check().unwrap();
+    report.check_books().unwrap();
     assert_eq!(report.kills, 5);
     assert!(report.accepted.0 > 0 && report.accepted.1 > 0 && report.stored() > 0, "{report}");
 }

@@ -63,7 +63,7 @@ async fn a_log_that_an_outside_reader_has_kept_long_is_cut_off_once_it_is_gone()
 #[tokio::test]
 async fn a_database_gives_back_what_a_drained_backlog_leaves() {
     let receiver = Receiver::closed();
-    let settings = "[delivery]\nretry_schedule_ms = [3000, 1000]\n[disabler]\ndisable_disabler = true\n";
+    let settings = "[delivery]\nretry_schedule_ms = [3000, 1000]\n[disabler]\ndisable_disabler = true\n[attempts]\nbody_limit = 64\n";
     let host = Home::new(settings, MODULE).start_logging("error", &[]).await;
     let account = host.account("acme").await;
     host.hook(&account, "misbehaving", &receiver.url("/"), json!({"retries": 4})).await;

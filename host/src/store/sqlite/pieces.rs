@@ -7,6 +7,7 @@
 //! of an event, so nothing of it is sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use foldhash::HashSet;
 use parking_lot::Mutex;
@@ -47,21 +48,28 @@ async fn accept_new(
     known: &[bool],
 ) -> Result<Option<Vec<Accepted>>> {
     let new = || events.iter().zip(known).filter(|(_, known)| !**known).map(|(event, _)| event);
-    let mut begun = BegunEvent { event: None, abandoned: Arc::clone(&writer.abandoned) };
+    let mut begun = BegunEvent::new(&writer.abandoned);
     let mut deliveries = new().flat_map(|event| &event.deliveries);
     let (mut left, mut ids) = (new().map(|event| event.deliveries.len()).sum::<usize>(), Vec::new());
     while left > PIECE {
-        let (event, piece) = (begun.event, deliveries.by_ref().take(PIECE).cloned().collect::<Vec<_>>());
-        let stored = writer.write(PIECE, move |writing| unfinished(writing, event, &piece)).await?;
-        begun.event = event.or(stored.first().copied());
-        ids.extend(stored);
+        let (event, broken_off) = (begun.event, Arc::clone(&begun.broken_off));
+        let piece = deliveries.by_ref().take(PIECE).cloned().collect::<Vec<_>>();
+        let work = move |writing: &mut Writing<'_>| match broken_off.load(Ordering::Acquire) {
+            true => Ok(Vec::new()),
+            false => unfinished(writing, event, &piece),
+        };
+        ids.extend(writer.write(PIECE, work).await?);
         left -= PIECE;
     }
     let (event, last) = (begun.event, deliveries.cloned().collect::<Vec<_>>());
     let identities: Vec<String> = new().filter_map(identity_of).map(str::to_owned).collect();
-    let work = move |writing: &mut Writing<'_>| finish(writing, event, &identities, &last);
+    let broken_off = Arc::clone(&begun.broken_off);
+    let work = move |writing: &mut Writing<'_>| match broken_off.load(Ordering::Acquire) {
+        true => Ok(None),
+        false => finish(writing, event, &identities, &last),
+    };
     let Some(stored) = writer.write(PIECE, work).await? else { return Ok(None) };
-    begun.event = None;
+    begun.ended = true;
     ids.extend(stored);
     let mut ids = ids.into_iter();
     let answer = |(event, known): (&AcceptedEvent, &bool)| match known {
@@ -73,13 +81,34 @@ async fn accept_new(
 
 /// An event whose last piece is not stored. Whatever keeps it from that, later commits remove the pieces.
 struct BegunEvent {
-    event: Option<i64>,
+    /// What its pieces are found by; of this run of the host only, as a start removes what an earlier one left.
+    event: i64,
+    /// A piece may still be on its way to the writer when whoever waits for it goes: it is not stored then, or nothing
+    /// would remove it.
+    broken_off: Arc<AtomicBool>,
+    ended: bool,
     abandoned: Arc<Mutex<Vec<i64>>>,
+}
+
+impl BegunEvent {
+    fn new(abandoned: &Arc<Mutex<Vec<i64>>>) -> Self {
+        static LAST: AtomicI64 = AtomicI64::new(0);
+        BegunEvent {
+            event: LAST.fetch_add(1, Ordering::Relaxed),
+            broken_off: Arc::default(),
+            ended: false,
+            abandoned: Arc::clone(abandoned),
+        }
+    }
 }
 
 impl Drop for BegunEvent {
     fn drop(&mut self) {
-        self.abandoned.lock().extend(self.event);
+        if !self.ended {
+            // In this order: what is stored before the first is found by the second.
+            self.broken_off.store(true, Ordering::Release);
+            self.abandoned.lock().push(self.event);
+        }
     }
 }
 
@@ -101,17 +130,13 @@ fn known(connection: &Connection, events: &[AcceptedEvent]) -> rusqlite::Result<
     Ok(answers)
 }
 
-fn unfinished(
-    writing: &mut Writing<'_>,
-    event: Option<i64>,
-    piece: &[NewDelivery],
-) -> rusqlite::Result<Vec<i64>> {
+fn unfinished(writing: &mut Writing<'_>, event: i64, piece: &[NewDelivery]) -> rusqlite::Result<Vec<i64>> {
     let ids = insert(writing, piece)?;
     if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
         writing
             .connection
             .prepare_cached("INSERT INTO unfinished (first, last, event) VALUES (?1, ?2, ?3)")?
-            .execute(params![first, last, event.unwrap_or(*first)])?;
+            .execute(params![first, last, event])?;
     }
     Ok(ids)
 }
@@ -119,7 +144,7 @@ fn unfinished(
 /// The last piece; nothing, and nothing stored, where another copy of an event has ended before.
 fn finish(
     writing: &mut Writing<'_>,
-    event: Option<i64>,
+    event: i64,
     identities: &[String],
     last: &[NewDelivery],
 ) -> rusqlite::Result<Option<Vec<i64>>> {

@@ -58,6 +58,8 @@ pub(super) struct Tending {
     log: PathBuf,
     /// Whether the database can give pages back.
     shrinks: bool,
+    /// Pages were given back in commits that are still in the log only: the file shrinks when the log is emptied.
+    gave_back: bool,
     before: VecDeque<Looked>,
 }
 
@@ -71,7 +73,7 @@ impl Tending {
         let shrinks = number(&connection, "auto_vacuum").map_err(failed)? == 2;
         let mut log = file.as_os_str().to_owned();
         log.push("-wal");
-        Ok(Tending { connection, log: log.into(), shrinks, before: VecDeque::new() })
+        Ok(Tending { connection, log: log.into(), shrinks, gave_back: false, before: VecDeque::new() })
     }
 
     /// Looks, and says what is to be done.
@@ -85,6 +87,7 @@ impl Tending {
         if !self.shrinks {
             chores.pages = 0;
         }
+        chores.empty_log |= self.gave_back && chores.pages == 0;
         self.before.push_back(now);
         if self.before.len() >= LOOKS {
             self.before.pop_front();
@@ -94,16 +97,18 @@ impl Tending {
 
     /// Copies the log into the database and cuts it off. Commits go on meanwhile; where a reader or a commit is in the
     /// way, it is left for the next time.
-    pub(super) fn empty_log(&self) -> rusqlite::Result<()> {
+    pub(super) fn empty_log(&mut self) -> rusqlite::Result<()> {
         for kind in ["PASSIVE", "TRUNCATE"] {
             let checkpoint = format!("PRAGMA wal_checkpoint({kind})");
-            self.connection.query_row(&checkpoint, [], |_| Ok(()))?;
+            let was_busy: bool = self.connection.query_row(&checkpoint, [], |row| row.get(0))?;
+            self.gave_back &= was_busy || kind == "PASSIVE";
         }
         Ok(())
     }
 
     /// The commit that gives pages back is no sign of work.
     pub(super) fn gave_back(&mut self) {
+        self.gave_back = true;
         if let Some(last) = self.before.back_mut() {
             last.commits += 1;
         }

@@ -301,10 +301,10 @@ async fn an_event_that_is_broken_off_leaves_nothing_behind() {
     }
     // Commits of others take it away.
     for n in 0..200 {
+        store.set_setting("n", &n.to_string()).await.unwrap();
         if query(dir.path(), "SELECT count(*) FROM unfinished") == 0 {
             break;
         }
-        store.set_setting("n", &n.to_string()).await.unwrap();
     }
     assert_eq!(store.counts().await.unwrap().pending, 0);
     assert!(matches!(store.accept(many(600)).await.unwrap(), Accepted::New(_)));
