@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Home, Program, Receiver, eventually, runs, send_signal};
+use tests::{Home, Program, Receiver, Scripted, Step, eventually, runs, send_signal};
 use tokio::task::JoinSet;
 
 const MISBEHAVING: &str = "webhooks_misbehaving";
@@ -184,4 +184,87 @@ async fn a_stop_is_said_once_with_how_long_it_took() {
     let counted = || async { Some(stops().await).filter(|(stops, _)| *stops > before) };
     let (_, seconds) = eventually("the stop is counted", counted).await;
     assert!(seconds - seconds_before > 1.5, "{seconds} after {seconds_before}");
+}
+
+/// The endpoint answers while the host stands still for longer than it waits for answers.
+#[tokio::test]
+async fn an_answer_that_came_while_the_host_stood_still_counts() {
+    let mut receiver = Receiver::answering_after_release(200).await;
+    let settings = "[delivery]\nrequest_timeout_ms = 1000\nlog_successful_attempts = true\n";
+    let host = Home::new(settings, &[MISBEHAVING]).start().await;
+    let account = host.account("acme").await;
+    let hook = host.hook(&account, "misbehaving", &receiver.url("/"), json!({"retries": 0})).await;
+    host.ask("POST", "/events", Some(told_to("fire", &account, 1))).await;
+    receiver.next_request().await;
+    send_signal("STOP", host.pid());
+    receiver.release();
+    // The stop itself has to take some time.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    send_signal("CONT", host.pid());
+
+    host.owes_nothing().await;
+
+    let path = format!("/v2/accounts/{account}/webhooks/{hook}/attempts");
+    let classes = || async {
+        let attempts = host.ask("GET", &path, None).await.json["data"].as_array().unwrap().clone();
+        let classes: Vec<Value> = attempts.iter().map(|attempt| attempt["class"].clone()).collect();
+        (!classes.is_empty()).then_some(classes)
+    };
+    assert_eq!(eventually("its attempt is kept", classes).await, [json!("delivered")]);
+    assert!(receiver.waiting().is_empty());
+}
+
+/// The endpoint gives up a connection over which nothing comes for a second. That is this machine's doing: it uses up no
+/// try, not even where there is only one.
+#[tokio::test]
+async fn a_connection_that_is_lost_while_the_host_stands_still_counts_against_nobody() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let given_up = vec![Step::ReadHead, Step::ReadBody, Step::Pause(Duration::from_secs(1)), Step::Reset];
+    let answered = vec![Step::ReadHead, Step::ReadBody, Step::write(answer), Step::Again];
+    let mut endpoint = Scripted::following(vec![given_up, answered]).await;
+    let host = Home::new("", &[MISBEHAVING]).start().await;
+    let account = host.account("acme").await;
+    host.hook(&account, "misbehaving", &endpoint.url("/"), json!({"retries": 0})).await;
+    host.ask("POST", "/events", Some(told_to("fire", &account, 1))).await;
+    endpoint.next_request().await;
+    pause(Stopped::Host, host.pid(), None, Duration::from_secs(3)).await;
+
+    endpoint.next_request().await;
+
+    host.owes_nothing().await;
+    assert_eq!(host.ask("GET", "/deliveries?status=dead", None).await.json["data"], json!([]));
+    let troubles = || async {
+        let text = host.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
+        text.contains("hookline_local_troubles_total{kind=\"stopped\"} 1").then_some(())
+    };
+    eventually("it is counted as this machine's trouble", troubles).await;
+}
+
+/// Whoever reads the log stalls: lines are lost and counted, and nothing waits for them.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nothing_up() {
+    let mut receiver = Receiver::answering(200).await;
+    let home = Home::new("", &[MISBEHAVING]);
+    let mut command = home.run();
+    command.env("RUST_LOG", "trace");
+    // Its stderr is a pipe that nobody reads before its end.
+    let host = home.start_as(command).await;
+    let account = host.account("acme").await;
+    host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
+    let lost = || async {
+        for _ in 0..50 {
+            host.request("GET", "/v2/accounts").send().await.unwrap();
+        }
+        let text = host.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
+        let figure = text.lines().find_map(|line| line.strip_prefix("hookline_log_lines_lost_total "));
+        (figure.unwrap() != "0").then_some(())
+    };
+    eventually("lines are lost", lost).await;
+
+    for nth in 0..20 {
+        assert_eq!(host.ask("POST", "/events", Some(told_to("fire", &account, nth))).await.status, 202);
+        assert_eq!(receiver.next_request().await.json()["said"], nth);
+    }
+    let (ended, _) = host.signalled("TERM").await;
+    assert!(ended.err.contains("log lines were lost"), "{} bytes", ended.err.len());
 }

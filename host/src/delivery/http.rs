@@ -25,13 +25,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 use url::Url;
 
 use super::guard::Guard;
 use super::request::Outgoing;
 use super::resolve::Resolver;
 use super::trace::{Class, Trace};
+use crate::stall::{StallDeadline, StallMark, timeout};
 use crate::trust::TrustStore;
 pub(crate) use dial::refused;
 use dial::{Dialer, ProxyServer};
@@ -114,6 +115,17 @@ impl Transport {
         url: &Url,
         trace: &mut Trace,
     ) -> Result<(), RequestFailure> {
+        let mark = StallMark::now();
+        let exchanged = self.exchange_at_any_time(request, url, trace).await;
+        exchanged.map_err(|failure| failure.excused_by(mark.stood_still()))
+    }
+
+    async fn exchange_at_any_time(
+        &self,
+        request: &Outgoing,
+        url: &Url,
+        trace: &mut Trace,
+    ) -> Result<(), RequestFailure> {
         let Some(origin) = Origin::of(url) else {
             return Err(RequestFailure::of(Class::Unsent, "only http:// and https:// can be spoken"));
         };
@@ -168,6 +180,7 @@ impl Transport {
     ) -> Result<Conversation, RequestFailure> {
         let mut waits = None;
         let begun = Instant::now();
+        let within = StallDeadline::after(self.bounds.connect);
         loop {
             let changed = match self.pool.find(origin, fresh, waits.as_ref()) {
                 Found::Kept(conversation) => {
@@ -180,7 +193,7 @@ impl Transport {
                 Found::Wait(changed) => changed,
             };
             waits.get_or_insert_with(|| self.pool.wait_at(origin));
-            if timeout_at(begun + self.bounds.connect, changed).await.is_err() {
+            if timeout(within.left(), changed).await.is_err() {
                 trace.add_stream(begun.elapsed());
                 return Err(self.no_stream());
             }

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -23,6 +23,7 @@ use super::wire::Duplex;
 use crate::delivery::guard::Guard;
 use crate::delivery::resolve::{self, Resolver};
 use crate::delivery::trace::{Class, Trace};
+use crate::stall::timeout;
 use crate::trust::TrustStore;
 
 /// Bytes of what a proxy answers to a request for a tunnel.

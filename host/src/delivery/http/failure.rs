@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::time::Duration;
 
 use super::trouble::LocalTrouble;
 use super::wire::ByteCount;
@@ -27,7 +28,22 @@ impl RequestFailure {
     pub(super) fn local(trouble: LocalTrouble, told: impl Into<String>) -> Self {
         RequestFailure { class: Class::Local, told: told.into(), local: Some(trouble) }
     }
+
+    /// The same failure, unless it is one of a connection and this process stood still for so long meanwhile: the other
+    /// side was right to give it up. Limits need no such excuse, they do not count that time.
+    pub(super) fn excused_by(self, stood_still: Duration) -> Self {
+        let of_connection = matches!(self.class, Class::Connect | Class::Tls | Class::Broken);
+        if stood_still < GIVEN_UP_AFTER || !of_connection {
+            return self;
+        }
+        let stood_still = stood_still.as_millis();
+        let told = format!("{}, while this process stood still for {stood_still} ms", self.told);
+        RequestFailure::local(LocalTrouble::Stopped, told)
+    }
 }
+
+/// Nobody gives a connection up over a shorter stop.
+const GIVEN_UP_AFTER: Duration = Duration::from_millis(500);
 
 /// How a request on a connection came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +209,24 @@ mod tests {
             (Late, true, 0, false),
         ] {
             assert_eq!(is_sent_again(kind, reused, repeats), expected, "{kind:?} {reused} {repeats}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_over_a_stop_of_this_process_is_nobodys_failure() {
+        let stop = Duration::from_secs(5);
+        for (class, stood_still, expected) in [
+            (Class::Broken, stop, Class::Local),
+            (Class::Connect, stop, Class::Local),
+            (Class::Tls, stop, Class::Local),
+            (Class::Broken, Duration::from_millis(120), Class::Broken),
+            (Class::Timeout, stop, Class::Timeout),
+            (Class::ConnectTimeout, stop, Class::ConnectTimeout),
+            (Class::Guard, stop, Class::Guard),
+            (Class::Unsent, stop, Class::Unsent),
+        ] {
+            let failure = RequestFailure::of(class, "words").excused_by(stood_still);
+            assert_eq!(failure.class, expected, "{class:?} {stood_still:?}");
         }
     }
 

@@ -24,17 +24,20 @@ pub enum LocalTrouble {
     Names,
     /// The proxy that all requests go through does not do its part.
     Proxy,
+    /// This process stood still, and connections were lost over it.
+    Stopped,
 }
 
 impl LocalTrouble {
     /// All of them.
-    pub const ALL: [LocalTrouble; 6] = [
+    pub const ALL: [LocalTrouble; 7] = [
         LocalTrouble::Descriptors,
         LocalTrouble::Memory,
         LocalTrouble::Ports,
         LocalTrouble::Network,
         LocalTrouble::Names,
         LocalTrouble::Proxy,
+        LocalTrouble::Stopped,
     ];
 
     /// As figures and log lines spell it.
@@ -47,6 +50,7 @@ impl LocalTrouble {
             LocalTrouble::Network => "network",
             LocalTrouble::Names => "names",
             LocalTrouble::Proxy => "proxy",
+            LocalTrouble::Stopped => "stopped",
         }
     }
 
