@@ -159,7 +159,7 @@ impl RunningHost {
 /// What kept it from starting or from running.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (config, _) = args.load_config()?;
-    let exporter = telemetry::init(&config.log, &config.telemetry)?;
+    let mut telemetry = telemetry::init(&config.log, &config.telemetry)?;
     raise_open_files();
     let demo = args.demo.then(demo::receiver).transpose()?;
     let receiver = demo.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -170,7 +170,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let host = match start_until(config, outside, demo, stopping.clone()).await {
         // Whoever stops a host that is still starting gets what was asked for.
         Err(error) if matches!(error.downcast_ref(), Some(StartError::Stopped)) => {
-            exporter.end().await;
+            telemetry.end_traces().await;
             info!("stopped while starting");
             return Ok(());
         }
@@ -183,7 +183,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     // It may have ended by itself.
     stopping.stop.cancel();
     telling.await.context("telling the service manager")?;
-    exporter.end().await;
+    telemetry.end_traces().await;
     info!("stopped");
     ended
 }

@@ -139,31 +139,18 @@ fn unfinished(bytes: &[u8]) -> usize {
     }
 }
 
-/// Where log lines go: each event is written at once, ends with the one end of line that is its own, and has no colours
-/// but where they are wanted.
-#[derive(Clone, Copy, Debug)]
-pub struct HarmlessLog {
-    /// Whether the formatter colours.
-    pub coloured: bool,
-}
-
-impl Write for HarmlessLog {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let (text, end) = match line.strip_suffix(b"\n") {
-            Some(text) => (text, "\n"),
-            None => (line, ""),
-        };
-        let mut shown = String::with_capacity(line.len() + 16);
-        let colour = |c: char| self.coloured && c == '\u{1b}';
-        bytes(text, &mut shown, |c| (c.is_control() && !colour(c)) || deceives(c));
-        shown.push_str(end);
-        io::stderr().write_all(shown.as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
+/// A line of the log, which ends with the one end of line that is its own, and has no colours but where they are wanted.
+#[must_use]
+pub fn harmless_line(line: &[u8], coloured: bool) -> String {
+    let (text, end) = match line.strip_suffix(b"\n") {
+        Some(text) => (text, "\n"),
+        None => (line, ""),
+    };
+    let mut shown = String::with_capacity(line.len() + 16);
+    let colour = |c: char| coloured && c == '\u{1b}';
+    bytes(text, &mut shown, |c| (c.is_control() && !colour(c)) || deceives(c));
+    shown.push_str(end);
+    shown
 }
 
 #[cfg(test)]

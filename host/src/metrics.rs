@@ -19,6 +19,7 @@ use crate::memory::EventMemory;
 use crate::replays::Replays;
 use crate::stall;
 use crate::store::Store;
+use crate::telemetry;
 use backlog::Backlog;
 pub use exposition::CONTENT_TYPE;
 
@@ -84,7 +85,7 @@ impl Metrics {
         families.extend(figures::clients(connections));
         families.extend(figures::access(access));
         families.extend(figures::process(&process));
-        families.extend(figures::machine(stall::counts()));
+        families.extend(figures::machine(stall::counts(), telemetry::lost_lines()));
         exposition::text(families)
     }
 }

@@ -1,45 +1,107 @@
 //! Where log lines go and how they look: stderr, as text or JSON. And where traces go, if anywhere.
 
 mod export;
+mod log_queue;
 
 use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, error};
 use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::{Log, LogFormat, Telemetry};
-use crate::harmless::HarmlessLog;
-pub use export::Exporter;
+use crate::harmless::harmless_line;
+use export::Exporter;
+use log_queue::LogQueue;
+pub use log_queue::lost_lines;
+
+/// How long the end of the process waits for log lines to be read.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Log and traces of the process, until it ends.
+#[derive(Debug)]
+pub struct ProcessTelemetry {
+    exporter: Exporter,
+    lines: Arc<LogQueue>,
+}
+
+impl ProcessTelemetry {
+    /// Sends the traces that are left, for two seconds at most. The log goes on.
+    pub async fn end_traces(&mut self) {
+        std::mem::take(&mut self.exporter).end().await;
+    }
+}
+
+impl Drop for ProcessTelemetry {
+    /// Writes the log lines that are left, for a second at most.
+    fn drop(&mut self) {
+        self.lines.flush(LAST_LINES);
+    }
+}
+
+/// Where the formatter puts a line: whole, at once.
+struct LineWriter {
+    coloured: bool,
+    lines: Arc<LogQueue>,
+}
+
+impl std::io::Write for LineWriter {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.lines.push(harmless_line(line, self.coloured).as_bytes());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Starts logging for the whole process, and tracing where there is a collector. `RUST_LOG` wins over the configured
 /// level, which spans for the collector do not depend on. To be called in a runtime, which sends them.
 ///
 /// # Errors
 /// The level or `RUST_LOG` cannot be parsed, a variable of OpenTelemetry's is wrong, or logging was started before.
-pub fn init(log: &Log, telemetry: &Telemetry) -> anyhow::Result<Exporter> {
-    let Some((exporter, spans)) = export::to_collector(telemetry)? else {
-        init_log(log)?;
-        return Ok(Exporter::default());
+pub fn init(log: &Log, telemetry: &Telemetry) -> anyhow::Result<ProcessTelemetry> {
+    let lines = LogQueue::to_stderr().context("a thread for the log")?;
+    let exporter = match export::to_collector(telemetry)? {
+        Some((exporter, spans)) => {
+            init_log_and_traces(log, spans, Arc::clone(&lines))?;
+            exporter
+        }
+        None => {
+            init_log(log, Arc::clone(&lines))?;
+            Exporter::default()
+        }
     };
+    // The usual one writes to stderr itself, and waits for whoever reads there.
+    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    Ok(ProcessTelemetry { exporter, lines })
+}
+
+fn init_log_and_traces(
+    log: &Log,
+    spans: impl Layer<Registry> + Send + Sync,
+    lines: Arc<LogQueue>,
+) -> anyhow::Result<()> {
     let coloured = is_coloured(log);
-    let lines = fmt::layer().with_writer(move || HarmlessLog { coloured });
+    let lines = fmt::layer().with_writer(move || LineWriter { coloured, lines: Arc::clone(&lines) });
     let lines = match log.format {
         LogFormat::Text => lines.with_ansi(coloured).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let lines = lines.with_filter(filter(log)?);
-    let subscriber = tracing_subscriber::registry().with(lines).with(spans).with(FilterFn::new(may_be_shown));
-    subscriber.try_init().context("starting the log")?;
-    Ok(exporter)
+    let subscriber = tracing_subscriber::registry().with(spans).with(lines).with(FilterFn::new(may_be_shown));
+    subscriber.try_init().context("starting the log")
 }
 
-fn init_log(log: &Log) -> anyhow::Result<()> {
+fn init_log(log: &Log, lines: Arc<LogQueue>) -> anyhow::Result<()> {
     let coloured = is_coloured(log);
-    let lines = move || HarmlessLog { coloured };
+    let lines = move || LineWriter { coloured, lines: Arc::clone(&lines) };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(log)?).with_writer(lines);
     let shown = FilterFn::new(may_be_shown);
     let started = match log.format {

@@ -35,11 +35,11 @@ const ANSWER: usize = 64 * 1024;
 
 /// What tells a collector of spans. The default tells nobody.
 #[derive(Debug, Default)]
-pub struct Exporter(Option<SdkTracerProvider>);
+pub(super) struct Exporter(Option<SdkTracerProvider>);
 
 impl Exporter {
     /// Sends what is left; for two seconds at most.
-    pub async fn end(self) {
+    pub(super) async fn end(self) {
         let Some(provider) = self.0 else { return };
         // What it cannot send has been warned of.
         let ending = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(LAST_WORDS).ok());

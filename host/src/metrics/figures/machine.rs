@@ -7,7 +7,7 @@ use crate::store::StoreRoom;
 use std::sync::atomic::Ordering;
 
 /// Of this process and its clocks.
-pub(in crate::metrics) fn machine(counts: &StallCounts) -> Vec<Family> {
+pub(in crate::metrics) fn machine(counts: &StallCounts, lost_lines: u64) -> Vec<Family> {
     let stopped = counts.stopped_ms.load(Ordering::Relaxed) as f64 / 1e3;
     vec![
         Family::counter(
@@ -25,6 +25,11 @@ pub(in crate::metrics) fn machine(counts: &StallCounts) -> Vec<Family> {
         )
         .with("direction", "forward", read(&counts.set_forward))
         .with("direction", "back", read(&counts.set_back)),
+        Family::counter(
+            "hookline_log_lines_lost_total",
+            "Log lines that were lost because whoever reads stderr did not keep up.",
+        )
+        .is(Value::from(lost_lines)),
     ]
 }
 
