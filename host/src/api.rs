@@ -32,6 +32,7 @@ use crate::stream::Stream;
 use crate::trail::Origin;
 
 mod accounts;
+mod arriving;
 mod asked;
 mod attempts;
 mod audit;
@@ -51,6 +52,7 @@ mod filters;
 mod health;
 mod hooks;
 mod known;
+mod lingering;
 mod limits;
 mod listing;
 mod log_in;
@@ -122,6 +124,8 @@ pub struct Strangers {
     turns: pacing::Turns,
     /// Turns for what has some hundred kilobytes.
     large: pacing::Turns,
+    /// Bodies of requests under way.
+    bodies: Arc<arriving::BodiesByAccount>,
 }
 
 impl Default for Strangers {
@@ -131,6 +135,7 @@ impl Default for Strangers {
             described: openapi::Described::default(),
             turns: pacing::Turns::new(Duration::from_micros(500), 200),
             large: pacing::Turns::new(Duration::from_millis(20), 20),
+            bodies: Arc::default(),
         }
     }
 }

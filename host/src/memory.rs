@@ -1,7 +1,7 @@
 //! How much memory events may take. Bytes are asked for before they are there; who gets none waits, and what it has not
 //! taken yet stays where it is: with the broker, or with the one who posts.
 //!
-//! Three pools, so that no one holds what another one waits for: `bodies` of requests from their first byte to their
+//! Pools, so that no one holds what another one waits for: `bodies` of requests from their first byte to their
 //! answer, `events` from their parsing to their acknowledgement, and `answers` of modules until their deliveries are
 //! durable. Whoever has a body waits for events, whoever has events waits for answers, and an answer waits for none of
 //! them. In each pool one asks once for all that is needed; what is larger than the whole pool goes alone.
@@ -21,6 +21,9 @@ const BYTES_PER_FIELD: usize = 80;
 pub struct EventMemory {
     /// Bodies of requests, as far as they have come.
     pub bodies: MemoryPool,
+    /// Bodies of requests without events, until these are answered. They come on top: nobody who has events waits for
+    /// them.
+    pub requests: MemoryPool,
     /// Events in hand, with their index.
     pub events: MemoryPool,
     /// What modules answer.
@@ -33,6 +36,7 @@ impl EventMemory {
     pub fn new(bytes: usize) -> Self {
         EventMemory {
             bodies: MemoryPool::new(bytes / 4),
+            requests: MemoryPool::new(bytes / 8),
             events: MemoryPool::new(bytes / 2),
             answers: MemoryPool::new(bytes / 4),
         }
@@ -46,9 +50,14 @@ impl EventMemory {
 
     /// Bytes that are taken now, of how many.
     #[must_use]
-    pub fn figures(&self) -> [(&'static str, usize, usize); 3] {
+    pub fn figures(&self) -> [(&'static str, usize, usize); 4] {
         let of = |name, pool: &MemoryPool| (name, pool.in_use(), pool.size());
-        [of("bodies", &self.bodies), of("events", &self.events), of("answers", &self.answers)]
+        [
+            of("bodies", &self.bodies),
+            of("requests", &self.requests),
+            of("events", &self.events),
+            of("answers", &self.answers),
+        ]
     }
 }
 

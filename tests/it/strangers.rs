@@ -5,9 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tests::{Receiver, TestHost, cdylib};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 const MISBEHAVING: &str = "webhooks_misbehaving";
+
+/// Bytes of a body that does not fit into what lies between a client and the host.
+const BODY: usize = 6 << 20;
 
 fn fire(account: &str, say: usize) -> Value {
     json!({"Event-Category": "misbehave", "Event-Name": "now", "Account-ID": account, "Do": "fire", "Say": say})
@@ -93,4 +98,26 @@ async fn clients_that_ask_for_what_is_not_there_hold_nobody_up() {
 #[tokio::test]
 async fn clients_that_guess_tokens_hold_nobody_up() {
     holds_nobody_up("/hooks", Some("hlt_wrong")).await;
+}
+
+/// Such a client sends all of it first, and listens then.
+#[tokio::test]
+async fn who_is_refused_before_the_body_was_read_hears_why() {
+    let host = TestHost::with_modules(&[]).await;
+    let address = host.url().strip_prefix("http://").unwrap().to_owned();
+    for (path, token, status) in
+        [("/events", "", "405"), ("/nowhere", "", "404"), ("/v2/accounts", "wrong", "401")]
+    {
+        let mut client = TcpStream::connect(&address).await.unwrap();
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nhost: x\r\nx-auth-token: {token}\r\ncontent-type: application/json\r\n\
+             content-length: {BODY}\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&vec![b' '; BODY]).await.unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).await.unwrap();
+        let said = String::from_utf8_lossy(&answer).into_owned();
+        assert_eq!(said, format!("HTTP/1.1 {status}"), "{path}");
+    }
 }

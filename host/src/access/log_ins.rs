@@ -69,6 +69,22 @@ impl LogIns {
     /// What a token says, where it is one of ours. Nothing of it is believed before its signature was.
     #[must_use]
     pub fn read(&self, token: &str, now: i64) -> Option<LogIn> {
+        let claims = self.claims(token)?;
+        let id = claims["owner_id"].as_str().filter(|_| claims["iss"] == ISSUER)?;
+        Some(match claims["exp"].as_i64() {
+            Some(exp) if now < exp => LogIn::Of(id.to_owned()),
+            _ => LogIn::Ended,
+        })
+    }
+
+    /// For how long a token is still good. None where it is not of a log-in: those last until they are revoked.
+    #[must_use]
+    pub fn lasts(&self, token: &str, now: i64) -> Option<Duration> {
+        let ends = self.claims(token)?["exp"].as_i64()?;
+        Some(Duration::from_secs(u64::try_from(ends.saturating_sub(now)).unwrap_or(0)))
+    }
+
+    fn claims(&self, token: &str) -> Option<Value> {
         if token.len() > LONGEST {
             return None;
         }
@@ -76,12 +92,7 @@ impl LogIns {
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         self.over(signed).verify_slice(&signature).ok()?;
         let (_, claims) = signed.split_once('.')?;
-        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-        let id = claims["owner_id"].as_str().filter(|_| claims["iss"] == ISSUER)?;
-        Some(match claims["exp"].as_i64() {
-            Some(exp) if now < exp => LogIn::Of(id.to_owned()),
-            _ => LogIn::Ended,
-        })
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
     }
 
     fn over(&self, signed: &str) -> Hmac<Sha256> {
@@ -132,6 +143,15 @@ mod tests {
             assert_eq!(LogIns::signed_with(&[1; 32]).read(&token, now), expected);
         }
         assert_eq!(LogIns::signed_with(&[2; 32]).read(&token, NOW), None);
+    }
+
+    #[test]
+    fn what_is_begun_with_it_ends_with_it_and_other_tokens_have_no_end() {
+        let ours = LogIns::signed_with(&[1; 32]);
+        let token = ours.issue(&holder(), NOW).unwrap();
+        assert_eq!(ours.lasts(&token, NOW + 60), Some(LASTS - Duration::from_mins(1)));
+        assert_eq!(ours.lasts(&token, NOW + 200_000), Some(Duration::ZERO));
+        assert_eq!(ours.lasts("hlt_0123456789abcdef_0123456789abcdef", NOW), None);
     }
 
     #[test]

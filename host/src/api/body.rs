@@ -4,34 +4,34 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
+use super::Api;
+use super::arriving::{BodyMemory, BodyRoom};
+use super::auth::Caller;
 use super::error::Failure;
 use super::offload::by_size;
-use super::{Api, Limits};
 use crate::hooks::Document;
 use crate::hooks::editor::fields;
 
-/// The whole body, unless it has more than `limit` bytes.
-pub(super) async fn read(
-    headers: &HeaderMap,
-    body: Body,
-    limit: usize,
-    limits: &Limits,
-) -> Result<Bytes, Failure> {
-    if announced(headers).is_some_and(|length| length > limit as u64) {
-        return Err(too_large(limit));
-    }
-    match crate::stall::timeout(limits.body_timeout, to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(unread(&error, limit)),
-        Err(_) => Err(late(limits.body_timeout)),
-    }
+/// Bytes of a body from somebody without a token: there is only a log-in to send.
+const OF_STRANGERS: usize = 16 << 10;
+
+/// The whole body, with the memory that it takes until it is answered.
+async fn read(parts: &Parts, body: Body, api: &Api) -> Result<(Bytes, BodyMemory), Failure> {
+    let holder = parts.extensions.get::<Caller>().and_then(Caller::holder);
+    let (limit, pool) = (api.limits.event_bytes, &api.memory.requests);
+    let (limit, room) = match holder.map(|holder| &holder.account) {
+        None => (limit.min(OF_STRANGERS), BodyRoom::part_of(pool, &api.strangers.bodies, "")),
+        Some(None) => (limit, BodyRoom::of(pool)),
+        Some(Some(account)) => (limit, BodyRoom::part_of(pool, &api.strangers.bodies, account.as_str())),
+    };
+    room.read(&parts.headers, body, limit, api.limits.body_timeout).await
 }
 
 /// A body that did not arrive in time.
@@ -42,7 +42,16 @@ pub(super) fn late(within: Duration) -> Failure {
 
 /// The `data` object of a request, as its sender wrote it. `T` is the shape that it should have, which the route names
 /// as its `request_body`; what breaks it is found by whoever knows the rules.
-pub(super) struct Data<T>(pub(super) Document, pub(super) PhantomData<fn() -> T>);
+pub(super) struct Data<T>(
+    pub(super) Document,
+    #[expect(dead_code, reason = "what is in it goes back when it is dropped")] pub(super) HeldBody<T>,
+);
+
+/// The memory of a body, for as long as its request is under way.
+pub(super) struct HeldBody<T>(
+    PhantomData<fn() -> T>,
+    #[expect(dead_code, reason = "what is in it goes back when it is dropped")] BodyMemory,
+);
 
 impl<T> FromRequest<Arc<Api>> for Data<T> {
     type Rejection = Failure;
@@ -55,31 +64,35 @@ impl<T> FromRequest<Arc<Api>> for Data<T> {
             && length <= api.limits.event_bytes as u64
             && let Err(too_large) = fits(length, largest)
         {
-            discard(body, &api.limits).await;
             return Err(too_large);
         }
-        let bytes = read(&parts.headers, body, api.limits.event_bytes, &api.limits).await?;
+        let (bytes, memory) = read(&parts, body, api).await?;
+        let held = HeldBody(PhantomData, memory);
         fits(bytes.len() as u64, largest)?;
-        data(json(bytes).await?).map(|data| Self(data, PhantomData))
+        data(json(bytes).await?).map(|data| Self(data, held))
     }
 }
 
 /// As [`Data`], of a request that may have no body at all, or no data in it (`null`): an empty object then.
-pub(super) struct DataIfAny<T>(pub(super) Document, pub(super) PhantomData<fn() -> T>);
+pub(super) struct DataIfAny<T>(
+    pub(super) Document,
+    #[expect(dead_code, reason = "what is in it goes back when it is dropped")] pub(super) HeldBody<T>,
+);
 
 impl<T> FromRequest<Arc<Api>> for DataIfAny<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, api.limits.event_bytes, &api.limits).await?;
+        let (bytes, memory) = read(&parts, body, api).await?;
+        let held = HeldBody(PhantomData, memory);
         if bytes.trim_ascii().is_empty() {
-            return Ok(Self(Document::new(), PhantomData));
+            return Ok(Self(Document::new(), held));
         }
         typed_json(&parts.headers)?;
         let body = json(bytes).await?;
         let data = if body.get("data") == Some(&Value::Null) { Ok(Document::new()) } else { data(body) };
-        data.map(|data| Self(data, PhantomData))
+        data.map(|data| Self(data, held))
     }
 }
 
@@ -92,14 +105,6 @@ const ALWAYS_READ: u64 = 256 << 10;
 /// How long a body is said to be.
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
-}
-
-/// Takes a body to its end and keeps nothing of it, so that a client that sends first and listens then hears why.
-async fn discard(body: Body, limits: &Limits) {
-    let mut pieces = body.into_data_stream();
-    let to_its_end = async { while let Some(Ok(_)) = pieces.next().await {} };
-    // Whether it came is of no account: the answer is the same.
-    drop(tokio::time::timeout(limits.body_timeout, to_its_end).await);
 }
 
 /// Refuses a body before it is read where no document could fit that is so long.

@@ -21,6 +21,7 @@ use super::Api;
 use super::auth::{self, Caller};
 use super::connections::Connection;
 use super::error::Failure;
+use super::lingering::RestOfBody;
 use super::offload::by_size;
 use crate::trail::{REQUEST_HEADER, is_request_id};
 
@@ -180,6 +181,7 @@ async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next
     }
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(RequestId(request_id));
+    let rest = RestOfBody::of(&mut request);
 
     let answered = if request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > URI_BYTES) {
         let sentence = format!("the path and the query of a request may have {URI_BYTES} bytes together");
@@ -209,6 +211,9 @@ async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next
             }
         }
     };
+    if answered.status().is_client_error() || answered.status().is_server_error() {
+        rest.discard(api.limits.request_bytes).await;
+    }
     let mut response = enclose(api, &frame, answered).await;
     if let Ok(id) = HeaderValue::from_str(&frame.request_id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -1,7 +1,5 @@
 //! `POST /events`: how a body becomes events, all of them or none.
 
-mod arriving;
-
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +15,7 @@ use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 use utoipa::{IntoParams, ToSchema};
 
+use super::arriving::BodyRoom;
 use super::envelope::{Answer, Reply, RequestId};
 use super::error::Failure;
 use super::known::Only;
@@ -137,7 +136,7 @@ pub(super) async fn take(
     }
     let (most, within) = (api.limits.request_bytes, api.limits.body_timeout);
     // Until all events are answered: they are cut out of it.
-    let (body, _memory) = arriving::read(&headers, body, most, within, &api.memory.bodies).await?;
+    let (body, _memory) = BodyRoom::of(&api.memory.bodies).read(&headers, body, most, within).await?;
     let form = Form { one, structured, envelope, event_bytes: api.limits.event_bytes };
     let events = match body.len() >= LARGE {
         true => {

@@ -106,11 +106,22 @@ pub(super) async fn watch(
         Some((stream::iter(events.into_iter().map(Ok::<_, Infallible>)), watching))
     });
     let stop = api.stop.clone();
+    let lasts = match &caller {
+        Caller::Known { token, .. } => api.access.log_ins.lasts(token, fields::unix_now()),
+        Caller::Anybody(_) | Caller::Throttled { .. } => None,
+    };
+    let log_in_ended = async move {
+        match lasts {
+            Some(lasts) => tokio::time::sleep(lasts).await,
+            None => std::future::pending().await,
+        }
+    };
     let revoked = caller.holder().map(|holder| holder.revoked()).unwrap_or_default();
     let over = async move {
         tokio::select! {
             () = stop.cancelled() => {}
             () = revoked.cancelled() => {}
+            () = log_in_ended => {}
         }
     };
     let until_over = events.flatten().take_until(over);
