@@ -24,6 +24,7 @@ pub mod scaffold;
 pub mod supervision;
 pub mod times;
 pub mod stall;
+pub mod background;
 pub mod trust;
 pub mod memory;
 pub mod config;

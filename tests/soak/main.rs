@@ -26,7 +26,15 @@ use faults::Faults;
 use host::Host;
 
 fn main() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    // Tasks, so whoever is greedy and all odd endpoints, give way to the host and to the account that must not feel them:
+    // in the world these have machines of their own. The main thread, which starts the host, has the usual priority.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .on_thread_start(|| {
+            rustix::process::setpriority_process(None, 19).ok();
+        })
+        .build()?;
     runtime.block_on(run())
 }
 

@@ -101,7 +101,7 @@ struct Field {
 /// Accounts of which one must not feel the others.
 struct Tenants<'p> {
     plan: &'p Beside,
-    greedy: Greedy,
+    greedy: Arc<Greedy>,
     healthy: Healthy,
     alone: (Instant, Instant),
 }
@@ -413,7 +413,7 @@ impl<'p> Tenants<'p> {
         sleep(calendar::RECOVERY).await;
         let from = Instant::now();
         sleep(plan.alone).await;
-        Tenants { plan, greedy, healthy, alone: (from, Instant::now()) }
+        Tenants { plan, greedy: Arc::new(greedy), healthy, alone: (from, Instant::now()) }
     }
 
     fn in_round(&self, round: u64, rounds: u64) -> Vec<Trouble> {

@@ -20,6 +20,7 @@ use super::envelope::{Answer, Reply, RequestId};
 use super::error::Failure;
 use super::known::Only;
 use super::{Api, body, cloud_events};
+use crate::background::spawn_background;
 use crate::event::identity::{CloudEventId, ID_LIMIT};
 use crate::event::{DEPTH_LIMIT, Event, NAME_LIMIT, RawEvent};
 use crate::hooks::editor::fields;
@@ -139,9 +140,7 @@ pub(super) async fn take(
     let (body, _memory) = BodyRoom::of(&api.memory.bodies).read(&headers, body, most, within).await?;
     let form = Form { one, structured, envelope, event_bytes: api.limits.event_bytes };
     let events = match body.len() >= LARGE {
-        true => {
-            tokio::task::spawn_blocking(move || form.events(&body)).await.map_err(|_| Failure::internal())?
-        }
+        true => spawn_background(move || form.events(&body)).await.map_err(|_| Failure::internal())?,
         false => form.events(&body),
     }?;
     let trace = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok());

@@ -3,6 +3,7 @@
 use tokio::sync::Semaphore;
 
 use super::error::Failure;
+use crate::background::spawn_background;
 
 /// Up to so many bytes are worked on where they are: reading or writing them as JSON takes less than a millisecond.
 pub(super) const SMALL_BYTES: usize = 32 << 10;
@@ -26,7 +27,7 @@ where
         Failure::internal()
     };
     let place = PLACES.acquire().await.map_err(|error| broken_off(&error))?;
-    let done = tokio::task::spawn_blocking(move || {
+    let done = spawn_background(move || {
         // Held until the work has ended, also when the client has gone.
         let _place = place;
         work()

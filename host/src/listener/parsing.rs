@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::background::spawn_background;
 use crate::bus::{Acker, Incoming};
 use crate::event::{BadEvent, Event, RawEvent};
 use crate::trail::Trail;
@@ -44,5 +45,5 @@ pub(super) async fn parse_beside(incoming: Incoming) -> Option<Result<Taken, Box
         }
         parsed
     };
-    tokio::task::spawn_blocking(parsing).await.ok()
+    spawn_background(parsing).await.ok()
 }

@@ -24,6 +24,7 @@ use super::janitor;
 use super::line::Module;
 use super::metadata;
 use super::registry::{Pinned, Refused, Registry};
+use crate::background::spawn_background;
 use crate::bus::{Binding, Bus};
 use crate::harmless::harmless_path;
 use crate::stall::StallMark;
@@ -268,7 +269,7 @@ impl Reloader {
         };
         let look_again = stamp.age() < STAMP_RESOLUTION;
         let inspecting = self.loading.clone();
-        let read = match tokio::task::spawn_blocking(move || inspecting.inspect(bytes)).await {
+        let read = match spawn_background(move || inspecting.inspect(bytes)).await {
             Ok(Ok(read)) => read,
             Ok(Err(Refusal::Unfit(Unfit::Empty | Unfit::CutShort { .. } | Unfit::NotALibrary(_))))
                 if state.begun && stamp.age() < GROWING =>

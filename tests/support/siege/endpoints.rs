@@ -42,7 +42,7 @@ pub(super) enum Oddity {
     OldVersion,
     /// Its heads come in pieces of a few bytes.
     InPieces,
-    /// It announces a long body and sends a byte of it now and then.
+    /// It announces a long body, sends a byte of it now and then, and gives up.
     Drips,
     /// It closes in the middle of a head: nobody can know that it took it.
     HalfHead,
@@ -256,10 +256,12 @@ async fn answer(connection: &mut TcpStream, oddity: Oddity) -> std::io::Result<b
         }
         Oddity::Drips => {
             connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await?;
-            loop {
+            // No longer, so that it gets done with what comes.
+            for _ in 0..8 {
                 connection.write_all(b".").await?;
-                sleep(Duration::from_millis(250)).await;
+                sleep(Duration::from_millis(25)).await;
             }
+            return Ok(false);
         }
         Oddity::HalfHead => {
             connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-le").await?;

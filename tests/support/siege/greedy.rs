@@ -150,36 +150,37 @@ impl Greedy {
 
     pub(super) async fn puts_huge_documents(&self, door: &Door, lasts: Duration) {
         let until = Instant::now() + lasts;
-        let account = self.documents.id.as_str();
         let names = |count: usize| {
             let named = (0..count).map(|n| (format!("X-{n}"), json!("v")));
             json!({"name": "x", "hook": "misbehaving", "uri": "http://127.0.0.1:9/", "headers": named.collect::<Map<_, _>>()})
         };
-        let huge = [
-            ("custom_data", document("http://127.0.0.1:9/", KEYS[0])),
-            ("headers", names(70_000)),
-            ("custom_data", document("http://127.0.0.1:9/", KEYS[0])),
-            ("headers", names(70_000)),
-        ];
-        let http = reqwest::Client::new();
-        let puts = huge.iter().map(async |(what, document)| {
-            while Instant::now() < until {
-                let path = format!("/v2/accounts/{account}/webhooks");
-                let (status, answer) = asked(&http, door, "PUT", &path, Some(document)).await;
-                self.answered(what, status);
-                if let Some(id) = answer["data"]["id"].as_str() {
-                    asked(&http, door, "DELETE", &format!("{path}/{id}"), None).await;
-                }
-                sleep(Duration::from_millis(200)).await;
-            }
-        });
+        let (data, headers) = (document("http://127.0.0.1:9/", KEYS[0]), names(70_000));
         let events = async {
             while Instant::now() < until {
                 self.documents.events(1, Way::Post).await;
                 sleep(Duration::from_secs(1)).await;
             }
         };
-        tokio::join!(stream::iter(puts).buffer_unordered(huge.len()).collect::<()>(), events);
+        tokio::join!(
+            self.puts_again_and_again("custom_data", &data, door, until),
+            self.puts_again_and_again("custom_data", &data, door, until),
+            self.puts_again_and_again("headers", &headers, door, until),
+            self.puts_again_and_again("headers", &headers, door, until),
+            events
+        );
+    }
+
+    async fn puts_again_and_again(&self, what: &'static str, document: &Value, door: &Door, until: Instant) {
+        let http = reqwest::Client::new();
+        while Instant::now() < until {
+            let path = format!("/v2/accounts/{}/webhooks", self.documents.id);
+            let (status, answer) = asked(&http, door, "PUT", &path, Some(document)).await;
+            self.answered(what, status);
+            if let Some(id) = answer["data"]["id"].as_str() {
+                asked(&http, door, "DELETE", &format!("{path}/{id}"), None).await;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Attempts by a filter that finds nothing, hooks one by one, and the description without a token.

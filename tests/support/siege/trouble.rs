@@ -1,6 +1,9 @@
 //! What is done to a besieged host, one after the other, beside killing it.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 use super::greedy::Greedy;
 use super::names::OwnNames;
@@ -70,20 +73,27 @@ impl Trouble {
     /// Does it, but for stops, which are the siege's own. Returns when it is over, after so long at least.
     pub(super) async fn befall(
         self,
-        greedy: &Greedy,
+        greedy: &Arc<Greedy>,
         names: Option<&OwnNames>,
         door: &Door,
         lasts: Duration,
     ) {
         let all_of_it = tokio::time::sleep(lasts);
+        let silenced = names.filter(|_| self == Trouble::SilentNames);
+        silenced.inspect(|names| names.silent(true));
+        // As a task, since those have threads that give way to the host.
+        let (greedy, door) = (Arc::clone(greedy), door.clone());
+        let mut at_work = JoinSet::new();
+        at_work.spawn(async move { self.begin(&greedy, &door, lasts).await });
+        at_work.join_all().await;
+        silenced.inspect(|names| names.silent(false));
+        all_of_it.await;
+    }
+
+    async fn begin(self, greedy: &Greedy, door: &Door, lasts: Duration) {
         match self {
             Trouble::HostStops => {}
-            Trouble::SilentNames => {
-                let Some(names) = names else { return };
-                names.silent(true);
-                greedy.names_are_asked_for(lasts).await;
-                names.silent(false);
-            }
+            Trouble::SilentNames => greedy.names_are_asked_for(lasts).await,
             Trouble::FewFiles => greedy.fans_out(2).await,
             Trouble::HangingHooks => greedy.hangs().await,
             Trouble::FanOut => greedy.fans_out(3).await,
@@ -92,7 +102,6 @@ impl Trouble {
             Trouble::GzipBombs => greedy.bombs().await,
             Trouble::EndlessAnswers => greedy.hears_endless_answers().await,
         }
-        all_of_it.await;
     }
 }
 

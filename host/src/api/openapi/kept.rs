@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 use super::{fixed, live};
 use crate::api::Api;
+use crate::background::spawn_background;
 
 /// The description that was written last.
 #[derive(Default)]
@@ -37,7 +38,7 @@ impl Described {
             described.to_string()
         };
         // It takes milliseconds, which others need this thread for.
-        let text = Bytes::from(tokio::task::spawn_blocking(write).await.unwrap_or_default());
+        let text = Bytes::from(spawn_background(write).await.unwrap_or_default());
         let written = Written { version, tag: Tag::of(&text), text };
         *last = Some(written.clone());
         written

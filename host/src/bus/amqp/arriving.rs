@@ -3,6 +3,7 @@
 //! What is small is decoded at once and goes on in its order. What is large, or becomes large when it is unpacked, is
 //! decoded beside, one after the other: small messages overtake it.
 
+use crate::background::spawn_background;
 use crate::bus::{Acker, Incoming, Refusal, content};
 use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;
@@ -178,7 +179,7 @@ async fn unpack(packed: Packed, memory: Arc<EventMemory>, limit: usize) -> Optio
         (packed, decoded)
     };
     // Should the thread panic, the acker was dropped there and the broker has the message again.
-    let (packed, decoded) = tokio::task::spawn_blocking(decode).await.ok()?;
+    let (packed, decoded) = spawn_background(decode).await.ok()?;
     match decoded {
         Ok((bytes, body)) => {
             let share = memory.events.take(bytes).await;

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::{closed, open};
+use crate::background::spawn_background;
 use crate::store::{Result, StoreError};
 
 /// How many queries of people run at once.
@@ -50,7 +51,7 @@ impl ListingReaders {
     {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| closed())?;
         let (idle, file) = (Arc::clone(&self.idle), Arc::clone(&self.file));
-        let read = tokio::task::spawn_blocking(move || {
+        let read = spawn_background(move || {
             let _place = place;
             let free = idle.lock().as_mut().map(Vec::pop).ok_or_else(closed)?;
             // One is missing after a query that panicked.
