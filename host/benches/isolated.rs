@@ -14,7 +14,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use hookline::event::Event;
 use hookline::hooks::accounts::Accounts;
-use hookline::module::ModuleId;
+use hookline::model::ModuleId;
 use hookline::module::generation::{Generation, How, Source};
 use hookline::module::isolated::{Isolated, IsolationLimits};
 use hookline::module::probe::probe;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::hooks::AccountId;
-use crate::hooks::editor::fields::unix_now;
+use crate::clock::unix_now;
+use crate::model::AccountId;
 use crate::store::{AuditKeep, Store, StoreError, StoredToken};
 use audit::Audit;
 use guesses::Guesses;

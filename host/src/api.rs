@@ -16,14 +16,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::Access;
-use crate::delivery::payload::Payload;
 use crate::delivery::test_send::NotTested;
 use crate::disabler::Disabler;
 use crate::event::RawEvent;
 use crate::hooks::document::Events;
 use crate::hooks::editor::Editor;
-use crate::hooks::{Document, HookId};
 use crate::memory::EventMemory;
+use crate::model::payload::Payload;
+use crate::model::{Document, HookId};
 use crate::module::reload::NotReloaded;
 use crate::module::reload::resetting::{NotReset, Reset};
 use crate::replays::Replays;

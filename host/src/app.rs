@@ -30,7 +30,6 @@ use tracing::{info, warn};
 pub use crate::store::sqlite::restore::{Contents, Restored, contents, restore};
 pub use parts::{Outside, Parts};
 
-use crate::cli::RunArgs;
 use crate::config::Config;
 use crate::stall;
 use crate::supervision::{StartError, SupervisorExit, SupervisorHandle};
@@ -153,15 +152,14 @@ impl RunningHost {
     }
 }
 
-/// `hookline run`: a host in the foreground until SIGTERM or SIGINT.
+/// `hookline run`: a host in the foreground until SIGTERM or SIGINT; with `demo` it feeds itself.
 ///
 /// # Errors
 /// What kept it from starting or from running.
-pub async fn run(args: RunArgs) -> anyhow::Result<()> {
-    let (config, _) = args.load_config()?;
+pub async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
     let mut telemetry = telemetry::init(&config.log, &config.telemetry)?;
     raise_open_files();
-    let demo = args.demo.then(demo::receiver).transpose()?;
+    let demo = demo.then(demo::receiver).transpose()?;
     let receiver = demo.as_ref().map(TcpListener::local_addr).transpose()?;
     let stopping = Stopping::default();
     let tasks = TaskTracker::new();

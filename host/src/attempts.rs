@@ -3,3 +3,4 @@
 pub mod log;
 pub mod mask;
 pub mod record;
+pub mod trace;

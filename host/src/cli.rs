@@ -526,7 +526,7 @@ pub fn execute(cli: Cli, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 
 async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(args) => crate::app::run(args).await?,
+        Command::Run(args) => crate::app::run(args.load_config()?.0, args.demo).await?,
         Command::Check(args) => return check::check(&args, out).await,
         Command::Try(args) => try_one::try_event(&args, out).await?,
         Command::New(args) => new::new(&args, out)?,

@@ -9,7 +9,7 @@ mod errors;
 mod layers;
 pub mod limits;
 mod memory;
-mod rules;
+pub(crate) mod rules;
 #[cfg(test)]
 mod tests;
 mod watching;
@@ -26,7 +26,7 @@ pub use memory::Memory;
 use rules::Reader;
 pub use watching::{Log, LogFormat, Telemetry};
 
-use crate::module::ModuleId;
+use crate::model::ModuleId;
 use crate::module::program::Program;
 
 /// The defaults and the documentation of every setting.

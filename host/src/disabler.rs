@@ -13,11 +13,11 @@ use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
+use crate::clock::now_ms;
 use crate::config;
-use crate::delivery::Profile;
-use crate::delivery::retries::now_ms;
 use crate::hooks::accounts::Accounts;
-use crate::hooks::{AccountId, Document, Hook, HookId};
+use crate::model::Profile;
+use crate::model::{AccountId, Document, Hook, HookId};
 use crate::store::{Failure, FailureChange, Store, StoreError, StoredFailing};
 use crate::stream::Stream;
 

@@ -1,33 +1,35 @@
 //! The webhook host: events off a bus, through modules, out as HTTP requests.
 //!
-//! The rooms stand in the order in which an event meets them; the last ones are about running the process.
+//! The rooms stand floor by floor, and each uses only rooms below it; `tests/it/tidy.rs` reads this list.
 
-pub mod bus;
-pub mod event;
-pub mod trail;
+pub mod cli;
+pub mod scaffold;
+pub mod app;
+pub mod metrics;
+pub mod api;
 pub mod listener;
 pub mod module;
-pub mod hooks;
+pub mod replays;
 pub mod delivery;
 pub mod disabler;
 pub mod attempts;
-pub mod replays;
-pub mod store;
 pub mod stream;
 pub mod access;
-pub mod api;
-pub mod metrics;
-pub mod app;
-pub mod harmless;
-pub mod cli;
-pub mod scaffold;
+pub mod hooks;
+pub mod store;
+pub mod bus;
+pub mod event;
+pub mod telemetry;
+pub mod config;
+pub mod model;
 pub mod supervision;
+pub mod trail;
 pub mod times;
+pub mod clock;
 pub mod stall;
 pub mod background;
-pub mod trust;
 pub mod memory;
-pub mod config;
-pub mod telemetry;
+pub mod trust;
+pub mod harmless;
 #[cfg(test)]
 mod fuzz;

@@ -21,7 +21,6 @@ use crate::stall;
 use crate::store::Store;
 use crate::telemetry;
 use backlog::Backlog;
-pub use exposition::CONTENT_TYPE;
 
 /// Those who count.
 pub struct Sources {
@@ -91,5 +90,5 @@ impl Metrics {
 }
 
 fn unix_seconds() -> f64 {
-    time::OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9
+    crate::clock::now().unix_timestamp_nanos() as f64 / 1e9
 }

@@ -1,12 +1,10 @@
 //! What the host knows of a module: what it may answer, why it may be refused, how it is called.
 
-use std::fmt;
-
 use bytes::Bytes;
 
-use crate::delivery::payload::Payload;
-use crate::hooks::AccountId;
 use crate::hooks::matching::Filter;
+use crate::model::AccountId;
+use crate::model::payload::Payload;
 
 pub mod inspect;
 mod unloading;
@@ -54,34 +52,4 @@ pub enum Target {
     },
     /// The one whose document the event carries.
     Carried(Bytes),
-}
-
-/// A module's identity: its crate's name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ModuleId(String);
-
-impl ModuleId {
-    /// An id that inspection found in a manifest.
-    #[must_use]
-    pub fn new(id: &str) -> Self {
-        ModuleId(id.to_owned())
-    }
-
-    /// `webhooks_channel_create`
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// `channel_create`: the name under which hooks know it.
-    #[must_use]
-    pub fn hook_name(&self) -> &str {
-        self.0.strip_prefix("webhooks_").unwrap_or(&self.0)
-    }
-}
-
-impl fmt::Display for ModuleId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }

@@ -12,9 +12,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::attempts::log::{before, pause};
-use crate::delivery::retries::{Retries, now_ms};
-use crate::hooks::HookId;
+use crate::clock::now_ms;
+use crate::delivery::retries::Retries;
 use crate::hooks::table::Table;
+use crate::model::HookId;
 use crate::store::{DeliveryRow, NewReplay, Replay, ReplayState, Store, StoreError};
 
 /// Deliveries of one job that are brought back in one go.

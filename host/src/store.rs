@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::hooks::{AccountId, Document, HookId};
+use crate::model::{AccountId, Document, HookId};
 use crate::trail::Origin;
 
 mod access;

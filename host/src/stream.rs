@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Notify;
 
-use crate::hooks::{AccountId, HookId};
-use crate::module::ModuleId;
+use crate::model::ModuleId;
+use crate::model::{AccountId, HookId};
 
 /// How much is remembered, for watchers that are slow or come back.
 const REMEMBERED: usize = 4096;
@@ -110,7 +110,7 @@ impl Stream {
         if memory.happened.len() == REMEMBERED {
             memory.happened.pop_front();
         }
-        let happened = Happened { number: memory.last, at: OffsetDateTime::now_utc(), what };
+        let happened = Happened { number: memory.last, at: crate::clock::now(), what };
         memory.happened.push_back(happened);
         drop(memory);
         self.changed.notify_waiters();

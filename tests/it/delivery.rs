@@ -155,12 +155,12 @@ async fn second_try(status: u16, retry_after: &str) -> OffsetDateTime {
     let first = receiver.next_request().await;
     let second = receiver.next_request().await;
     assert_eq!(first.header("webhook-id"), second.header("webhook-id"));
-    OffsetDateTime::now_utc()
+    hookline::clock::now()
 }
 
 #[tokio::test]
 async fn an_endpoint_that_asks_for_seconds_gets_them() {
-    let before = OffsetDateTime::now_utc();
+    let before = hookline::clock::now();
 
     let second = second_try(429, "1").await;
 
@@ -169,7 +169,7 @@ async fn an_endpoint_that_asks_for_seconds_gets_them() {
 
 #[tokio::test]
 async fn an_endpoint_that_asks_for_time_until_a_date_gets_it() {
-    let date = (OffsetDateTime::now_utc() + time::Duration::seconds(3)).replace_nanosecond(0).unwrap();
+    let date = (hookline::clock::now() + time::Duration::seconds(3)).replace_nanosecond(0).unwrap();
     let form = time::macros::format_description!(
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
     );

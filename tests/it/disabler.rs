@@ -6,7 +6,6 @@ use lapin::types::FieldTable;
 use lapin::{Consumer, ExchangeKind};
 use serde_json::{Value, json};
 use tests::{Broker, Home, Receiver, TestHost, call_event, eventually, say};
-use time::OffsetDateTime;
 
 const MODULES: &[&str] = &["webhooks_channel_create"];
 
@@ -92,7 +91,7 @@ async fn one_request_probes_at_the_end_of_each_pause_and_a_success_ends_it() {
     host.hook(&account, "channel_create", &receiver.url("/"), json!({})).await;
     publish(&host, &account, 0..3).await;
     failing(&host, |failing| failing["pause"] == 1).await;
-    let begun = OffsetDateTime::now_utc();
+    let begun = hookline::clock::now();
 
     publish(&host, &account, 3..20).await;
     failing(&host, |failing| failing["pause"] == 2).await;
@@ -102,7 +101,7 @@ async fn one_request_probes_at_the_end_of_each_pause_and_a_success_ends_it() {
     assert_eq!(failed, 4, "one probe came");
     assert_eq!(receiver.waiting().len(), 16);
     // The second pause is twice as long.
-    assert!(OffsetDateTime::now_utc() - begun >= time::Duration::milliseconds(800));
+    assert!(hookline::clock::now() - begun >= time::Duration::milliseconds(800));
     host.figure("hookline_hook_changes_total{change=\"paused\"}", 2).await;
     host.figure("hookline_hook_changes_total{change=\"resumed\"}", 1).await;
     assert_eq!(host.ask("GET", "/failures", None).await.json["data"], json!([]));

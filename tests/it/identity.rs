@@ -167,7 +167,7 @@ async fn what_an_older_host_remembered_swallows_nothing() {
     let stopped = host.stopped().await;
     let database = rusqlite::Connection::open(stopped.folder().join("data/hookline.db")).unwrap();
     let identity = format!("call_event/CHANNEL_CREATE/{}", event["Msg-ID"].as_str().unwrap());
-    let now = time::OffsetDateTime::now_utc().unix_timestamp() * 1000;
+    let now = hookline::clock::now().unix_timestamp() * 1000;
     let added =
         database.execute("INSERT INTO events (identity, accepted_ms) VALUES (?1, ?2)", (&identity, now));
     assert_eq!(added.unwrap(), 1);

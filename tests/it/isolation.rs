@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hookline::event::Event;
+use hookline::model::ModuleId;
 use hookline::module::generation::{CallFailure, Generation, How, Source};
 use hookline::module::isolated::Death;
-use hookline::module::{Firing, ModuleId, Target};
+use hookline::module::{Firing, Target};
 use serde_json::{Value, json};
 use tests::{
     IsolatedModule, PATIENCE, eventually, hookline, lendable, payload, private_copy, runs, send_signal,

@@ -1,7 +1,7 @@
 //! Listings cost what they answer, and their pages lead from the first item to the last.
 
 use futures_util::future::join_all;
-use hookline::hooks::Document;
+use hookline::model::Document;
 use hookline::store::NewAttempt;
 use reqwest::StatusCode;
 use serde_json::{Value, json};

@@ -248,7 +248,7 @@ async fn attempts_are_shown_in_pages_between_two_days() {
         receiver.next_request().await;
     }
     // From the beginning of a day to the end of another one.
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = hookline::clock::unix_now();
     let now = i64::try_from(now).unwrap() + 62_167_219_200;
     let range = format!("created_from={}&created_to={}", now - 86_400 * 7, now + 86_400);
     let all = format!("{path}?page_size=50&{range}");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hookline::module::ModuleId;
+use hookline::model::ModuleId;
 use hookline::module::probe::{ProbeRefusal, Probed, probe};
 use hookline::module::program::Program;
 use tests::{PATIENCE, hookline, lendable, private_copy};

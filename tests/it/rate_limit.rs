@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 use tests::{Receiver, TestHost, call_event};
-use time::OffsetDateTime;
 
 const MODULES: &[&str] = &["webhooks_channel_create"];
 
@@ -23,14 +22,14 @@ async fn a_limited_hook_gets_all_of_it_in_its_own_time_and_in_order() {
     let account = host.account("acme").await;
     let limit = json!({"rate_limit": {"count": 3, "per_ms": 400}});
     host.hook(&account, "channel_create", &receiver.url("/"), limit).await;
-    let begun = OffsetDateTime::now_utc();
+    let begun = hookline::clock::now();
 
     publish(&host, &account, 10).await;
 
     for n in 0..10 {
         assert_eq!(receiver.next_request().await.json()["call_id"], format!("call-{n}"));
         let periods = n / 3;
-        assert!(OffsetDateTime::now_utc() - begun >= periods * time::Duration::milliseconds(400), "{n}");
+        assert!(hookline::clock::now() - begun >= periods * time::Duration::milliseconds(400), "{n}");
     }
     host.settled().await;
     host.figure("hookline_deliveries_dead", 0).await;

@@ -525,8 +525,9 @@ async fn check_says_of_a_file_that_would_kill_the_host_why_it_is_refused() {
 /// Beyond the 1,021 reloads at which a process has no thread-local keys left.
 #[tokio::test]
 async fn a_process_survives_more_generations_than_it_has_thread_local_keys() {
+    use hookline::model::ModuleId;
     use hookline::module::generation::{Fate, Generation, How, Source};
-    use hookline::module::{ModuleId, janitor};
+    use hookline::module::janitor;
     let folder = tempfile::tempdir().unwrap();
     let original = corrupted_copy(&cdylib("webhooks_versioned"), folder.path(), "original.so", |_| {});
     let within = std::time::Duration::from_secs(20);

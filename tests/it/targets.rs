@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hookline::delivery::client::{Client, Limits, Sent};
-use hookline::delivery::guard::Guard;
+use hookline::attempts::trace::Trace;
+use hookline::delivery::client::{Client, Limits};
 use hookline::delivery::names::NameCache;
-use hookline::delivery::request::Outgoing;
 use hookline::delivery::resolve::Resolver;
-use hookline::delivery::trace::Trace;
-use hookline::delivery::verdict::Answer;
-use hookline::hooks::Verb;
+use hookline::model::Answer;
+use hookline::model::Outgoing;
+use hookline::model::Sent;
+use hookline::model::Verb;
+use hookline::model::guard::Guard;
 use serde_json::{Value, json};
 use tests::{Authority, Home, Proxy, Receiver, TestHost, call_event, eventually};
 

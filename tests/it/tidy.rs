@@ -172,3 +172,60 @@ fn nothing_carries_a_path_of_somebodys_machine() {
         );
     }
 }
+
+/// Rooms of the host in their order, from the top floor down.
+fn floors() -> Vec<String> {
+    let list = std::fs::read_to_string(root().join("host/src/lib.rs")).unwrap();
+    let rooms = list.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    rooms.map(str::to_owned).collect()
+}
+
+/// Imports of rooms that stand above, as `from, room, line`.
+fn upward_imports(floors: &[String], room: &str, text: &str) -> Vec<String> {
+    let floor_of = |room: &str| floors.iter().position(|other| other == room);
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let mut upward = Vec::new();
+    for (number, line) in code.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        for named in code.split("crate::").skip(1) {
+            let other: String = named.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if floor_of(&other) < floor_of(room) && floor_of(&other).is_some() {
+                upward.push(format!("{room} imports {other}, which stands above it, in line {}", number + 1));
+            }
+        }
+    }
+    upward
+}
+
+#[test]
+fn rooms_use_only_rooms_below_them() {
+    let floors = floors();
+    let mut broken = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for (file, text) in files(".rs") {
+        let Some(inside) = file.strip_prefix("host/src/") else { continue };
+        // Tests may bring what they like.
+        if matches!(inside, "lib.rs" | "main.rs" | "fuzz.rs") || inside.contains("tests") {
+            continue;
+        }
+        let room = inside.split(['/', '.']).next().unwrap_or_default().to_owned();
+        if !floors.contains(&room) {
+            broken.push(format!("{file}: its room is not in the list of host/src/lib.rs"));
+        }
+        broken.extend(upward_imports(&floors, &room, &text).iter().map(|said| format!("{file}: {said}")));
+        seen.insert(room);
+    }
+    assert_eq!(seen.len(), floors.len(), "a room of the list has no file");
+    none("a room uses only rooms below it (host/src/lib.rs)", broken);
+}
+
+#[test]
+fn an_import_that_goes_up_is_named() {
+    let floors = ["api", "store", "clock"].map(str::to_owned);
+    let text = "use crate::clock;\nuse crate::api::Api; // crate::api\n#[cfg(test)]\nmod tests {\nuse crate::api;\n}\n";
+    assert_eq!(
+        upward_imports(&floors, "store", text),
+        ["store imports api, which stands above it, in line 2"]
+    );
+    assert_eq!(upward_imports(&floors, "api", text), Vec::<String>::new());
+}

@@ -10,8 +10,6 @@ use bytes::Bytes;
 use hookline::attempts::mask::{self, Mask};
 use hookline::bus::routing_key;
 use hookline::config::Config;
-use hookline::delivery::Profile;
-use hookline::delivery::payload::Payload;
 use hookline::delivery::request::{Stamp, build};
 use hookline::event::Event;
 use hookline::hooks::accounts::{Account, Accounts};
@@ -19,7 +17,9 @@ use hookline::hooks::document::{Events, UriRules, validate};
 use hookline::hooks::editor::fields;
 use hookline::hooks::limits::document_bytes;
 use hookline::hooks::matching::modifiers_match;
-use hookline::hooks::{AccountId, Document, Hook};
+use hookline::model::Profile;
+use hookline::model::payload::Payload;
+use hookline::model::{AccountId, Document, Hook};
 use serde_json::{Map, Value, json};
 
 /// Prepares an input of `n` parts; what it answers is counted.

@@ -36,7 +36,7 @@ pub(crate) struct Server {
 
 /// Microseconds of the clock that sender and receiver share.
 pub(crate) fn now_us() -> u64 {
-    u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000).unwrap_or_default()
+    u64::try_from(hookline::clock::now().unix_timestamp_nanos() / 1000).unwrap_or_default()
 }
 
 /// Notes whatever is sent to it.

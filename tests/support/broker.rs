@@ -148,7 +148,7 @@ impl Broker {
             headers.insert("call-id".into(), AMQPValue::LongString(LongString::from(call_id.1)));
         }
         const GREGORIAN: u64 = 62_167_219_200;
-        let now = u64::try_from(time::OffsetDateTime::now_utc().unix_timestamp()).expect("after 1970");
+        let now = u64::try_from(hookline::clock::now().unix_timestamp()).expect("after 1970");
         let mut properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_timestamp((now + GREGORIAN) * 1_000_000)

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use hookline::event::Event;
 use hookline::hooks::accounts::{Account, Accounts};
+use hookline::model::ModuleId;
+use hookline::module::Firing;
 use hookline::module::generation::CallFailure;
 use hookline::module::isolated::{Isolated, IsolatedFigures, IsolationLimits};
 use hookline::module::program::Program;
 use hookline::module::services::Lendable;
-use hookline::module::{Firing, ModuleId};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

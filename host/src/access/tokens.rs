@@ -12,9 +12,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use super::token::{self, Token, TokenHash};
-use crate::delivery::retries::now_ms;
-use crate::hooks::AccountId;
+use crate::clock::now_ms;
 use crate::hooks::limits::{LimitName, LimitReached};
+use crate::model::AccountId;
 use crate::store::{Store, StoreError, StoredToken};
 
 mod api_key;

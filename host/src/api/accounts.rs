@@ -11,7 +11,7 @@ use super::filters::Filters;
 use super::shapes::{Account, AccountPatch, AccountSummary, NewAccount};
 use super::{Api, listing};
 use crate::hooks::editor::fields;
-use crate::hooks::{AccountId, Document};
+use crate::model::{AccountId, Document};
 use crate::store::ListedKind;
 
 /// Makes a top-level account

@@ -16,8 +16,9 @@ use super::filters::{Filters, pairs};
 use super::offload::by_size;
 use super::shapes::Attempt;
 use super::{Api, listing};
-use crate::hooks::Document;
+use crate::clock;
 use crate::hooks::editor::fields;
+use crate::model::Document;
 use crate::store::{AttemptKey, AttemptQuery, StoredAttempt};
 
 /// A query, as it stands in the address.
@@ -122,7 +123,7 @@ async fn list(api: &Api, account: &str, hook: Option<&str>, query: Pairs) -> Ans
     let size = size.min(MOST);
     let ascending = listing::flag("ascending", given(&query, "ascending").as_deref())?.unwrap_or(false);
     let (from, to) = (given(&query, "created_from"), given(&query, "created_to"));
-    let (from, to) = range(from.as_deref(), to.as_deref(), fields::now())?;
+    let (from, to) = range(from.as_deref(), to.as_deref(), clock::gregorian_now())?;
     let start_key = given(&query, "start_key").filter(|key| !key.is_empty());
     let failed = listing::flag("failed", given(&query, "failed").as_deref())?;
     // The range stands for itself.
@@ -132,8 +133,8 @@ async fn list(api: &Api, account: &str, hook: Option<&str>, query: Pairs) -> Ans
         account: account.into(),
         hook: hook.map(Into::into),
         failed,
-        from_ms: fields::unix(from) * 1000,
-        to_ms: fields::unix(to) * 1000 + 999,
+        from_ms: clock::unix(from) * 1000,
+        to_ms: clock::unix(to) * 1000 + 999,
         start: start_key.as_deref().map(read_key).transpose()?,
         ascending,
         limit: size + 1,
@@ -213,7 +214,7 @@ fn shown(attempt: &StoredAttempt, filters: &Filters) -> Option<String> {
         return None;
     }
     let seconds = attempt.key.created_ms.div_euclid(1000);
-    document.insert("timestamp".to_owned(), fields::gregorian(seconds).into());
+    document.insert("timestamp".to_owned(), clock::gregorian(seconds).into());
     Some(Value::Object(document).to_string())
 }
 

@@ -16,8 +16,8 @@ use super::rules::{Change, Reach, rule};
 use super::written;
 use crate::access::tokens::Holder;
 use crate::access::{Access, Counters, Recognised};
-use crate::hooks::Document;
 use crate::hooks::editor::{EditError, fields};
+use crate::model::Document;
 
 /// Who asks. Every request carries one as an extension.
 #[derive(Debug, Clone)]

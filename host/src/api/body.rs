@@ -16,8 +16,8 @@ use super::arriving::{BodyMemory, BodyRoom};
 use super::auth::Caller;
 use super::error::Failure;
 use super::offload::by_size;
-use crate::hooks::Document;
 use crate::hooks::editor::fields;
+use crate::model::Document;
 
 /// Bytes of a body from somebody without a token: there is only a log-in to send.
 const OF_STRANGERS: usize = 16 << 10;

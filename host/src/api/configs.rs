@@ -17,9 +17,9 @@ use crate::disabler::SYSTEM;
 use crate::disabler::limits::{
     COUNT, DISABLE_AFTER, EXPIRY, KEYS, Limits, PAUSE_FIRST, PAUSE_LONGEST, Threshold,
 };
-use crate::hooks::Document;
 use crate::hooks::editor::casts::{self, Wanted};
 use crate::hooks::editor::fields;
+use crate::model::Document;
 
 /// Milliseconds, up to a year.
 const TIMES: RangeInclusive<i64> = 1..=31_536_000_000;

@@ -13,7 +13,6 @@ use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::Instrument as _;
 
@@ -95,7 +94,7 @@ impl<T, const STATUS: u16> Reply<T, STATUS> {
     }
 
     /// Names the document's revision, in place of a digest of the data.
-    pub(super) fn revision(self, doc: &crate::hooks::Document) -> Self {
+    pub(super) fn revision(self, doc: &crate::model::Document) -> Self {
         self.beside_some("revision", doc.get("_rev").cloned())
     }
 }
@@ -320,7 +319,7 @@ fn digest(data: &str) -> String {
 }
 
 fn now() -> String {
-    let now = OffsetDateTime::now_utc();
+    let now = crate::clock::now();
     now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
 }
 

@@ -11,10 +11,10 @@ use super::envelope::{Answer, Many, Page, Reply};
 use super::error::Failure;
 use super::known::Only;
 use super::{Api, listing};
-use crate::delivery::retries::now_ms;
+use crate::clock::now_ms;
 use crate::disabler::Shown;
 use crate::hooks::editor::{Enabled, fields};
-use crate::hooks::{AccountId, HookId};
+use crate::model::{AccountId, HookId};
 
 /// What stands behind the `?` of `GET /failures`.
 #[derive(Debug, Deserialize, IntoParams)]

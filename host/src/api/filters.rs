@@ -12,8 +12,8 @@ use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use super::Api;
 use super::error::Failure;
-use crate::hooks::Document;
 use crate::hooks::editor::fields;
+use crate::model::Document;
 
 /// How many filters a query may have: each is looked at for each document.
 const MOST: usize = 32;

@@ -12,7 +12,7 @@ use super::filters::Filters;
 use super::known::Only;
 use super::{Api, listing};
 use crate::disabler::Disabler;
-use crate::hooks::{Document, Hook};
+use crate::model::{Document, Hook};
 use crate::store::ListedKind;
 
 /// What stands behind the `?`.

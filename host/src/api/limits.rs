@@ -13,7 +13,7 @@ use super::envelope::{Answer, Reply};
 use super::error::Failure;
 use crate::hooks::editor::fields;
 use crate::hooks::limits::{LimitName, OWN_LIMITS};
-use crate::hooks::{AccountId, Document};
+use crate::model::{AccountId, Document};
 
 /// Shows what an account may have
 #[utoipa::path(

@@ -13,9 +13,9 @@ use super::envelope::{self, Answer, Reply};
 use super::error::Failure;
 use super::filters::Filters;
 use super::offload::by_size;
-use crate::hooks::Document;
 use crate::hooks::editor::fields;
 use crate::hooks::limits::document_bytes;
+use crate::model::Document;
 use crate::store::{HookIdQuery, ListedKind, Store};
 
 const PAGE_SIZE: usize = 50;

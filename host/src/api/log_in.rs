@@ -20,9 +20,10 @@ use super::envelope::{Answer, Reply};
 use super::error::Failure;
 use crate::access::Recognised;
 use crate::access::tokens::Holder;
+use crate::clock;
 use crate::hooks::editor::fields;
 use crate::hooks::limits::LimitName;
-use crate::hooks::{AccountId, Document};
+use crate::model::{AccountId, Document};
 
 /// What pages of Monster UI are shown in where an account does not say.
 const LANGUAGE: &str = "en-us";
@@ -117,8 +118,7 @@ pub(super) async fn api_auth(
 }
 
 async fn log_in(api: &Api, holder: &Holder) -> Answer<Whose, 201> {
-    let (Some(account), Some(token)) =
-        (&holder.account, api.access.log_ins.issue(holder, fields::unix_now()))
+    let (Some(account), Some(token)) = (&holder.account, api.access.log_ins.issue(holder, clock::unix_now()))
     else {
         return Err(Failure::forbidden(
             "the token in admin.token belongs to no account: make one with `hookline token create --account ID`",

@@ -9,7 +9,9 @@ use axum::response::IntoResponse as _;
 use super::Api;
 use super::envelope::Bare;
 use super::error::Failure;
-use crate::metrics::CONTENT_TYPE;
+
+/// The media type of the figures.
+const CONTENT_TYPE: &str = prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
 /// Shows what the host counts
 ///

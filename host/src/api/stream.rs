@@ -21,8 +21,9 @@ use super::auth::Caller;
 use super::envelope::Bare;
 use super::error::Failure;
 use super::known::Only;
-use crate::hooks::AccountId;
+use crate::clock;
 use crate::hooks::editor::fields;
+use crate::model::AccountId;
 use crate::stream::{Happened, Stream, What};
 
 /// How many may watch at once.
@@ -107,7 +108,7 @@ pub(super) async fn watch(
     });
     let stop = api.stop.clone();
     let lasts = match &caller {
-        Caller::Known { token, .. } => api.access.log_ins.lasts(token, fields::unix_now()),
+        Caller::Known { token, .. } => api.access.log_ins.lasts(token, clock::unix_now()),
         Caller::Anybody(_) | Caller::Throttled { .. } => None,
     };
     let log_in_ended = async move {

@@ -15,10 +15,10 @@ use super::Api;
 use super::body::DataIfAny;
 use super::envelope::{Answer, Reply};
 use super::error::Failure;
-use crate::delivery::payload::Payload;
 use crate::delivery::test_send::NotTested;
 use crate::hooks::editor::fields;
-use crate::hooks::{Document, HookEvent, HookId};
+use crate::model::payload::Payload;
+use crate::model::{Document, HookEvent, HookId};
 
 /// What is sent as a test. Without anything it is a sample of the hook's module.
 #[derive(Deserialize, ToSchema)]

@@ -185,7 +185,7 @@ fn host() -> Host {
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
     let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
     let disabler = Disabler::new(
-        crate::delivery::Profile::Standard,
+        crate::model::Profile::Standard,
         &settings,
         Arc::default(),
         Arc::default(),

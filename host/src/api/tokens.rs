@@ -19,7 +19,7 @@ use crate::access::tokens::{NewToken, Shown, TokenError};
 use crate::hooks::editor::casts;
 use crate::hooks::editor::fields;
 use crate::hooks::limits::LimitName;
-use crate::hooks::{AccountId, Document};
+use crate::model::{AccountId, Document};
 
 /// Characters of a name.
 const NAME: usize = 128;

@@ -17,8 +17,8 @@ use super::error::Failure;
 use super::filters::Filters;
 use super::shapes::{EventType, NewWebhook, Sample, Webhook, WebhookPatch};
 use super::{Api, listing};
-use crate::hooks::Document;
 use crate::hooks::editor::{disable_reason, fields, is_enabled, shown_deleted_hook, shown_hook, warnings};
+use crate::model::Document;
 use crate::store::ListedKind;
 
 /// Notifications for whoever runs the system; only an administrator sees that they exist.

@@ -13,7 +13,7 @@ use super::auth::address;
 use super::envelope::{RequestId, Said};
 use super::error::Failure;
 use crate::access::tokens::Holder;
-use crate::delivery::retries::now_ms;
+use crate::clock::now_ms;
 use crate::store::AuditEntry;
 
 /// A change that was asked for.

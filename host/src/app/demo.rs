@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::Parts;
 use crate::hooks::editor::Editor;
-use crate::hooks::{AccountId, Document};
+use crate::model::{AccountId, Document};
 use crate::supervision::ChildContext;
 
 /// Name of the account that the demo makes and finds again.
@@ -120,12 +120,11 @@ async fn calls(parts: &Parts, account: &AccountId) {
 }
 
 fn call_event(name: &str, account: &AccountId, call_id: &str) -> Value {
-    const UNIX_EPOCH: i64 = 62_167_219_200;
     json!({
         "App-Name": "hookline", "App-Version": env!("CARGO_PKG_VERSION"),
         "Event-Category": "call_event", "Event-Name": name, "Msg-ID": format!("{call_id}-{name}"),
         "Call-ID": call_id, "Call-Direction": "inbound",
-        "Timestamp": time::OffsetDateTime::now_utc().unix_timestamp() + UNIX_EPOCH,
+        "Timestamp": crate::clock::gregorian_now(),
         "Caller-ID-Name": "Ada Demo", "Caller-ID-Number": "+15550100001",
         "Callee-ID-Name": "Bo Demo", "Callee-ID-Number": "1002",
         "From": "1001@demo.example.com", "To": "1002@demo.example.com", "Request": "1002@demo.example.com",

@@ -28,17 +28,16 @@ use crate::delivery::client::{Client, Limits};
 use crate::delivery::dispatch::{Counters, Dispatch};
 use crate::delivery::due::DueDeliveries;
 use crate::delivery::gate::Gate;
-use crate::delivery::guard::Guard;
 use crate::delivery::names::NameCache;
 use crate::delivery::outcomes::Outcomes;
 use crate::delivery::queue::Queue;
 use crate::delivery::resolve::Resolver;
 use crate::delivery::retries::{LongestWaits, Retries};
+use crate::delivery::schedule;
+use crate::delivery::scheduler::SchedulerLimits;
 use crate::delivery::test_send::TestSends;
 use crate::delivery::work::Rules;
-use crate::delivery::{Profile, schedule};
 use crate::disabler::Disabler;
-use crate::hooks::AccountId;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::document::UriRules;
 use crate::hooks::editor::Editor;
@@ -47,6 +46,9 @@ use crate::hooks::vault::Vault;
 use crate::listener::shared::{self, Shared};
 use crate::memory::EventMemory;
 use crate::metrics::{Metrics, Sources};
+use crate::model::AccountId;
+use crate::model::Profile;
+use crate::model::guard::Guard;
 use crate::module::folder::Loading;
 use crate::module::registry::Registry;
 use crate::module::reload::{RELEASE_WITHIN, Reloader};
@@ -188,8 +190,11 @@ impl Parts {
         let bus = bus(&config.bus, &inlet, &memory)?;
         let delivery = &config.delivery;
         let gate = Arc::new(Gate::new(Arc::clone(&table), Arc::clone(&disabler), delivery.rate_limit()));
-        let due =
-            Arc::new(DueDeliveries::new(delivery.scheduling(), Arc::clone(&accounts), Arc::clone(&gate)));
+        let due = Arc::new(DueDeliveries::new(
+            SchedulerLimits::of(delivery),
+            Arc::clone(&accounts),
+            Arc::clone(&gate),
+        ));
         let queue = Queue::new(store.clone(), Arc::clone(&due), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
         let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));

@@ -17,7 +17,6 @@ use crate::api::{
 };
 use crate::bus::embedded::{Inlet, PostError};
 use crate::bus::{Bus, PublishError};
-use crate::delivery::payload::Payload;
 use crate::delivery::test_send::{NotTested, TestSends};
 use crate::disabler::Disabler;
 use crate::event::RawEvent;
@@ -27,7 +26,8 @@ use crate::hooks::document::{Events, UriRules, validate};
 use crate::hooks::editor::{Tables, Validator};
 use crate::hooks::table::Table;
 use crate::hooks::vault::Vault;
-use crate::hooks::{AccountId, Document, Hook, HookId};
+use crate::model::payload::Payload;
+use crate::model::{AccountId, Document, Hook, HookId};
 use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Pinned, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;

@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::record::Ended;
-use crate::delivery::Profile;
-use crate::delivery::retries::now_ms;
-use crate::delivery::trace::Class;
-use crate::delivery::work::Next;
-use crate::hooks::Document;
+use crate::attempts::trace::Class;
+use crate::clock::now_ms;
+use crate::model::Document;
+use crate::model::Next;
+use crate::model::Profile;
 use crate::store::{AttemptStore, NewAttempt, StoreError};
 
 /// Attempts that may wait to be written.
@@ -112,13 +111,13 @@ impl Attempts {
             return;
         };
         self.full.store(false, Ordering::Relaxed);
-        place.send(ended.attempt(self.limits.profile, self.limits.body_limit, OffsetDateTime::now_utc()));
+        place.send(ended.attempt(self.limits.profile, self.limits.body_limit, crate::clock::now()));
     }
 
     /// A try as an attempt of profile `standard` shows it, whether it is kept or not.
     #[must_use]
     pub fn shown(&self, ended: &Ended<'_>) -> Document {
-        ended.standard(self.limits.body_limit, OffsetDateTime::now_utc())
+        ended.standard(self.limits.body_limit, crate::clock::now())
     }
 
     /// Forgets what is too old, now and then, until `stop`.

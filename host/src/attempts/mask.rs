@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 
-use crate::hooks::Hook;
+use crate::model::Hook;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "***";

@@ -4,13 +4,13 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::mask::{self, MASK, Mask};
-use crate::delivery::Profile;
-use crate::delivery::client::Sent;
-use crate::delivery::request::Outgoing;
-use crate::delivery::trace::{Class, Trace};
-use crate::delivery::verdict::Answer;
-use crate::delivery::work::Next;
-use crate::hooks::{Document, Hook};
+use crate::attempts::trace::{Class, Trace};
+use crate::model::Answer;
+use crate::model::Next;
+use crate::model::Outgoing;
+use crate::model::Profile;
+use crate::model::Sent;
+use crate::model::{Document, Hook};
 use crate::store::NewAttempt;
 use crate::times;
 

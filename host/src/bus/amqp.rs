@@ -18,7 +18,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -208,7 +207,7 @@ impl AmqpBus {
                 return;
             }
             BusState::Lost { since, .. } => *since,
-            _ => OffsetDateTime::now_utc(),
+            _ => crate::clock::now(),
         };
         warn!(broker = self.broker(), error = reason, "no connection to the broker");
         *state = BusState::Lost { since, reason };

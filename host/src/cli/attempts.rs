@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::ClientArgs;
 use super::client::Client;
 use super::listing::{Pages, cell, entries, harmless, pages, table};
-use crate::delivery::retries::now_ms;
+use crate::clock;
+use crate::clock::now_ms;
 use crate::hooks::editor::fields;
 use crate::times;
 
@@ -59,7 +60,7 @@ pub(super) fn moment(text: &str) -> Result<String, String> {
 pub(super) async fn attempts(args: &AttemptsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = Client::new(&args.client)?;
     let from = args.since.as_deref().and_then(|text| times::moment(text, now_ms()).ok());
-    let from = from.map(|from_ms| fields::gregorian(from_ms.div_euclid(1000)).to_string());
+    let from = from.map(|from_ms| clock::gregorian(from_ms.div_euclid(1000)).to_string());
     let mut query: Vec<(&str, &str)> =
         from.as_deref().map(|from| ("created_from", from)).into_iter().collect();
     query.extend(args.failed.then_some(FAILED));
@@ -128,7 +129,7 @@ fn row(attempt: &Value) -> [String; 6] {
         None => attempt
             .get("timestamp")
             .and_then(Value::as_i64)
-            .and_then(|seconds| fields::iso_time(fields::unix(seconds)))
+            .and_then(|seconds| fields::iso_time(clock::unix(seconds)))
             .unwrap_or_default(),
     };
     let number = ["try", "retries"].into_iter().find(|field| attempt.get(*field).is_some());

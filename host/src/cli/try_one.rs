@@ -10,16 +10,17 @@ use serde_json::{Map, Value, json};
 use super::TryArgs;
 use super::check::alone;
 use crate::config::{Config, DeliveryProfile};
-use crate::delivery::Profile;
 use crate::delivery::queue::carried_hook;
-use crate::delivery::request::{Outgoing, SharedBodies, Stamp, Unsendable};
+use crate::delivery::request::{SharedBodies, Stamp, Unsendable};
 use crate::event::Event;
 use crate::harmless::harmless_path;
 use crate::hooks::accounts::{Account, Accounts};
 use crate::hooks::matching::{Candidate, matching};
 use crate::hooks::table::Table;
-use crate::hooks::{Document, Hook};
 use crate::listener::webhook_id::webhook_id;
+use crate::model::Outgoing;
+use crate::model::Profile;
+use crate::model::{Document, Hook};
 use crate::module::folder::Loading;
 use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
@@ -81,7 +82,7 @@ fn print_firing(
     let bodies = SharedBodies::new(profile, config.kazoo.cluster_id.clone().unwrap_or_default(), payload);
     for hook in hooks {
         let id = webhook_id(event.identity(), place, hook.id.as_str());
-        let timestamp = time::OffsetDateTime::now_utc().unix_timestamp();
+        let timestamp = crate::clock::unix_now();
         match bodies.request(&hook, Some(Stamp { webhook_id: &id, timestamp })) {
             Ok(request) => writeln!(out, "{}", printed(&hook, &request)?)?,
             // A stored document has its secret encrypted, and the key of the host's store is not looked for here.

@@ -6,11 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::rules::{self, Reader};
-use crate::delivery::rate;
-use crate::delivery::scheduler::{SchedulerLimits, slow_after};
-
-/// Deliveries that wait for their turn in memory; the others wait in the store.
-const MOST_WAITING: usize = 10_000;
+use crate::model::rate;
 
 /// The least memory that payloads can do with: some of the largest events at once.
 const LEAST_MEMORY: usize = 16 << 20;
@@ -70,17 +66,6 @@ impl Delivery {
     /// What a hook without a limit of its own may be sent.
     pub fn rate_limit(&self) -> Option<rate::Limit> {
         rate::Limit::new(self.rate_limit_count, self.rate_limit_per_ms)
-    }
-
-    /// What may be in memory and in flight.
-    pub fn scheduling(&self) -> SchedulerLimits {
-        SchedulerLimits {
-            in_flight: self.max_in_flight,
-            in_flight_per_hook: self.max_in_flight_per_hook,
-            waiting: MOST_WAITING,
-            bytes: self.memory_bytes,
-            slow_after: slow_after(self.request_timeout()),
-        }
     }
 
     /// The limit for a whole request.

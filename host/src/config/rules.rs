@@ -13,7 +13,9 @@ use url::Url;
 use super::errors::Problem;
 use super::layers::Origins;
 use super::{Isolation, SecretsKey, StoreKind};
-use crate::delivery::rate;
+use crate::model::rate;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// Why a value is wrong; what would be right.
 type Wrong = String;
@@ -170,7 +172,7 @@ pub(super) fn optional_text(kind: &ValueKind) -> Result<Option<String>, Wrong> {
 /// The key of hooks' secrets, or nothing.
 pub(super) fn secrets_key(kind: &ValueKind) -> Result<Option<SecretsKey>, Wrong> {
     let Some(text) = optional_text(kind)? else { return Ok(None) };
-    let key = crate::hooks::vault::read_key(&text).map(SecretsKey);
+    let key = read_key(&text).map(SecretsKey);
     key.map(Some).ok_or_else(|| "is no key; write 32 bytes as base64 or as 64 hexadecimal digits".to_owned())
 }
 
@@ -308,4 +310,16 @@ pub(super) fn log_level(kind: &ValueKind) -> Result<String, Wrong> {
 /// One item of a list: what is wrong with it names it.
 fn each<T>(item: &Value, rule: impl FnOnce(&ValueKind) -> Result<T, Wrong>) -> Result<T, Wrong> {
     rule(&item.kind).map_err(|why| format!("holds {}, which {why}", super::errors::shown("", &item.kind)))
+}
+
+/// A key as files and settings hold it: 32 bytes, as base64 or as 64 hexadecimal digits.
+pub(crate) fn read_key(text: &str) -> Option<[u8; 32]> {
+    if text.len() == 64 {
+        let mut key = [0; 32];
+        for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        return Some(key);
+    }
+    STANDARD.decode(text).ok()?.try_into().ok()
 }

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{LOCATION, RETRY_AFTER};
-use time::OffsetDateTime;
 use tracing::warn;
 use url::Url;
 
-use super::guard::{Guard, Host};
 use super::http::trouble::{LocalTrouble, LocalTroubles};
 use super::http::{Bounds, RequestFailure, Transport, refused, wire_url};
-use super::request::Outgoing;
 use super::resolve::Resolver;
-use super::trace::{Class, Trace};
-use super::verdict::{Answer, retry_after};
+use super::verdict::retry_after;
 use crate::attempts::mask;
+use crate::attempts::trace::{Class, Trace};
+use crate::model::Answer;
+use crate::model::Outgoing;
+use crate::model::Sent;
+use crate::model::guard::{Guard, Host};
 use crate::trust::TrustStore;
 
 /// Bytes of where an answer points that are told.
@@ -48,15 +49,6 @@ pub struct Client {
     guard: Arc<Guard>,
     /// Where a proxy resolves names once more: whom to ask before.
     before_proxy: Option<Arc<dyn Resolver>>,
-}
-
-/// What came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    /// What it means is for `verdict`.
-    pub answer: Answer,
-    /// The same for people: `status 404`, `connection refused`.
-    pub told: String,
 }
 
 impl Client {
@@ -148,7 +140,7 @@ impl Client {
         self.troubles.passed();
         let header = |name| trace.headers.get(name).and_then(|value| value.to_str().ok());
         let wait = header(RETRY_AFTER);
-        let retry_after = wait.and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
+        let retry_after = wait.and_then(|value| retry_after(value, crate::clock::now()));
         let told =
             told_of(code, trace.headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes())));
         (Sent { answer: Answer::Status { code, retry_after }, told }, None)

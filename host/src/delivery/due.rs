@@ -8,11 +8,31 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::gate::Gate;
-use super::scheduler::{AccountPath, DueDelivery, HeldPayload, NextDelivery, Scheduler, SchedulerLimits};
+use super::scheduler::{
+    AccountPath, DueDelivery, HeldPayload, NextDelivery, Scheduler, SchedulerLimits, slow_after,
+};
 use super::work::Delivery;
+use crate::config;
 use crate::hooks::accounts::Accounts;
-use crate::hooks::{AccountId, HookId};
+use crate::model::{AccountId, HookId};
 use crate::store::WaitingRow;
+
+/// Deliveries that wait for their turn in memory; the others wait in the store.
+const MOST_WAITING: usize = 10_000;
+
+impl SchedulerLimits {
+    /// What may be in memory and in flight by these settings.
+    #[must_use]
+    pub fn of(settings: &config::Delivery) -> Self {
+        SchedulerLimits {
+            in_flight: settings.max_in_flight,
+            in_flight_per_hook: settings.max_in_flight_per_hook,
+            waiting: MOST_WAITING,
+            bytes: settings.memory_bytes,
+            slow_after: slow_after(settings.request_timeout()),
+        }
+    }
+}
 
 /// The scheduler with what it has to know of accounts and of calls.
 pub struct DueDeliveries {

@@ -20,9 +20,9 @@
 
 use std::collections::HashMap;
 
-use super::Profile;
 use super::json::{self, Style};
-use super::payload::{elements, members};
+use crate::model::Profile;
+use crate::model::payload::{elements, members};
 
 /// The pairs would have more bytes than they may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -251,7 +251,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::delivery::payload::Payload;
+    use crate::model::payload::Payload;
 
     #[track_caller]
     fn check(payload: &str, profile: Profile, expected: &str) {

@@ -10,13 +10,13 @@ use rustc_hash::FxHashSet;
 
 use super::held::Held;
 use super::ordering::{self, Lines};
-use super::payload::Payload;
-use super::rate::{Bucket, Limit};
 use super::work::Delivery;
 use crate::disabler::Disabler;
 use crate::disabler::pausing::Permission;
 use crate::hooks::table::Table;
-use crate::hooks::{Hook, HookId};
+use crate::model::payload::Payload;
+use crate::model::rate::{Bucket, Limit};
+use crate::model::{Hook, HookId};
 use crate::store::{StoredDelivery, WaitingRow};
 
 /// How soon a hook is looked at again from which a probe was asked for, in milliseconds: its way leads through the
@@ -258,7 +258,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::delivery::Profile;
+    use crate::model::Profile;
 
     /// Three failures are a pause of a second.
     fn gate(hook: Value) -> (Gate, Hook) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use foldhash::HashMap;
 
-use crate::hooks::HookId;
+use crate::model::HookId;
 
 /// What is held. Only ids are kept in memory; the rest waits in the store, where it is already.
 #[derive(Debug, Default)]

@@ -28,10 +28,10 @@ use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 use url::Url;
 
-use super::guard::Guard;
-use super::request::Outgoing;
 use super::resolve::Resolver;
-use super::trace::{Class, Trace};
+use crate::attempts::trace::{Class, Trace};
+use crate::model::Outgoing;
+use crate::model::guard::Guard;
 use crate::stall::{StallDeadline, StallMark, timeout};
 use crate::trust::TrustStore;
 pub(crate) use dial::refused;

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::Profile;
-use super::client::Sent;
 use super::schedule;
-use super::verdict::Answer;
-use super::work::{Next, Rules};
-use crate::hooks::{Hook, Verb};
+use super::work::Rules;
+use crate::model::Answer;
+use crate::model::Next;
+use crate::model::Profile;
+use crate::model::Sent;
+use crate::model::{Hook, Verb};
 use crate::store::sqlite::{Options, SqliteStore, Synchronous};
 use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, Outcome, Store};
 

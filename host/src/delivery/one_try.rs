@@ -1,11 +1,13 @@
 //! One try of a payload at a hook: the request, the exchange, and what is known of it after.
 
-use super::client::{Client, Sent};
-use super::request::{Outgoing, SharedBodies, Stamp, Unsendable};
-use super::retries::now_ms;
-use super::trace::Trace;
-use super::verdict::Answer;
-use crate::hooks::{Hook, Verb};
+use super::client::Client;
+use super::request::{SharedBodies, Stamp, Unsendable};
+use crate::attempts::trace::Trace;
+use crate::clock::now_ms;
+use crate::model::Answer;
+use crate::model::Outgoing;
+use crate::model::Sent;
+use crate::model::{Hook, Verb};
 
 /// What was sent, and what came back.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use foldhash::HashMap;
 use rustc_hash::FxHashMap;
 
-use super::payload::Payload;
-use crate::hooks::{Hook, HookId, Ordering};
+use crate::model::payload::Payload;
+use crate::model::{Hook, HookId, Ordering};
 
 /// The fields of a payload that say which call it is about, the first one that is there.
 const CALL_IDS: [&str; 2] = ["call_id", "Call-ID"];

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
-use super::Profile;
 use super::due::DueDeliveries;
-use super::payload::Payload;
 use super::request::SharedBodies;
 use super::work::Delivery;
-use crate::hooks::{Document, Hook};
+use crate::model::Profile;
+use crate::model::payload::Payload;
+use crate::model::{Document, Hook};
 use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, StoreError, StoredDelivery};
 use crate::trail::{Origin, Trail};
 

@@ -7,11 +7,12 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::Profile;
 use super::form::write_form;
 use super::json::{Style, write_object, write_string};
-use super::payload::Payload;
-use crate::hooks::{Document, Format, Hook, Verb};
+use crate::model::Outgoing;
+use crate::model::Profile;
+use crate::model::payload::Payload;
+use crate::model::{Document, Format, Hook, Verb};
 
 /// What profile `standard` says in `user-agent`.
 pub const USER_AGENT: &str = concat!("hookline/", env!("CARGO_PKG_VERSION"));
@@ -25,20 +26,6 @@ const MOST_GROWTH: usize = 32;
 
 /// How long any form may become, in bytes.
 const FORM_BYTES: usize = 64 << 10;
-
-/// One request, as it will be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
-    /// How it is asked.
-    pub method: Verb,
-    /// Where; in profile `kazoo` the exact text that the original hands to its client, raw brackets and
-    /// spaces included.
-    pub url: String,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    /// Empty for `get`.
-    pub body: Bytes,
-}
 
 /// What makes a delivery recognisable to its receiver (Standard Webhooks). Profile `kazoo` sends it only where a
 /// hook has a secret, as signatures cover it.

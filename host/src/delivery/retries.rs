@@ -17,8 +17,9 @@ use tracing::{info, warn};
 use super::due::DueDeliveries;
 use super::gate::Gate;
 use super::schedule;
-use crate::hooks::HookId;
+use crate::clock::now_ms;
 use crate::hooks::table::Table;
+use crate::model::HookId;
 use crate::store::{DeliveryStore, StoreError, WaitingRow};
 
 /// Deliveries read from the store at once.
@@ -229,13 +230,6 @@ impl LongestWaits {
         let own = hook.as_ref().and_then(|hook| hook.retry_schedule_ms.as_deref());
         schedule::longest_planned(own.unwrap_or(&self.schedule_ms))
     }
-}
-
-/// Unix milliseconds: what is due is kept over restarts, so it goes by the wall clock.
-#[must_use]
-pub fn now_ms() -> i64 {
-    let nanoseconds = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
-    i64::try_from(nanoseconds / 1_000_000).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

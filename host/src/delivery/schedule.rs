@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Profile;
+use crate::model::Profile;
 
 /// As good as never, and far from what a double or a date cannot hold.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -26,7 +26,7 @@ use foldhash::HashMap;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::hooks::HookId;
+use crate::model::HookId;
 
 mod hook_queue;
 mod loading;

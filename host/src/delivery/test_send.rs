@@ -10,17 +10,17 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 use tracing::info;
 
-use super::Profile;
 use super::client::Client;
 use super::one_try::OneTry;
-use super::payload::Payload;
 use super::queue::Queue;
 use super::verdict::{Verdict, judge};
-use super::work::Next;
 use crate::attempts::log::Attempts;
 use crate::attempts::record::Ended;
 use crate::hooks::table::Table;
-use crate::hooks::{AccountId, Document, Hook, HookId};
+use crate::model::Next;
+use crate::model::Profile;
+use crate::model::payload::Payload;
+use crate::model::{AccountId, Document, Hook, HookId};
 
 /// The header that only tests have. Hooks cannot set one of this name.
 pub const HEADER: &str = "webhook-test";

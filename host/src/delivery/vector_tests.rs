@@ -7,15 +7,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::Profile;
 use super::form::write_form;
-use super::payload::Payload;
-use super::request::{Outgoing, SharedBodies, build};
+use super::request::{SharedBodies, build};
 use super::schedule;
-use super::verdict::{Answer, Verdict, judge};
-use crate::hooks::Hook;
+use super::verdict::{Verdict, judge};
 use crate::hooks::document::BadHook;
 use crate::hooks::matching::modifiers_match;
+use crate::model::Answer;
+use crate::model::Hook;
+use crate::model::Outgoing;
+use crate::model::Profile;
+use crate::model::payload::Payload;
 
 const CLUSTER: &str = "clusterid0000000000000000000001a";
 

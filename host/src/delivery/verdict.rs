@@ -5,29 +5,9 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::Profile;
-use crate::hooks::Verb;
-
-/// What came back for one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// A response.
-    Status {
-        /// Its status code.
-        code: u16,
-        /// What its `Retry-After` asks for, see [`retry_after`].
-        retry_after: Option<Duration>,
-    },
-    /// No response: the name, the connection, TLS, a time-out, a broken or impossible message.
-    ClientError,
-    /// Nothing was sent and nothing ever will be: the hook's address may not be spoken to.
-    Refused,
-    /// Nothing was sent because of this machine: it says nothing of the endpoint.
-    Local {
-        /// When to look again.
-        wait: Duration,
-    },
-}
+use crate::model::Answer;
+use crate::model::Profile;
+use crate::model::Verb;
 
 /// What is done with the delivery. Whether tries are left is not looked at here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

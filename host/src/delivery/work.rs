@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Profile;
-use super::client::Sent;
 use super::request::SharedBodies;
 use super::schedule;
 use super::verdict::{Verdict, judge};
-use crate::hooks::{AccountId, Hook, HookId, Verb};
+use crate::model::Next;
+use crate::model::Profile;
+use crate::model::Sent;
+use crate::model::{AccountId, Hook, HookId, Verb};
 use crate::store::Outcome;
 use crate::trail::Trail;
 
@@ -31,21 +32,6 @@ pub struct Delivery {
     pub tries: u32,
     /// What follows it.
     pub trail: Trail,
-}
-
-/// What happens to a delivery after a try.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Next {
-    /// It arrived.
-    Delivered,
-    /// It is tried again after this time.
-    Retry(Duration),
-    /// It was not tried, as something of this machine was in the way; it is after this time. No try is used up.
-    Postponed(Duration),
-    /// It is given up, for this reason.
-    Dead(String),
-    /// It is given up, and the hook is switched off: its endpoint says that it is gone.
-    Gone(String),
 }
 
 /// The rules by which a try is judged.
@@ -103,7 +89,7 @@ impl Next {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::verdict::Answer;
+    use crate::model::Answer;
     use serde_json::json;
 
     fn hook(retries: u8) -> Hook {

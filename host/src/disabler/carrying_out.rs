@@ -10,10 +10,10 @@ use tracing::{debug, error, info, warn};
 use super::notice::{EXCHANGE, News, Notice};
 use super::{Disabler, Order, SYSTEM};
 use crate::bus::{Bus, PublishError};
-use crate::delivery::Profile;
-use crate::delivery::retries::now_ms;
+use crate::clock::now_ms;
 use crate::hooks::editor::{EditError, Editor};
-use crate::hooks::{AccountId, HookId};
+use crate::model::Profile;
+use crate::model::{AccountId, HookId};
 use crate::store::{FailureChange, Store};
 use crate::stream::{Stream, What};
 

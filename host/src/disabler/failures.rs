@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use foldhash::HashMap;
 
-use crate::hooks::{AccountId, HookId};
+use crate::model::{AccountId, HookId};
 use crate::store::Failure;
 
 /// Failed tries by account and hook.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::config;
-use crate::hooks::Document;
+use crate::model::Document;
 
 /// How long a failure counts where nothing readable says so, in milliseconds.
 const EXPIRY_MS: i64 = 60_000;

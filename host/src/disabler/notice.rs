@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::delivery::Profile;
-use crate::hooks::editor::fields::GREGORIAN;
-use crate::hooks::{AccountId, HookId};
+use crate::clock::GREGORIAN;
+use crate::model::Profile;
+use crate::model::{AccountId, HookId};
 
 /// The exchange of notifications (`kapi_notifications`).
 pub const EXCHANGE: &str = "notifications";

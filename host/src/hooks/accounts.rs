@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::document::boolean;
 use super::lineage::AccountLineage;
-use super::{AccountId, Document};
+use crate::model::{AccountId, Document};
 
 /// What the host needs of an account document.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,17 +5,13 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::editor::{fields, headers_of};
-use super::headers::{self, Headers};
 use super::vault::SEALED;
-use super::{AccountId, Document, Format, Hook, HookEvent, HookId, Ordering, Verb};
-use crate::delivery::rate;
-use crate::delivery::sign::{Secret, Signing, Valid};
+use crate::model::headers::{self, Headers};
+use crate::model::rate;
+use crate::model::sign::{Secret, Signing, Valid};
+use crate::model::{AccountId, Document, Format, Hook, HookEvent, HookId, Ordering, Verb};
 
 pub use super::validation::{Events, UriRules, ValidationError, ValidationErrors, validate};
-
-/// The events that the original keeps in upper case inside and knows without any metadata document.
-pub const CHANNEL_EVENTS: [&str; 4] =
-    ["channel_create", "channel_answer", "channel_destroy", "channel_bridge"];
 
 /// `retries` of a document that has none.
 pub const DEFAULT_RETRIES: u8 = 2;
@@ -275,7 +271,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::delivery::Profile;
+    use crate::model::Profile;
 
     fn document(value: Value) -> Document {
         value.as_object().cloned().unwrap()

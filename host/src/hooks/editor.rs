@@ -9,8 +9,8 @@ use tracing::Instrument as _;
 
 use super::limits::{LimitName, LimitReached};
 use super::vault::Vault;
-use super::{AccountId, Document};
 use crate::config::AccountLimits;
+use crate::model::{AccountId, Document};
 use crate::store::{Store, StoreError};
 use books::{AccountBooks, EntryKind, Reservation};
 

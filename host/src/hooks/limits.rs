@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::Document;
 use super::editor::fields;
 use crate::config::AccountLimits;
 use crate::config::limits::MOST;
+use crate::model::Document;
 
 /// The field of an account's document with its own limits, by their names. Only administrators set it.
 pub const OWN_LIMITS: &str = "pvt_limits";

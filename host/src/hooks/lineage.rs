@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::AccountId;
+use crate::model::AccountId;
 
 /// Ancestors from the topmost to the parent. Accounts on one branch share them, so that a branch costs its length.
 #[derive(Clone, Debug, Default)]

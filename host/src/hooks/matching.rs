@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::accounts::Accounts;
 use super::document::text;
 use super::table::Table;
-use super::{AccountId, Document, Hook, HookEvent};
-use crate::delivery::payload::Payload;
+use crate::model::payload::Payload;
+use crate::model::{AccountId, Document, Hook, HookEvent};
 
 /// A hook whose event is not `all` and that has custom_data wants a firing only if `custom_data[key]`
 /// is `all` or equals `value` (`None` only equals an absent or empty key). Numbers and lists in

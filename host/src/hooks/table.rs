@@ -8,7 +8,7 @@ use foldhash::HashMap;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
-use super::{AccountId, Hook, HookEvent, HookId};
+use crate::model::{AccountId, Hook, HookEvent, HookId};
 
 /// Enough that two cores' worth of listeners seldom meet in one lock; a power of two.
 const SHARDS: usize = 16;

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::document::CHANNEL_EVENTS;
 use super::editor::casts::{self, Wanted};
-use super::{Document, HookEvent};
-use crate::delivery::guard::Guard;
+use crate::model::CHANNEL_EVENTS;
+use crate::model::guard::Guard;
+use crate::model::{Document, HookEvent};
 
 mod sending;
 
@@ -295,11 +295,11 @@ pub(crate) fn allowed(rule: &Value) -> Option<Vec<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Profile;
-    use crate::delivery::payload::Payload;
     use crate::delivery::request::{SharedBodies, Stamp};
     use crate::fuzz;
-    use crate::hooks::Hook;
+    use crate::model::Hook;
+    use crate::model::Profile;
+    use crate::model::payload::Payload;
 
     fn events() -> Events {
         let mut events = Events::default();

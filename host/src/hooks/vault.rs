@@ -13,8 +13,9 @@ use hmac::{Hmac, Mac as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Document, Hook};
-use crate::delivery::sign::{Kind, Secret, Valid};
+use crate::config::rules::read_key;
+use crate::model::sign::{Kind, Secret, Valid};
+use crate::model::{Document, Hook};
 
 #[cfg(test)]
 mod tests;
@@ -305,18 +306,6 @@ fn block(key: &[u8; 32]) -> [u8; 64] {
     let mut block = [0; 64];
     block[..key.len()].copy_from_slice(key);
     block
-}
-
-/// A key as files and settings hold it: 32 bytes, as base64 or as 64 hexadecimal digits.
-pub fn read_key(text: &str) -> Option<[u8; 32]> {
-    if text.len() == 64 {
-        let mut key = [0; 32];
-        for (byte, digits) in key.iter_mut().zip(text.as_bytes().chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        }
-        return Some(key);
-    }
-    STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 /// The file appears whole or not at all, readable by its owner only.

@@ -7,10 +7,10 @@ use super::accounts::{Account, Accounts};
 use super::document::{BadHook, Events, migrate};
 use super::matching::{Candidate, matching, wants};
 use super::table::Table;
-use super::{AccountId, Document, Hook};
-use crate::delivery::Profile;
-use crate::delivery::payload::Payload;
 use crate::delivery::vector_tests::{Case, each, hook};
+use crate::model::Profile;
+use crate::model::payload::Payload;
+use crate::model::{AccountId, Document, Hook};
 
 fn object(value: &Value) -> Document {
     value.as_object().cloned().unwrap()

@@ -9,9 +9,6 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// The media type of what [`text`] writes.
-pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
-
 /// The figures of one name.
 #[derive(Debug)]
 pub(super) struct Family {

@@ -7,8 +7,8 @@ use plugin_api::lend::CallError;
 use super::jobs::{Answer, CallFailure};
 use super::{Firing, Target};
 use crate::event::Event;
-use crate::hooks::AccountId;
 use crate::hooks::accounts::Accounts;
+use crate::model::AccountId;
 
 /// The answer, where every firing of it may be; else a failure that names the two accounts.
 pub(super) fn own(event: &Event, answer: Answer, accounts: &Accounts) -> Answer {
@@ -40,8 +40,8 @@ fn is_above(account: &AccountId, own: &str, accounts: &Accounts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::payload::Payload;
     use crate::hooks::accounts::Account;
+    use crate::model::payload::Payload;
     use bytes::Bytes;
     use serde_json::{Value, json};
 

@@ -53,7 +53,7 @@ impl Stamp {
 
     /// How long ago the file was changed; nothing for a time to come.
     pub(super) fn age(&self) -> Duration {
-        let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
+        let now = crate::clock::now().unix_timestamp_nanos();
         let ns = (now - self.modified_ns.max(self.changed_ns)).max(0);
         Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
     }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::io::AsyncWriteExt as _;
 
-use super::ModuleId;
 use super::files::{LARGEST, Reading, read};
 use super::generation::{Generation, How, Source, Unloaded};
 use super::inspect::{Inspected, Unfit, inspect};
@@ -20,6 +19,7 @@ use super::program::Program;
 use super::services::Lendable;
 use crate::config::Isolation;
 use crate::harmless::harmless_path;
+use crate::model::ModuleId;
 
 /// How long a module may take to load, `init` included.
 pub const LOAD_WITHIN: Duration = Duration::from_secs(10);

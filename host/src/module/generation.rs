@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Firing;
 use super::belonging::own;
 use super::isolated::{Isolated, IsolatedFigures, IsolationLimits};
 use super::jobs::Jobs;
@@ -27,8 +28,8 @@ pub use super::library::{LoadError, Step};
 use super::probe::ProbeRefusal;
 use super::program::Program;
 use super::services::{CallServices, Lendable};
-use super::{Firing, ModuleId};
 use crate::event::Event;
+use crate::model::ModuleId;
 use crate::stall::{self, StallDeadline, StallMark};
 
 /// A module's library, opened and initialised, here or in a process of its own.

@@ -28,12 +28,13 @@ use process::Process;
 use session::{Break, Lost};
 pub(super) use session::{Said, Session, Whose};
 
+use super::Firing;
 use super::generation::CallFailure;
 use super::probe::ProbeRefusal;
 use super::program::Program;
 use super::services::Lendable;
-use super::{Firing, ModuleId};
 use crate::event::Event;
+use crate::model::ModuleId;
 use crate::stall::StallDeadline;
 
 /// Processes in a row that one event may cost.

@@ -10,13 +10,14 @@ use plugin_api::{BindingsAndResponders, Metadata};
 use time::OffsetDateTime;
 use tracing::error;
 
+use super::Firing;
 use super::generation::{Fate, Generation, Worker};
 use super::inspect::Inspected;
 use super::isolated::IsolatedFigures;
 use super::jobs::{Answer, CallFailure, Closed, Job, Jobs};
 use super::resident::{self, Sampled};
-use super::{Firing, ModuleId};
 use crate::event::Event;
+use crate::model::ModuleId;
 
 /// Calls that never ended after which a generation is called no more: each has cost a thread.
 pub const MAX_HANGS: usize = 3;
@@ -72,7 +73,7 @@ impl Module {
             id: generation.module.clone(),
             inspected,
             file,
-            loaded_at: OffsetDateTime::now_utc(),
+            loaded_at: crate::clock::now(),
             generation,
             line: before.map_or_else(Arc::default, |before| Arc::clone(&before.line)),
             workers: Mutex::default(),

@@ -3,14 +3,8 @@
 use plugin_api::Metadata;
 use serde_json::Value;
 
-use super::ModuleId;
-use crate::hooks::Document;
-
-/// Seconds since the year 0, as KAZOO's documents count.
-pub(super) fn gregorian_seconds() -> i64 {
-    const UNIX_EPOCH: i64 = 62_167_219_200;
-    time::OffsetDateTime::now_utc().unix_timestamp() + UNIX_EPOCH
-}
+use crate::model::Document;
+use crate::model::ModuleId;
 
 /// `pvt_type` of a stored metadata document.
 pub const DOCUMENT_TYPE: &str = "webhook_meta";

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use plugin_api::{BindingsAndResponders, Metadata};
 
-use super::ModuleId;
 use super::generation::Step;
 use super::isolated::{Death, Session, Whose};
 use super::program::Program;
 use super::services::Lendable;
+use crate::model::ModuleId;
 
 /// What a module said when it was tried.
 #[derive(Clone, Debug, PartialEq)]

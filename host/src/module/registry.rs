@@ -13,8 +13,8 @@ use plugin_api::Binding;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use super::ModuleId;
 pub use super::line::{Figures, MAX_HANGS, Module};
+use crate::model::ModuleId;
 
 /// A file in the plugins folder that was not taken.
 #[derive(Clone, Debug)]

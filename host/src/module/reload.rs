@@ -11,11 +11,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::ModuleId;
 use super::files::{Found, LOOK_WITHIN, PatientLooks, Reading, Stamp, behind, module_files, read};
 use super::folder::{Loading, Read, Refusal, trusted_folder};
 use super::generation::{Fate, Generation};
@@ -26,7 +24,9 @@ use super::metadata;
 use super::registry::{Pinned, Refused, Registry};
 use crate::background::spawn_background;
 use crate::bus::{Binding, Bus};
+use crate::clock;
 use crate::harmless::harmless_path;
+use crate::model::ModuleId;
 use crate::stall::StallMark;
 use crate::store::{Store, StoreError};
 use crate::stream::{Stream, What};
@@ -298,7 +298,7 @@ impl Reloader {
 
     fn refuse(&self, file: &Path, id: Option<ModuleId>, refusal: &Refusal) -> Outcome {
         let reason = refusal.to_string();
-        let at = OffsetDateTime::now_utc();
+        let at = crate::clock::now();
         let refused = Refused { file: file.to_owned(), id: id.clone(), reason: reason.clone(), at };
         if self.registry.refuse(refused) {
             self.happened(id.as_ref(), None, file, "refused", Some(reason.clone()));
@@ -457,7 +457,7 @@ impl Reloader {
         let written = async {
             let stored = self.store.metadata().await?;
             let known = stored.iter().find(|document| document.get("_id").is_some_and(|known| known == id));
-            match metadata::update(&module.id, known, module.metadata(), metadata::gregorian_seconds()) {
+            match metadata::update(&module.id, known, module.metadata(), clock::gregorian_now()) {
                 None => Ok(false),
                 Some(document) => self.store.save_metadata(document).await.map(|_| true),
             }

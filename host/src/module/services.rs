@@ -4,19 +4,20 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use plugin_api::Level;
 use plugin_api::lend::{Fired, HostServices};
 use tracing::{Span, debug, error, info, trace, warn};
 
-use super::{Firing, ModuleId, Target};
-use crate::delivery::payload::Payload;
+use super::{Firing, Target};
+use crate::clock;
 use crate::event::Event;
-use crate::hooks::AccountId;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::matching::Filter;
+use crate::model::AccountId;
+use crate::model::ModuleId;
+use crate::model::payload::Payload;
 
 /// Bytes of one payload beyond which a firing is refused: a webhook of this size is a mistake, and its copies
 /// for each hook would be the host's memory.
@@ -128,8 +129,7 @@ impl HostServices for CallServices<'_> {
     }
 
     fn now_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(clock::now_ms()).unwrap_or_default()
     }
 
     fn setting(&self, name: &str) -> Option<Cow<'_, str>> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::Result;
-use crate::hooks::AccountId;
+use crate::model::AccountId;
 
 /// Access tokens. A token itself is never stored.
 #[async_trait]

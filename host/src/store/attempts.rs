@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::Result;
-use crate::hooks::{AccountId, HookId};
+use crate::model::{AccountId, HookId};
 
 /// What was sent and what came back.
 #[async_trait]

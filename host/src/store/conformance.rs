@@ -16,8 +16,8 @@ use super::{
     Failure, FailureChange, NewAttempt, NewDelivery, NewReplay, Outcome, ReplayState, Store, StoreError,
     StoredDelivery, StoredFailing, StoredToken,
 };
-use crate::delivery::retries::now_ms;
-use crate::hooks::Document;
+use crate::clock::now_ms;
+use crate::model::Document;
 
 type Make = fn(&Path) -> Arc<dyn Store>;
 

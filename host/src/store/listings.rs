@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::Result;
-use crate::hooks::{AccountId, Document};
+use crate::model::{AccountId, Document};
 
 /// Documents for listings. What is read here neither waits for deliveries nor holds them up.
 #[async_trait]

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::Result;
-use crate::hooks::{AccountId, HookId};
+use crate::model::{AccountId, HookId};
 
 /// Deliveries to look at, and to send again.
 #[async_trait]

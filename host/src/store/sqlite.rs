@@ -16,7 +16,7 @@ use super::{
     NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result, SettingStore, Store, StoreError, StoreRoom,
     StoredAuditEntry, StoredDelivery, StoredFailing, StoredToken, TokenStore, WaitingRow,
 };
-use crate::hooks::Document;
+use crate::model::Document;
 use documents::Kind;
 use reader::ReadingThread;
 use readers::ListingReaders;

@@ -77,7 +77,7 @@ const LATE_OF: usize = 10;
 
 impl Calendar {
     pub(super) fn beginning_now() -> Self {
-        Calendar { spans: Vec::new(), begun: (Instant::now(), OffsetDateTime::now_utc()) }
+        Calendar { spans: Vec::new(), begun: (Instant::now(), hookline::clock::now()) }
     }
 
     pub(super) fn add(&mut self, wrong: Wrong, from: Instant, until: Instant) {

@@ -2,7 +2,7 @@
 
 use super::{NewToken, Shown, TokenError, Tokens};
 use crate::access::token::Token;
-use crate::hooks::AccountId;
+use crate::model::AccountId;
 use crate::store::StoreError;
 
 /// What people see it called among the account's tokens.

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::hooks::Document;
 use crate::hooks::validation::{Events, allowed};
+use crate::model::Document;
 
 /// Completes the shape of a new hook.
 pub(super) fn complete(description: &mut Value, events: &Events) {

@@ -7,7 +7,7 @@ use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::hooks::headers;
+use crate::model::headers;
 
 /// A hook, with whatever else its owner keeps in it.
 #[derive(ToSchema)]

@@ -7,8 +7,8 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use time::macros::datetime;
 
 use super::*;
-use crate::delivery::payload::Payload;
 use crate::delivery::request::{SharedBodies, Stamp};
+use crate::model::payload::Payload;
 
 const WEBHOOK_ID: &str = "msg_0123456789abcdef";
 

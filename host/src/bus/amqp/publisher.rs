@@ -4,6 +4,7 @@ use super::burials::{Address, EXCHANGE_HEADER, MODULE_HEADER, REASON_HEADER};
 use super::topology::{Setup, SetupError, words_of};
 use super::{message_headers, name};
 use crate::bus::{PublishError, Unhandled};
+use crate::clock;
 use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;
 use crate::trail::Origin;
@@ -14,12 +15,9 @@ use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use time::OffsetDateTime;
 
 /// A broker that is short of memory or disk takes messages without confirming them.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
-/// Seconds between the year 0, from which KAZOO counts, and 1970.
-const GREGORIAN_OFFSET_SECONDS: i128 = 62_167_219_200;
 const PERSISTENT: u8 = 2;
 
 /// What publishers need of a connection, as long as it lives.
@@ -157,8 +155,7 @@ fn unavailable(error: lapin::Error) -> PublishError {
 /// As KAZOO's publishers set them, its clock in microseconds since the year 0 included; but persistent, since
 /// whoever publishes here has been told that the message is safe. Headers only where there is an origin to tell of.
 fn properties(origin: &Origin, cloud_event: Option<&CloudEventId>) -> BasicProperties {
-    let micros =
-        OffsetDateTime::now_utc().unix_timestamp_nanos() / 1000 + GREGORIAN_OFFSET_SECONDS * 1_000_000;
+    let micros = clock::now().unix_timestamp_nanos() / 1000 + i128::from(clock::GREGORIAN) * 1_000_000;
     let properties = BasicProperties::default()
         .with_content_type(name("application/json"))
         .with_delivery_mode(PERSISTENT)

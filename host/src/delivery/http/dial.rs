@@ -20,9 +20,9 @@ use super::message::{Origin, login_of};
 use super::race::{RaceProgress, WorkedAddresses, first_of};
 use super::trouble::LocalTrouble;
 use super::wire::Duplex;
-use crate::delivery::guard::Guard;
+use crate::attempts::trace::{Class, Trace};
 use crate::delivery::resolve::{self, Resolver};
-use crate::delivery::trace::{Class, Trace};
+use crate::model::guard::Guard;
 use crate::stall::timeout;
 use crate::trust::TrustStore;
 
@@ -201,7 +201,7 @@ fn of_proxy(told: &str) -> RequestFailure {
 }
 
 /// What is said where the guard lets nothing through.
-pub(crate) fn refused(refusal: &crate::delivery::guard::Refusal) -> String {
+pub(crate) fn refused(refusal: &crate::model::guard::Refusal) -> String {
     format!("refused by the target guard: {refusal}")
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::trouble::LocalTrouble;
 use super::wire::ByteCount;
-use crate::delivery::trace::Class;
+use crate::attempts::trace::Class;
 use crate::trust;
 
 /// Why there was no answer.

@@ -12,8 +12,8 @@ use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use url::{Host, Position, Url};
 
-use crate::delivery::request::Outgoing;
-use crate::hooks::Verb;
+use crate::model::Outgoing;
+use crate::model::Verb;
 
 /// Whom a connection is to: what requests must have in common to share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -150,13 +150,13 @@ pub(super) async fn first_of<T, F: Future<Output = Result<T, RequestFailure>>>(
 }
 
 fn nowhere() -> RequestFailure {
-    RequestFailure::of(crate::delivery::trace::Class::Resolve, "the name leads to no address")
+    RequestFailure::of(crate::attempts::trace::Class::Resolve, "the name leads to no address")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::trace::Class;
+    use crate::attempts::trace::Class;
 
     #[test]
     fn families_take_turns_and_what_worked_goes_first() {

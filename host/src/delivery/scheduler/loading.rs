@@ -5,7 +5,7 @@ use super::hook_queue::WaitingPlace;
 use super::shares::{ShareWeight, may_take};
 use super::speed::EndpointSpeed;
 use super::tree::GroupId;
-use crate::hooks::HookId;
+use crate::model::HookId;
 
 /// Deliveries that are read from the store at once.
 const AT_ONCE: usize = 64;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
-use crate::hooks::AccountId;
+use crate::model::AccountId;
 
 pub(super) const LIMITS: SchedulerLimits = SchedulerLimits {
     in_flight: 256,

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::shares::{ShareWeight, may_take};
 use super::speed::{EndpointSpeed, SpeedCounts};
-use crate::hooks::{AccountId, HookId};
+use crate::model::{AccountId, HookId};
 
 /// How many accounts above an account are told apart, counted from the top; all that lies deeper shares the part of the
 /// last of them.

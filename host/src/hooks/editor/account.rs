@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::casts::{self, Wanted};
 use super::{Desk, EditError, Editor, Reservation, fields};
+use crate::clock;
 use crate::hooks::limits::{LimitName, OWN_LIMITS, document_bytes};
-use crate::hooks::{AccountId, Document};
+use crate::model::{AccountId, Document};
 use crate::store::StoreError;
 
 /// Hooks of a deleted account that are saved at once, so that they share commits.
@@ -119,7 +120,7 @@ impl Editor {
 
 impl Desk {
     async fn create_account(&self, parent: Option<&str>, public: Document) -> Result<Document, EditError> {
-        let (id, now) = (fields::new_id(), fields::now());
+        let (id, now) = (fields::new_id(), clock::gregorian_now());
         let tree = match parent {
             Some(parent) => tree_below(&self.account(parent).await?),
             None => Vec::new(),
@@ -159,7 +160,7 @@ impl Desk {
         validate(&doc).map_err(EditError::Invalid)?;
         let enabled = doc.get("enabled").cloned().unwrap_or(Value::Bool(true));
         fields::set(&mut doc, "pvt_enabled", enabled);
-        fields::set(&mut doc, "pvt_modified", fields::now());
+        fields::set(&mut doc, "pvt_modified", clock::gregorian_now());
         let reserved = self.books.reserve_bytes(fields::id(&doc), &doc, before, reserved)?;
         self.save_account(doc, Some(reserved)).await
     }
@@ -204,7 +205,7 @@ impl Desk {
 
     async fn mark_account_deleted(&self, mut doc: Document) -> Result<Document, EditError> {
         fields::set(&mut doc, "pvt_deleted", true);
-        fields::set(&mut doc, "pvt_modified", fields::now());
+        fields::set(&mut doc, "pvt_modified", clock::gregorian_now());
         self.save_account(doc, None).await
     }
 }

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::fields;
 use crate::config::AccountLimits;
-use crate::hooks::Document;
 use crate::hooks::limits::{LimitName, LimitReached, OwnLimits, document_bytes};
+use crate::model::Document;
 
 /// What one account has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

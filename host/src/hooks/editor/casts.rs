@@ -3,7 +3,7 @@
 
 use serde_json::{Number, Value};
 
-use crate::hooks::Document;
+use crate::model::Document;
 
 /// What a field should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::fields;
-use crate::hooks::Document;
-use crate::hooks::headers::Headers;
+use crate::model::Document;
+use crate::model::headers::Headers;
 
 /// Headers of a hook's own, as they are kept.
 const HEADERS: &str = "headers";

@@ -2,7 +2,7 @@
 
 use super::hook::{DISABLED_MESSAGE, PATIENCE};
 use super::{Desk, EditError, Editor, fields, is_enabled};
-use crate::hooks::{AccountId, Document};
+use crate::model::{AccountId, Document};
 use crate::store::StoreError;
 
 /// What was switched on in one account.

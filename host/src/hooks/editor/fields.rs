@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::hooks::Document;
-
-/// Seconds from the start of the Gregorian calendar to the Unix epoch.
-pub const GREGORIAN: i64 = 62_167_219_200;
+use crate::model::Document;
 
 /// A private field begins with `_` or `pvt_`.
 pub fn is_private(key: &str) -> bool {
@@ -80,26 +77,6 @@ pub fn is_deleted(doc: &Document) -> bool {
 /// How often the document was saved, as its `_rev` says.
 pub fn saves(doc: &Document) -> u64 {
     text(doc, "_rev").split('-').next().and_then(|saves| saves.parse().ok()).unwrap_or(0)
-}
-
-/// Now, in Gregorian seconds.
-pub fn now() -> i64 {
-    unix_now() + GREGORIAN
-}
-
-/// Unix seconds in Gregorian ones.
-pub fn gregorian(unix: i64) -> i64 {
-    unix + GREGORIAN
-}
-
-/// Gregorian seconds in Unix ones.
-pub fn unix(gregorian: i64) -> i64 {
-    gregorian - GREGORIAN
-}
-
-/// Now, in Unix seconds.
-pub fn unix_now() -> i64 {
-    OffsetDateTime::now_utc().unix_timestamp()
 }
 
 /// Unix seconds as people read them: `2026-07-01T12:00:00Z`.

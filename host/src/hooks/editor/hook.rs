@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use super::client_fields::{self, HeadersName};
 use super::{Desk, EditError, Editor, Reservation, fields};
-use crate::delivery::sign::Secret;
-use crate::hooks::Document;
+use crate::clock;
 use crate::hooks::limits::document_bytes;
 use crate::hooks::vault::{self, Change};
+use crate::model::Document;
+use crate::model::sign::Secret;
 use crate::store::StoreError;
 
 const DISABLE_REASON: &str = "disable_reason";
@@ -216,7 +217,7 @@ impl Desk {
             // What checks signatures reads JSON.
             public.entry("format").or_insert_with(|| "json".into());
         }
-        let now = fields::now();
+        let now = clock::gregorian_now();
         let mut doc = Document::new();
         fields::set(&mut doc, "_id", fields::new_id());
         fields::set(&mut doc, "pvt_type", "webhook");
@@ -258,12 +259,12 @@ impl Desk {
         // From here on it stands nowhere in clear but in the answer.
         doc.shift_remove(SECRET);
         checked.map_err(|errors| EditError::Invalid(client_fields::named(errors, change.headers)))?;
-        let secret = self.vault.apply(&mut doc, &change.secret, fields::unix_now());
+        let secret = self.vault.apply(&mut doc, &change.secret, clock::unix_now());
         let secret = secret.map_err(|why| EditError::Invalid(fields::invalid(SECRET, "error", &why)))?;
         if is_enabled(&doc) {
             doc.shift_remove(DISABLED_MESSAGE);
         }
-        fields::set(&mut doc, "pvt_modified", fields::now());
+        fields::set(&mut doc, "pvt_modified", clock::gregorian_now());
         let reserved = self.books.reserve_bytes(fields::owner(&doc), &doc, change.before, reserved)?;
         let saved = self.save_hook(doc, Some(reserved)).await?;
         Ok((saved, secret))
@@ -283,7 +284,7 @@ impl Desk {
 
     pub(super) async fn delete_hook(&self, mut doc: Document) -> Result<Document, EditError> {
         fields::set(&mut doc, "pvt_deleted", true);
-        fields::set(&mut doc, "pvt_modified", fields::now());
+        fields::set(&mut doc, "pvt_modified", clock::gregorian_now());
         self.save_hook(doc, None).await
     }
 

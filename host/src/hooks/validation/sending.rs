@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{ValidationErrors, one_of, wrong_type};
-use crate::delivery::rate;
-use crate::delivery::sign::{Kind, Secret};
 use crate::hooks::editor::casts::{self, Wanted};
 use crate::hooks::editor::fields;
-use crate::hooks::headers::{self, Headers};
 use crate::hooks::vault::{self, wanted_kind};
-use crate::hooks::{Document, Ordering};
+use crate::model::headers::{self, Headers};
+use crate::model::rate;
+use crate::model::sign::{Kind, Secret};
+use crate::model::{Document, Ordering};
 
 /// How many waits a schedule may have.
 const MOST_WAITS: usize = 10;

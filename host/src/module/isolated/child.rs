@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nix::sys::resource::{Resource, setrlimit};
@@ -27,6 +27,7 @@ use plugin_api::Level;
 use plugin_api::lend::{CallError, Fired, HostServices};
 
 use super::protocol::{FromChild, Inbox, MAX_TEXT, ToChild, VERSION};
+use crate::clock;
 use crate::event::Event;
 use crate::module::generation::{Entered, Entry, Step, enter};
 use crate::module::services::{Answered, MAX_PAYLOAD};
@@ -376,8 +377,7 @@ impl HostServices for Services<'_> {
     }
 
     fn now_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(clock::now_ms()).unwrap_or_default()
     }
 
     fn setting(&self, name: &str) -> Option<Cow<'_, str>> {

@@ -15,11 +15,12 @@ use tracing::warn;
 use super::process::Process;
 use super::protocol::{FromChild, Garbage, Inbox, MAX_FRAME, ToChild, VERSION};
 use crate::event::Event;
+use crate::model::ModuleId;
+use crate::module::Firing;
 use crate::module::generation::Step;
 use crate::module::probe::ProbeRefusal;
 use crate::module::program::Program;
 use crate::module::services::{Answered, CallServices, Lendable};
-use crate::module::{Firing, ModuleId};
 use crate::stall::{StallDeadline, StallMark};
 
 /// Events that are sent before the first of them is answered.

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::Reloader;
-use crate::hooks::Document;
+use crate::clock;
+use crate::model::Document;
+use crate::model::ModuleId;
+use crate::module::metadata;
 use crate::module::registry::Module;
-use crate::module::{ModuleId, metadata};
 use crate::store::StoreError;
 
 /// What every id begins with.
@@ -97,7 +99,7 @@ fn has_id(document: &Document, id: &str) -> bool {
 
 /// As if there had been none. It is written over the stored one, so that it is at no moment missing.
 fn anew(id: &ModuleId, stored: Option<&Document>, said: &plugin_api::Metadata) -> Document {
-    let mut document = metadata::first(id, said, metadata::gregorian_seconds());
+    let mut document = metadata::first(id, said, clock::gregorian_now());
     document
         .extend(stored.and_then(|stored| stored.get_key_value("_rev")).map(|(k, v)| (k.clone(), v.clone())));
     document

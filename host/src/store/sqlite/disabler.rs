@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::documents;
-use crate::hooks::Document;
+use crate::model::Document;
 use crate::store::{Failure, FailureChange, StoredFailing};
 
 pub(super) fn failures(connection: &Connection) -> rusqlite::Result<Vec<Failure>> {

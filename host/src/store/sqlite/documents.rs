@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::hooks::Document;
+use crate::model::Document;
 use crate::store::{HookIdQuery, ListedDocuments, ListedKind, StoreError};
 
 /// What a document describes.

@@ -5,7 +5,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::digest::{self, Seal};
@@ -254,7 +253,7 @@ fn put_aside(place: &Path) -> std::io::Result<Option<PathBuf>> {
 
 fn free_name(place: &Path) -> std::io::Result<PathBuf> {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
-    let now = OffsetDateTime::now_utc().format(format).map_err(std::io::Error::other)?;
+    let now = crate::clock::now().format(format).map_err(std::io::Error::other)?;
     let first = beside(place, &format!(".before-{now}"));
     let names = std::iter::once(first.clone()).chain((2..100).map(|n| beside(&first, &format!("-{n}"))));
     for name in names {

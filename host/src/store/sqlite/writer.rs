@@ -16,6 +16,7 @@ use super::deliveries::{self, Ids};
 use super::open::{self, Opened};
 use super::presence::Presence;
 use super::{Trouble, closed, explain, note, pieces};
+use crate::clock::now_ms;
 use crate::store::{Result, StoreError};
 
 /// Writes that may wait; beyond it, callers wait for a place.
@@ -325,10 +326,6 @@ fn answer(group: Vec<Box<dyn Job>>, outcome: Result<()>) {
     for job in group {
         job.answer(outcome.clone());
     }
-}
-
-fn now_ms() -> i64 {
-    (time::OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64
 }
 
 /// Identities leave at twice the pace at which they come, so no commit pays for a day at once.

@@ -149,22 +149,22 @@ impl Trace {
     }
 
     /// A name was looked up so long.
-    pub(super) fn add_resolve(&mut self, took: Duration) {
+    pub fn add_resolve(&mut self, took: Duration) {
         self.resolve = Some(self.resolve.unwrap_or_default() + took);
     }
 
     /// A connection was made so long.
-    pub(super) fn add_connect(&mut self, took: Duration) {
+    pub fn add_connect(&mut self, took: Duration) {
         self.connect = Some(self.connect.unwrap_or_default() + took);
     }
 
     /// A stream was waited for so long.
-    pub(super) fn add_stream(&mut self, took: Duration) {
+    pub fn add_stream(&mut self, took: Duration) {
         self.stream = Some(self.stream.unwrap_or_default() + took);
     }
 
     /// The head of an answer has come.
-    pub(super) fn answered(&mut self, answer: Response<Incoming>, address: Option<SocketAddr>) -> Incoming {
+    pub fn answered(&mut self, answer: Response<Incoming>, address: Option<SocketAddr>) -> Incoming {
         let (head, body) = answer.into_parts();
         self.first_byte = Some(self.begun.elapsed());
         self.class = Class::Status;
@@ -174,7 +174,8 @@ impl Trace {
         body
     }
 
-    pub(super) fn over_as(&mut self, class: Option<Class>) {
+    /// All is over, and failed at this part where it failed.
+    pub fn over_as(&mut self, class: Option<Class>) {
         self.total = self.begun.elapsed();
         self.class = class.unwrap_or(self.class);
     }

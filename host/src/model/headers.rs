@@ -142,7 +142,7 @@ pub fn check_name(name: &str) -> Result<String, String> {
 pub fn legacy(value: &Value) -> Result<Option<String>, String> {
     match value {
         Value::Bool(false) => Ok(None),
-        Value::Bool(true) => Ok(Some(crate::delivery::sign::LEGACY_HEADER.to_owned())),
+        Value::Bool(true) => Ok(Some(crate::model::sign::LEGACY_HEADER.to_owned())),
         Value::String(name) if name.to_ascii_lowercase().starts_with("x-hub-signature") => {
             legible(name).map(Some)
         }

@@ -1,0 +1,21 @@
+//! What everything speaks of: accounts, hooks, payloads, secrets, limits. No I/O, no clock, no locks.
+
+mod exchange;
+pub mod guard;
+pub mod headers;
+mod hook;
+mod ids;
+pub mod payload;
+mod profile;
+pub mod rate;
+pub mod sign;
+
+use serde_json::{Map, Value};
+
+pub use exchange::{Answer, Next, Outgoing, Sent};
+pub use hook::{CHANNEL_EVENTS, Format, Hook, HookEvent, Ordering, Verb};
+pub use ids::{AccountId, HookId, ModuleId};
+pub use profile::{Profile, UnknownProfile};
+
+/// A stored JSON document: public fields, `_id`, `_rev` and the private `pvt_…` fields, in their order.
+pub type Document = Map<String, Value>;
