@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::clock::unix_now;
 use crate::model::AccountId;
-use crate::store::{AuditKeep, Store, StoreError, StoredToken};
+use crate::store::{AuditKeep, Documents, Ledger, StoreError, StoredToken};
 use audit::Audit;
 use guesses::Guesses;
 use log_ins::{LogIn, LogIns};
@@ -77,32 +77,34 @@ impl Access {
     /// # Errors
     /// The store cannot be read.
     pub async fn open(
-        store: Arc<dyn Store>,
+        documents: Arc<dyn Documents>,
+        ledger: Arc<dyn Ledger>,
         administrator: TokenHash,
         keep: AuditKeep,
         log_ins: LogIns,
         exists: impl Fn(&AccountId) -> bool,
     ) -> Result<Self, StoreError> {
-        let tokens = store.tokens().await?;
+        let tokens = ledger.tokens().await?;
         let (held, orphans): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|token| exists(&token.account));
         if !orphans.is_empty() {
-            store.remove_tokens(orphans.into_iter().map(|token| token.id).collect()).await?;
+            ledger.remove_tokens(orphans.into_iter().map(|token| token.id).collect()).await?;
         }
-        Ok(Self::holding(held, store, administrator, keep, log_ins))
+        Ok(Self::holding(held, documents, ledger, administrator, keep, log_ins))
     }
 
     /// With these tokens, which are stored.
     pub(crate) fn holding(
         held: Vec<StoredToken>,
-        store: Arc<dyn Store>,
+        documents: Arc<dyn Documents>,
+        ledger: Arc<dyn Ledger>,
         administrator: TokenHash,
         keep: AuditKeep,
         log_ins: LogIns,
     ) -> Self {
         Self {
-            tokens: Tokens::new(held, store.clone(), administrator),
+            tokens: Tokens::new(held, documents, Arc::clone(&ledger), administrator),
             log_ins,
-            audit: Audit::new(store, keep),
+            audit: Audit::new(ledger, keep),
             counters: Counters::default(),
             guesses: Mutex::default(),
             warned: Mutex::default(),

@@ -27,7 +27,7 @@ use crate::model::{Document, HookId};
 use crate::module::reload::NotReloaded;
 use crate::module::reload::resetting::{NotReset, Reset};
 use crate::replays::Replays;
-use crate::store::Store;
+use crate::store::{Documents, Ledger};
 use crate::stream::Stream;
 use crate::trail::Origin;
 
@@ -83,7 +83,9 @@ pub struct Api {
     /// What is known of hooks that fail.
     pub disabler: Arc<Disabler>,
     /// What was tried, what waits or is dead, and what was set about hooks that fail.
-    pub store: Arc<dyn Store>,
+    pub ledger: Arc<dyn Ledger>,
+    /// Hooks and accounts as they are stored, for listings.
+    pub documents: Arc<dyn Documents>,
     /// Takes posted events.
     pub intake: Arc<dyn Intake>,
     /// Shows the loaded modules.

@@ -18,7 +18,7 @@ use crate::config;
 use crate::hooks::accounts::Accounts;
 use crate::model::Profile;
 use crate::model::{AccountId, Document, Hook, HookId};
-use crate::store::{Failure, FailureChange, Store, StoreError, StoredFailing};
+use crate::store::{Documents, Failure, FailureChange, Ledger, StoreError, StoredFailing};
 use crate::stream::Stream;
 
 pub mod failures;
@@ -144,9 +144,9 @@ impl Disabler {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn load(&self, store: &dyn Store) -> Result<(), StoreError> {
+    pub async fn load(&self, documents: &dyn Documents, ledger: &dyn Ledger) -> Result<(), StoreError> {
         let (configs, failures, failing) =
-            (store.configs().await?, store.failures().await?, store.failing().await?);
+            (documents.configs().await?, ledger.failures().await?, ledger.failing().await?);
         self.take_up(configs, failures, failing, now_ms());
         Ok(())
     }
@@ -383,11 +383,11 @@ impl Disabler {
     /// The store does not take it; nothing has changed.
     pub async fn set_config(
         &self,
-        store: &dyn Store,
+        documents: &dyn Documents,
         account: &str,
         set: Document,
     ) -> Result<(), StoreError> {
-        store.save_config(account, set.clone()).await?;
+        documents.save_config(account, set.clone()).await?;
         self.state.lock().set(account, set);
         self.changed.notify_one();
         Ok(())

@@ -18,7 +18,7 @@ use crate::listener::shared::Shared;
 use crate::memory::EventMemory;
 use crate::replays::Replays;
 use crate::stall;
-use crate::store::Store;
+use crate::store::{Ledger, StoreBackend, StoreRoom};
 use crate::telemetry;
 use backlog::Backlog;
 
@@ -39,7 +39,9 @@ pub struct Sources {
     /// What events take.
     pub memory: Arc<EventMemory>,
     /// What is owed.
-    pub store: Arc<dyn Store>,
+    pub ledger: Arc<dyn Ledger>,
+    /// The backends of what is stored.
+    pub backends: Vec<Arc<dyn StoreBackend>>,
 }
 
 /// The figures of a host.
@@ -63,8 +65,9 @@ impl Metrics {
     /// # Errors
     /// The text cannot be written: a bug.
     pub async fn exposition(&self, ready: bool, lost: u64) -> Result<String, std::fmt::Error> {
-        let Sources { access, connections, listener, dispatch, replays, bus, memory, store } = &self.sources;
-        let owed = self.backlog.counts(&**store).await;
+        let Sources { access, connections, listener, dispatch, replays, bus, memory, ledger, backends } =
+            &self.sources;
+        let owed = self.backlog.counts(&**ledger).await;
         let process = tokio::task::spawn_blocking(process::read).await.unwrap_or_default();
         let mut families = figures::host(ready, self.started);
         families.extend(figures::events(&listener.counters));
@@ -79,8 +82,11 @@ impl Metrics {
         families.extend(figures::disabler(&dispatch.disabler));
         families.extend(figures::bus(&**bus));
         families.extend(figures::memory::memory(memory));
-        families.extend(figures::store(store.commits(), owed.is_some()));
-        families.extend(figures::room(store.room(), lost));
+        families.extend(figures::store(ledger.commits(), owed.is_some()));
+        families.extend(figures::room(
+            backends.iter().filter_map(|backend| backend.room()).reduce(StoreRoom::with),
+            lost,
+        ));
         families.extend(figures::clients(connections));
         families.extend(figures::access(access));
         families.extend(figures::process(&process));

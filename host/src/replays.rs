@@ -16,7 +16,7 @@ use crate::clock::now_ms;
 use crate::delivery::retries::Retries;
 use crate::hooks::table::Table;
 use crate::model::HookId;
-use crate::store::{DeliveryRow, NewReplay, Replay, ReplayState, Store, StoreError};
+use crate::store::{DeliveryRow, Ledger, NewReplay, Replay, ReplayState, StoreError};
 
 /// Deliveries of one job that are brought back in one go.
 const BATCH: usize = 100;
@@ -64,7 +64,7 @@ pub enum NotReplayed {
 /// Sends dead deliveries again. Cheap to clone.
 #[derive(Clone)]
 pub struct Replays {
-    store: Arc<dyn Store>,
+    ledger: Arc<dyn Ledger>,
     table: Arc<Table>,
     retries: Arc<Retries>,
     retention: Duration,
@@ -87,9 +87,14 @@ pub struct Counters {
 impl Replays {
     /// `retention` is how long dead deliveries are kept.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, table: Arc<Table>, retries: Arc<Retries>, retention: Duration) -> Self {
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        table: Arc<Table>,
+        retries: Arc<Retries>,
+        retention: Duration,
+    ) -> Self {
         let (whole, changed, counters) = (TaskTracker::new(), Arc::default(), Arc::default());
-        Replays { store, table, retries, retention, whole, changed, counters }
+        Replays { ledger, table, retries, retention, whole, changed, counters }
     }
 
     /// What was sent again since the start.
@@ -103,13 +108,13 @@ impl Replays {
     /// # Errors
     /// It is unknown or not dead, or its hook is not sent to.
     pub async fn one(&self, id: i64) -> Result<DeliveryRow, NotReplayed> {
-        let (row, _) = self.store.delivery(id).await?.ok_or(NotReplayed::Unknown(id))?;
+        let (row, _) = self.ledger.delivery(id).await?.ok_or(NotReplayed::Unknown(id))?;
         if !row.carries_hook {
             self.would_be_sent_to(&row.hook)?;
         }
         let own = self.clone();
         let revived = self.whole.spawn(async move {
-            let revived = own.store.revive(id).await?;
+            let revived = own.ledger.revive(id).await?;
             if revived {
                 own.bring_back(&[id]);
             }
@@ -129,7 +134,7 @@ impl Replays {
         if let Some(hook) = &wanted.hook {
             self.would_be_sent_to(hook)?;
         }
-        let job = self.store.begin_replay(wanted).await?;
+        let job = self.ledger.begin_replay(wanted).await?;
         info!(replay = job.id, total = job.total, "dead deliveries will be sent again");
         self.changed.notify_one();
         Ok(job)
@@ -140,11 +145,11 @@ impl Replays {
     /// # Errors
     /// It is unknown, or had ended.
     pub async fn cancel(&self, id: i64) -> Result<Replay, NotReplayed> {
-        let before = self.store.replay(id).await?.ok_or(NotReplayed::Unknown(id))?;
+        let before = self.ledger.replay(id).await?.ok_or(NotReplayed::Unknown(id))?;
         if before.state != ReplayState::Running {
             return Err(NotReplayed::Ended(before.state.as_str()));
         }
-        let job = self.store.cancel_replay(id).await?.ok_or(NotReplayed::Unknown(id))?;
+        let job = self.ledger.cancel_replay(id).await?.ok_or(NotReplayed::Unknown(id))?;
         match job.state {
             ReplayState::Cancelled => Ok(job),
             other => Err(NotReplayed::Ended(other.as_str())),
@@ -200,16 +205,16 @@ impl Replays {
 
     /// One step of each job that may take one; says whether any is left. `last` is what each brought back last.
     async fn turn(&self, last: &mut FxHashMap<i64, Vec<i64>>) -> Result<bool, StoreError> {
-        let running = self.store.running_replays().await?;
+        let running = self.ledger.running_replays().await?;
         last.retain(|id, _| running.contains(id));
         for id in &running {
             let before = last.get(id).map(Vec::as_slice).unwrap_or_default();
-            if !before.is_empty() && self.store.untried(before).await? > LEFT {
+            if !before.is_empty() && self.ledger.untried(before).await? > LEFT {
                 continue;
             }
             let (own, id) = (self.clone(), *id);
             let step = self.whole.spawn(async move {
-                let ids = own.store.step_replay(id, BATCH).await?;
+                let ids = own.ledger.step_replay(id, BATCH).await?;
                 own.bring_back(&ids);
                 Ok::<_, StoreError>(ids)
             });
@@ -227,7 +232,7 @@ impl Replays {
         let cleaning = async {
             let mut failing = false;
             loop {
-                match self.store.clean_dead(before(now_ms(), self.retention), CLEANED).await {
+                match self.ledger.clean_dead(before(now_ms(), self.retention), CLEANED).await {
                     Ok(count) => {
                         failing = false;
                         self.counters.expired.fetch_add(count as u64, Ordering::Relaxed);

@@ -86,7 +86,7 @@ async fn many_hooks_that_hang_and_many_events_for_them_keep_nobody_else_waiting(
         somebody_else_is_served(&host, 3).await;
     }
 
-    let store = &host.inside().parts.store;
+    let store = &host.inside().parts.ledger;
     let owed = || async { (store.counts().await.unwrap().pending == 700 * 40).then_some(()) };
     eventually("all that is owed to those that hang waits, and nothing else", owed).await;
     // 10,000 places in memory: neither all of them, nor one for each that waits.
@@ -167,7 +167,7 @@ async fn a_body_without_end_is_read_to_its_limit_and_counts_as_answered() {
     host.publish(fire(&account, "please be brief")).await;
 
     host.settled().await;
-    let counts = host.inside().parts.store.counts().await.unwrap();
+    let counts = host.inside().parts.ledger.counts().await.unwrap();
     assert_eq!((counts.pending, counts.dead), (0, 0));
 }
 
@@ -184,6 +184,6 @@ async fn an_answer_that_is_no_http_is_a_failure_like_any_other() {
 
     host.publish(fire(&account, "what?")).await;
 
-    let dead = || async { (host.inside().parts.store.counts().await.unwrap().dead == 3).then_some(()) };
+    let dead = || async { (host.inside().parts.ledger.counts().await.unwrap().dead == 3).then_some(()) };
     eventually("all three are given up", dead).await;
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::task::TaskTracker;
 
-use crate::store::{AuditEntry, AuditKeep, AuditQuery, Store, StoreError, StoredAuditEntry};
+use crate::store::{AuditEntry, AuditKeep, AuditQuery, Ledger, StoreError, StoredAuditEntry};
 
 /// The audit log.
 pub struct Audit {
-    store: Arc<dyn Store>,
+    ledger: Arc<dyn Ledger>,
     keep: AuditKeep,
     failures: AtomicU64,
     /// Changes under way: one that has begun is written down.
@@ -18,15 +18,15 @@ pub struct Audit {
 
 impl Audit {
     /// A log in this store, of which so much is kept.
-    pub fn new(store: Arc<dyn Store>, keep: AuditKeep) -> Self {
-        Self { store, keep, failures: AtomicU64::new(0), changes: TaskTracker::new() }
+    pub fn new(ledger: Arc<dyn Ledger>, keep: AuditKeep) -> Self {
+        Self { ledger, keep, failures: AtomicU64::new(0), changes: TaskTracker::new() }
     }
 
     /// Writes a change down. It has been made; that this cannot be stored does not unmake it, so it then stands in
     /// the host's log alone, and is counted.
     pub async fn record(&self, entry: AuditEntry) {
         let told = entry.clone();
-        let stored = self.store.add_audit(entry, self.keep).await;
+        let stored = self.ledger.add_audit(entry, self.keep).await;
         tracing::info!(
             token = told.token,
             address = told.address,
@@ -46,7 +46,7 @@ impl Audit {
     /// # Errors
     /// The store's.
     pub async fn list(&self, query: AuditQuery) -> Result<Vec<StoredAuditEntry>, StoreError> {
-        self.store.audit(query).await
+        self.ledger.audit(query).await
     }
 
     /// Changes that could not be written down since the start.

@@ -15,7 +15,7 @@ use super::token::{self, Token, TokenHash};
 use crate::clock::now_ms;
 use crate::hooks::limits::{LimitName, LimitReached};
 use crate::model::AccountId;
-use crate::store::{Store, StoreError, StoredToken};
+use crate::store::{Documents, Ledger, StoreError, StoredToken};
 
 mod api_key;
 
@@ -97,7 +97,8 @@ pub enum TokenError {
 
 /// All tokens.
 pub struct Tokens {
-    store: Arc<dyn Store>,
+    documents: Arc<dyn Documents>,
+    ledger: Arc<dyn Ledger>,
     administrator: Arc<Holder>,
     held: RwLock<HeldTokens>,
     /// One change at a time, so that the bound holds.
@@ -139,11 +140,17 @@ impl HeldTokens {
 
 impl Tokens {
     /// These tokens, which are stored.
-    pub(super) fn new(held: Vec<StoredToken>, store: Arc<dyn Store>, administrator: TokenHash) -> Self {
+    pub(super) fn new(
+        held: Vec<StoredToken>,
+        documents: Arc<dyn Documents>,
+        ledger: Arc<dyn Ledger>,
+        administrator: TokenHash,
+    ) -> Self {
         let mut tokens = HeldTokens::default();
         held.into_iter().for_each(|token| tokens.insert(Arc::new(Holder::of(token))));
         Self {
-            store,
+            documents,
+            ledger,
             administrator: Arc::new(Holder::first(administrator)),
             held: RwLock::new(tokens),
             changing: tokio::sync::Mutex::default(),
@@ -180,7 +187,7 @@ impl Tokens {
         }
         let own_turn = holder.written_ms.compare_exchange(written, now, Ordering::Relaxed, Ordering::Relaxed);
         if own_turn.is_ok() {
-            let writing = self.store.note_uses(vec![(holder.id.clone(), now)]);
+            let writing = self.ledger.note_uses(vec![(holder.id.clone(), now)]);
             if let Ok(Err(error)) = tokio::time::timeout(USE_WRITTEN_WITHIN, writing).await {
                 tracing::warn!(token = holder.id, %error, "the last use of a token was not written down");
             }
@@ -220,7 +227,7 @@ impl Tokens {
             created_by: new.created_by,
             used_ms: None,
         };
-        self.store.add_token(stored.clone()).await?;
+        self.ledger.add_token(stored.clone()).await?;
         let holder = Holder::of(stored);
         let shown = holder.shown();
         self.held.write().insert(Arc::new(holder));
@@ -264,7 +271,7 @@ impl Tokens {
     pub async fn revoke(&self, id: &str) -> Result<(), TokenError> {
         let _turn = self.changing.lock().await;
         let held = self.held.write().remove(id);
-        let stored = self.store.remove_tokens(vec![id.to_owned()]).await? > 0;
+        let stored = self.ledger.remove_tokens(vec![id.to_owned()]).await? > 0;
         if held || stored { Ok(()) } else { Err(TokenError::Unknown(id.to_owned())) }
     }
 
@@ -281,7 +288,7 @@ impl Tokens {
         for id in &gone {
             self.held.write().remove(id);
         }
-        self.store.remove_tokens(gone).await.map(drop)
+        self.ledger.remove_tokens(gone).await.map(drop)
     }
 
     /// Writes down the last uses that were not yet.
@@ -294,7 +301,7 @@ impl Tokens {
         if uses.is_empty() {
             return;
         }
-        if let Err(error) = self.store.note_uses(uses).await {
+        if let Err(error) = self.ledger.note_uses(uses).await {
             tracing::warn!(%error, "the last uses of tokens were not written down");
         }
     }

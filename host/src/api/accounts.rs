@@ -116,7 +116,7 @@ async fn list(
 ) -> Answer<Page<AccountSummary>> {
     let ids = ids.iter().map(AccountId::to_string).collect();
     let shown = |doc: &Document| Some(summary(doc));
-    listing::documents(&*api.store, ListedKind::Account, ids, query, filters, shown).await
+    listing::documents(&*api.documents, ListedKind::Account, ids, query, filters, shown).await
 }
 
 fn summary(doc: &Document) -> Value {

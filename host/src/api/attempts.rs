@@ -167,7 +167,7 @@ impl Page {
         let (filters, mut scanned, mut scanned_bytes) = (Arc::new(filters), 0, 0);
         let (begun, searches) = (Instant::now(), wanted.failed.is_some() || !filters.want_all());
         loop {
-            let batch = api.store.attempts(wanted.clone()).await?;
+            let batch = api.ledger.attempts(wanted.clone()).await?;
             let bytes: usize = batch.attempts.iter().map(|attempt| attempt.document.len()).sum();
             let (reached, filters) = (batch.reached, Arc::clone(&filters));
             scanned += batch.scanned;

@@ -31,7 +31,7 @@ const CHUNK: usize = 256 << 10;
     (status = 200, description = "The copy", content_type = "application/vnd.sqlite3", body = inline(File))
 ))]
 pub(super) async fn send(State(api): State<Arc<Api>>) -> Result<Bare, Failure> {
-    let store = Arc::clone(&api.store);
+    let store = Arc::clone(&api.ledger);
     let mut copying = Box::pin(async move {
         let copied = store.backup().await;
         copied.inspect_err(|error| tracing::error!(%error, "no backup was made"))

@@ -162,12 +162,12 @@ async fn change(api: &Api, account: &str, mut patch: Document) -> Answer<Config>
     };
     let patch = patch.into_iter().map(whole).collect();
     let set = fields::patched(&api.disabler.config(account), patch);
-    api.disabler.set_config(&*api.store, account, set).await?;
+    api.disabler.set_config(&*api.documents, account, set).await?;
     Ok(shown(api, account))
 }
 
 async fn forget(api: &Api, account: &str) -> Answer<Config> {
-    api.disabler.set_config(&*api.store, account, Document::new()).await?;
+    api.disabler.set_config(&*api.documents, account, Document::new()).await?;
     Ok(shown(api, account))
 }
 

@@ -68,7 +68,7 @@ pub(super) async fn list(
         start: start(wanted.start_key.as_deref())?,
         limit: size + 1,
     };
-    let rows = api.store.deliveries(query).await?;
+    let rows = api.ledger.deliveries(query).await?;
     let next = rows.get(size).map(|row| row.id);
     let shown: Vec<Delivery> = rows.iter().take(size).map(shown).collect();
     Ok(Reply::page(&shown, wanted.start_key, next.map(|id| id.to_string())))
@@ -78,7 +78,7 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/deliveries/{id}", tag = "Deliveries")]
 pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<WithPayload> {
     let (row, payload) =
-        api.store.delivery(number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
+        api.ledger.delivery(number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
     let payload = serde_json::from_slice(&payload).unwrap_or_default();
     Ok(Reply::of(&WithPayload { delivery: shown(&row), payload }))
 }
@@ -122,7 +122,7 @@ pub(super) struct Paged {
 pub(super) async fn replays(State(api): State<Arc<Api>>, Only(wanted, _): Only<Paged>) -> Answer<Page<Job>> {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let below = start(wanted.start_key.as_deref())?.map_or(i64::MAX, |start| start.saturating_add(1));
-    let jobs = api.store.replays(below, size + 1).await?;
+    let jobs = api.ledger.replays(below, size + 1).await?;
     let next = jobs.get(size).map(|job| job.id);
     let shown: Vec<Job> = jobs.iter().take(size).map(shown_job).collect();
     Ok(Reply::page(&shown, wanted.start_key, next.map(|id| id.to_string())))
@@ -131,7 +131,7 @@ pub(super) async fn replays(State(api): State<Arc<Api>>, Only(wanted, _): Only<P
 /// Shows how far a replay has come
 #[utoipa::path(get, path = "/replays/{id}", tag = "Deliveries")]
 pub(super) async fn show_replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Job> {
-    let job = api.store.replay(number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
+    let job = api.ledger.replay(number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
     Ok(Reply::of(&shown_job(&job)))
 }
 

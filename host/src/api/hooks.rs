@@ -37,10 +37,10 @@ pub(super) async fn list(
         api.editor.account(account).await?;
     }
     let all = Filters::default();
-    let ids = listing::hook_ids(&*api.store, wanted.account.as_deref(), &query, &all).await?;
+    let ids = listing::hook_ids(&*api.documents, wanted.account.as_deref(), &query, &all).await?;
     let disabler = Arc::clone(&api.disabler);
     let shown = move |document: &Document| serde_json::to_value(served(document, &disabler)?).ok();
-    listing::documents(&*api.store, ListedKind::Hook, ids, &query, &all, shown).await
+    listing::documents(&*api.documents, ListedKind::Hook, ids, &query, &all, shown).await
 }
 
 /// A hook, with what applies where its document is silent.

@@ -16,7 +16,7 @@ use super::offload::by_size;
 use crate::hooks::editor::fields;
 use crate::hooks::limits::document_bytes;
 use crate::model::Document;
-use crate::store::{HookIdQuery, ListedKind, Store};
+use crate::store::{Documents, HookIdQuery, ListedKind};
 
 const PAGE_SIZE: usize = 50;
 /// Items of one answer, also without pagination.
@@ -90,7 +90,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// One page of the documents with these ids: those that the filters want, as `show` writes them. Documents are read in
 /// pieces and only until the page is full.
 pub(super) async fn documents<T>(
-    store: &dyn Store,
+    store: &dyn Documents,
     kind: ListedKind,
     ids: Vec<String>,
     query: &Query,
@@ -163,7 +163,7 @@ impl ListedItems {
 
 /// The ids of the hooks that a page may show: one more than it has, where none is left out.
 pub(super) async fn hook_ids(
-    store: &dyn Store,
+    store: &dyn Documents,
     account: Option<&str>,
     query: &Query,
     filters: &Filters,

@@ -181,7 +181,8 @@ fn host() -> Host {
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = first_token(dir.path()).unwrap();
     let keep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
-    let access = Arc::new(Access::holding(Vec::new(), store.clone(), token.hash(), keep, log_ins()));
+    let access =
+        Arc::new(Access::holding(Vec::new(), store.clone(), store.clone(), token.hash(), keep, log_ins()));
     let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
     let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
     let disabler = Disabler::new(
@@ -195,7 +196,8 @@ fn host() -> Host {
         memory: Arc::new(EventMemory::unbounded()),
         editor,
         disabler: Arc::new(disabler),
-        store: store.clone(),
+        ledger: store.clone(),
+        documents: store.clone(),
         intake: basket.clone(),
         modules: Arc::new(Nine),
         metadata: Arc::new(Nine),

@@ -89,9 +89,9 @@ pub(super) async fn list(
     filters: Filters,
 ) -> Answer<Page<Summary>> {
     api.editor.account(&account).await?;
-    let ids = listing::hook_ids(&*api.store, Some(&account), &query, &filters).await?;
+    let ids = listing::hook_ids(&*api.documents, Some(&account), &query, &filters).await?;
     let shown = |doc: &Document| Some(summary(doc));
-    listing::documents(&*api.store, ListedKind::Hook, ids, &query, &filters, shown).await
+    listing::documents(&*api.documents, ListedKind::Hook, ids, &query, &filters, shown).await
 }
 
 /// A hook of a listing.

@@ -56,7 +56,7 @@ use crate::module::services::Lendable;
 use crate::module::settings::settings_for_modules;
 use crate::replays::Replays;
 use crate::store::sqlite::{Options, SqliteStore};
-use crate::store::{AuditKeep, Store};
+use crate::store::{AuditKeep, Documents, Ledger, StoreBackend};
 use crate::stream::Stream;
 use crate::supervision::Crew;
 
@@ -67,8 +67,12 @@ const INTAKE: usize = 64;
 pub struct Parts {
     /// Its settings.
     pub config: Config,
-    /// Where everything durable is.
-    pub store: Arc<dyn Store>,
+    /// Where accounts, hooks, metadata and settings are.
+    pub documents: Arc<dyn Documents>,
+    /// Where deliveries, attempts, tokens and what else is written all the time are.
+    pub ledger: Arc<dyn Ledger>,
+    /// The backends behind these two.
+    pub backends: Vec<Arc<dyn StoreBackend>>,
     /// Who reaches the host, and who changed what.
     pub access: Arc<Access>,
     /// The clients of the API that are connected.
@@ -144,8 +148,8 @@ impl Parts {
     /// # Errors
     /// The data folder cannot be used, or a setting of the broker or the proxy does not work.
     pub async fn new(config: Config, outside: Outside, stop: CancellationToken) -> anyhow::Result<Self> {
-        let store = open_store(&config)?;
-        let cluster_id: Arc<str> = cluster_id(&config, &*store).await?.into();
+        let Stores { documents, ledger, backends } = open_stores(&config)?;
+        let cluster_id: Arc<str> = cluster_id(&config, &*documents).await?.into();
         let (table, accounts) = (Arc::new(Table::new()), Arc::new(Accounts::new()));
         let registry = Arc::new(Registry::default());
         let profile = profile(config.delivery.profile);
@@ -168,7 +172,7 @@ impl Parts {
         let uris = UriRules { guard: Some(guard.clone()), ..UriRules::default() };
         let schema = Schema { registry: Arc::clone(&registry), uris };
         let editor = Arc::new(Editor::new(
-            store.clone(),
+            Arc::clone(&documents),
             Arc::new(shelves),
             Arc::new(schema),
             Arc::clone(&vault),
@@ -176,12 +180,12 @@ impl Parts {
         ));
         let loaded = editor.load().await.context("reading the accounts and hooks")?;
         // After the hooks, as whatever changes a hook makes its failures forgotten.
-        disabler.load(&*store).await.context("reading the failures of hooks")?;
+        disabler.load(&*documents, &*ledger).await.context("reading the failures of hooks")?;
         refuse_lost_secrets(&table, config.store.start_with_lost_secrets)?;
         vault.make_missing_key()?;
         let shares = descriptors::share_out(config.api.max_connections);
         let connections = Arc::new(Connections::new(shares.clients, config.api.header_timeout()));
-        let access = Arc::new(access(&config, &store, &accounts, &vault).await?);
+        let access = Arc::new(access(&config, &documents, &ledger, &accounts, &vault).await?);
         info!(accounts = loaded.accounts, hooks = loaded.hooks, "documents read");
 
         let (intake, arriving) = mpsc::channel(INTAKE);
@@ -195,17 +199,18 @@ impl Parts {
             Arc::clone(&accounts),
             Arc::clone(&gate),
         ));
-        let queue = Queue::new(store.clone(), Arc::clone(&due), profile, cluster_id);
+        let queue = Queue::new(ledger.clone(), Arc::clone(&due), profile, cluster_id);
         let (told, outcomes) = Outcomes::new();
         let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
         let longest_waits =
             LongestWaits { table: Arc::clone(&table), schedule_ms: delivery.retry_schedule_ms.clone() };
         let (attempts, log) = Attempts::new(attempts_limits(&config));
         let dead_retention = Duration::from_millis(delivery.dead_retention_ms);
-        let replays = Replays::new(store.clone(), Arc::clone(&table), Arc::clone(&retries), dead_retention);
+        let replays =
+            Replays::new(Arc::clone(&ledger), Arc::clone(&table), Arc::clone(&retries), dead_retention);
         let dispatch = Arc::new(Dispatch {
             due,
-            store: store.clone(),
+            ledger: ledger.clone(),
             queue: queue.clone(),
             table: Arc::clone(&table),
             gate,
@@ -242,7 +247,7 @@ impl Parts {
             Loading::new(copies, lendable, &config.modules),
             Arc::clone(&registry),
             Arc::clone(&bus),
-            store.clone(),
+            Arc::clone(&documents),
             config.modules.call_timeout(),
             Arc::clone(&stream),
         );
@@ -253,14 +258,17 @@ impl Parts {
             dispatch: Arc::clone(&dispatch),
             replays: replays.clone(),
             bus: Arc::clone(&bus),
-            store: store.clone(),
+            ledger: Arc::clone(&ledger),
+            backends: backends.clone(),
             memory: Arc::clone(&memory),
         });
         let kept_files = KeptFiles::of(&config);
         let (taking, sending) = crews().context("starting the threads of the pipeline")?;
         Ok(Parts {
             config,
-            store,
+            documents,
+            ledger,
+            backends,
             access,
             connections,
             editor,
@@ -329,7 +337,12 @@ impl Parts {
             crate::bus::BusState::Stopped => reasons.push("the bus has stopped".to_owned()),
         }
         reasons.extend(self.bus.problems());
-        reasons.extend(self.store.trouble().map(|trouble| format!("the store cannot be written: {trouble}")));
+        reasons.extend(
+            self.backends
+                .iter()
+                .filter_map(|backend| backend.trouble())
+                .map(|trouble| format!("the store cannot be written: {trouble}")),
+        );
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
     }
 
@@ -338,13 +351,22 @@ impl Parts {
         self.access.close().await;
         self.editor.close().await;
         self.registry.stop(RELEASE_WITHIN).await;
-        if let Err(error) = self.store.close().await {
-            warn!(%error, "the store did not close well");
+        for backend in &self.backends {
+            if let Err(error) = backend.close().await {
+                warn!(%error, "the store did not close well");
+            }
         }
     }
 }
 
-fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+/// What is behind the traits. One file has both, so that there is one backend to look after.
+struct Stores {
+    documents: Arc<dyn Documents>,
+    ledger: Arc<dyn Ledger>,
+    backends: Vec<Arc<dyn StoreBackend>>,
+}
+
+fn open_stores(config: &Config) -> anyhow::Result<Stores> {
     let dir = &config.data_dir;
     std::fs::create_dir_all(dir)
         .with_context(|| format!("making the data folder {} (data_dir, --data)", dir.display()))?;
@@ -353,12 +375,15 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
         config::Synchronous::Normal => crate::store::sqlite::Synchronous::Normal,
     };
     let store = SqliteStore::open(dir, Options { synchronous });
-    Ok(Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?))
+    let store = Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?);
+    let backend: Arc<dyn StoreBackend> = store.clone();
+    Ok(Stores { documents: store.clone(), ledger: store, backends: vec![backend] })
 }
 
 async fn access(
     config: &Config,
-    store: &Arc<dyn Store>,
+    documents: &Arc<dyn Documents>,
+    ledger: &Arc<dyn Ledger>,
     accounts: &Accounts,
     vault: &Vault,
 ) -> anyhow::Result<Access> {
@@ -366,7 +391,9 @@ async fn access(
     let keep = AuditKeep { entries: config.api.audit_keep_entries, age_ms: config.api.audit_keep_ms };
     let exists = |account: &AccountId| accounts.get(account).is_some_and(|account| !account.deleted);
     let log_ins = LogIns::signed_with(&vault.log_in_key().unwrap_or_else(rand::random));
-    Access::open(store.clone(), administrator, keep, log_ins, exists).await.context("reading the tokens")
+    Access::open(Arc::clone(documents), Arc::clone(ledger), administrator, keep, log_ins, exists)
+        .await
+        .context("reading the tokens")
 }
 
 /// The threads of those who take events and of those who send. Where the machine has no more than two cores they
@@ -407,16 +434,16 @@ fn refuse_lost_secrets(table: &Table, all_the_same: bool) -> anyhow::Result<()> 
 }
 
 /// The configured id, or the one of the first start.
-async fn cluster_id(config: &Config, store: &dyn Store) -> anyhow::Result<String> {
+async fn cluster_id(config: &Config, documents: &dyn Documents) -> anyhow::Result<String> {
     const NAME: &str = "cluster_id";
     if let Some(configured) = &config.kazoo.cluster_id {
         return Ok(configured.clone());
     }
-    if let Some(kept) = store.setting(NAME).await.context("reading the cluster id")? {
+    if let Some(kept) = documents.setting(NAME).await.context("reading the cluster id")? {
         return Ok(kept);
     }
     let made = format!("{:032x}", rand::random::<u128>());
-    store.set_setting(NAME, &made).await.context("keeping the cluster id")?;
+    documents.set_setting(NAME, &made).await.context("keeping the cluster id")?;
     Ok(made)
 }
 

@@ -25,10 +25,10 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
             child("outcomes", parts, |parts, context| async move {
                 context.ready.ready();
                 let mut outcomes = parts.outcomes.lock().await;
-                let writing = outcomes.write(&*parts.store, &parts.retries, context.stop.clone());
+                let writing = outcomes.write(&*parts.ledger, &parts.retries, context.stop.clone());
                 tokio::select! {
                     written = writing => written,
-                    never = store_watch::run(&*parts.store) => match never {},
+                    never = store_watch::run(&parts.backends) => match never {},
                     never = parts.kept_files.watch() => match never {},
                 }
             })
@@ -36,7 +36,7 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         )
         .child(child("disabler", parts, |parts, context| async move {
             context.ready.ready();
-            let means = Means { store: &*parts.store, editor: &parts.editor, bus: &*parts.bus };
+            let means = Means { ledger: &*parts.ledger, editor: &parts.editor, bus: &*parts.bus };
             parts.disabler.run(means, context.stop).await
         }))
         .child(
@@ -45,8 +45,8 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
                 let mut log = parts.attempts.lock().await;
                 let (attempts, stop) = (&*parts.dispatch.attempts, &context.stop);
                 futures_util::join!(
-                    log.write(attempts, parts.store.clone(), stop),
-                    attempts.clean(&*parts.store, stop)
+                    log.write(attempts, parts.ledger.clone(), stop),
+                    attempts.clean(&*parts.ledger, stop)
                 );
                 Ok(())
             })
@@ -62,9 +62,9 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         )
         .child(
             child("retries", parts, |parts, context| async move {
-                let (store, due, gate) = (parts.store.clone(), &parts.dispatch.due, &parts.dispatch.gate);
+                let (ledger, due, gate) = (parts.ledger.clone(), &parts.dispatch.due, &parts.dispatch.gate);
                 let (longest, ready) = (&parts.longest_waits, context.ready.into_sender());
-                parts.retries.run(store, due, gate, longest, ready, context.stop).await
+                parts.retries.run(ledger, due, gate, longest, ready, context.stop).await
             })
             .with_crew(&parts.sending),
         )

@@ -32,7 +32,7 @@ use crate::module::metadata::public_fields;
 use crate::module::registry::{Module, Pinned, Refused, Registry, Snapshot};
 use crate::module::reload::NotReloaded;
 use crate::module::reload::resetting::{NotReset, Reset};
-use crate::store::{Store, StoreError};
+use crate::store::{Ledger, StoreError};
 use crate::supervision::ChildContext;
 use crate::trail::Origin;
 
@@ -45,11 +45,12 @@ pub(super) async fn serve(
     let api = Arc::new(Api {
         editor: Arc::clone(&parts.editor),
         disabler: Arc::clone(&parts.disabler),
-        store: Arc::clone(&parts.store),
+        documents: Arc::clone(&parts.documents),
+        ledger: Arc::clone(&parts.ledger),
         intake: Arc::new(Door {
             inlet: parts.inlet.clone(),
             bus: Arc::clone(&parts.bus),
-            store: Arc::clone(&parts.store),
+            ledger: Arc::clone(&parts.ledger),
         }),
         modules: Arc::clone(&parts) as Arc<dyn ModulesView>,
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
@@ -87,7 +88,7 @@ pub(super) fn node_name() -> String {
 struct Door {
     inlet: Inlet,
     bus: Arc<dyn Bus>,
-    store: Arc<dyn Store>,
+    ledger: Arc<dyn Ledger>,
 }
 
 #[async_trait]
@@ -99,7 +100,7 @@ impl Intake for Door {
         origin: Origin,
     ) -> Result<usize, IntakeError> {
         // Also where nothing would be written: what is taken now may be told to people as kept.
-        if let Some(gone @ StoreError::Gone { .. }) = self.store.trouble() {
+        if let Some(gone @ StoreError::Gone { .. }) = self.ledger.trouble() {
             return Err(IntakeError::Unavailable(gone.to_string()));
         }
         let Some((exchange, key)) = route else {
@@ -107,7 +108,7 @@ impl Intake for Door {
                 PostError::Unroutable { exchange, routing_key } => {
                     IntakeError::Unroutable { exchange, routing_key }
                 }
-                PostError::Unavailable(reason) => IntakeError::Unavailable(match self.store.trouble() {
+                PostError::Unavailable(reason) => IntakeError::Unavailable(match self.ledger.trouble() {
                     Some(trouble) => format!("{reason}, as the store cannot be written: {trouble}"),
                     None => reason,
                 }),

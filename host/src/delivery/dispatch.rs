@@ -57,7 +57,7 @@ pub struct Dispatch {
     /// What is due, and what is in flight.
     pub due: Arc<DueDeliveries>,
     /// Where the deliveries are that are not in memory.
-    pub store: Arc<dyn DeliveryStore>,
+    pub ledger: Arc<dyn DeliveryStore>,
     /// Makes deliveries of what comes from there.
     pub queue: Queue,
     /// The hooks as they are now.
@@ -162,7 +162,7 @@ impl Dispatch {
         }
         let loads = self.due.with(Scheduler::take_loads);
         for ids in loads.chunks(LOADED_AT_ONCE) {
-            tasks.loads.spawn(load(Arc::clone(&self.store), ids.to_vec()));
+            tasks.loads.spawn(load(Arc::clone(&self.ledger), ids.to_vec()));
         }
         more
     }
@@ -254,7 +254,7 @@ impl Dispatch {
 
     /// The payload of a delivery whose turn has come, from the store.
     async fn fetch(&self, id: i64, hook: &HookId) -> Option<Delivery> {
-        let (_, found) = load(Arc::clone(&self.store), vec![id]).await;
+        let (_, found) = load(Arc::clone(&self.ledger), vec![id]).await;
         let known = found.is_some();
         let delivery = found.and_then(|mut found| found.pop()).and_then(|stored| self.queue.restored(stored));
         if delivery.is_none() {
@@ -332,8 +332,8 @@ async fn until(ms: i64) {
 }
 
 /// Reads deliveries from the store. Where that fails, a pause goes before the answer.
-async fn load(store: Arc<dyn DeliveryStore>, ids: Vec<i64>) -> LoadedDeliveries {
-    match store.load(&ids).await {
+async fn load(ledger: Arc<dyn DeliveryStore>, ids: Vec<i64>) -> LoadedDeliveries {
+    match ledger.load(&ids).await {
         Ok(found) => (ids, Some(found)),
         Err(error) => {
             warn!(%error, "deliveries whose turn has come cannot be read");

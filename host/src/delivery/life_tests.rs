@@ -16,7 +16,7 @@ use crate::model::Profile;
 use crate::model::Sent;
 use crate::model::{Hook, Verb};
 use crate::store::sqlite::{Options, SqliteStore, Synchronous};
-use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, Outcome, Store};
+use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, Outcome, StoreBackend as _};
 
 /// Something that happens. A delivery is picked among those that are pending.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use crate::clock::now_ms;
 use crate::hooks::editor::{EditError, Editor};
 use crate::model::Profile;
 use crate::model::{AccountId, HookId};
-use crate::store::{FailureChange, Store};
+use crate::store::{FailureChange, Ledger};
 use crate::stream::{Stream, What};
 
 /// What the original says of a hook that it switches off.
@@ -38,7 +38,7 @@ const CHECK_AT_MOST_EVERY: Duration = Duration::from_millis(10);
 /// What the child works with.
 pub struct Means<'a> {
     /// Where what is known is kept.
-    pub store: &'a dyn Store,
+    pub ledger: &'a dyn Ledger,
     /// What switches hooks off.
     pub editor: &'a Editor,
     /// Where owners are told.
@@ -67,7 +67,7 @@ impl Disabler {
                     }
                 },
                 () = self.unwritten.notified() => {
-                    stop.run_until_cancelled(self.write_down(means.store)).await;
+                    stop.run_until_cancelled(self.write_down(means.ledger)).await;
                 }
                 () = tokio::time::sleep_until(check) => {
                     self.check(&means, now_ms()).await;
@@ -76,7 +76,7 @@ impl Disabler {
             }
         }
         while let Some(group) = self.unwritten_group() {
-            match means.store.note_failures(group).await {
+            match means.ledger.note_failures(group).await {
                 Ok(()) => self.written(),
                 Err(error) => {
                     warn!(%error, "the last failures of hooks were not written down");
@@ -182,7 +182,7 @@ impl Disabler {
         self.state.lock().writing.clear();
     }
 
-    async fn write_down(&self, store: &dyn Store) {
+    async fn write_down(&self, store: &dyn Ledger) {
         let mut failing = false;
         while let Some(group) = self.unwritten_group() {
             match store.note_failures(group).await {

@@ -11,7 +11,7 @@ use super::limits::{LimitName, LimitReached};
 use super::vault::Vault;
 use crate::config::AccountLimits;
 use crate::model::{AccountId, Document};
-use crate::store::{Store, StoreError};
+use crate::store::{Documents, StoreError};
 use books::{AccountBooks, EntryKind, Reservation};
 
 mod account;
@@ -117,7 +117,7 @@ pub struct Editor {
 
 /// What a change works with.
 struct Desk {
-    store: Arc<dyn Store>,
+    documents: Arc<dyn Documents>,
     tables: Arc<dyn Tables>,
     validator: Arc<dyn Validator>,
     vault: Arc<Vault>,
@@ -128,13 +128,13 @@ impl Editor {
     /// An editor of these tables; it loads nothing by itself. `limits` are those of accounts that have none of their
     /// own.
     pub fn new(
-        store: Arc<dyn Store>,
+        documents: Arc<dyn Documents>,
         tables: Arc<dyn Tables>,
         validator: Arc<dyn Validator>,
         vault: Arc<Vault>,
         limits: AccountLimits,
     ) -> Self {
-        let desk = Desk { store, tables, validator, vault, books: AccountBooks::new(limits) };
+        let desk = Desk { documents, tables, validator, vault, books: AccountBooks::new(limits) };
         Self { desk: Arc::new(desk), changes: TaskTracker::new() }
     }
 
@@ -144,11 +144,11 @@ impl Editor {
     /// When the store cannot be read. A hook that cannot be worked with is logged and counted.
     pub async fn load(&self) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
-        for account in self.desk.store.accounts().await? {
+        for account in self.desk.documents.accounts().await? {
             self.desk.show_account(&account, None);
             loaded.accounts += 1;
         }
-        for hook in self.desk.store.hooks().await? {
+        for hook in self.desk.documents.hooks().await? {
             match self.desk.show_hook(&hook, None) {
                 Ok(()) => loaded.hooks += 1,
                 Err(error) => {
@@ -195,7 +195,7 @@ impl Editor {
 
 impl Desk {
     async fn account(&self, id: &str) -> Result<Document, EditError> {
-        self.store.account(id).await?.ok_or_else(|| EditError::NotFound { id: id.to_owned() })
+        self.documents.account(id).await?.ok_or_else(|| EditError::NotFound { id: id.to_owned() })
     }
 
     fn show_account(&self, doc: &Document, reserved: Option<Reservation<'_>>) {

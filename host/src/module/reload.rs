@@ -28,7 +28,7 @@ use crate::clock;
 use crate::harmless::harmless_path;
 use crate::model::ModuleId;
 use crate::stall::StallMark;
-use crate::store::{Store, StoreError};
+use crate::store::{Documents, StoreError};
 use crate::stream::{Stream, What};
 
 pub mod resetting;
@@ -63,7 +63,7 @@ pub struct Reloader {
     loading: Loading,
     registry: Arc<Registry>,
     bus: Arc<dyn Bus>,
-    store: Arc<dyn Store>,
+    documents: Arc<dyn Documents>,
     call_timeout: Duration,
     stream: Arc<Stream>,
     state: tokio::sync::Mutex<State>,
@@ -141,12 +141,12 @@ impl Reloader {
         loading: Loading,
         registry: Arc<Registry>,
         bus: Arc<dyn Bus>,
-        store: Arc<dyn Store>,
+        documents: Arc<dyn Documents>,
         call_timeout: Duration,
         stream: Arc<Stream>,
     ) -> Self {
         let state = tokio::sync::Mutex::default();
-        Reloader { folder, loading, registry, bus, store, call_timeout, stream, state }
+        Reloader { folder, loading, registry, bus, documents, call_timeout, stream, state }
     }
 
     /// The folder that it looks at.
@@ -455,11 +455,11 @@ impl Reloader {
     async fn store_metadata(&self, module: &Module) {
         let id = module.id.as_str();
         let written = async {
-            let stored = self.store.metadata().await?;
+            let stored = self.documents.metadata().await?;
             let known = stored.iter().find(|document| document.get("_id").is_some_and(|known| known == id));
             match metadata::update(&module.id, known, module.metadata(), clock::gregorian_now()) {
                 None => Ok(false),
-                Some(document) => self.store.save_metadata(document).await.map(|_| true),
+                Some(document) => self.documents.save_metadata(document).await.map(|_| true),
             }
         };
         match written.await {

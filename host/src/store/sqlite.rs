@@ -13,8 +13,8 @@ use super::{
     Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptScan, AttemptStore, AuditEntry, AuditKeep,
     AuditQuery, AuditStore, Backup, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore,
     Failure, FailureChange, HookIdQuery, HookStore, ListedDocuments, ListedKind, ListingStore, MetadataStore,
-    NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result, SettingStore, Store, StoreError, StoreRoom,
-    StoredAuditEntry, StoredDelivery, StoredFailing, StoredToken, TokenStore, WaitingRow,
+    NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result, SettingStore, StoreBackend, StoreError,
+    StoreRoom, StoredAuditEntry, StoredDelivery, StoredFailing, StoredToken, TokenStore, WaitingRow,
 };
 use crate::model::Document;
 use documents::Kind;
@@ -258,6 +258,15 @@ impl SettingStore for SqliteStore {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.writer.write(1, move |writing| documents::set_setting(writing.connection, &name, &value)).await
     }
+
+    async fn configs(&self) -> Result<Vec<(String, Document)>> {
+        self.read(disabler::configs).await
+    }
+
+    async fn save_config(&self, account: &str, doc: Document) -> Result<()> {
+        let account = account.to_owned();
+        self.writer.write(1, move |writing| disabler::save_config(writing.connection, &account, &doc)).await
+    }
 }
 
 #[async_trait]
@@ -321,15 +330,6 @@ impl DisablerStore for SqliteStore {
             return Ok(());
         }
         self.writer.write_patiently(move |writing| disabler::note(writing.connection, &changes)).await
-    }
-
-    async fn configs(&self) -> Result<Vec<(String, Document)>> {
-        self.read(disabler::configs).await
-    }
-
-    async fn save_config(&self, account: &str, doc: Document) -> Result<()> {
-        let account = account.to_owned();
-        self.writer.write(1, move |writing| disabler::save_config(writing.connection, &account, &doc)).await
     }
 }
 
@@ -430,7 +430,14 @@ impl AuditStore for SqliteStore {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
+impl StoreBackend for SqliteStore {
+    async fn try_write(&self) -> Result<()> {
+        const NAME: &str = "store.tried";
+        const BYTES: usize = 64 * 1024;
+        self.set_setting(NAME, &"x".repeat(BYTES)).await?;
+        self.set_setting(NAME, "").await
+    }
+
     fn commits(&self) -> u64 {
         self.writer.commits()
     }

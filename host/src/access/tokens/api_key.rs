@@ -14,7 +14,7 @@ impl Tokens {
     /// # Errors
     /// The store's.
     pub async fn api_key(&self, account: &AccountId) -> Result<Option<Shown>, StoreError> {
-        let id = self.store.setting(&setting(account)).await?;
+        let id = self.documents.setting(&setting(account)).await?;
         Ok(id.and_then(|id| self.show(&id)).filter(|token| token.account == *account))
     }
 
@@ -31,7 +31,7 @@ impl Tokens {
         most: u64,
     ) -> Result<(Token, Shown), TokenError> {
         let _turn = self.renewing.lock().await;
-        let old = self.store.setting(&setting(account)).await?;
+        let old = self.documents.setting(&setting(account)).await?;
         let replaces = old.as_deref().is_some_and(|id| self.show(id).is_some());
         let new = NewToken {
             account: account.clone(),
@@ -46,7 +46,7 @@ impl Tokens {
                 Ok(()) | Err(TokenError::Unknown(_)) => {}
                 Err(error) => return Err(error),
             }
-            Ok(self.store.set_setting(&setting(account), &made.1.id).await?)
+            Ok(self.documents.set_setting(&setting(account), &made.1.id).await?)
         };
         match done.await {
             Ok(()) => Ok(made),

@@ -273,9 +273,14 @@ async fn a_token_and_its_last_use_outlive_the_host() {
     host.access.close().await;
 
     let keep = AuditKeep { entries: 1, age_ms: 1 };
-    let again = Access::open(host.store.clone(), host.token.hash(), keep, log_ins(), |_| true).await.unwrap();
+    let again =
+        Access::open(host.store.clone(), host.store.clone(), host.token.hash(), keep, log_ins(), |_| true)
+            .await
+            .unwrap();
     let orphaned =
-        Access::open(host.store.clone(), host.token.hash(), keep, log_ins(), |_| false).await.unwrap();
+        Access::open(host.store.clone(), host.store.clone(), host.token.hash(), keep, log_ins(), |_| false)
+            .await
+            .unwrap();
 
     assert!(again.tokens.holder(&token).is_some());
     assert!(again.tokens.show(&again.tokens.ids(None)[0]).unwrap().used_ms.is_some());
@@ -441,7 +446,7 @@ async fn a_change_is_written_down_although_its_client_has_gone() {
 #[tokio::test]
 async fn a_change_that_cannot_be_written_down_is_counted() {
     let host = host();
-    crate::store::Store::close(&*host.store).await.unwrap();
+    crate::store::StoreBackend::close(&*host.store).await.unwrap();
 
     let token = [("x-auth-token", host.token.reveal())];
     host.raw("POST", "/modules/webhooks_sms/reload", &token, Body::empty()).await.expect(StatusCode::OK);

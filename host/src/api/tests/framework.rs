@@ -149,7 +149,7 @@ async fn modules_are_listed_with_the_files_that_were_refused() {
 async fn a_store_that_fails_is_a_state_and_not_a_crash() {
     let host = host();
     let account = host.account().await;
-    crate::store::Store::close(&*host.store).await.unwrap();
+    crate::store::StoreBackend::close(&*host.store).await.unwrap();
 
     let answer = host.get(&format!("/v2/accounts/{account}")).await;
 

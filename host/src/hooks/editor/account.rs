@@ -140,7 +140,7 @@ impl Desk {
         let saved = self.change_account(doc, 0, Some(reserved)).await?;
         // The parent may have been deleted meanwhile, without having seen this child.
         if let Some(parent) = parent
-            && self.store.account(parent).await?.is_none()
+            && self.documents.account(parent).await?.is_none()
         {
             self.mark_account_deleted(saved).await?;
             return Err(EditError::NotFound { id: parent.to_owned() });
@@ -170,7 +170,7 @@ impl Desk {
         doc: Document,
         reserved: Option<Reservation<'_>>,
     ) -> Result<Document, EditError> {
-        let saved = self.store.save_account(doc).await?;
+        let saved = self.documents.save_account(doc).await?;
         self.show_account(&saved, reserved);
         Ok(saved)
     }
@@ -190,7 +190,7 @@ impl Desk {
     }
 
     async fn delete_hooks_of(&self, account: &str) -> Result<(), EditError> {
-        for hooks in self.store.hooks_of(account).await?.chunks(AT_ONCE) {
+        for hooks in self.documents.hooks_of(account).await?.chunks(AT_ONCE) {
             try_join_all(hooks.iter().map(|hook| async {
                 match self.delete_hook(hook.clone()).await {
                     // Somebody else changed it meanwhile; the second sweep sees it.

@@ -42,7 +42,7 @@ impl Editor {
 
 impl Desk {
     async fn enable_hooks_of(&self, account: AccountId) -> Result<Enabled, EditError> {
-        let stored = self.store.hooks_of(account.as_str()).await?;
+        let stored = self.documents.hooks_of(account.as_str()).await?;
         let mut enabled = Vec::new();
         for doc in stored.iter().filter(|doc| is_switched_off(doc)) {
             if self.enable_patiently(fields::id(doc)).await? {
@@ -64,7 +64,9 @@ impl Desk {
 
     async fn enable(&self, hook: &str) -> Result<bool, EditError> {
         // It may have been deleted or changed since it was listed.
-        let Some(mut doc) = self.store.hook(hook).await?.filter(is_switched_off) else { return Ok(false) };
+        let Some(mut doc) = self.documents.hook(hook).await?.filter(is_switched_off) else {
+            return Ok(false);
+        };
         fields::set(&mut doc, "enabled", true);
         doc.shift_remove(DISABLED_MESSAGE);
         self.save_hook(doc, None).await?;

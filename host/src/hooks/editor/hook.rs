@@ -50,7 +50,7 @@ impl Editor {
     /// [`EditError::NotFound`] without the account.
     pub async fn hooks(&self, account: &str) -> Result<Vec<Document>, EditError> {
         self.desk.account(account).await?;
-        Ok(self.desk.store.hooks_of(account).await?)
+        Ok(self.desk.documents.hooks_of(account).await?)
     }
 
     /// Replaces the public fields of a hook, but for those that KAZOO's clients do not know where they are left out.
@@ -203,7 +203,7 @@ struct HookChange {
 impl Desk {
     async fn hook(&self, account: &str, hook: &str) -> Result<Document, EditError> {
         self.account(account).await?;
-        let found = self.store.hook(hook).await?.filter(|doc| fields::owner(doc) == account);
+        let found = self.documents.hook(hook).await?.filter(|doc| fields::owner(doc) == account);
         found.ok_or_else(|| EditError::NotFound { id: hook.to_owned() })
     }
 
@@ -230,7 +230,7 @@ impl Desk {
         let (saved, secret) = self.change_hook(doc, &change, Some(reserved)).await?;
         // The account may have been deleted between the look at it and the save. Its deletion sweeps the hooks
         // that it sees; this one it may have missed.
-        if self.store.account(account).await?.is_none() {
+        if self.documents.account(account).await?.is_none() {
             self.delete_hook(saved).await?;
             return Err(EditError::NotFound { id: account.to_owned() });
         }
@@ -293,7 +293,7 @@ impl Desk {
         doc: Document,
         reserved: Option<Reservation<'_>>,
     ) -> Result<Document, EditError> {
-        let saved = self.store.save_hook(doc).await?;
+        let saved = self.documents.save_hook(doc).await?;
         self.show_hook(&saved, reserved)?;
         Ok(saved)
     }

@@ -57,7 +57,7 @@ impl Reloader {
             let id = id.to_owned();
             move |error| NotReset::Store { id, error }
         };
-        let stored = self.store.metadata().await.map_err(failed(id.unwrap_or(PREFIX)))?;
+        let stored = self.documents.metadata().await.map_err(failed(id.unwrap_or(PREFIX)))?;
         let current = self.registry.current();
         let ids = wanted(id, &stored, current.modules())?;
         let mut reset = Reset::default();
@@ -66,11 +66,11 @@ impl Reloader {
             match current.module(&id) {
                 Some(module) => {
                     let document = anew(&module.id, known, module.metadata());
-                    self.store.save_metadata(document).await.map_err(failed(&id))?;
+                    self.documents.save_metadata(document).await.map_err(failed(&id))?;
                     reset.written.push(id);
                 }
                 None => {
-                    self.store.delete_metadata(&id).await.map_err(failed(&id))?;
+                    self.documents.delete_metadata(&id).await.map_err(failed(&id))?;
                     reset.removed.push(id);
                 }
             }

@@ -8,9 +8,18 @@ use tempfile::TempDir;
 
 use super::super::conformance::{document, event, owed, payload};
 use super::*;
+use crate::store::{Documents, Ledger};
 
-fn open(dir: &Path) -> Arc<dyn Store> {
+fn open(dir: &Path) -> Arc<SqliteStore> {
     Arc::new(SqliteStore::open(dir, Options::default()).unwrap())
+}
+
+fn documents(dir: &Path) -> Arc<dyn Documents> {
+    open(dir)
+}
+
+fn ledger(dir: &Path) -> Arc<dyn Ledger> {
+    open(dir)
 }
 
 fn refusal(dir: &Path) -> StoreError {
@@ -22,7 +31,8 @@ fn query(dir: &Path, sql: &str) -> i64 {
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-store_suite!(open);
+documents_suite!(documents);
+ledger_suite!(ledger);
 
 #[tokio::test]
 async fn a_second_host_is_refused_while_the_first_one_runs() {

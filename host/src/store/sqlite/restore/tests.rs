@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::super::{Options, SqliteStore};
 use super::*;
 use crate::store::conformance::{document, event, owed, payload};
-use crate::store::{AccountStore as _, DeliveryStore as _, HookStore as _, Outcome, Store as _};
+use crate::store::{AccountStore as _, DeliveryStore as _, HookStore as _, Outcome, StoreBackend as _};
 
 fn open_in(folder: &Path) -> SqliteStore {
     SqliteStore::open(folder, Options::default()).unwrap()
