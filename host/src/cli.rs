@@ -163,8 +163,9 @@ pub struct RunArgs {
     /// Take events from this RabbitMQ [settings: bus.kind = "amqp", bus.uri]
     #[arg(long, value_name = "URI")]
     pub amqp: Option<String>,
-    /// Keep documents in this CouchDB [settings: store.kind = "couchdb", store.url]
-    #[arg(long, value_name = "URL")]
+    /// Keep documents in this CouchDB [settings: documents.kind = "couchdb", documents.url]
+    // Hidden until there is one.
+    #[arg(long, value_name = "URL", hide = true)]
     pub couchdb: Option<String>,
     /// Also start a receiver, an account with hooks and a stream of synthetic calls
     #[arg(long)]
@@ -189,8 +190,8 @@ impl RunArgs {
             ("api.listen", self.listen.clone(), "--listen"),
             ("bus.kind", kind(&self.amqp, "amqp"), "--amqp"),
             ("bus.uri", self.amqp.clone(), "--amqp"),
-            ("store.kind", kind(&self.couchdb, "couchdb"), "--couchdb"),
-            ("store.url", self.couchdb.clone(), "--couchdb"),
+            ("documents.kind", kind(&self.couchdb, "couchdb"), "--couchdb"),
+            ("documents.url", self.couchdb.clone(), "--couchdb"),
         ];
         given(flags)
     }

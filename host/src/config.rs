@@ -47,6 +47,10 @@ pub struct Config {
     pub bus: Bus,
     /// `[memory]`
     pub memory: Memory,
+    /// `[documents]`
+    pub documents: Backend,
+    /// `[ledger]`
+    pub ledger: Backend,
     /// `[store]`
     pub store: Store,
     /// `[delivery]`
@@ -147,11 +151,20 @@ pub struct Bus {
     pub max_event_bytes: usize,
 }
 
-/// Where documents live.
+/// What keeps documents, or the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreKind {
+pub enum BackendKind {
     /// The embedded database. The only kind that this version accepts.
     Sqlite,
+}
+
+/// `[documents]` or `[ledger]`: what keeps them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backend {
+    /// Which kind.
+    pub kind: BackendKind,
+    /// Its address, for one that is a server.
+    pub url: Option<String>,
 }
 
 /// When a commit counts as done.
@@ -163,13 +176,9 @@ pub enum Synchronous {
     Normal,
 }
 
-/// `[store]`: where documents live.
+/// `[store]`: what holds for documents and ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Store {
-    /// Which store.
-    pub kind: StoreKind,
-    /// Its address, for a store that is a server.
-    pub url: Option<String>,
     /// The account that owns the installation; `None`: the oldest one.
     pub master_account_id: Option<String>,
     /// When a commit counts as done.
@@ -317,6 +326,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let api = read_api(reader);
     let bus = read_bus(reader);
     let memory = memory::read(reader);
+    let backends = read_backends(reader);
     let store = read_store(reader);
     let delivery = delivery::read(reader);
     let attempts = read_attempts(reader);
@@ -326,6 +336,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let kazoo = read_kazoo(reader);
     let telemetry = watching::read_telemetry(reader);
     let log = watching::read_log(reader);
+    let (documents, ledger) = backends?;
     Some(Config {
         plugins_dir: plugins_dir?,
         data_dir: data_dir?,
@@ -333,6 +344,8 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         api: api?,
         bus: bus?,
         memory: memory?,
+        documents,
+        ledger,
         store: store?,
         delivery: delivery?,
         attempts: attempts?,
@@ -387,9 +400,25 @@ fn read_bus(reader: &mut Reader<'_>) -> Option<Bus> {
     })
 }
 
+/// What keeps documents and what keeps the ledger: what `[store]` says of both goes for each that says nothing itself.
+fn read_backends(reader: &mut Reader<'_>) -> Option<(Backend, Backend)> {
+    let kind = reader.read("store.kind", rules::backend_kind);
+    let url = reader.read("store.url", rules::server_address);
+    let mut read = |kind_name, url_name| {
+        let own_kind = reader.read(kind_name, rules::own_backend_kind);
+        let own_url = reader.read(url_name, rules::server_address);
+        (own_kind, own_url)
+    };
+    let documents = read("documents.kind", "documents.url");
+    let ledger = read("ledger.kind", "ledger.url");
+    let (kind, url) = (kind?, url?);
+    let backend = |(own_kind, own_url): (Option<Option<BackendKind>>, Option<Option<String>>)| {
+        Some(Backend { kind: own_kind?.unwrap_or(kind), url: own_url?.or_else(|| url.clone()) })
+    };
+    Some((backend(documents)?, backend(ledger)?))
+}
+
 fn read_store(reader: &mut Reader<'_>) -> Option<Store> {
-    let kind = reader.read("store.kind", rules::store_kind);
-    let url = reader.read("store.url", |v| rules::web_address(v).map(|url| url.map(String::from)));
     let master_account_id = reader.read("store.master_account_id", rules::optional_text);
     let levels = [("full", Synchronous::Full), ("normal", Synchronous::Normal)];
     let synchronous = reader.read("store.synchronous", |v| rules::one_of(v, &levels));
@@ -397,8 +426,6 @@ fn read_store(reader: &mut Reader<'_>) -> Option<Store> {
     let secrets_key = reader.read("store.secrets_key", rules::secrets_key);
     let start_with_lost_secrets = reader.read("store.start_with_lost_secrets", rules::truth);
     Some(Store {
-        kind: kind?,
-        url: url?,
         master_account_id: master_account_id?,
         synchronous: synchronous?,
         secrets_key_file: secrets_key_file?.map(PathBuf::from),

@@ -89,7 +89,8 @@ pub(super) fn shown(key: &str, value: &ValueKind) -> String {
 const SECRETS: [&str; 1] = ["store.secrets_key"];
 
 /// Settings that may carry a password.
-const ADDRESSES: [&str; 4] = ["bus.uri", "store.url", "delivery.proxy", "telemetry.otlp_endpoint"];
+const ADDRESSES: [&str; 6] =
+    ["bus.uri", "store.url", "documents.url", "ledger.url", "delivery.proxy", "telemetry.otlp_endpoint"];
 
 /// `amqp://user:secret@host` as `amqp://user:***@host`. The broker's well-known `guest` is no secret.
 fn masked(address: &str) -> String {

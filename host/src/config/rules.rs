@@ -12,7 +12,7 @@ use url::Url;
 
 use super::errors::Problem;
 use super::layers::Origins;
-use super::{Isolation, SecretsKey, StoreKind};
+use super::{BackendKind, Isolation, SecretsKey};
 use crate::model::rate;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -147,12 +147,25 @@ pub(super) fn one_of<T: Copy>(kind: &ValueKind, words: &[(&str, T)]) -> Result<T
     })
 }
 
-/// The store's kind; the one that is planned is known and refused.
-pub(super) fn store_kind(kind: &ValueKind) -> Result<StoreKind, Wrong> {
+/// What keeps documents or the ledger; those that are planned are known and refused.
+pub(super) fn backend_kind(kind: &ValueKind) -> Result<BackendKind, Wrong> {
     match string(kind) {
-        Ok("couchdb") => Err("is not in this version yet; write \"sqlite\"".to_owned()),
-        _ => one_of(kind, &[("sqlite", StoreKind::Sqlite)]),
+        Ok("couchdb" | "postgres") => Err("is not in this version yet; write \"sqlite\"".to_owned()),
+        _ => one_of(kind, &[("sqlite", BackendKind::Sqlite)]),
     }
+}
+
+/// The same, where the empty text means: as `store.kind` says.
+pub(super) fn own_backend_kind(kind: &ValueKind) -> Result<Option<BackendKind>, Wrong> {
+    match string(kind) {
+        Ok("") => Ok(None),
+        _ => backend_kind(kind).map(Some),
+    }
+}
+
+/// The address of a database server, or nothing.
+pub(super) fn server_address(kind: &ValueKind) -> Result<Option<String>, Wrong> {
+    web_address(kind).map(|url| url.map(String::from))
 }
 
 /// Text of 1 to `most` bytes.

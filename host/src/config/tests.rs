@@ -235,6 +235,26 @@ fn a_store_that_is_not_in_this_version_is_refused_clearly() {
         "[store]\nkind = \"couchdb\"\n",
         "store.kind: \"couchdb\" (from hookline.toml) is not in this version yet; write \"sqlite\"",
     );
+    check(
+        "[ledger]\nkind = \"postgres\"\n",
+        "ledger.kind: \"postgres\" (from hookline.toml) is not in this version yet; write \"sqlite\"",
+    );
+}
+
+#[test]
+fn what_the_store_says_goes_for_documents_and_ledger_unless_they_say_it_themselves() {
+    let (config, _) = Config::load(text(
+        "[store]\nurl = \"http://both.example/\"\n[ledger]\nurl = \"http://own.example/\"\n",
+    ))
+    .unwrap();
+    assert_eq!(
+        config.documents,
+        Backend { kind: BackendKind::Sqlite, url: Some("http://both.example/".to_owned()) }
+    );
+    assert_eq!(
+        config.ledger,
+        Backend { kind: BackendKind::Sqlite, url: Some("http://own.example/".to_owned()) }
+    );
 }
 
 #[test]
