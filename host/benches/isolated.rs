@@ -15,11 +15,11 @@ use criterion::{Criterion, Throughput};
 use hookline::event::Event;
 use hookline::hooks::accounts::Accounts;
 use hookline::model::ModuleId;
-use hookline::module::generation::{Generation, How, Source};
-use hookline::module::isolated::{Isolated, IsolationLimits};
+use hookline::module::generation::{Generation, IsolationMode, LibrarySource};
+use hookline::module::isolated::{IsolatedRunner, IsolationLimits};
 use hookline::module::probe::probe;
-use hookline::module::program::Program;
-use hookline::module::services::Lendable;
+use hookline::module::program::ModuleProgram;
+use hookline::module::services::LendableServices;
 
 /// A call event of 61 fields and 2.3 KB.
 const EVENT: &str = include_str!("../../tests/fixtures/call_event.json");
@@ -39,17 +39,17 @@ fn main() {
     let copy = folder.path().join(format!("{MODULE}.g1.{}", std::env::consts::DLL_EXTENSION));
     std::fs::copy(library(), &copy).expect("a copy of the module");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let lendable = Lendable { settings: Arc::default(), accounts: Arc::new(Accounts::new()) };
-    let (module, program) = (ModuleId::new(MODULE), Program::at(env!("CARGO_BIN_EXE_hookline").into()));
+    let lendable = LendableServices { settings: Arc::default(), accounts: Arc::new(Accounts::new()) };
+    let (module, program) = (ModuleId::new(MODULE), ModuleProgram::at(env!("CARGO_BIN_EXE_hookline").into()));
     let event = Arc::new(Event::parse(Bytes::from_static(EVENT.as_bytes())).expect("an event"));
 
     let mut group = criterion.benchmark_group("isolation");
-    let source = Source { module: module.clone(), number: 1, copy: &copy };
-    let inside = Generation::load(source, lendable.clone(), How::Here, LIMITS.load_within);
+    let source = LibrarySource { module: module.clone(), number: 1, copy: &copy };
+    let inside = Generation::load(source, lendable.clone(), IsolationMode::Here, LIMITS.load_within);
     let inside = runtime.block_on(inside).expect("a module");
     group.bench_function("in the host", |bencher| bencher.iter(|| inside.handle(black_box(&event))));
 
-    let started = Isolated::start(&program, module.clone(), 1, &copy, lendable.clone(), LIMITS);
+    let started = IsolatedRunner::start(&program, module.clone(), 1, &copy, lendable.clone(), LIMITS);
     let isolated = started.expect("a module").0;
     for batch in [1, 32, 256] {
         let events = vec![Arc::clone(&event); batch];

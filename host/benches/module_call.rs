@@ -15,17 +15,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use hookline::config::Config;
-use hookline::delivery::request::{SharedBodies, Stamp, build};
+use hookline::delivery::request::{SharedBodies, WebhookHeaders, build};
 use hookline::event::Event;
 use hookline::hooks::accounts::Accounts;
-use hookline::hooks::table::Table;
+use hookline::hooks::table::HookTable;
 use hookline::model::Profile;
 use hookline::model::payload::Payload;
 use hookline::model::{AccountId, Hook};
-use hookline::module::folder::Loading;
+use hookline::module::folder::ModuleLoading;
 use hookline::module::generation::Generation;
-use hookline::module::program::Program;
-use hookline::module::services::Lendable;
+use hookline::module::program::ModuleProgram;
+use hookline::module::services::LendableServices;
 use plugin_api::Level;
 use plugin_api::lend::{Fired, HostServices};
 use serde_json::json;
@@ -135,17 +135,17 @@ fn library(name: &str) -> Option<PathBuf> {
 fn load(file: PathBuf) -> Generation {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let copies = tempfile::tempdir().expect("a folder");
-    let lendable = Lendable { settings: Arc::default(), accounts: Arc::new(Accounts::new()) };
+    let lendable = LendableServices { settings: Arc::default(), accounts: Arc::new(Accounts::new()) };
     let mut modules = Config::defaults().expect("the defaults").modules;
-    modules.program = Program::at(file.with_file_name("hookline"));
-    let loading = Loading::new(copies.path().to_owned(), lendable, &modules);
+    modules.program = ModuleProgram::at(file.with_file_name("hookline"));
+    let loading = ModuleLoading::new(copies.path().to_owned(), lendable, &modules);
     // The copy may go, the library stays mapped.
     runtime.block_on(loading.load(&file, 1)).expect("a module").0
 }
 
 fn looking_up(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hooks_of_an_account");
-    let table = Table::new();
+    let table = HookTable::new();
     let mut filled = 0;
     for hooks in [10, 10_000, 1_000_000] {
         for n in filled..hooks {
@@ -183,7 +183,8 @@ fn hook(n: usize, more: &serde_json::Value) -> Hook {
 /// What a firing costs for each of its hooks, and for the second and every later one that adds nothing.
 fn requesting(criterion: &mut Criterion) {
     let payload = payload();
-    let stamp = Some(Stamp { webhook_id: "msg_00112233445566778899aabbccddeeff", timestamp: 1_700_000_000 });
+    let stamp =
+        Some(WebhookHeaders { webhook_id: "msg_00112233445566778899aabbccddeeff", timestamp: 1_700_000_000 });
     let mut group = criterion.benchmark_group("request");
     for format in ["json", "form-data"] {
         let hook = hook(1, &json!({"format": format}));

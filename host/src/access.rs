@@ -12,7 +12,7 @@ use crate::clock::unix_now;
 use crate::model::AccountId;
 use crate::store::{AuditKeep, Documents, Ledger, StoreError, StoredToken};
 use audit::Audit;
-use guesses::Guesses;
+use guesses::TokenGuesses;
 use log_ins::{LogIn, LogIns};
 use token::TokenHash;
 use tokens::{Holder, Tokens};
@@ -35,14 +35,14 @@ pub struct Access {
     /// Who changed what.
     pub audit: Audit,
     /// What is counted.
-    pub counters: Counters,
-    guesses: Mutex<Guesses>,
+    pub counters: AccessCounters,
+    guesses: Mutex<TokenGuesses>,
     warned: Mutex<Option<Instant>>,
 }
 
 /// Requests that were turned away since the start.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct AccessCounters {
     /// Without a token where one is needed, or with an unknown one.
     pub credentials: AtomicU64,
     /// With a token that does not reach so far.
@@ -65,7 +65,7 @@ pub enum Recognised {
 }
 
 /// What a token turned out to be.
-enum Found {
+enum FoundToken {
     Holder(Arc<Holder>),
     Ended,
     Nobody,
@@ -105,7 +105,7 @@ impl Access {
             tokens: Tokens::new(held, documents, Arc::clone(&ledger), administrator),
             log_ins,
             audit: Audit::new(ledger, keep),
-            counters: Counters::default(),
+            counters: AccessCounters::default(),
             guesses: Mutex::default(),
             warned: Mutex::default(),
         }
@@ -117,11 +117,11 @@ impl Access {
     /// there, and a client that shares its address with whoever guesses works on.
     pub async fn recognise(&self, token: &str, from: IpAddr) -> Recognised {
         let found = match self.tokens.holder(token) {
-            Some(holder) => Found::Holder(holder),
+            Some(holder) => FoundToken::Holder(holder),
             None => match self.log_ins.read(token, unix_now()) {
-                Some(LogIn::Of(id)) => self.tokens.named(&id).map_or(Found::Ended, Found::Holder),
-                Some(LogIn::Ended) => Found::Ended,
-                None => Found::Nobody,
+                Some(LogIn::Of(id)) => self.tokens.named(&id).map_or(FoundToken::Ended, FoundToken::Holder),
+                Some(LogIn::Ended) => FoundToken::Ended,
+                None => FoundToken::Nobody,
             },
         };
         self.judged(found, from).await
@@ -129,26 +129,26 @@ impl Access {
 
     /// The same of an API key: a log-in does not lead to the next one, or none would ever end.
     pub async fn recognise_key(&self, key: &str, from: IpAddr) -> Recognised {
-        self.judged(self.tokens.holder(key).map_or(Found::Nobody, Found::Holder), from).await
+        self.judged(self.tokens.holder(key).map_or(FoundToken::Nobody, FoundToken::Holder), from).await
     }
 
-    async fn judged(&self, found: Found, from: IpAddr) -> Recognised {
+    async fn judged(&self, found: FoundToken, from: IpAddr) -> Recognised {
         let now = Instant::now();
         let wait = self.guesses.lock().wait(from, now);
         match (found, wait) {
-            (Found::Holder(holder), Some(_)) if holder.was_at(from) => {
+            (FoundToken::Holder(holder), Some(_)) if holder.was_at(from) => {
                 self.tokens.note_use(&holder).await;
                 Recognised::Holder(holder)
             }
             (_, Some(wait)) => Recognised::Wait(wait),
-            (Found::Holder(holder), None) => {
+            (FoundToken::Holder(holder), None) => {
                 holder.is_at(from);
                 self.tokens.note_use(&holder).await;
                 Recognised::Holder(holder)
             }
             // It was signed here, so that nobody has guessed.
-            (Found::Ended, None) => Recognised::Ended,
-            (Found::Nobody, None) => {
+            (FoundToken::Ended, None) => Recognised::Ended,
+            (FoundToken::Nobody, None) => {
                 self.guesses.lock().failed(from, now);
                 self.warn_of_guesses(from, now);
                 Recognised::Unknown
@@ -173,7 +173,7 @@ impl Access {
     }
 }
 
-impl Counters {
+impl AccessCounters {
     pub(crate) fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -25,10 +25,10 @@ use crate::memory::EventMemory;
 use crate::model::payload::Payload;
 use crate::model::{Document, HookId};
 use crate::module::reload::NotReloaded;
-use crate::module::reload::resetting::{NotReset, Reset};
+use crate::module::reload::resetting::{MetadataReset, NotReset};
 use crate::replays::Replays;
 use crate::store::{Documents, Ledger};
-use crate::stream::Stream;
+use crate::stream::HostStream;
 use crate::trail::Origin;
 
 mod accounts;
@@ -72,8 +72,10 @@ mod tokens;
 mod webhooks;
 mod written;
 
-pub use health::Degraded;
-pub use modules::{Loaded, Module, Pinned as PinnedGeneration, Process as ModuleProcess, RefusedFile};
+pub use health::DegradedPart;
+pub use modules::{
+    LoadedModules, ModuleShape, PinnedShape as PinnedGeneration, ProcessShape as ModuleProcess, RefusedFile,
+};
 pub use openapi::fixed as description;
 
 /// What the routes work with.
@@ -87,21 +89,21 @@ pub struct Api {
     /// Hooks and accounts as they are stored, for listings.
     pub documents: Arc<dyn Documents>,
     /// Takes posted events.
-    pub intake: Arc<dyn Intake>,
+    pub intake: Arc<dyn EventIntake>,
     /// Shows the loaded modules.
     pub modules: Arc<dyn ModulesView>,
     /// Shows the modules' metadata documents.
     pub metadata: Arc<dyn MetadataView>,
     /// Says whether the host is ready.
-    pub health: Arc<dyn Health>,
+    pub health: Arc<dyn HostHealth>,
     /// Says what is counted.
-    pub figures: Arc<dyn Figures>,
+    pub figures: Arc<dyn FigureSource>,
     /// Sends dead deliveries again.
     pub replays: Replays,
     /// Sends samples.
-    pub tests: Arc<dyn Tests>,
+    pub tests: Arc<dyn TestSender>,
     /// What happens, for those who watch.
-    pub stream: Arc<Stream>,
+    pub stream: Arc<HostStream>,
     /// Places for those who watch.
     pub watchers: Arc<Semaphore>,
     /// Ends what would go on for ever.
@@ -109,34 +111,34 @@ pub struct Api {
     /// Says who reaches what, and writes down who changed what.
     pub access: Arc<Access>,
     /// What a request may cost.
-    pub limits: Limits,
+    pub limits: ApiLimits,
     /// The memory that events may take.
     pub memory: Arc<EventMemory>,
     /// The name of this host in envelopes.
     pub node: String,
     /// What strangers may cost.
-    pub strangers: Strangers,
+    pub strangers: StrangerLimits,
 }
 
 /// What is kept for those without a token, and the turns that they take.
-pub struct Strangers {
+pub struct StrangerLimits {
     /// The description, made anew when modules come or go.
-    described: openapi::Described,
+    described: openapi::KeptDescription,
     /// Turns of whoever shows no known token.
-    turns: pacing::Turns,
+    turns: pacing::StrangerTurns,
     /// Turns for what has some hundred kilobytes.
-    large: pacing::Turns,
+    large: pacing::StrangerTurns,
     /// Bodies of requests under way.
     bodies: Arc<arriving::BodiesByAccount>,
 }
 
-impl Default for Strangers {
+impl Default for StrangerLimits {
     /// Some 2000 answers a second, and 50 large ones.
     fn default() -> Self {
-        Strangers {
-            described: openapi::Described::default(),
-            turns: pacing::Turns::new(Duration::from_micros(500), 200),
-            large: pacing::Turns::new(Duration::from_millis(20), 20),
+        StrangerLimits {
+            described: openapi::KeptDescription::default(),
+            turns: pacing::StrangerTurns::new(Duration::from_micros(500), 200),
+            large: pacing::StrangerTurns::new(Duration::from_millis(20), 20),
             bodies: Arc::default(),
         }
     }
@@ -150,7 +152,7 @@ pub fn watchers() -> Arc<Semaphore> {
 
 /// What a request may cost.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct ApiLimits {
     /// Bytes of one event, and of the body of any other request.
     pub event_bytes: usize,
     /// Bytes of a request with events.
@@ -163,7 +165,7 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
-impl Default for Limits {
+impl Default for ApiLimits {
     fn default() -> Self {
         Self {
             event_bytes: 1 << 20,
@@ -177,7 +179,7 @@ impl Default for Limits {
 
 /// Where posted events go.
 #[async_trait]
-pub trait Intake: Send + Sync {
+pub trait EventIntake: Send + Sync {
     /// Takes all events of a request or none; returns once what they cause is durable. Each is the text of a
     /// JSON object with a category and a name. `route` is an exchange and a routing key, in place of those
     /// that the event itself implies. Answers how many were accepted.
@@ -225,19 +227,19 @@ pub enum IntakeError {
 #[async_trait]
 pub trait ModulesView: Send + Sync {
     /// The loaded modules, and the files that were refused.
-    fn list(&self) -> Loaded;
+    fn list(&self) -> LoadedModules;
     /// One module by its id.
-    fn show(&self, id: &str) -> Option<Module>;
+    fn show(&self, id: &str) -> Option<ModuleShape>;
     /// Loads the file of a module again; answers the module.
     ///
     /// # Errors
     /// There is no such module, or its file is not taken and the old generation serves on.
-    async fn reload(&self, id: &str) -> Result<Module, NotReloaded>;
+    async fn reload(&self, id: &str) -> Result<ModuleShape, NotReloaded>;
     /// Writes the stored metadata documents anew, all or one's.
     ///
     /// # Errors
     /// There is none of this id, or the store failed.
-    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset>;
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<MetadataReset, NotReset>;
     /// Sample payloads by the id of their module.
     fn samples(&self) -> BTreeMap<String, Vec<Value>>;
 }
@@ -254,7 +256,7 @@ pub trait MetadataView: Send + Sync {
 
 /// What sends tests.
 #[async_trait]
-pub trait Tests: Send + Sync {
+pub trait TestSender: Send + Sync {
     /// Sends a payload to a hook once, and answers the attempt.
     ///
     /// # Errors
@@ -263,18 +265,18 @@ pub trait Tests: Send + Sync {
 }
 
 /// Whether the host can do its work.
-pub trait Health: Send + Sync {
+pub trait HostHealth: Send + Sync {
     /// # Errors
     /// A sentence for each part that is not ready.
     fn ready(&self) -> Result<(), Vec<String>>;
 
     /// What does not work although the host is ready.
-    fn degraded(&self) -> Vec<Degraded>;
+    fn degraded(&self) -> Vec<DegradedPart>;
 }
 
 /// What the host counts.
 #[async_trait]
-pub trait Figures: Send + Sync {
+pub trait FigureSource: Send + Sync {
     /// All figures in Prometheus's text format. Nothing in it belongs to one account or hook.
     ///
     /// # Errors

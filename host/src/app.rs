@@ -1,6 +1,6 @@
 //! The composition root: the only place that names a concrete bus or store.
 //!
-//! Making the parts and running them are separate acts: [`Parts::new`] opens files and reads them, [`start`]
+//! Making the parts and running them are separate acts: [`HostParts::new`] opens files and reads them, [`start`]
 //! listens and serves.
 
 mod buses;
@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-pub use crate::store::sqlite::restore::{Contents, Restored, contents, restore};
-pub use parts::{Outside, Parts};
+pub use crate::store::sqlite::restore::{BackupContents, RestoredBackup, contents, restore};
+pub use parts::{Environment, HostParts};
 
 use crate::config::Config;
 use crate::stall;
@@ -40,16 +40,16 @@ pub struct RunningHost {
     /// Where its API listens.
     pub address: SocketAddr,
     /// What it is made of.
-    pub parts: Arc<Parts>,
+    pub parts: Arc<HostParts>,
     /// Its children.
     pub children: SupervisorHandle,
-    stopping: Stopping,
+    stopping: HostStop,
     ended: JoinHandle<SupervisorExit>,
 }
 
 /// How a host is told to end.
 #[derive(Debug, Clone, Default)]
-struct Stopping {
+struct HostStop {
     /// In order: what is in flight may land.
     stop: CancellationToken,
     /// At once: what is in flight is left for the next start.
@@ -61,23 +61,23 @@ struct Stopping {
 /// # Errors
 /// What keeps it from starting: the data folder, the plugins folder, the address.
 pub async fn start(config: Config) -> anyhow::Result<RunningHost> {
-    start_with(config, Outside::default()).await
+    start_with(config, Environment::default()).await
 }
 
 /// [`start`] in other surroundings than usual.
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_with(config: Config, outside: Outside) -> anyhow::Result<RunningHost> {
-    start_until(config, outside, None, Stopping::default()).await
+pub async fn start_with(config: Config, outside: Environment) -> anyhow::Result<RunningHost> {
+    start_until(config, outside, None, HostStop::default()).await
 }
 
 /// With the listener of the demo's receiver, the host also feeds itself.
 async fn start_until(
     config: Config,
-    outside: Outside,
+    outside: Environment,
     demo: Option<TcpListener>,
-    stopping: Stopping,
+    stopping: HostStop,
 ) -> anyhow::Result<RunningHost> {
     // From here on stops of this process are noticed.
     stall::counts();
@@ -85,7 +85,7 @@ async fn start_until(
     let listener =
         listen_on(listen).with_context(|| format!("listening on {listen} (api.listen, --listen)"))?;
     let address = listener.local_addr()?;
-    let parts = Arc::new(Parts::new(config, outside, stopping.stop.clone()).await?);
+    let parts = Arc::new(HostParts::new(config, outside, stopping.stop.clone()).await?);
     let mut children = tree::supervisor(&parts, listener).hurried_by(stopping.at_once.clone());
     if let Some(receiver) = demo {
         children = children.child(tree::child("demo", &parts, move |parts, context| {
@@ -114,7 +114,7 @@ async fn start_until(
     Ok(RunningHost { address, parts, children, stopping, ended })
 }
 
-impl Stopping {
+impl HostStop {
     /// Gives a stop this much time; what has not ended then does so at once.
     async fn at_once_after(&self, limit: Duration) -> Infallible {
         self.stop.cancelled().await;
@@ -161,10 +161,10 @@ pub async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
     raise_open_files();
     let demo = demo.then(demo::receiver).transpose()?;
     let receiver = demo.as_ref().map(TcpListener::local_addr).transpose()?;
-    let stopping = Stopping::default();
+    let stopping = HostStop::default();
     let tasks = TaskTracker::new();
     let watching = tasks.spawn(signals::stop_on_signal(stopping.clone())?);
-    let outside = Outside { receiver, ..Outside::default() };
+    let outside = Environment { receiver, ..Environment::default() };
     let host = match start_until(config, outside, demo, stopping.clone()).await {
         // Whoever stops a host that is still starting gets what was asked for.
         Err(error) if matches!(error.downcast_ref(), Some(StartError::Stopped)) => {

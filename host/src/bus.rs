@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use self::amqp::Address;
+use self::amqp::MessageOrigin;
 use crate::event::RawEvent;
 use crate::memory::MemoryShare;
-use crate::trail::{Origin, Trail};
+use crate::trail::{EventContext, Origin};
 
 pub mod routing_key;
 pub mod content;
@@ -59,7 +59,7 @@ pub trait Bus: Send + Sync {
     /// state of the host, not a reason for it not to start.
     async fn run(
         &self,
-        intake: mpsc::Sender<Incoming>,
+        intake: mpsc::Sender<IncomingMessage>,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) -> anyhow::Result<()>;
@@ -99,13 +99,13 @@ pub trait Bus: Send + Sync {
 
 /// A message of the bus and the way to answer it.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct IncomingMessage {
     /// The event, decoded but not parsed.
     pub event: RawEvent,
     /// To be answered exactly once.
     pub acker: Acker,
     /// What follows the event from here on.
-    pub trail: Trail,
+    pub trail: EventContext,
     /// The memory that it takes, until it is answered.
     pub memory: MemoryShare,
 }
@@ -113,19 +113,19 @@ pub struct Incoming {
 /// Answers one message. Dropped without an answer it postpones: a bug or a stop must not lose an event.
 #[must_use = "a dropped acker postpones the message"]
 pub struct Acker {
-    way: Option<Way>,
+    way: Option<ArrivalWay>,
 }
 
-enum Way {
+enum ArrivalWay {
     /// To the session whose channel delivered the message. A session that has ended does not listen any
     /// longer, so an answer cannot reach a later channel that counts its deliveries anew.
-    Session { tag: u64, address: Address, answers: mpsc::UnboundedSender<SessionAnswer> },
+    Session { tag: u64, address: MessageOrigin, answers: mpsc::UnboundedSender<SessionAnswer> },
     /// To the one who posted the event.
     Poster(oneshot::Sender<Answer>),
 }
 
 /// What a session is answered: the message's tag, where it came from, and the answer.
-pub(crate) type SessionAnswer = (u64, Address, Answer);
+pub(crate) type SessionAnswer = (u64, MessageOrigin, Answer);
 
 /// An event that is one, and could not be handled now: it is kept for people to see, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,15 +157,15 @@ impl Acker {
     /// An acker whose answer arrives at the receiver, for those who hand events in themselves.
     pub fn pair() -> (Self, oneshot::Receiver<Answer>) {
         let (poster, answer) = oneshot::channel();
-        (Self { way: Some(Way::Poster(poster)) }, answer)
+        (Self { way: Some(ArrivalWay::Poster(poster)) }, answer)
     }
 
     pub(crate) fn of_session(
         tag: u64,
-        address: Address,
+        address: MessageOrigin,
         answers: mpsc::UnboundedSender<SessionAnswer>,
     ) -> Self {
-        Self { way: Some(Way::Session { tag, address, answers }) }
+        Self { way: Some(ArrivalWay::Session { tag, address, answers }) }
     }
 
     /// The deliveries that the event causes are durable; the bus may forget it.
@@ -192,8 +192,8 @@ impl Acker {
     fn answer(&mut self, answer: Answer) {
         // Nobody listening means that the session or the poster has gone; the broker still has the message.
         match self.way.take() {
-            Some(Way::Session { tag, address, answers }) => drop(answers.send((tag, address, answer))),
-            Some(Way::Poster(poster)) => drop(poster.send(answer)),
+            Some(ArrivalWay::Session { tag, address, answers }) => drop(answers.send((tag, address, answer))),
+            Some(ArrivalWay::Poster(poster)) => drop(poster.send(answer)),
             None => {}
         }
     }
@@ -208,8 +208,8 @@ impl Drop for Acker {
 impl fmt::Debug for Acker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.way {
-            Some(Way::Session { tag, .. }) => write!(f, "Acker(delivery {tag})"),
-            Some(Way::Poster(_)) => f.write_str("Acker(poster)"),
+            Some(ArrivalWay::Session { tag, .. }) => write!(f, "Acker(delivery {tag})"),
+            Some(ArrivalWay::Poster(_)) => f.write_str("Acker(poster)"),
             None => f.write_str("Acker(answered)"),
         }
     }
@@ -338,7 +338,7 @@ pub enum PublishError {
 
 /// The counters while they count.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct BusTally {
     pub(crate) received: AtomicU64,
     pub(crate) accepted: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -348,7 +348,7 @@ pub(crate) struct Tally {
     pub(crate) unreadable: AtomicU64,
 }
 
-impl Tally {
+impl BusTally {
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
     }
@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn an_answer_to_an_ended_session_goes_nowhere() {
         let (answers, session) = mpsc::unbounded_channel();
-        let acker = Acker::of_session(7, Address::default(), answers);
+        let acker = Acker::of_session(7, MessageOrigin::default(), answers);
         drop(session);
         acker.accept();
     }

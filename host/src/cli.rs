@@ -34,7 +34,7 @@ use anyhow::Context;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Config, ConfigErrors, Flag, LoadOptions, Origins};
+use crate::config::{Config, ConfigErrors, Flag, LoadOptions, SettingOrigins};
 
 /// Webhook host: events off a bus, through hot-swappable modules, out as HTTP requests.
 #[derive(Debug, Parser)]
@@ -177,7 +177,7 @@ impl RunArgs {
     ///
     /// # Errors
     /// Every wrong setting.
-    pub fn load_config(&self) -> Result<(Config, Origins), ConfigErrors> {
+    pub fn load_config(&self) -> Result<(Config, SettingOrigins), ConfigErrors> {
         Config::load(LoadOptions::of_process(self.config.clone(), self.flags()))
     }
 

@@ -19,15 +19,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use delivery::{Delivery, DeliveryProfile};
-pub use errors::{ConfigErrors, Problem};
-pub use layers::{Flag, LoadOptions, Origin, Origins, Setting};
+pub use errors::{ConfigErrors, SettingProblem};
+pub use layers::{Flag, LoadOptions, SettingOrigin, SettingOrigins, SettingValue};
 pub use limits::AccountLimits;
-pub use memory::Memory;
-use rules::Reader;
-pub use watching::{Log, LogFormat, Telemetry};
+pub use memory::MemorySettings;
+use rules::SettingsReader;
+pub use watching::{LogFormat, LogSettings, TelemetrySettings};
 
 use crate::model::ModuleId;
-use crate::module::program::Program;
+use crate::module::program::ModuleProgram;
 
 /// The defaults and the documentation of every setting.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -46,7 +46,7 @@ pub struct Config {
     /// `[bus]`
     pub bus: Bus,
     /// `[memory]`
-    pub memory: Memory,
+    pub memory: MemorySettings,
     /// `[documents]`
     pub documents: Backend,
     /// `[ledger]`
@@ -66,9 +66,9 @@ pub struct Config {
     /// `[kazoo]`
     pub kazoo: Kazoo,
     /// `[telemetry]`
-    pub telemetry: Telemetry,
+    pub telemetry: TelemetrySettings,
     /// `[log]`
-    pub log: Log,
+    pub log: LogSettings,
 }
 
 /// `[api]`: the HTTP interface.
@@ -241,7 +241,7 @@ pub struct Modules {
     /// Which modules run in processes of their own.
     pub isolation: Isolation,
     /// What such a process runs. No setting: whoever lends the host to another program names it.
-    pub program: Program,
+    pub program: ModuleProgram,
 }
 
 /// Which modules run in processes of their own.
@@ -288,9 +288,9 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, at once: unknown names, wrong types, values out of range, a file that
     /// cannot be read or is not TOML.
-    pub fn load(options: LoadOptions) -> Result<(Self, Origins), ConfigErrors> {
+    pub fn load(options: LoadOptions) -> Result<(Self, SettingOrigins), ConfigErrors> {
         let (origins, mut problems) = layers::merge(&options);
-        let mut reader = Reader::new(&origins);
+        let mut reader = SettingsReader::new(&origins);
         let config = read(&mut reader);
         problems.extend(reader.into_problems());
         match config {
@@ -319,7 +319,7 @@ impl Config {
 }
 
 /// Reads every setting before it gives up on any, so that no problem hides another.
-fn read(reader: &mut Reader<'_>) -> Option<Config> {
+fn read(reader: &mut SettingsReader<'_>) -> Option<Config> {
     let plugins_dir = reader.read("plugins_dir", rules::folder);
     let data_dir = reader.read("data_dir", rules::folder);
     let stop_timeout_ms = reader.read("stop_timeout_ms", rules::milliseconds_or_none);
@@ -358,7 +358,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     })
 }
 
-fn read_api(reader: &mut Reader<'_>) -> Option<Api> {
+fn read_api(reader: &mut SettingsReader<'_>) -> Option<Api> {
     let listen = reader.read("api.listen", rules::socket);
     let max_event_bytes = reader.read("api.max_event_bytes", |v| rules::size(v, 1));
     let max_request_bytes = reader.read("api.max_request_bytes", |v| rules::size(v, 1));
@@ -381,7 +381,7 @@ fn read_api(reader: &mut Reader<'_>) -> Option<Api> {
     })
 }
 
-fn read_bus(reader: &mut Reader<'_>) -> Option<Bus> {
+fn read_bus(reader: &mut SettingsReader<'_>) -> Option<Bus> {
     let kinds = [("embedded", BusKind::Embedded), ("amqp", BusKind::Amqp)];
     let kind = reader.read("bus.kind", |v| rules::one_of(v, &kinds));
     let uri = reader.read("bus.uri", rules::broker);
@@ -401,7 +401,7 @@ fn read_bus(reader: &mut Reader<'_>) -> Option<Bus> {
 }
 
 /// What keeps documents and what keeps the ledger: what `[store]` says of both goes for each that says nothing itself.
-fn read_backends(reader: &mut Reader<'_>) -> Option<(Backend, Backend)> {
+fn read_backends(reader: &mut SettingsReader<'_>) -> Option<(Backend, Backend)> {
     let kind = reader.read("store.kind", rules::backend_kind);
     let url = reader.read("store.url", rules::server_address);
     let mut read = |kind_name, url_name| {
@@ -418,7 +418,7 @@ fn read_backends(reader: &mut Reader<'_>) -> Option<(Backend, Backend)> {
     Some((backend(documents)?, backend(ledger)?))
 }
 
-fn read_store(reader: &mut Reader<'_>) -> Option<Store> {
+fn read_store(reader: &mut SettingsReader<'_>) -> Option<Store> {
     let master_account_id = reader.read("store.master_account_id", rules::optional_text);
     let levels = [("full", Synchronous::Full), ("normal", Synchronous::Normal)];
     let synchronous = reader.read("store.synchronous", |v| rules::one_of(v, &levels));
@@ -434,14 +434,14 @@ fn read_store(reader: &mut Reader<'_>) -> Option<Store> {
     })
 }
 
-fn read_attempts(reader: &mut Reader<'_>) -> Option<Attempts> {
+fn read_attempts(reader: &mut SettingsReader<'_>) -> Option<Attempts> {
     let retention_ms = reader.read("attempts.retention_ms", rules::milliseconds);
     let max_rows = reader.read("attempts.max_rows", |v| rules::number(v, 1, 1_000_000_000_u64));
     let body_limit = reader.read("attempts.body_limit", |v| rules::size(v, 0));
     Some(Attempts { retention_ms: retention_ms?, max_rows: max_rows?, body_limit: body_limit? })
 }
 
-fn read_disabler(reader: &mut Reader<'_>) -> Option<Disabler> {
+fn read_disabler(reader: &mut SettingsReader<'_>) -> Option<Disabler> {
     let attempt_failure_count =
         reader.read("disabler.attempt_failure_count", |v| rules::number(v, 1, u32::MAX));
     let attempt_failure_expiry_ms = reader.read("disabler.attempt_failure_expiry_ms", rules::milliseconds);
@@ -459,7 +459,7 @@ fn read_disabler(reader: &mut Reader<'_>) -> Option<Disabler> {
     })
 }
 
-fn read_modules(reader: &mut Reader<'_>) -> Option<Modules> {
+fn read_modules(reader: &mut SettingsReader<'_>) -> Option<Modules> {
     let hot_reload = reader.read("modules.hot_reload", rules::truth);
     let allow_sha256 = reader.read("modules.allow_sha256", rules::digests);
     let call_timeout_ms = reader.read("modules.call_timeout_ms", rules::milliseconds);
@@ -469,11 +469,11 @@ fn read_modules(reader: &mut Reader<'_>) -> Option<Modules> {
         allow_sha256: allow_sha256?,
         call_timeout_ms: call_timeout_ms?,
         isolation: isolation?,
-        program: Program::own(),
+        program: ModuleProgram::own(),
     })
 }
 
-fn read_kazoo(reader: &mut Reader<'_>) -> Option<Kazoo> {
+fn read_kazoo(reader: &mut SettingsReader<'_>) -> Option<Kazoo> {
     let reserved_ccv_keys = reader.read("kazoo.reserved_ccv_keys", rules::texts);
     let object_types = reader.read("kazoo.object_types", rules::texts);
     let cluster_id = reader.read("kazoo.cluster_id", rules::optional_text);

@@ -18,8 +18,8 @@ use crate::config;
 use crate::hooks::accounts::Accounts;
 use crate::model::Profile;
 use crate::model::{AccountId, Document, Hook, HookId};
-use crate::store::{Documents, Failure, FailureChange, Ledger, StoreError, StoredFailing};
-use crate::stream::Stream;
+use crate::store::{Documents, FailureChange, HookFailure, Ledger, StoreError, StoredFailing};
+use crate::stream::HostStream;
 
 pub mod failures;
 pub mod limits;
@@ -29,11 +29,11 @@ mod carrying_out;
 #[cfg(test)]
 mod vector_tests;
 
-pub use carrying_out::{Means, TOO_MANY};
-use failures::Failures;
-use limits::Limits;
-use notice::{News, Notice};
-use pausing::{Consequence, Failing, Pause, Permission};
+pub use carrying_out::{DisablerDeps, TOO_MANY};
+use failures::FailureCounts;
+use limits::FailureLimits;
+use notice::{NoticeKind, OwnerNotice};
+use pausing::{FailingHook, HookPause, PauseStep, SendPermission};
 
 /// The account's id under which what the system has set is kept.
 pub const SYSTEM: &str = "";
@@ -43,32 +43,32 @@ pub struct Disabler {
     profile: Profile,
     node: String,
     switched_on: bool,
-    settings: Limits,
+    settings: FailureLimits,
     accounts: Arc<Accounts>,
-    stream: Arc<Stream>,
-    state: Mutex<State>,
+    stream: Arc<HostStream>,
+    state: Mutex<DisablerState>,
     /// What those who wait for permission wait for: something may have changed.
     changed: Notify,
     /// There is something to be written down.
     unwritten: Notify,
-    orders: mpsc::UnboundedSender<Order>,
-    ordered: tokio::sync::Mutex<mpsc::UnboundedReceiver<Order>>,
+    orders: mpsc::UnboundedSender<DisablerOrder>,
+    ordered: tokio::sync::Mutex<mpsc::UnboundedReceiver<DisablerOrder>>,
     /// What has happened so far.
-    pub counters: Counters,
+    pub counters: DisablerCounters,
 }
 
 /// What is to be done by the child.
 #[derive(Clone, Debug)]
-enum Order {
+enum DisablerOrder {
     /// The owner is to be told.
-    Tell(Notice),
+    Tell(OwnerNotice),
     /// The hook is to be switched off, for this reason.
     SwitchOff(AccountId, HookId, String),
 }
 
 /// What has happened to hooks since the start.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct DisablerCounters {
     /// Pauses begun or lengthened.
     pub paused: AtomicU64,
     /// Pauses that a success has ended.
@@ -84,11 +84,11 @@ pub struct Counters {
 }
 
 #[derive(Default)]
-struct State {
+struct DisablerState {
     system: Document,
     configs: HashMap<AccountId, Document>,
-    failures: Failures,
-    failing: HashMap<HookId, (AccountId, Failing)>,
+    failures: FailureCounts,
+    failing: HashMap<HookId, (AccountId, FailingHook)>,
     /// The delivery that probes, by hook.
     probes: HashMap<HookId, i64>,
     /// Being switched off; nothing is sent to them meanwhile.
@@ -102,7 +102,7 @@ struct State {
 
 /// A hook that fails, for those who look.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownFailing {
     /// The hook's owner.
     pub account: AccountId,
     /// The hook.
@@ -110,7 +110,7 @@ pub struct Shown {
     /// Failures that count now.
     pub count: usize,
     /// Since when no try has succeeded, profile `standard`.
-    pub failing: Option<Failing>,
+    pub failing: Option<FailingHook>,
 }
 
 impl Disabler {
@@ -120,7 +120,7 @@ impl Disabler {
         profile: Profile,
         settings: &config::Disabler,
         accounts: Arc<Accounts>,
-        stream: Arc<Stream>,
+        stream: Arc<HostStream>,
         node: String,
     ) -> Self {
         let (orders, ordered) = mpsc::unbounded_channel();
@@ -136,7 +136,7 @@ impl Disabler {
             unwritten: Notify::new(),
             orders,
             ordered: tokio::sync::Mutex::new(ordered),
-            counters: Counters::default(),
+            counters: DisablerCounters::default(),
         }
     }
 
@@ -154,7 +154,7 @@ impl Disabler {
     fn take_up(
         &self,
         configs: Vec<(String, Document)>,
-        failures: Vec<Failure>,
+        failures: Vec<HookFailure>,
         failing: Vec<StoredFailing>,
         now_ms: i64,
     ) {
@@ -163,7 +163,7 @@ impl Disabler {
             state.set(&account, set);
         }
         let ahead = failures::ahead(&failures, now_ms);
-        for Failure { account, hook, at_ms, times } in failures {
+        for HookFailure { account, hook, at_ms, times } in failures {
             let ahead_ms = ahead.get(&hook).copied().unwrap_or_default();
             state.failures.note(&account, &hook, at_ms.saturating_sub(ahead_ms), times);
         }
@@ -178,18 +178,18 @@ impl Disabler {
 
     /// May a request be sent to this hook?
     #[must_use]
-    pub fn permission(&self, hook: &HookId, now_ms: i64) -> Permission {
+    pub fn permission(&self, hook: &HookId, now_ms: i64) -> SendPermission {
         if !self.switched_on {
-            return Permission::Free;
+            return SendPermission::Free;
         }
         let mut state = self.state.lock();
-        let Some((account, _)) = state.failing.get(hook) else { return Permission::Free };
+        let Some((account, _)) = state.failing.get(hook) else { return SendPermission::Free };
         if state.ending.contains(hook) {
-            return Permission::NotBefore(now_ms.saturating_add(1000));
+            return SendPermission::NotBefore(now_ms.saturating_add(1000));
         }
         let limits = state.limits(account, &self.accounts, self.settings);
         let probing = state.probes.contains_key(hook);
-        let Some((_, failing)) = state.failing.get_mut(hook) else { return Permission::Free };
+        let Some((_, failing)) = state.failing.get_mut(hook) else { return SendPermission::Free };
         failing.bound(&limits, now_ms);
         failing.permission(probing, now_ms)
     }
@@ -221,7 +221,7 @@ impl Disabler {
     }
 
     /// In profile `kazoo` a success changes nothing: the original counts failures only.
-    fn succeeded(&self, state: &mut State, hook: &Hook) -> bool {
+    fn succeeded(&self, state: &mut DisablerState, hook: &Hook) -> bool {
         if self.profile == Profile::Kazoo {
             return false;
         }
@@ -229,23 +229,23 @@ impl Disabler {
         let was_paused = failing.pause.is_some();
         self.forget(state, &hook.account, &hook.id);
         if was_paused {
-            self.order(Order::Tell(Notice {
+            self.order(DisablerOrder::Tell(OwnerNotice {
                 account: hook.account.clone(),
                 hook: hook.id.clone(),
-                news: News::Resumed,
+                news: NoticeKind::Resumed,
             }));
         }
         was_paused
     }
 
-    fn failed(&self, state: &mut State, hook: &Hook, probing: bool, now_ms: i64) {
+    fn failed(&self, state: &mut DisablerState, hook: &Hook, probing: bool, now_ms: i64) {
         let times = match self.profile {
             Profile::Kazoo => u32::from(state.failures.note_once(&hook.account, &hook.id, now_ms)),
             Profile::Standard => state.failures.note(&hook.account, &hook.id, now_ms, 1),
         };
         if times > 0 {
             let (account, hook) = (hook.account.clone(), hook.id.clone());
-            self.write(state, FailureChange::Failed(Failure { account, hook, at_ms: now_ms, times }));
+            self.write(state, FailureChange::Failed(HookFailure { account, hook, at_ms: now_ms, times }));
         }
         if self.profile == Profile::Kazoo {
             return;
@@ -253,36 +253,40 @@ impl Disabler {
         let limits = state.limits(&hook.account, &self.accounts, self.settings);
         let counting = state.failures.count(&hook.account, &hook.id, now_ms, limits.expiry_ms);
         let known = state.failing.get(&hook.id).map(|(_, failing)| *failing);
-        let mut failing = known.unwrap_or_else(|| Failing::since(now_ms));
+        let mut failing = known.unwrap_or_else(|| FailingHook::since(now_ms));
         let consequence = match self.switched_on && !state.ending.contains(&hook.id) {
             true => failing.failed(counting, probing, &limits, now_ms),
-            false => Consequence::None,
+            false => PauseStep::None,
         };
         state.failing.insert(hook.id.clone(), (hook.account.clone(), failing));
         self.write(state, FailureChange::Failing(stored(&hook.id, &hook.account, &failing)));
         let (account, id) = (hook.account.clone(), hook.id.clone());
         match consequence {
-            Consequence::None => {}
-            Consequence::Paused(Pause { step, until_ms }) => {
-                let news = News::Paused { step, until_ms };
-                self.order(Order::Tell(Notice { account, hook: id, news }));
+            PauseStep::None => {}
+            PauseStep::Paused(HookPause { step, until_ms }) => {
+                let news = NoticeKind::Paused { step, until_ms };
+                self.order(DisablerOrder::Tell(OwnerNotice { account, hook: id, news }));
             }
-            Consequence::SwitchedOff => {
+            PauseStep::SwitchedOff => {
                 state.ending.insert(id.clone());
                 let since = crate::hooks::editor::fields::iso_time(failing.since_ms.div_euclid(1000));
                 let reason = format!(
                     "too many failed attempts, none has succeeded since {}",
                     since.unwrap_or_default()
                 );
-                self.order(Order::SwitchOff(account, id, reason));
+                self.order(DisablerOrder::SwitchOff(account, id, reason));
             }
         }
     }
 
     /// A hook was switched off by somebody else, for this reason; its owner is told.
     pub fn switched_off(&self, hook: &Hook, reason: &str) {
-        let news = News::Disabled(reason.to_owned());
-        self.order(Order::Tell(Notice { account: hook.account.clone(), hook: hook.id.clone(), news }));
+        let news = NoticeKind::Disabled(reason.to_owned());
+        self.order(DisablerOrder::Tell(OwnerNotice {
+            account: hook.account.clone(),
+            hook: hook.id.clone(),
+            news,
+        }));
     }
 
     /// Requests that probe have ended without anybody knowing how.
@@ -321,7 +325,7 @@ impl Disabler {
         flushed
     }
 
-    fn forget(&self, state: &mut State, account: &AccountId, hook: &HookId) -> usize {
+    fn forget(&self, state: &mut DisablerState, account: &AccountId, hook: &HookId) -> usize {
         let flushed = state.failures.flush_hook(account, hook);
         let failing = state.failing.remove(hook).is_some();
         state.probes.remove(hook);
@@ -334,19 +338,24 @@ impl Disabler {
 
     /// The hooks with failures that count or that fail, of one account or of all, sorted by account and hook.
     #[must_use]
-    pub fn list(&self, account: Option<&AccountId>, now_ms: i64) -> Vec<Shown> {
+    pub fn list(&self, account: Option<&AccountId>, now_ms: i64) -> Vec<ShownFailing> {
         let state = self.state.lock();
         let expiry = |account: &AccountId| state.limits(account, &self.accounts, self.settings).expiry_ms;
-        let mut shown: Vec<Shown> = Vec::new();
+        let mut shown: Vec<ShownFailing> = Vec::new();
         for count in state.failures.counts(now_ms, expiry) {
             let failing = state.failing.get(&count.hook).map(|(_, failing)| *failing);
-            shown.push(Shown { account: count.account, hook: count.hook, count: count.count, failing });
+            shown.push(ShownFailing {
+                account: count.account,
+                hook: count.hook,
+                count: count.count,
+                failing,
+            });
         }
         let counted: HashSet<HookId> = shown.iter().map(|shown| shown.hook.clone()).collect();
         for (hook, (account, failing)) in &state.failing {
             if !counted.contains(hook) {
                 let (account, hook) = (account.clone(), hook.clone());
-                shown.push(Shown { account, hook, count: 0, failing: Some(*failing) });
+                shown.push(ShownFailing { account, hook, count: 0, failing: Some(*failing) });
             }
         }
         shown.retain(|shown| account.is_none_or(|account| shown.account == *account));
@@ -373,7 +382,7 @@ impl Disabler {
 
     /// What applies to the hooks of an account, or under [`SYSTEM`] where no account has set anything.
     #[must_use]
-    pub fn limits(&self, account: &str) -> Limits {
+    pub fn limits(&self, account: &str) -> FailureLimits {
         self.state.lock().limits(&account.into(), &self.accounts, self.settings)
     }
 
@@ -398,7 +407,7 @@ impl Disabler {
         self.changed.notified().await;
     }
 
-    fn write(&self, state: &mut State, trouble: FailureChange) {
+    fn write(&self, state: &mut DisablerState, trouble: FailureChange) {
         // Of a hook that fails only the last word counts.
         if let (FailureChange::Failing(now), Some(FailureChange::Failing(before))) =
             (&trouble, state.unwritten.back())
@@ -410,13 +419,13 @@ impl Disabler {
         self.unwritten.notify_one();
     }
 
-    fn order(&self, order: Order) {
-        if let Order::Tell(notice) = &order {
+    fn order(&self, order: DisablerOrder) {
+        if let DisablerOrder::Tell(notice) = &order {
             carrying_out::note(notice, &self.stream);
             let counter = match notice.news {
-                News::Paused { .. } => &self.counters.paused,
-                News::Resumed => &self.counters.resumed,
-                News::Disabled(_) => &self.counters.disabled,
+                NoticeKind::Paused { .. } => &self.counters.paused,
+                NoticeKind::Resumed => &self.counters.resumed,
+                NoticeKind::Disabled(_) => &self.counters.disabled,
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -425,8 +434,8 @@ impl Disabler {
     }
 }
 
-impl State {
-    fn limits(&self, account: &AccountId, accounts: &Accounts, settings: Limits) -> Limits {
+impl DisablerState {
+    fn limits(&self, account: &AccountId, accounts: &Accounts, settings: FailureLimits) -> FailureLimits {
         let system = if self.system.is_empty() { settings } else { settings.with_system(&self.system) };
         if self.configs.is_empty() {
             return system;
@@ -445,7 +454,7 @@ impl State {
     }
 }
 
-fn stored(hook: &HookId, account: &AccountId, failing: &Failing) -> StoredFailing {
+fn stored(hook: &HookId, account: &AccountId, failing: &FailingHook) -> StoredFailing {
     StoredFailing {
         hook: hook.clone(),
         account: account.clone(),
@@ -456,8 +465,8 @@ fn stored(hook: &HookId, account: &AccountId, failing: &Failing) -> StoredFailin
     }
 }
 
-fn taken_up(stored: StoredFailing) -> (HookId, (AccountId, Failing)) {
-    let pause = (stored.step > 0).then_some(Pause { step: stored.step, until_ms: stored.until_ms });
-    let failing = Failing { since_ms: stored.since_ms, failed: stored.failed, pause };
+fn taken_up(stored: StoredFailing) -> (HookId, (AccountId, FailingHook)) {
+    let pause = (stored.step > 0).then_some(HookPause { step: stored.step, until_ms: stored.until_ms });
+    let failing = FailingHook { since_ms: stored.since_ms, failed: stored.failed, pause };
     (stored.hook, (stored.account, failing))
 }

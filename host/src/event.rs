@@ -8,7 +8,7 @@ use plugin_api::index::Index;
 use plugin_api::lend::LentEvent;
 
 use crate::memory::MemoryShare;
-use crate::trail::Trail;
+use crate::trail::EventContext;
 
 pub mod identity;
 mod limits;
@@ -41,7 +41,7 @@ pub struct Event {
     cloud_event: Option<CloudEventId>,
     /// Made when it is asked for: most events of a bus cause nothing, and a digest costs more than their parsing.
     identity: OnceLock<Option<String>>,
-    trail: Trail,
+    trail: EventContext,
     memory: MemoryShare,
 }
 
@@ -98,7 +98,7 @@ impl Event {
             name,
             cloud_event: None,
             identity: OnceLock::new(),
-            trail: Trail::default(),
+            trail: EventContext::default(),
             memory: MemoryShare::default(),
         };
         event.limits().map_or(Ok(event), Err)
@@ -125,7 +125,7 @@ impl Event {
 
     /// The event with what follows it.
     #[must_use]
-    pub fn followed_by(self, trail: Trail) -> Self {
+    pub fn followed_by(self, trail: EventContext) -> Self {
         trail.is_of(&self.category, &self.name);
         Event { trail, ..self }
     }
@@ -150,7 +150,7 @@ impl Event {
 
     /// What follows it.
     #[must_use]
-    pub fn trail(&self) -> &Trail {
+    pub fn trail(&self) -> &EventContext {
         &self.trail
     }
 

@@ -14,22 +14,22 @@ use crate::access::Access;
 use crate::api::connections::Connections;
 use crate::bus::Bus;
 use crate::delivery::dispatch::Dispatch;
-use crate::listener::shared::Shared;
+use crate::listener::shared::SharedListener;
 use crate::memory::EventMemory;
 use crate::replays::Replays;
 use crate::stall;
 use crate::store::{Ledger, StoreBackend, StoreRoom};
 use crate::telemetry;
-use backlog::Backlog;
+use backlog::DeliveryBacklog;
 
 /// Those who count.
-pub struct Sources {
+pub struct MetricSources {
     /// Who is let in.
     pub access: Arc<Access>,
     /// Who is connected.
     pub connections: Arc<Connections>,
     /// Events, modules, hooks and accounts.
-    pub listener: Arc<Shared>,
+    pub listener: Arc<SharedListener>,
     /// What becomes of deliveries.
     pub dispatch: Arc<Dispatch>,
     /// What is sent again.
@@ -46,8 +46,8 @@ pub struct Sources {
 
 /// The figures of a host.
 pub struct Metrics {
-    sources: Sources,
-    backlog: Backlog,
+    sources: MetricSources,
+    backlog: DeliveryBacklog,
     /// When it started, in Unix seconds.
     started: f64,
 }
@@ -55,8 +55,8 @@ pub struct Metrics {
 impl Metrics {
     /// Figures of a host that starts now.
     #[must_use]
-    pub fn new(sources: Sources) -> Self {
-        Metrics { sources, backlog: Backlog::default(), started: unix_seconds() }
+    pub fn new(sources: MetricSources) -> Self {
+        Metrics { sources, backlog: DeliveryBacklog::default(), started: unix_seconds() }
     }
 
     /// All figures in Prometheus's text format. `ready` is whether the host takes events; `lost` says how many files of
@@ -65,7 +65,7 @@ impl Metrics {
     /// # Errors
     /// The text cannot be written: a bug.
     pub async fn exposition(&self, ready: bool, lost: u64) -> Result<String, std::fmt::Error> {
-        let Sources { access, connections, listener, dispatch, replays, bus, memory, ledger, backends } =
+        let MetricSources { access, connections, listener, dispatch, replays, bus, memory, ledger, backends } =
             &self.sources;
         let owed = self.backlog.counts(&**ledger).await;
         let process = tokio::task::spawn_blocking(process::read).await.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::hooks::matching::Filter;
+use crate::hooks::matching::PayloadFilter;
 use crate::model::AccountId;
 use crate::model::payload::Payload;
 
@@ -31,14 +31,14 @@ pub mod resident;
 #[derive(Clone, Debug)]
 pub struct Firing {
     /// Which hooks are told.
-    pub target: Target,
+    pub target: HookTarget,
     /// The event's part of what they are told.
     pub payload: Payload,
 }
 
 /// Which hooks a firing is for.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub enum HookTarget {
     /// Those of an account (and of its ancestors) for a hook event.
     Hooks {
         /// `channel_create`
@@ -48,7 +48,7 @@ pub enum Target {
         /// The event belongs to an internal leg of a call.
         internal_leg: bool,
         /// Conditions on a hook's `custom_data`.
-        filters: Vec<Filter>,
+        filters: Vec<PayloadFilter>,
     },
     /// The one whose document the event carries.
     Carried(Bytes),

@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use crate::attempts::log::{before, pause};
 use crate::clock::now_ms;
-use crate::delivery::retries::Retries;
-use crate::hooks::table::Table;
+use crate::delivery::retries::DueRetries;
+use crate::hooks::table::HookTable;
 use crate::model::HookId;
 use crate::store::{DeliveryRow, Ledger, NewReplay, Replay, ReplayState, StoreError};
 
@@ -65,19 +65,19 @@ pub enum NotReplayed {
 #[derive(Clone)]
 pub struct Replays {
     ledger: Arc<dyn Ledger>,
-    table: Arc<Table>,
-    retries: Arc<Retries>,
+    table: Arc<HookTable>,
+    retries: Arc<DueRetries>,
     retention: Duration,
     /// What must be done to its end once it is begun: a delivery that is pending in the store and in nobody's memory
     /// would wait for the next start.
     whole: TaskTracker,
     changed: Arc<Notify>,
-    counters: Arc<Counters>,
+    counters: Arc<ReplayCounters>,
 }
 
 /// What was sent again since the start.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct ReplayCounters {
     /// Deliveries brought back.
     pub replayed: AtomicU64,
     /// Deliveries forgotten because they were dead for too long.
@@ -89,8 +89,8 @@ impl Replays {
     #[must_use]
     pub fn new(
         ledger: Arc<dyn Ledger>,
-        table: Arc<Table>,
-        retries: Arc<Retries>,
+        table: Arc<HookTable>,
+        retries: Arc<DueRetries>,
         retention: Duration,
     ) -> Self {
         let (whole, changed, counters) = (TaskTracker::new(), Arc::default(), Arc::default());
@@ -99,7 +99,7 @@ impl Replays {
 
     /// What was sent again since the start.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &ReplayCounters {
         &self.counters
     }
 

@@ -141,11 +141,11 @@ pub async fn sleep(within: Duration) {
 
 /// The watch over one process.
 struct StallClock {
-    ticks: Mutex<Ticks>,
+    ticks: Mutex<ClockTicks>,
     counts: StallCounts,
 }
 
-struct Ticks {
+struct ClockTicks {
     /// The monotonic clock at the last wake; none where there is no thread to wake.
     last: Option<Duration>,
     /// How long the process stood still up to then.
@@ -157,7 +157,7 @@ impl StallClock {
         static CLOCK: OnceLock<StallClock> = OnceLock::new();
         static THREAD: OnceLock<()> = OnceLock::new();
         let begin = || StallClock {
-            ticks: Mutex::new(Ticks { last: None, stood: Duration::ZERO }),
+            ticks: Mutex::new(ClockTicks { last: None, stood: Duration::ZERO }),
             counts: StallCounts::default(),
         };
         let clock = CLOCK.get_or_init(begin);
@@ -179,7 +179,7 @@ impl StallClock {
         loop {
             std::thread::park_timeout(TICK);
             let now = ClockReading::now();
-            let noticed = Noticed::between(before, now);
+            let noticed = ClockNotice::between(before, now);
             before = now;
             let mut ticks = self.ticks.lock();
             ticks.last = Some(now.monotonic);
@@ -196,7 +196,7 @@ impl StallClock {
         ticks.stood + gap.map(stood_in).unwrap_or_default()
     }
 
-    fn tell(&self, noticed: Noticed) {
+    fn tell(&self, noticed: ClockNotice) {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let counts = &self.counts;
         if noticed.stood >= TOLD {
@@ -253,7 +253,7 @@ impl ClockReading {
 
 /// What happened between two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Noticed {
+struct ClockNotice {
     stood: Duration,
     slept: Duration,
     /// How far the wall clock was set forward, …
@@ -262,13 +262,13 @@ struct Noticed {
     back: Duration,
 }
 
-impl Noticed {
+impl ClockNotice {
     fn between(before: ClockReading, now: ClockReading) -> Self {
         let gap = now.monotonic.saturating_sub(before.monotonic);
         let of_boot = now.boot.saturating_sub(before.boot);
         // The wall clock goes on while the machine sleeps.
         let expected = before.wall + of_boot;
-        Noticed {
+        ClockNotice {
             stood: stood_in(gap),
             slept: of_boot.saturating_sub(gap),
             forward: now.wall.saturating_sub(expected),
@@ -302,7 +302,7 @@ mod tests {
 
     /// What a reading 25 ms after another says, when the clocks went on by so many milliseconds more.
     #[track_caller]
-    fn check(monotonic: u64, boot: u64, wall: i64, expected: Noticed) {
+    fn check(monotonic: u64, boot: u64, wall: i64, expected: ClockNotice) {
         let ms = Duration::from_millis;
         let before = ClockReading { monotonic: ms(5_000), boot: ms(9_000), wall: ms(1_000_000) };
         let now = ClockReading {
@@ -310,30 +310,30 @@ mod tests {
             boot: before.boot + TICK + ms(boot),
             wall: ms(1_000_025_u64.saturating_add_signed(wall)),
         };
-        assert_eq!(Noticed::between(before, now), expected);
+        assert_eq!(ClockNotice::between(before, now), expected);
     }
 
     #[test]
     fn a_stop_a_sleep_and_a_clock_that_was_set_are_told_apart() {
         let ms = Duration::from_millis;
-        let nothing = Noticed::default();
+        let nothing = ClockNotice::default();
         check(0, 0, 0, nothing);
         check(75, 75, 75, nothing);
-        check(76, 76, 76, Noticed { stood: ms(76), ..nothing });
-        check(1_300, 1_300, 1_300, Noticed { stood: ms(1_300), ..nothing });
-        check(0, 60_000, 60_000, Noticed { slept: ms(60_000), ..nothing });
-        check(0, 0, 7_000, Noticed { forward: ms(7_000), ..nothing });
-        check(0, 0, -7_000, Noticed { back: ms(7_000), ..nothing });
-        let slept_and_set = Noticed { slept: ms(60_000), back: ms(60_000), ..nothing };
+        check(76, 76, 76, ClockNotice { stood: ms(76), ..nothing });
+        check(1_300, 1_300, 1_300, ClockNotice { stood: ms(1_300), ..nothing });
+        check(0, 60_000, 60_000, ClockNotice { slept: ms(60_000), ..nothing });
+        check(0, 0, 7_000, ClockNotice { forward: ms(7_000), ..nothing });
+        check(0, 0, -7_000, ClockNotice { back: ms(7_000), ..nothing });
+        let slept_and_set = ClockNotice { slept: ms(60_000), back: ms(60_000), ..nothing };
         check(0, 60_000, 0, slept_and_set);
-        let stopped_and_set = Noticed { stood: ms(2_000), forward: ms(500), ..nothing };
+        let stopped_and_set = ClockNotice { stood: ms(2_000), forward: ms(500), ..nothing };
         check(2_000, 2_000, 2_500, stopped_and_set);
     }
 
     #[test]
     fn a_clock_reading_is_of_one_moment_and_clocks_do_not_jump_by_themselves() {
         let before = ClockReading::now();
-        let noticed = Noticed::between(before, ClockReading::now());
+        let noticed = ClockNotice::between(before, ClockReading::now());
         assert!(noticed.slept < TOLD && noticed.forward < TOLD && noticed.back < TOLD, "{noticed:?}");
     }
 

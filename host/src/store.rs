@@ -21,8 +21,8 @@ pub use access::{AuditEntry, AuditKeep, AuditQuery, AuditStore, StoredAuditEntry
 pub use attempts::{AttemptKey, AttemptQuery, AttemptScan, AttemptStore, NewAttempt, StoredAttempt};
 pub use documents::{AccountStore, Documents, HookStore, MetadataStore, SettingStore};
 pub use ledger::{
-    Accepted, AcceptedEvent, DeliveryCounts, DeliveryStore, DisablerStore, Failure, FailureChange, Ledger,
-    NewDelivery, Outcome, StoredDelivery, StoredFailing, WaitingRow,
+    Accepted, AcceptedEvent, DeliveryCounts, DeliveryStore, DisablerStore, FailureChange, HookFailure,
+    Ledger, NewDelivery, StoredDelivery, StoredFailing, StoredOutcome, WaitingRow,
 };
 pub use listings::{HookIdQuery, ListedDocuments, ListedKind, ListingStore};
 pub use replays::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, ReplayStore};

@@ -17,7 +17,7 @@ const REMEMBERED: usize = 4096;
 
 /// What can happen.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum HostEvent {
     /// A try of a delivery has ended.
     Delivery {
         /// The delivery's number.
@@ -63,54 +63,54 @@ pub enum What {
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
-pub struct Happened {
+pub struct StreamEntry {
     /// Its number in this run of the host, from 1.
     pub number: u64,
     /// When.
     pub at: OffsetDateTime,
     /// What.
-    pub what: What,
+    pub what: HostEvent,
 }
 
 /// What a watcher reads.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct StreamBatch {
     /// In the order in which it happened.
-    pub happened: Vec<Happened>,
+    pub happened: Vec<StreamEntry>,
     /// How much came between what was read before and this, and is forgotten.
     pub missed: u64,
 }
 
 /// The memory of what happened.
 #[derive(Debug)]
-pub struct Stream {
+pub struct HostStream {
     run: String,
-    memory: Mutex<Memory>,
+    memory: Mutex<StreamMemory>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Memory {
+struct StreamMemory {
     last: u64,
-    happened: VecDeque<Happened>,
+    happened: VecDeque<StreamEntry>,
 }
 
-impl Default for Stream {
+impl Default for HostStream {
     fn default() -> Self {
         let run = format!("{:08x}", rand::random::<u32>());
-        Stream { run, memory: Mutex::default(), changed: Notify::new() }
+        HostStream { run, memory: Mutex::default(), changed: Notify::new() }
     }
 }
 
-impl Stream {
+impl HostStream {
     /// Notes what happened now.
-    pub fn tell(&self, what: What) {
+    pub fn tell(&self, what: HostEvent) {
         let mut memory = self.memory.lock();
         memory.last += 1;
         if memory.happened.len() == REMEMBERED {
             memory.happened.pop_front();
         }
-        let happened = Happened { number: memory.last, at: crate::clock::now(), what };
+        let happened = StreamEntry { number: memory.last, at: crate::clock::now(), what };
         memory.happened.push_back(happened);
         drop(memory);
         self.changed.notify_waiters();
@@ -138,7 +138,7 @@ impl Stream {
     }
 
     /// What happened after this number, at most `most`; waits where nothing has.
-    pub async fn after(&self, number: u64, most: usize) -> News {
+    pub async fn after(&self, number: u64, most: usize) -> StreamBatch {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -153,27 +153,27 @@ impl Stream {
     }
 }
 
-impl Memory {
-    fn after(&self, number: u64, most: usize) -> News {
+impl StreamMemory {
+    fn after(&self, number: u64, most: usize) -> StreamBatch {
         let Some(oldest) = self.happened.front().map(|happened| happened.number) else {
-            return News::default();
+            return StreamBatch::default();
         };
         // A number of the future is none of ours: it begins with what is remembered.
         let number = if number > self.last { 0 } else { number };
         let missed = oldest.saturating_sub(number + 1);
         let skip = usize::try_from((number + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
-        News { happened: self.happened.iter().skip(skip).take(most).cloned().collect(), missed }
+        StreamBatch { happened: self.happened.iter().skip(skip).take(most).cloned().collect(), missed }
     }
 }
 
-impl What {
+impl HostEvent {
     /// The name of its kind, by which a watcher chooses.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            What::Delivery { .. } => "delivery",
-            What::Module { .. } => "module",
-            What::Hook { .. } => "hook",
+            HostEvent::Delivery { .. } => "delivery",
+            HostEvent::Module { .. } => "module",
+            HostEvent::Hook { .. } => "hook",
         }
     }
 
@@ -181,26 +181,26 @@ impl What {
     #[must_use]
     pub fn account(&self) -> Option<&AccountId> {
         match self {
-            What::Delivery { account, .. } | What::Hook { account, .. } => Some(account),
-            What::Module { .. } => None,
+            HostEvent::Delivery { account, .. } | HostEvent::Hook { account, .. } => Some(account),
+            HostEvent::Module { .. } => None,
         }
     }
 }
 
-impl Happened {
+impl StreamEntry {
     /// As watchers are told.
     #[must_use]
     pub fn json(&self) -> Value {
         let mut told = match &self.what {
-            What::Delivery { delivery, hook, account, webhook_id, attempt, outcome, reason } => json!({
+            HostEvent::Delivery { delivery, hook, account, webhook_id, attempt, outcome, reason } => json!({
                 "delivery": delivery, "hook": hook.as_str(), "account": account.as_str(), "webhook_id": webhook_id,
                 "attempt": attempt, "outcome": outcome, "reason": reason,
             }),
-            What::Module { module, generation, file, change, reason } => json!({
+            HostEvent::Module { module, generation, file, change, reason } => json!({
                 "module": module.as_ref().map(ModuleId::as_str), "generation": generation, "file": file,
                 "change": change, "reason": reason,
             }),
-            What::Hook { hook, account, change, reason } => json!({
+            HostEvent::Hook { hook, account, change, reason } => json!({
                 "hook": hook.as_str(), "account": account.as_str(), "change": change, "reason": reason,
             }),
         };
@@ -213,19 +213,19 @@ impl Happened {
 mod tests {
     use super::*;
 
-    fn hook(n: u64) -> What {
+    fn hook(n: u64) -> HostEvent {
         let (hook, account) = (HookId::from("hook"), AccountId::from("account"));
-        What::Hook { hook, account, change: "disabled", reason: n.to_string() }
+        HostEvent::Hook { hook, account, change: "disabled", reason: n.to_string() }
     }
 
-    fn told(count: u64) -> Stream {
-        let stream = Stream::default();
+    fn told(count: u64) -> HostStream {
+        let stream = HostStream::default();
         (1..=count).for_each(|n| stream.tell(hook(n)));
         stream
     }
 
     #[track_caller]
-    fn check(stream: &Stream, after: u64, first: Option<u64>, missed: u64) {
+    fn check(stream: &HostStream, after: u64, first: Option<u64>, missed: u64) {
         let news = stream.memory.lock().after(after, 10);
         assert_eq!((news.happened.first().map(|happened| happened.number), news.missed), (first, missed));
     }

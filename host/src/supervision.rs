@@ -20,27 +20,27 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use crew::Crew;
-pub use engine::Running;
-pub use state::{ChildState, Phase, SupervisorHandle};
+pub use crew::RuntimeThread;
+pub use engine::RunningSupervisor;
+pub use state::{ChildPhase, ChildState, SupervisorHandle};
 
 /// Which children are started anew when one ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
+pub enum RestartStrategy {
     /// Only the one that ended.
     OneForOne,
 }
 
 /// How many restarts are borne.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Intensity {
+pub struct RestartIntensity {
     /// This many restarts, of all children together, …
     pub restarts: usize,
     /// … within this time; one more ends the supervisor.
     pub within: Duration,
 }
 
-impl Default for Intensity {
+impl Default for RestartIntensity {
     /// 5 in 10 s.
     fn default() -> Self {
         Self { restarts: 5, within: Duration::from_secs(10) }
@@ -92,7 +92,7 @@ pub struct ChildSpec {
     name: String,
     restart: Restart,
     stop_within: Duration,
-    crew: Option<Arc<Crew>>,
+    crew: Option<Arc<RuntimeThread>>,
     start: Arc<StartFn>,
 }
 
@@ -116,7 +116,7 @@ impl ChildSpec {
     }
 
     /// On which thread it runs, together with others. Unless told, on those that everything shares.
-    pub fn with_crew(mut self, crew: &Arc<Crew>) -> Self {
+    pub fn with_crew(mut self, crew: &Arc<RuntimeThread>) -> Self {
         self.crew = Some(Arc::clone(crew));
         self
     }
@@ -135,15 +135,15 @@ impl fmt::Debug for ChildSpec {
 /// Children that are not started yet.
 #[derive(Debug)]
 pub struct Supervisor {
-    strategy: Strategy,
-    intensity: Intensity,
+    strategy: RestartStrategy,
+    intensity: RestartIntensity,
     children: Vec<ChildSpec>,
     hurry: CancellationToken,
 }
 
 impl Supervisor {
     /// No children so far.
-    pub fn new(strategy: Strategy, intensity: Intensity) -> Self {
+    pub fn new(strategy: RestartStrategy, intensity: RestartIntensity) -> Self {
         Self { strategy, intensity, children: Vec::new(), hurry: CancellationToken::new() }
     }
 
@@ -163,9 +163,9 @@ impl Supervisor {
     /// # Errors
     /// A child ended before it was ready, one that was ready kept ending, or `stop` was cancelled
     /// meanwhile. The children that had started are stopped again, in reverse.
-    pub async fn start(self, stop: &CancellationToken) -> Result<Running, StartError> {
-        let Strategy::OneForOne = self.strategy;
-        Running::start(self.intensity, self.children, self.hurry, stop).await
+    pub async fn start(self, stop: &CancellationToken) -> Result<RunningSupervisor, StartError> {
+        let RestartStrategy::OneForOne = self.strategy;
+        RunningSupervisor::start(self.intensity, self.children, self.hurry, stop).await
     }
 }
 

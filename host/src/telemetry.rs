@@ -14,9 +14,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-use crate::config::{Log, LogFormat, Telemetry};
+use crate::config::{LogFormat, LogSettings, TelemetrySettings};
 use crate::harmless::harmless_line;
-use export::Exporter;
+use export::TraceExporter;
 use log_queue::LogQueue;
 pub use log_queue::lost_lines;
 
@@ -26,7 +26,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Log and traces of the process, until it ends.
 #[derive(Debug)]
 pub struct ProcessTelemetry {
-    exporter: Exporter,
+    exporter: TraceExporter,
     lines: Arc<LogQueue>,
 }
 
@@ -66,7 +66,7 @@ impl std::io::Write for LineWriter {
 ///
 /// # Errors
 /// The level or `RUST_LOG` cannot be parsed, a variable of OpenTelemetry's is wrong, or logging was started before.
-pub fn init(log: &Log, telemetry: &Telemetry) -> anyhow::Result<ProcessTelemetry> {
+pub fn init(log: &LogSettings, telemetry: &TelemetrySettings) -> anyhow::Result<ProcessTelemetry> {
     let lines = LogQueue::to_stderr().context("a thread for the log")?;
     let exporter = match export::to_collector(telemetry)? {
         Some((exporter, spans)) => {
@@ -75,7 +75,7 @@ pub fn init(log: &Log, telemetry: &Telemetry) -> anyhow::Result<ProcessTelemetry
         }
         None => {
             init_log(log, Arc::clone(&lines))?;
-            Exporter::default()
+            TraceExporter::default()
         }
     };
     // The usual one writes to stderr itself, and waits for whoever reads there.
@@ -84,7 +84,7 @@ pub fn init(log: &Log, telemetry: &Telemetry) -> anyhow::Result<ProcessTelemetry
 }
 
 fn init_log_and_traces(
-    log: &Log,
+    log: &LogSettings,
     spans: impl Layer<Registry> + Send + Sync,
     lines: Arc<LogQueue>,
 ) -> anyhow::Result<()> {
@@ -99,7 +99,7 @@ fn init_log_and_traces(
     subscriber.try_init().context("starting the log")
 }
 
-fn init_log(log: &Log, lines: Arc<LogQueue>) -> anyhow::Result<()> {
+fn init_log(log: &LogSettings, lines: Arc<LogQueue>) -> anyhow::Result<()> {
     let coloured = is_coloured(log);
     let lines = move || LineWriter { coloured, lines: Arc::clone(&lines) };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter(log)?).with_writer(lines);
@@ -111,7 +111,7 @@ fn init_log(log: &Log, lines: Arc<LogQueue>) -> anyhow::Result<()> {
     started.context("starting the log")
 }
 
-fn is_coloured(log: &Log) -> bool {
+fn is_coloured(log: &LogSettings) -> bool {
     log.format == LogFormat::Text && std::io::stderr().is_terminal()
 }
 
@@ -121,7 +121,7 @@ fn may_be_shown(metadata: &Metadata<'_>) -> bool {
     *metadata.level() != Level::TRACE || !metadata.target().starts_with("lapin")
 }
 
-fn filter(log: &Log) -> anyhow::Result<EnvFilter> {
+fn filter(log: &LogSettings) -> anyhow::Result<EnvFilter> {
     match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives)
             .with_context(|| format!("RUST_LOG: {directives:?} is not a filter")),
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_configured_level_is_the_filter() {
-        let log = Log { format: LogFormat::Text, level: "warn,hookline::bus=trace".to_owned() };
+        let log = LogSettings { format: LogFormat::Text, level: "warn,hookline::bus=trace".to_owned() };
         if std::env::var_os(EnvFilter::DEFAULT_ENV).is_none() {
             assert_eq!(filter(&log).unwrap().to_string(), "hookline::bus=trace,warn");
         }

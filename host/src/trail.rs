@@ -62,7 +62,7 @@ pub fn is_request_id(id: &str) -> bool {
 
 /// What log lines and spans about an event have in common.
 #[derive(Clone, Debug)]
-pub struct Trail {
+pub struct EventContext {
     /// In which its log lines stand.
     lines: Span,
     /// What a collector is told of it.
@@ -70,13 +70,13 @@ pub struct Trail {
     origin: Origin,
 }
 
-impl Default for Trail {
+impl Default for EventContext {
     fn default() -> Self {
-        Trail { lines: Span::none(), told: Span::none(), origin: Origin::default() }
+        EventContext { lines: Span::none(), told: Span::none(), origin: Origin::default() }
     }
 }
 
-impl Trail {
+impl EventContext {
     /// Of an event that is taken now. With a collector its span begins, and ends when the last clone is dropped.
     ///
     /// To be called where the span of its request is entered, if there is one.
@@ -87,27 +87,29 @@ impl Trail {
             if let Some(trace) = begun(&told, origin.trace) {
                 let origin = Origin { trace: Some(trace), ..origin };
                 origin.request.iter().for_each(|id| told.set_attribute("hookline.request", id.to_string()));
-                return Trail { lines: origin.lines(), told, origin };
+                return EventContext { lines: origin.lines(), told, origin };
             }
         }
         let origin = Origin { trace: None, ..origin };
         match Span::current() {
-            _ if origin.request.is_none() => Trail::default(),
-            current if current.is_disabled() => Trail { lines: origin.lines(), told: Span::none(), origin },
-            current => Trail { lines: current, told: Span::none(), origin },
+            _ if origin.request.is_none() => EventContext::default(),
+            current if current.is_disabled() => {
+                EventContext { lines: origin.lines(), told: Span::none(), origin }
+            }
+            current => EventContext { lines: current, told: Span::none(), origin },
         }
     }
 
     /// Of a delivery that comes from the store.
     #[must_use]
     pub fn resumed(origin: Origin) -> Self {
-        Trail { lines: origin.lines(), told: Span::none(), origin }
+        EventContext { lines: origin.lines(), told: Span::none(), origin }
     }
 
     /// Of the deliveries that the event causes: its span does not wait for their tries.
     #[must_use]
     pub fn of_deliveries(&self) -> Self {
-        Trail { told: Span::none(), ..self.clone() }
+        EventContext { told: Span::none(), ..self.clone() }
     }
 
     /// What is kept with deliveries.
@@ -139,26 +141,26 @@ impl Trail {
 
     /// A module is asked about the event. Nothing where nobody is told of it.
     #[must_use]
-    pub fn asks(&self, module: &str) -> Option<Step> {
-        let step = self.is_traced().then(|| Step(trace_span!(parent: &self.told, "module")))?;
+    pub fn asks(&self, module: &str) -> Option<ChildSpan> {
+        let step = self.is_traced().then(|| ChildSpan(trace_span!(parent: &self.told, "module")))?;
         step.says("hookline.module", module.to_owned());
         Some(step)
     }
 
     /// What the event causes is made durable. Nothing where nobody is told of it.
     #[must_use]
-    pub fn commits(&self) -> Option<Step> {
-        self.is_traced().then(|| Step(trace_span!(parent: &self.told, "store")))
+    pub fn commits(&self) -> Option<ChildSpan> {
+        self.is_traced().then(|| ChildSpan(trace_span!(parent: &self.told, "store")))
     }
 
     /// A try at an endpoint. Nothing where nobody is told of it.
     #[must_use]
-    pub fn tries(&self) -> Option<Step> {
+    pub fn tries(&self) -> Option<ChildSpan> {
         if !self.is_traced() || !is_told() {
             return None;
         }
         let told = trace_span!(parent: None, "delivery", otel.kind = "client");
-        begun(&told, self.origin.trace).map(|_| Step(told))
+        begun(&told, self.origin.trace).map(|_| ChildSpan(told))
     }
 
     fn is_traced(&self) -> bool {
@@ -168,9 +170,9 @@ impl Trail {
 
 /// Something done for an event, as a collector is told of it. It ends when it is dropped.
 #[derive(Debug)]
-pub struct Step(Span);
+pub struct ChildSpan(Span);
 
-impl Step {
+impl ChildSpan {
     /// Says something about it.
     pub fn says(&self, key: &'static str, value: impl Into<Value>) {
         self.0.set_attribute(key, value);

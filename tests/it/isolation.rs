@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use hookline::event::Event;
 use hookline::model::ModuleId;
-use hookline::module::generation::{CallFailure, Generation, How, Source};
-use hookline::module::isolated::Death;
-use hookline::module::{Firing, Target};
+use hookline::module::generation::{CallFailure, Generation, IsolationMode, LibrarySource};
+use hookline::module::isolated::ProcessDeath;
+use hookline::module::{Firing, HookTarget};
 use serde_json::{Value, json};
 use tests::{
     IsolatedModule, PATIENCE, eventually, hookline, lendable, payload, private_copy, runs, send_signal,
@@ -41,7 +41,7 @@ fn a_module_in_its_own_process_answers_with_all_that_it_fires() {
     let firings = module.answers(&[told_to("fire")]).remove(0).unwrap();
 
     let [firing] = firings.as_slice() else { panic!("one firing: {firings:?}") };
-    let Target::Hooks { event, account, internal_leg, filters } = &firing.target else {
+    let HookTarget::Hooks { event, account, internal_leg, filters } = &firing.target else {
         panic!("{firing:?}")
     };
     assert_eq!((event.as_str(), account.as_ref(), *internal_leg), ("misbehaving", "acme", false));
@@ -54,8 +54,8 @@ async fn a_misdeed_that_spares_the_process_has_the_same_outcome_there_as_in_the_
     let module = IsolatedModule::start(MISBEHAVING);
     let folder = tempfile::tempdir().unwrap();
     let copy = private_copy(MISBEHAVING, folder.path());
-    let source = Source { module: ModuleId::new(MISBEHAVING), number: 1, copy: &copy };
-    let inside = Generation::load(source, lendable(), How::Here, PATIENCE).await.unwrap();
+    let source = LibrarySource { module: ModuleId::new(MISBEHAVING), number: 1, copy: &copy };
+    let inside = Generation::load(source, lendable(), IsolationMode::Here, PATIENCE).await.unwrap();
     let misdeeds = [
         "fire",
         "panic",
@@ -83,7 +83,7 @@ async fn a_misdeed_that_spares_the_process_has_the_same_outcome_there_as_in_the_
 
 /// Kills processes by a misdeed in the middle of a batch, and sees that it costs this event only.
 #[track_caller]
-fn costs_three_processes_and_one_event(misdeed: &str, death: Death) {
+fn costs_three_processes_and_one_event(misdeed: &str, death: ProcessDeath) {
     let module = IsolatedModule::start(MISBEHAVING);
     let mut events = vec![told_to("fire"); 5];
     events.insert(2, told_to(misdeed));
@@ -104,27 +104,27 @@ fn costs_three_processes_and_one_event(misdeed: &str, death: Death) {
 
 #[test]
 fn an_abort_costs_three_processes_and_one_event() {
-    costs_three_processes_and_one_event("abort", Death::Signal(6));
+    costs_three_processes_and_one_event("abort", ProcessDeath::Signal(6));
 }
 
 #[test]
 fn a_segmentation_fault_costs_three_processes_and_one_event() {
-    costs_three_processes_and_one_event("segfault", Death::Signal(11));
+    costs_three_processes_and_one_event("segfault", ProcessDeath::Signal(11));
 }
 
 #[test]
 fn an_exit_costs_three_processes_and_one_event() {
-    costs_three_processes_and_one_event("exit", Death::Exit(7));
+    costs_three_processes_and_one_event("exit", ProcessDeath::Exit(7));
 }
 
 #[test]
 fn a_stack_overflow_costs_three_processes_and_one_event() {
-    costs_three_processes_and_one_event("stack overflow", Death::Signal(6));
+    costs_three_processes_and_one_event("stack overflow", ProcessDeath::Signal(6));
 }
 
 #[test]
 fn a_kill_as_for_want_of_memory_costs_three_processes_and_one_event() {
-    costs_three_processes_and_one_event("kill itself", Death::Signal(9));
+    costs_three_processes_and_one_event("kill itself", ProcessDeath::Signal(9));
 }
 
 #[test]

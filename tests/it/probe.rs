@@ -4,15 +4,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hookline::model::ModuleId;
-use hookline::module::probe::{ProbeRefusal, Probed, probe};
-use hookline::module::program::Program;
+use hookline::module::probe::{ProbeRefusal, ProbeResult, probe};
+use hookline::module::program::ModuleProgram;
 use tests::{PATIENCE, hookline, lendable, private_copy};
 
-async fn tried(module: &str, within: Duration) -> Result<Probed, ProbeRefusal> {
-    tried_by(&Program::at(hookline()), module, within).await
+async fn tried(module: &str, within: Duration) -> Result<ProbeResult, ProbeRefusal> {
+    tried_by(&ModuleProgram::at(hookline()), module, within).await
 }
 
-async fn tried_by(program: &Program, module: &str, within: Duration) -> Result<Probed, ProbeRefusal> {
+async fn tried_by(
+    program: &ModuleProgram,
+    module: &str,
+    within: Duration,
+) -> Result<ProbeResult, ProbeRefusal> {
     let folder = tempfile::tempdir().unwrap();
     let copy = private_copy(module, folder.path());
     probe(program, &ModuleId::new(module), 1, &copy, &lendable(), within).await
@@ -87,7 +91,7 @@ async fn a_library_that_the_loader_refuses_is_told_in_its_words() {
 #[tokio::test]
 async fn a_program_that_is_no_hookline_is_told_apart_from_a_bad_module() {
     let told_by = |program: &'static str| async move {
-        let program = Program::at(PathBuf::from(program));
+        let program = ModuleProgram::at(PathBuf::from(program));
         tried_by(&program, "webhooks_misbehaving", PATIENCE).await.unwrap_err().to_string()
     };
 

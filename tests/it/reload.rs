@@ -526,7 +526,7 @@ async fn check_says_of_a_file_that_would_kill_the_host_why_it_is_refused() {
 #[tokio::test]
 async fn a_process_survives_more_generations_than_it_has_thread_local_keys() {
     use hookline::model::ModuleId;
-    use hookline::module::generation::{Fate, Generation, How, Source};
+    use hookline::module::generation::{Generation, IsolationMode, LibrarySource, ReleaseResult};
     use hookline::module::janitor;
     let folder = tempfile::tempdir().unwrap();
     let original = corrupted_copy(&cdylib("webhooks_versioned"), folder.path(), "original.so", |_| {});
@@ -537,10 +537,11 @@ async fn a_process_survives_more_generations_than_it_has_thread_local_keys() {
         let copy = folder.path().join(format!("g{number}.so"));
         // The loader goes by the name first; what is unmapped it does not know by any other.
         std::fs::hard_link(&original, &copy).unwrap();
-        let source = Source { module: ModuleId::new(ID), number, copy: &copy };
-        let generation = Generation::load(source, tests::lendable(), How::Here, within).await.unwrap();
+        let source = LibrarySource { module: ModuleId::new(ID), number, copy: &copy };
+        let generation =
+            Generation::load(source, tests::lendable(), IsolationMode::Here, within).await.unwrap();
         let fate = std::sync::Arc::new(generation).release(within).await;
-        assert_eq!(fate, Fate::Released, "generation {number}");
+        assert_eq!(fate, ReleaseResult::Released, "generation {number}");
         keys.insert(janitor::next_key());
     }
 

@@ -117,5 +117,7 @@ async fn a_child_that_keeps_crashing_ends_the_host() {
     let error = host.crash_until_the_end("retries").await;
 
     assert!(error.contains("retries was restarted too often"), "{error}");
-    assert!(children.children().iter().all(|child| child.state == hookline::supervision::Phase::Stopped));
+    assert!(
+        children.children().iter().all(|child| child.state == hookline::supervision::ChildPhase::Stopped)
+    );
 }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hookline::attempts::trace::Trace;
-use hookline::delivery::client::{Client, Limits};
+use hookline::attempts::trace::ExchangeTrace;
+use hookline::delivery::client::{ClientLimits, EndpointClient};
 use hookline::delivery::names::NameCache;
-use hookline::delivery::resolve::Resolver;
-use hookline::model::Answer;
-use hookline::model::Outgoing;
-use hookline::model::Sent;
+use hookline::delivery::resolve::NameResolver;
+use hookline::model::EndpointAnswer;
+use hookline::model::Exchange;
+use hookline::model::OutgoingRequest;
 use hookline::model::Verb;
 use hookline::model::guard::Guard;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ impl Answers {
 }
 
 #[async_trait]
-impl Resolver for Answers {
+impl NameResolver for Answers {
     async fn resolve(&self, _: &str) -> std::io::Result<Vec<IpAddr>> {
         let nth = self.asked.fetch_add(1, Ordering::SeqCst);
         let found = self.addresses.get(nth).or(self.addresses.last());
@@ -168,8 +168,8 @@ async fn the_demo_reaches_its_own_receiver_and_nothing_else_on_this_machine() {
     assert_eq!(put.send().await.unwrap().status(), 400);
 }
 
-fn limits(proxy: &str, extra_ca: Option<&Authority>) -> Limits {
-    Limits {
+fn limits(proxy: &str, extra_ca: Option<&Authority>) -> ClientLimits {
+    ClientLimits {
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
         response_body_limit: 1000,
@@ -180,12 +180,17 @@ fn limits(proxy: &str, extra_ca: Option<&Authority>) -> Limits {
 }
 
 /// Sends one request as the host does, with this guard and resolver.
-async fn send(limits: &Limits, allowed: &[&str], resolver: Arc<dyn Resolver>, url: &str) -> Sent {
+async fn send(
+    limits: &ClientLimits,
+    allowed: &[&str],
+    resolver: Arc<dyn NameResolver>,
+    url: &str,
+) -> Exchange {
     let guard = Guard::allowing(allowed.iter().map(|net| net.parse().unwrap()).collect());
-    let client = Client::new(limits, Arc::new(guard), resolver).unwrap();
+    let client = EndpointClient::new(limits, Arc::new(guard), resolver).unwrap();
     let body = "{}".into();
-    let request = Outgoing { method: Verb::Post, url: url.to_owned(), headers: Vec::new(), body };
-    client.send(&request, None, &mut Trace::default()).await
+    let request = OutgoingRequest { method: Verb::Post, url: url.to_owned(), headers: Vec::new(), body };
+    client.send(&request, None, &mut ExchangeTrace::default()).await
 }
 
 const LOCAL: &[&str] = &["127.0.0.0/8"];
@@ -196,13 +201,13 @@ async fn the_reason_of_a_refusal_names_address_and_setting() {
     let literal = send(&limits("", None), &[], Arc::new(NameCache::of_system()), "http://[::1]:1/").await;
     let named = send(&limits("", None), &[], names, "http://inner.example/").await;
 
-    assert_eq!(literal.answer, Answer::Refused);
+    assert_eq!(literal.answer, EndpointAnswer::Refused);
     assert_eq!(
         literal.told,
         "refused by the target guard: ::1 is a loopback address; \
         delivery.allow_targets would have to list it, such as \"::1/128\""
     );
-    assert_eq!(named.answer, Answer::ClientError);
+    assert_eq!(named.answer, EndpointAnswer::ClientError);
     assert_eq!(
         named.told,
         "refused by the target guard: inner.example leads to 10.0.0.7, which is a private address; \
@@ -224,10 +229,10 @@ async fn a_certificate_of_an_unknown_authority_is_refused_until_extra_ca_names_i
     let misnamed = send(&limits("", Some(&authority)), LOCAL, names, &misnamed).await;
 
     for refused in [unknown, other] {
-        assert_eq!(refused.answer, Answer::ClientError);
+        assert_eq!(refused.answer, EndpointAnswer::ClientError);
         assert!(refused.told.contains("invalid peer certificate: UnknownIssuer"), "{}", refused.told);
     }
-    assert_eq!(known.answer, Answer::Status { code: 200, retry_after: None }, "{}", known.told);
+    assert_eq!(known.answer, EndpointAnswer::Status { code: 200, retry_after: None }, "{}", known.told);
     assert!(misnamed.told.contains("certificate not valid for name"), "{}", misnamed.told);
     receiver.next_request().await;
     assert!(receiver.waiting().is_empty());
@@ -298,7 +303,7 @@ async fn a_proxy_may_be_a_name_tunnels_tls_and_knows_names_that_we_do_not() {
     /// Knows the proxy only.
     struct ProxyOnly;
     #[async_trait]
-    impl Resolver for ProxyOnly {
+    impl NameResolver for ProxyOnly {
         async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
             let known = name == "proxy.example";
             known
@@ -310,10 +315,10 @@ async fn a_proxy_may_be_a_name_tunnels_tls_and_knows_names_that_we_do_not() {
     let untrusted = send(&through(None), &[], Arc::new(ProxyOnly), "https://secure.example/").await;
     let literal = send(&through(None), &[], Arc::new(ProxyOnly), "https://192.168.0.1/").await;
 
-    assert_eq!(sent.answer, Answer::Status { code: 200, retry_after: None }, "{}", sent.told);
+    assert_eq!(sent.answer, EndpointAnswer::Status { code: 200, retry_after: None }, "{}", sent.told);
     assert_eq!(proxy.asked().await, "CONNECT secure.example:443 HTTP/1.1");
     assert!(untrusted.told.contains("UnknownIssuer"), "{}", untrusted.told);
-    assert_eq!(literal.answer, Answer::Refused);
+    assert_eq!(literal.answer, EndpointAnswer::Refused);
     proxy.asked().await;
     assert!(proxy.is_idle());
     receiver.next_request().await;

@@ -7,12 +7,12 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use hookline::attempts::mask::{self, Mask};
+use hookline::attempts::mask::{self, SecretMask};
 use hookline::bus::routing_key;
 use hookline::config::Config;
-use hookline::delivery::request::{Stamp, build};
+use hookline::delivery::request::{WebhookHeaders, build};
 use hookline::event::Event;
-use hookline::hooks::accounts::{Account, Accounts};
+use hookline::hooks::accounts::{AccountRecord, Accounts};
 use hookline::hooks::document::{Events, UriRules, validate};
 use hookline::hooks::editor::fields;
 use hookline::hooks::limits::document_bytes;
@@ -123,7 +123,7 @@ const ROWS: &[(&str, Row)] = &[
         let hook = hook(json!({"uri": format!("http://x/?{}", query.join("&"))}));
         let said = "secret00000001 and other words ".repeat(n);
         Box::new(move || {
-            assert!(!black_box(Mask::of(&hook).text(&said)).contains("secret00000001"));
+            assert!(!black_box(SecretMask::of(&hook).text(&said)).contains("secret00000001"));
             black_box(mask::address(&hook.uri));
         })
     }),
@@ -196,8 +196,8 @@ fn payload(json: &str) -> Payload {
     Payload::parse(Bytes::copy_from_slice(json.as_bytes())).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn account(id: String, tree: &[String]) -> Account {
-    Account::from_document(&document(json!({"_id": id, "pvt_tree": tree})))
+fn account(id: String, tree: &[String]) -> AccountRecord {
+    AccountRecord::from_document(&document(json!({"_id": id, "pvt_tree": tree})))
         .unwrap_or_else(|| panic!("no account"))
 }
 
@@ -214,7 +214,7 @@ fn sent(value: Value, more: Value, profile: Profile) -> Box<dyn FnOnce()> {
 
 fn sent_text(json: String, more: Value, profile: Profile) -> Box<dyn FnOnce()> {
     let (hook, payload) = (hook(more), payload(&json));
-    let stamp = Stamp { webhook_id: "msg_1", timestamp: 1 };
+    let stamp = WebhookHeaders { webhook_id: "msg_1", timestamp: 1 };
     Box::new(move || drop(black_box(build(profile, "cluster", &hook, &payload, Some(stamp)))))
 }
 

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hookline::app::{self, Outside, RunningHost};
+use hookline::app::{self, Environment, RunningHost};
 use hookline::config::Config;
-use hookline::delivery::resolve::Resolver;
-use hookline::module::program::Program;
+use hookline::delivery::resolve::NameResolver;
+use hookline::module::program::ModuleProgram;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ impl StoppedHost {
     /// It does not start.
     pub async fn start_configured(self, settings: &str) -> anyhow::Result<TestHost> {
         let folders = Folders { settings: settings.to_owned(), ..self.0 };
-        TestHost::start_in(folders, Outside::default()).await
+        TestHost::start_in(folders, Environment::default()).await
     }
 
     /// Another host on the same folders.
@@ -47,7 +47,7 @@ impl StoppedHost {
     /// # Panics
     /// It does not start.
     pub async fn start(self) -> TestHost {
-        TestHost::start_in(self.0, Outside::default()).await.expect("the host should start again")
+        TestHost::start_in(self.0, Environment::default()).await.expect("the host should start again")
     }
 
     /// What a host on the same folders says that does not start.
@@ -55,7 +55,7 @@ impl StoppedHost {
     /// # Panics
     /// It does start.
     pub async fn refusal_to_start(self) -> String {
-        match TestHost::start_in(self.0, Outside::default()).await {
+        match TestHost::start_in(self.0, Environment::default()).await {
             Ok(_) => panic!("the host started"),
             Err(error) => format!("{error:#}"),
         }
@@ -111,16 +111,16 @@ impl TestHost {
     /// It does not start.
     pub async fn with_files(settings: &str, files: &[PathBuf]) -> Self {
         let folders = Folders::with_files(settings, files);
-        Self::start_in(folders, Outside::default()).await.expect("the host should start")
+        Self::start_in(folders, Environment::default()).await.expect("the host should start")
     }
 
     /// A host with these settings (TOML) and modules that looks names up with this resolver.
     ///
     /// # Panics
     /// It does not start.
-    pub async fn resolving(settings: &str, modules: &[&str], resolver: Arc<dyn Resolver>) -> Self {
+    pub async fn resolving(settings: &str, modules: &[&str], resolver: Arc<dyn NameResolver>) -> Self {
         let files: Vec<PathBuf> = modules.iter().map(|module| cdylib(module)).collect();
-        let outside = Outside { resolver, ..Outside::default() };
+        let outside = Environment { resolver, ..Environment::default() };
         Self::start_in(Folders::with_files(settings, &files), outside).await.expect("the host should start")
     }
 
@@ -131,13 +131,13 @@ impl TestHost {
     pub async fn refusal_to_start(settings: &str) -> String {
         let root = tempfile::tempdir().expect("a folder");
         let folders = Folders { root, settings: settings.to_owned() };
-        match Self::start_in(folders, Outside::default()).await {
+        match Self::start_in(folders, Environment::default()).await {
             Ok(_) => panic!("the host started"),
             Err(error) => format!("{error:#}"),
         }
     }
 
-    async fn start_in(folders: Folders, outside: Outside) -> anyhow::Result<Self> {
+    async fn start_in(folders: Folders, outside: Environment) -> anyhow::Result<Self> {
         let root = folders.root.path().display();
         let own = format!("data_dir = '{root}/data'\nplugins_dir = '{root}/plugins'\n");
         let settings = format!("{own}{}", folders.settings);
@@ -148,7 +148,7 @@ impl TestHost {
         }
         config.api.listen = "127.0.0.1:0".parse()?;
         // The test's own program knows no modules.
-        config.modules.program = Program::at(hookline());
+        config.modules.program = ModuleProgram::at(hookline());
         let running = app::start_with(config, outside).await?;
         let token = std::fs::read_to_string(folders.root.path().join("data/admin.token"))?;
         let token = token.trim().to_owned();
@@ -427,7 +427,7 @@ impl TestHost {
             let found = children.iter().any(|state| {
                 state.name == child
                     && state.restarts > 0
-                    && state.state == hookline::supervision::Phase::Running
+                    && state.state == hookline::supervision::ChildPhase::Running
             });
             async move { found.then_some(()) }
         };

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hookline::event::Event;
-use hookline::hooks::accounts::{Account, Accounts};
+use hookline::hooks::accounts::{AccountRecord, Accounts};
 use hookline::model::ModuleId;
 use hookline::module::Firing;
 use hookline::module::generation::CallFailure;
-use hookline::module::isolated::{Isolated, IsolatedFigures, IsolationLimits};
-use hookline::module::program::Program;
-use hookline::module::services::Lendable;
+use hookline::module::isolated::{IsolatedFigures, IsolatedRunner, IsolationLimits};
+use hookline::module::program::ModuleProgram;
+use hookline::module::services::LendableServices;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,7 +20,7 @@ use super::{PATIENCE, cdylib, hookline};
 /// A module in a process of its own; all of it blocks.
 pub struct IsolatedModule {
     /// The module.
-    pub isolated: Arc<Isolated>,
+    pub isolated: Arc<IsolatedRunner>,
     /// Where its copy is, and room for files of the test.
     pub folder: TempDir,
 }
@@ -30,12 +30,12 @@ pub struct IsolatedModule {
 /// # Panics
 /// Never.
 #[must_use]
-pub fn lendable() -> Lendable {
+pub fn lendable() -> LendableServices {
     let accounts = Accounts::new();
     let document = json!({"_id": "acme", "pvt_reseller_id": "boss"});
-    accounts.put(Account::from_document(document.as_object().expect("an object")).expect("an account"));
+    accounts.put(AccountRecord::from_document(document.as_object().expect("an object")).expect("an account"));
     let settings = [("delivery.profile".to_owned(), "\"standard\"".to_owned())].into();
-    Lendable { settings: Arc::new(settings), accounts: Arc::new(accounts) }
+    LendableServices { settings: Arc::new(settings), accounts: Arc::new(accounts) }
 }
 
 /// A private copy of a module's library, as the host makes one.
@@ -71,8 +71,8 @@ impl IsolatedModule {
         let folder = tempfile::tempdir().expect("a folder");
         let copy = private_copy(module, folder.path());
         let limits = IsolationLimits { load_within: PATIENCE, call_timeout };
-        let program = Program::at(hookline());
-        let started = Isolated::start(&program, ModuleId::new(module), 1, &copy, lendable(), limits);
+        let program = ModuleProgram::at(hookline());
+        let started = IsolatedRunner::start(&program, ModuleId::new(module), 1, &copy, lendable(), limits);
         let (isolated, ..) = started.unwrap_or_else(|refusal| panic!("{module} {refusal}"));
         IsolatedModule { isolated: Arc::new(isolated), folder }
     }

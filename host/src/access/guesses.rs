@@ -18,13 +18,13 @@ const ADDRESSES: usize = 10_000;
 
 /// What has come from where. Each address has the time at which it will have recovered.
 #[derive(Debug, Default)]
-pub struct Guesses {
+pub struct TokenGuesses {
     recovered_at: HashMap<IpAddr, Instant>,
     /// Those that are not told apart.
     others: Option<Instant>,
 }
 
-impl Guesses {
+impl TokenGuesses {
     /// How long an address has to wait before its next token is looked at; `None`: not at all.
     pub fn wait(&self, from: IpAddr, now: Instant) -> Option<Duration> {
         let known = self.recovered_at.get(&network(from));
@@ -65,13 +65,13 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn fail(guesses: &mut Guesses, from: IpAddr, times: u32, now: Instant) {
+    fn fail(guesses: &mut TokenGuesses, from: IpAddr, times: u32, now: Instant) {
         (0..times).for_each(|_| guesses.failed(from, now));
     }
 
     #[test]
     fn a_hundred_are_free_and_then_each_costs_a_second() {
-        let (mut guesses, now, from) = (Guesses::default(), Instant::now(), address("192.0.2.1"));
+        let (mut guesses, now, from) = (TokenGuesses::default(), Instant::now(), address("192.0.2.1"));
 
         fail(&mut guesses, from, 99, now);
         assert_eq!(guesses.wait(from, now), None);
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn an_address_that_is_left_alone_recovers() {
-        let (mut guesses, now, from) = (Guesses::default(), Instant::now(), address("192.0.2.1"));
+        let (mut guesses, now, from) = (TokenGuesses::default(), Instant::now(), address("192.0.2.1"));
         fail(&mut guesses, from, 100, now);
         let later = now + PACE * 100;
         fail(&mut guesses, from, 99, later);
@@ -102,7 +102,7 @@ mod tests {
             ("192.0.2.1", "::ffff:192.0.2.1", true),
             ("192.0.2.1", "::ffff:192.0.2.2", false),
         ] {
-            let (mut guesses, now) = (Guesses::default(), Instant::now());
+            let (mut guesses, now) = (TokenGuesses::default(), Instant::now());
             fail(&mut guesses, address(one), 100, now);
             assert_eq!(guesses.wait(address(other), now).is_some(), same, "{one} {other}");
         }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn many_addresses_share_what_is_left_and_cost_no_more_memory() {
-        let (mut guesses, now) = (Guesses::default(), Instant::now());
+        let (mut guesses, now) = (TokenGuesses::default(), Instant::now());
         let from = |n: u32| IpAddr::V4(n.into());
         for n in 0..20_000 {
             guesses.failed(from(n), now);

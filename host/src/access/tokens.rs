@@ -51,7 +51,7 @@ pub struct Holder {
 
 /// What a listing shows of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownToken {
     /// The token's id.
     pub id: String,
     /// Whose it is.
@@ -198,7 +198,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`TokenError::TooMany`], or the store's.
-    pub async fn create(&self, new: NewToken, most: u64) -> Result<(Token, Shown), TokenError> {
+    pub async fn create(&self, new: NewToken, most: u64) -> Result<(Token, ShownToken), TokenError> {
         self.create_beside(new, most, 0).await
     }
 
@@ -208,7 +208,7 @@ impl Tokens {
         new: NewToken,
         most: u64,
         going: u64,
-    ) -> Result<(Token, Shown), TokenError> {
+    ) -> Result<(Token, ShownToken), TokenError> {
         let _turn = self.changing.lock().await;
         let wanted = (self.count(&new.account) + 1).saturating_sub(going);
         if wanted > most {
@@ -249,7 +249,7 @@ impl Tokens {
     }
 
     /// One token by its id.
-    pub fn show(&self, id: &str) -> Option<Shown> {
+    pub fn show(&self, id: &str) -> Option<ShownToken> {
         self.held.read().by_id.get(id).and_then(|holder| holder.shown())
     }
 
@@ -339,8 +339,8 @@ impl Holder {
     }
 
     /// Nothing of the one in `admin.token`, which is in a file and not here.
-    fn shown(&self) -> Option<Shown> {
-        Some(Shown {
+    fn shown(&self) -> Option<ShownToken> {
+        Some(ShownToken {
             id: self.id.clone(),
             account: self.account.clone()?,
             administrator: self.administrator,

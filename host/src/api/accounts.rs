@@ -6,9 +6,9 @@ use axum::extract::{Path, Query, State};
 use serde_json::{Value, json};
 
 use super::body::Data;
-use super::envelope::{Answer, Page, Reply};
+use super::envelope::{Answer, PagedData, Reply};
 use super::filters::Filters;
-use super::shapes::{Account, AccountPatch, AccountSummary, NewAccount};
+use super::shapes::{AccountPatch, AccountShape, AccountSummary, NewAccount};
 use super::{Api, listing};
 use crate::hooks::editor::fields;
 use crate::model::{AccountId, Document};
@@ -19,7 +19,7 @@ use crate::store::ListedKind;
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     Data(data, _): Data<NewAccount>,
-) -> Answer<Account, 201> {
+) -> Answer<AccountShape, 201> {
     created(&api.editor.create_account(None, data).await?)
 }
 
@@ -29,13 +29,13 @@ pub(super) async fn create_below(
     State(api): State<Arc<Api>>,
     Path(parent): Path<String>,
     Data(data, _): Data<NewAccount>,
-) -> Answer<Account, 201> {
+) -> Answer<AccountShape, 201> {
     created(&api.editor.create_account(Some(&parent), data).await?)
 }
 
 /// Shows an account
 #[utoipa::path(get, path = "/v2/accounts/{account}", tag = "Accounts")]
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Account> {
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<AccountShape> {
     shown(&api.editor.account(&id).await?)
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn replace(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Data(data, _): Data<NewAccount>,
-) -> Answer<Account> {
+) -> Answer<AccountShape> {
     shown(&api.editor.replace_account(&id, data).await?)
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn patch(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Data(data, _): Data<AccountPatch>,
-) -> Answer<Account> {
+) -> Answer<AccountShape> {
     shown(&api.editor.patch_account(&id, data).await?)
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn patch(
 #[utoipa::path(delete, path = "/v2/accounts/{account}", tag = "Accounts", responses(
     (status = 409, description = "There are accounts below it, or somebody else changed it meanwhile")
 ))]
-pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Account> {
+pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<AccountShape> {
     let deleted = api.editor.delete_account(&id).await?;
     if let Err(error) = api.access.tokens.revoke_of(&AccountId::from(id)).await {
         // Nobody gets in with them any more, and the next start forgets those of accounts that are gone.
@@ -81,14 +81,14 @@ pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) 
     get,
     path = "/v2/accounts/{account}/children",
     tag = "Accounts",
-    params(listing::Query, Filters)
+    params(listing::ListingQuery, Filters)
 )]
 pub(super) async fn children(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
-    Query(query): Query<listing::Query>,
+    Query(query): Query<listing::ListingQuery>,
     filters: Filters,
-) -> Answer<Page<AccountSummary>> {
+) -> Answer<PagedData<AccountSummary>> {
     list(&api, api.editor.children(&id).await?, &query, &filters).await
 }
 
@@ -97,23 +97,23 @@ pub(super) async fn children(
     get,
     path = "/v2/accounts/{account}/descendants",
     tag = "Accounts",
-    params(listing::Query, Filters)
+    params(listing::ListingQuery, Filters)
 )]
 pub(super) async fn descendants(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
-    Query(query): Query<listing::Query>,
+    Query(query): Query<listing::ListingQuery>,
     filters: Filters,
-) -> Answer<Page<AccountSummary>> {
+) -> Answer<PagedData<AccountSummary>> {
     list(&api, api.editor.descendants(&id).await?, &query, &filters).await
 }
 
 async fn list(
     api: &Api,
     ids: Vec<AccountId>,
-    query: &listing::Query,
+    query: &listing::ListingQuery,
     filters: &Filters,
-) -> Answer<Page<AccountSummary>> {
+) -> Answer<PagedData<AccountSummary>> {
     let ids = ids.iter().map(AccountId::to_string).collect();
     let shown = |doc: &Document| Some(summary(doc));
     listing::documents(&*api.documents, ListedKind::Account, ids, query, filters, shown).await
@@ -129,10 +129,10 @@ fn summary(doc: &Document) -> Value {
     item
 }
 
-fn created(doc: &Document) -> Answer<Account, 201> {
+fn created(doc: &Document) -> Answer<AccountShape, 201> {
     Ok(Reply::raw(fields::public(doc)).at(fields::id(doc)).revision(doc))
 }
 
-fn shown(doc: &Document) -> Answer<Account> {
+fn shown(doc: &Document) -> Answer<AccountShape> {
     Ok(Reply::raw(fields::public(doc)).revision(doc))
 }

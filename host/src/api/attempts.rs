@@ -14,7 +14,7 @@ use super::envelope::{self, Answer, Reply};
 use super::error::Failure;
 use super::filters::{Filters, pairs};
 use super::offload::by_size;
-use super::shapes::Attempt;
+use super::shapes::AttemptShape;
 use super::{Api, listing};
 use crate::clock;
 use crate::hooks::editor::fields;
@@ -22,9 +22,9 @@ use crate::model::Document;
 use crate::store::{AttemptKey, AttemptQuery, StoredAttempt};
 
 /// A query, as it stands in the address.
-pub(super) struct Pairs(Vec<(String, String)>);
+pub(super) struct FilterPairs(Vec<(String, String)>);
 
-impl FromRequestParts<Arc<Api>> for Pairs {
+impl FromRequestParts<Arc<Api>> for FilterPairs {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Api>) -> Result<Self, Failure> {
@@ -36,7 +36,7 @@ impl FromRequestParts<Arc<Api>> for Pairs {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "filters have many names; these are the fixed ones")]
-struct Known {
+struct KnownKeys {
     /// From when on, in Gregorian seconds: 31 days and an hour before `created_to` where it is not said, and at most.
     #[param(minimum = 0, maximum = 1_099_511_627_776_i64)]
     created_from: Option<i64>,
@@ -63,9 +63,9 @@ struct Known {
     has_value: Option<String>,
 }
 
-impl IntoParams for Pairs {
+impl IntoParams for FilterPairs {
     fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        Known::into_params(place)
+        KnownKeys::into_params(place)
     }
 }
 
@@ -86,12 +86,12 @@ const SCANNED_BYTES: usize = 32 << 20;
 /// Lists the attempts for an account
 ///
 /// The newest first. The envelope's `follow_key` is where an ascending listing goes on with what comes later.
-#[utoipa::path(get, path = "/v2/accounts/{account}/webhooks/attempts", tag = "Attempts", params(Pairs))]
+#[utoipa::path(get, path = "/v2/accounts/{account}/webhooks/attempts", tag = "Attempts", params(FilterPairs))]
 pub(super) async fn of_account(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    query: Pairs,
-) -> Answer<envelope::Page<Attempt>> {
+    query: FilterPairs,
+) -> Answer<envelope::PagedData<AttemptShape>> {
     api.editor.account(&account).await?;
     list(&api, &account, None, query).await
 }
@@ -103,19 +103,24 @@ pub(super) async fn of_account(
     get,
     path = "/v2/accounts/{account}/webhooks/{hook}/attempts",
     tag = "Attempts",
-    params(Pairs)
+    params(FilterPairs)
 )]
 pub(super) async fn of_hook(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
-    query: Pairs,
-) -> Answer<envelope::Page<Attempt>> {
+    query: FilterPairs,
+) -> Answer<envelope::PagedData<AttemptShape>> {
     api.editor.account(&account).await?;
     list(&api, &account, Some(&hook), query).await
 }
 
-async fn list(api: &Api, account: &str, hook: Option<&str>, query: Pairs) -> Answer<envelope::Page<Attempt>> {
-    let Pairs(mut query) = query;
+async fn list(
+    api: &Api,
+    account: &str,
+    hook: Option<&str>,
+    query: FilterPairs,
+) -> Answer<envelope::PagedData<AttemptShape>> {
+    let FilterPairs(mut query) = query;
     let given = |query: &[(String, String)], key: &str| {
         query.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
     };
@@ -201,7 +206,7 @@ impl Page {
         self
     }
 
-    fn reply(self, start_key: Option<String>) -> Reply<envelope::Page<Attempt>> {
+    fn reply(self, start_key: Option<String>) -> Reply<envelope::PagedData<AttemptShape>> {
         Reply::documents(&self.items, start_key, self.next.map(write_key))
             .beside("follow_key", write_key(self.follow))
     }

@@ -6,8 +6,8 @@ use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::envelope::{Answer, Page, Reply};
-use super::known::Only;
+use super::envelope::{Answer, PagedData, Reply};
+use super::known::StrictQuery;
 use super::{Api, listing};
 use crate::hooks::editor::fields;
 use crate::store::{AuditQuery, StoredAuditEntry};
@@ -15,7 +15,7 @@ use crate::store::{AuditQuery, StoredAuditEntry};
 /// What stands behind the `?` of `GET /audit`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct AuditListQuery {
     /// Only changes of this account.
     account: Option<String>,
 }
@@ -28,12 +28,12 @@ pub(super) struct Wanted {
     path = "/audit",
     tag = "Operation",
     operation_id = "audit_list",
-    params(Wanted, listing::Numbered)
+    params(AuditListQuery, listing::NumberedPage)
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Only(wanted, query): Only<Wanted, listing::Numbered>,
-) -> Answer<Page<Entry>> {
+    StrictQuery(wanted, query): StrictQuery<AuditListQuery, listing::NumberedPage>,
+) -> Answer<PagedData<AuditShape>> {
     page(&api, wanted.account, &query).await
 }
 
@@ -43,31 +43,35 @@ pub(super) async fn list(
     path = "/v2/accounts/{account}/audit",
     tag = "Accounts",
     operation_id = "accounts_audit",
-    params(listing::Numbered)
+    params(listing::NumberedPage)
 )]
 pub(super) async fn list_of(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    Query(query): Query<listing::Numbered>,
-) -> Answer<Page<Entry>> {
+    Query(query): Query<listing::NumberedPage>,
+) -> Answer<PagedData<AuditShape>> {
     api.editor.account(&account).await?;
     page(&api, Some(account), &query).await
 }
 
-async fn page(api: &Api, account: Option<String>, query: &listing::Numbered) -> Answer<Page<Entry>> {
+async fn page(
+    api: &Api,
+    account: Option<String>,
+    query: &listing::NumberedPage,
+) -> Answer<PagedData<AuditShape>> {
     let (size, up_to) = (query.size()?, query.start()?);
     let wanted = AuditQuery { account, up_to, limit: size + 1 };
     let mut entries = api.access.audit.list(wanted).await?;
     let next = entries.get(size).map(|entry| entry.id);
     entries.truncate(size);
-    let shown: Vec<Entry> = entries.into_iter().map(shown).collect();
+    let shown: Vec<AuditShape> = entries.into_iter().map(shown).collect();
     Ok(Reply::page(&shown, up_to.map(|id| id.to_string()), next.map(|id| id.to_string())))
 }
 
 /// A change.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditEntry)]
-pub(super) struct Entry {
+pub(super) struct AuditShape {
     id: i64,
     at: Option<String>,
     /// The id of the token that it was made with.
@@ -85,9 +89,9 @@ pub(super) struct Entry {
     request_id: String,
 }
 
-fn shown(stored: StoredAuditEntry) -> Entry {
+fn shown(stored: StoredAuditEntry) -> AuditShape {
     let StoredAuditEntry { id, entry } = stored;
-    Entry {
+    AuditShape {
         id,
         at: fields::iso_time(entry.at_ms / 1_000),
         token: entry.token,

@@ -12,16 +12,16 @@ use axum::response::Response;
 use super::Api;
 use super::asked::QueryToken;
 use super::error::Failure;
-use super::rules::{Change, Reach, rule};
+use super::rules::{AuditedChange, RouteReach, rule};
 use super::written;
 use crate::access::tokens::Holder;
-use crate::access::{Access, Counters, Recognised};
+use crate::access::{Access, AccessCounters, Recognised};
 use crate::hooks::editor::{EditError, fields};
 use crate::model::Document;
 
 /// Who asks. Every request carries one as an extension.
 #[derive(Debug, Clone)]
-pub(super) enum Caller {
+pub(super) enum ApiCaller {
     /// Nobody who is known.
     Anybody(NotKnown),
     /// Somebody whose token was not looked at.
@@ -61,7 +61,7 @@ impl NotKnown {
     }
 }
 
-impl Caller {
+impl ApiCaller {
     /// Whose token was shown, by a client at this address.
     pub(super) async fn of(token: Option<String>, from: IpAddr, access: &Access) -> Self {
         let Some(token) = token else { return Self::Anybody(NotKnown::NoToken) };
@@ -120,12 +120,12 @@ pub(super) async fn gate(
     next: Next,
 ) -> Result<Response, Failure> {
     let (reach, change) = rule(request.method(), path.as_str());
-    let caller = request.extensions().get::<Caller>();
+    let caller = request.extensions().get::<ApiCaller>();
     let account = params.iter().find(|(name, _)| *name == "account").map(|(_, value)| value);
     admit(&api, reach, caller, account).await.inspect_err(|failure| failure.count(&api.access.counters))?;
-    match (change, caller.and_then(Caller::holder)) {
-        (Change::Named(action), Some(holder)) => {
-            let change = written::Asked::by(holder, action, &params, &request);
+    match (change, caller.and_then(ApiCaller::holder)) {
+        (AuditedChange::Named(action), Some(holder)) => {
+            let change = written::AuditedRequest::by(holder, action, &params, &request);
             Ok(change.made(&api, request, next).await)
         }
         _ => Ok(next.run(request).await),
@@ -134,23 +134,23 @@ pub(super) async fn gate(
 
 async fn admit(
     api: &Api,
-    reach: Reach,
-    caller: Option<&Caller>,
+    reach: RouteReach,
+    caller: Option<&ApiCaller>,
     account: Option<&str>,
 ) -> Result<(), Failure> {
-    if reach == Reach::Anybody {
+    if reach == RouteReach::Anybody {
         return Ok(());
     }
     let holder = match caller {
-        Some(Caller::Known { holder, .. }) => holder,
-        Some(Caller::Throttled { wait }) => return Err(Failure::throttled(*wait)),
-        Some(Caller::Anybody(why)) => return Err(why.failure()),
+        Some(ApiCaller::Known { holder, .. }) => holder,
+        Some(ApiCaller::Throttled { wait }) => return Err(Failure::throttled(*wait)),
+        Some(ApiCaller::Anybody(why)) => return Err(why.failure()),
         None => return Err(NotKnown::NoToken.failure()),
     };
     match (&holder.account, reach, account) {
         _ if holder.administrator => Ok(()),
-        (Some(own), Reach::Known, _) => may_act(&account_of(api, own.as_str()).await?),
-        (Some(own), Reach::Account, Some(account)) => {
+        (Some(own), RouteReach::Known, _) => may_act(&account_of(api, own.as_str()).await?),
+        (Some(own), RouteReach::Account, Some(account)) => {
             may_act(&account_of(api, own.as_str()).await?)?;
             match api.editor.account(account).await {
                 Ok(doc) if account == own.as_str() || is_below(&doc, own.as_str()) => Ok(()),
@@ -190,11 +190,11 @@ fn is_below(account: &Document, ancestor: &str) -> bool {
 
 impl Failure {
     /// Counts a request that was turned away.
-    pub(super) fn count(&self, counters: &Counters) {
+    pub(super) fn count(&self, counters: &AccessCounters) {
         match self.status.as_u16() {
-            401 => Counters::add(&counters.credentials),
-            403 => Counters::add(&counters.forbidden),
-            429 => Counters::add(&counters.throttled),
+            401 => AccessCounters::add(&counters.credentials),
+            403 => AccessCounters::add(&counters.forbidden),
+            429 => AccessCounters::add(&counters.throttled),
             _ => {}
         }
     }

@@ -13,7 +13,7 @@ use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::envelope::Bare;
+use super::envelope::RawResponse;
 use super::error::Failure;
 use crate::store::{Backup, StoreError};
 
@@ -30,7 +30,7 @@ const CHUNK: usize = 256 << 10;
 #[utoipa::path(post, path = "/backup", tag = "Operation", operation_id = "backup", responses(
     (status = 200, description = "The copy", content_type = "application/vnd.sqlite3", body = inline(File))
 ))]
-pub(super) async fn send(State(api): State<Arc<Api>>) -> Result<Bare, Failure> {
+pub(super) async fn send(State(api): State<Arc<Api>>) -> Result<RawResponse, Failure> {
     let store = Arc::clone(&api.ledger);
     let mut copying = Box::pin(async move {
         let copied = store.backup().await;
@@ -42,11 +42,11 @@ pub(super) async fn send(State(api): State<Arc<Api>>) -> Result<Bare, Failure> {
             let bytes = backup.bytes;
             let mut response = answer(Body::from_stream(chunks(backup)));
             response.headers_mut().insert(header::CONTENT_LENGTH, bytes.into());
-            Ok(Bare(response))
+            Ok(RawResponse(response))
         }
         Err(_) => {
             let later = stream::once(copying).map_err(std::io::Error::other);
-            Ok(Bare(answer(Body::from_stream(later.map_ok(chunks).try_flatten()))))
+            Ok(RawResponse(answer(Body::from_stream(later.map_ok(chunks).try_flatten()))))
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::arriving::{BodyMemory, BodyRoom};
-use super::auth::Caller;
+use super::auth::ApiCaller;
 use super::error::Failure;
 use super::offload::by_size;
 use crate::hooks::editor::fields;
@@ -24,7 +24,7 @@ const OF_STRANGERS: usize = 16 << 10;
 
 /// The whole body, with the memory that it takes until it is answered.
 async fn read(parts: &Parts, body: Body, api: &Api) -> Result<(Bytes, BodyMemory), Failure> {
-    let holder = parts.extensions.get::<Caller>().and_then(Caller::holder);
+    let holder = parts.extensions.get::<ApiCaller>().and_then(ApiCaller::holder);
     let (limit, pool) = (api.limits.event_bytes, &api.memory.requests);
     let (limit, room) = match holder.map(|holder| &holder.account) {
         None => (limit.min(OF_STRANGERS), BodyRoom::part_of(pool, &api.strangers.bodies, "")),

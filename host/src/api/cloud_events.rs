@@ -57,7 +57,7 @@ fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
 /// The event in a structured CloudEvent.
 pub(super) fn unwrap(text: &Bytes) -> Result<RawEvent, String> {
     #[derive(Deserialize)]
-    struct Structured<'e> {
+    struct StructuredEvent<'e> {
         #[serde(default)]
         specversion: String,
         #[serde(default)]
@@ -69,7 +69,7 @@ pub(super) fn unwrap(text: &Bytes) -> Result<RawEvent, String> {
         #[serde(borrow)]
         data_base64: Option<Cow<'e, str>>,
     }
-    let event: Structured<'_> =
+    let event: StructuredEvent<'_> =
         serde_json::from_slice(text).map_err(|error| format!("it is not a CloudEvent: {error}"))?;
     check_version(&event.specversion)?;
     let name = named_as(&event.source, &event.id)?;
@@ -98,7 +98,7 @@ pub(super) fn named(event: Bytes, name: CloudEventId) -> RawEvent {
 
 fn with_msg_id(event: Bytes, name: &CloudEventId) -> Bytes {
     #[derive(Deserialize)]
-    struct Identified<'e> {
+    struct IdentifiedEvent<'e> {
         /// Not an `Option`, which would take `null` for a missing one.
         #[serde(rename = "Msg-ID", borrow)]
         id: &'e RawValue,
@@ -108,7 +108,7 @@ fn with_msg_id(event: Bytes, name: &CloudEventId) -> Bytes {
         return event;
     };
     let usable = |id: &RawValue| id.get().starts_with('"') && id.get() != "\"\"";
-    let found = serde_json::from_slice::<Identified<'_>>(text).ok().map(|found| found.id);
+    let found = serde_json::from_slice::<IdentifiedEvent<'_>>(text).ok().map(|found| found.id);
     // Two names of the longest kind together are longer than a Msg-ID may be.
     let msg_id = name.msg_id();
     if found.is_some_and(usable) || msg_id.len() > ID_LIMIT {

@@ -15,9 +15,9 @@ use super::envelope::{Answer, Reply};
 use super::error::Failure;
 use crate::disabler::SYSTEM;
 use crate::disabler::limits::{
-    COUNT, DISABLE_AFTER, EXPIRY, KEYS, Limits, PAUSE_FIRST, PAUSE_LONGEST, Threshold,
+    COUNT, DISABLE_AFTER, EXPIRY, FailureLimits, FailureThreshold, KEYS, PAUSE_FIRST, PAUSE_LONGEST,
 };
-use crate::hooks::editor::casts::{self, Wanted};
+use crate::hooks::editor::casts::{self, WantedType};
 use crate::hooks::editor::fields;
 use crate::model::Document;
 
@@ -35,11 +35,11 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(account): Path<String
 }
 
 /// Changes what an account has set
-#[utoipa::path(patch, path = "/v2/accounts/{account}/configs/webhooks", tag = "Settings", request_body = Patch)]
+#[utoipa::path(patch, path = "/v2/accounts/{account}/configs/webhooks", tag = "Settings", request_body = ConfigPatch)]
 pub(super) async fn patch(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    Data(patch, _): Data<Patch>,
+    Data(patch, _): Data<ConfigPatch>,
 ) -> Answer<Config> {
     api.editor.account(&account).await?;
     change(&api, &account, patch).await
@@ -59,8 +59,11 @@ pub(super) async fn show_system(State(api): State<Arc<Api>>) -> Reply<Config> {
 }
 
 /// Changes what is set for all accounts
-#[utoipa::path(patch, path = "/v2/system_configs/webhooks", tag = "Settings", request_body = Patch)]
-pub(super) async fn patch_system(State(api): State<Arc<Api>>, Data(patch, _): Data<Patch>) -> Answer<Config> {
+#[utoipa::path(patch, path = "/v2/system_configs/webhooks", tag = "Settings", request_body = ConfigPatch)]
+pub(super) async fn patch_system(
+    State(api): State<Arc<Api>>,
+    Data(patch, _): Data<ConfigPatch>,
+) -> Answer<Config> {
     change(&api, SYSTEM, patch).await
 }
 
@@ -103,7 +106,7 @@ struct ReadOnly {
 #[serde(deny_unknown_fields)]
 #[schema(as = WebhooksConfigPatch, example = json!({"attempt_failure_count": 10}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
-pub(super) struct Patch {
+pub(super) struct ConfigPatch {
     /// Passed over, as what is shown says it.
     #[schema(required = false)]
     id: Value,
@@ -136,10 +139,10 @@ fn shown(api: &Api, account: &str) -> Reply<Config> {
     Reply::raw(data)
 }
 
-fn effective(limits: &Limits) -> Value {
+fn effective(limits: &FailureLimits) -> Value {
     let count = match limits.threshold {
-        Threshold::AtLeast(count) => count,
-        Threshold::MoreThan(count) => count.saturating_add(1),
+        FailureThreshold::AtLeast(count) => count,
+        FailureThreshold::MoreThan(count) => count.saturating_add(1),
     };
     json!({
         EXPIRY: limits.expiry_ms,
@@ -151,7 +154,7 @@ fn effective(limits: &Limits) -> Value {
 }
 
 async fn change(api: &Api, account: &str, mut patch: Document) -> Answer<Config> {
-    casts::cast(&mut patch, &KEYS.map(|key| (key, Wanted::Integer)));
+    casts::cast(&mut patch, &KEYS.map(|key| (key, WantedType::Integer)));
     let errors = wrong(&patch);
     if !errors.is_empty() {
         return Err(Failure::validation(Value::Object(errors)));

@@ -37,13 +37,13 @@ const LAST_LOOK: Duration = Duration::from_millis(500);
 pub struct Connections {
     most: usize,
     header_timeout: Duration,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Open {
-    connections: FxHashMap<u64, Arc<Connection>>,
+struct OpenConnections {
+    connections: FxHashMap<u64, Arc<ClientConnection>>,
     /// Those without a request under way, in the order in which they make room: strangers first, then the oldest.
     dispensable: BTreeSet<(bool, u64)>,
     next: u64,
@@ -52,7 +52,7 @@ struct Open {
 
 /// One client's connection, as an extension of each of its requests.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct ClientConnection {
     /// A lower one is older.
     number: u64,
     requests: AtomicUsize,
@@ -82,14 +82,14 @@ impl Connections {
     }
 
     /// A place, where there is one or somebody can make room.
-    fn place(self: &Arc<Self>) -> Option<Place> {
+    fn place(self: &Arc<Self>) -> Option<ConnectionPermit> {
         let mut open = self.open.lock();
         if open.connections.len() >= self.most && !open.make_room() {
             return None;
         }
         let number = open.next;
         open.next += 1;
-        let connection = Arc::new(Connection {
+        let connection = Arc::new(ClientConnection {
             number,
             requests: AtomicUsize::new(0),
             known: AtomicBool::new(false),
@@ -97,10 +97,10 @@ impl Connections {
         });
         open.connections.insert(number, Arc::clone(&connection));
         open.dispensable.insert((false, number));
-        Some(Place { connections: Arc::clone(self), connection })
+        Some(ConnectionPermit { connections: Arc::clone(self), connection })
     }
 
-    async fn wait_for_place(self: &Arc<Self>) -> Place {
+    async fn wait_for_place(self: &Arc<Self>) -> ConnectionPermit {
         loop {
             let freed = self.freed.notified();
             if let Some(place) = self.place() {
@@ -112,22 +112,25 @@ impl Connections {
 }
 
 /// The place of one connection; it is free again when this is dropped.
-struct Place {
+struct ConnectionPermit {
     connections: Arc<Connections>,
-    connection: Arc<Connection>,
+    connection: Arc<ClientConnection>,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// A request is under way until this is dropped.
-    fn busy(&self) -> Busy {
+    fn busy(&self) -> BusyConnection {
         let mut open = self.connections.open.lock();
         self.connection.requests.fetch_add(1, Ordering::Relaxed);
         open.dispensable.remove(&self.connection.rank());
-        Busy { connections: Arc::clone(&self.connections), connection: Arc::clone(&self.connection) }
+        BusyConnection {
+            connections: Arc::clone(&self.connections),
+            connection: Arc::clone(&self.connection),
+        }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         open.connections.remove(&self.connection.number);
@@ -138,12 +141,12 @@ impl Drop for Place {
 }
 
 /// A request under way.
-struct Busy {
+struct BusyConnection {
     connections: Arc<Connections>,
-    connection: Arc<Connection>,
+    connection: Arc<ClientConnection>,
 }
 
-impl Drop for Busy {
+impl Drop for BusyConnection {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         let left = self.connection.requests.fetch_sub(1, Ordering::Relaxed) - 1;
@@ -156,7 +159,7 @@ impl Drop for Busy {
     }
 }
 
-impl Open {
+impl OpenConnections {
     fn make_room(&mut self) -> bool {
         let gone = self.dispensable.pop_first().and_then(|(_, number)| self.connections.remove(&number));
         gone.inspect(|gone| {
@@ -167,7 +170,7 @@ impl Open {
     }
 }
 
-impl Connection {
+impl ClientConnection {
     /// Its client has sent a known token. It does so in a request, while it makes room for nobody.
     pub(super) fn is_known(&self) {
         self.known.store(true, Ordering::Relaxed);
@@ -225,7 +228,7 @@ async fn attend(
     stream: TcpStream,
     peer: SocketAddr,
     router: TowerToHyperService<Router>,
-    place: Place,
+    place: ConnectionPermit,
     stop: CancellationToken,
 ) {
     let connection = &place.connection;
@@ -263,7 +266,7 @@ async fn attend(
 }
 
 /// Half a request keeps nobody from stopping.
-async fn silent(connection: &Connection) {
+async fn silent(connection: &ClientConnection) {
     loop {
         tokio::time::sleep(LAST_LOOK).await;
         if connection.requests.load(Ordering::Relaxed) == 0 {
@@ -281,7 +284,7 @@ mod tests {
     }
 
     /// Who has gone, of places in the order of their numbers.
-    fn gone(places: &[&Place]) -> Vec<bool> {
+    fn gone(places: &[&ConnectionPermit]) -> Vec<bool> {
         places.iter().map(|place| place.connection.evict.is_cancelled()).collect()
     }
 

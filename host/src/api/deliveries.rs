@@ -11,9 +11,9 @@ use utoipa::openapi::schema::{Object, Type};
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::Data;
-use super::envelope::{Answer, Page, Reply};
+use super::envelope::{Answer, PagedData, Reply};
 use super::error::Failure;
-use super::known::Only;
+use super::known::StrictQuery;
 use super::{Api, listing};
 use crate::clock::now_ms;
 use crate::hooks::editor::fields;
@@ -28,7 +28,7 @@ const MOST: usize = 1_000;
 /// What stands behind the `?`. Texts, so that a wrong one is named and not just refused.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct DeliveryListQuery {
     /// Only those; both, where it is not said.
     #[param(value_type = Option<Status>)]
     status: Option<String>,
@@ -53,11 +53,11 @@ pub(super) struct Wanted {
 /// Lists the deliveries that wait or are dead
 ///
 /// The newest first. What was delivered is forgotten here, and stands among the attempts.
-#[utoipa::path(get, path = "/deliveries", tag = "Deliveries", params(Wanted))]
+#[utoipa::path(get, path = "/deliveries", tag = "Deliveries", params(DeliveryListQuery))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Only(wanted, _): Only<Wanted>,
-) -> Answer<Page<Delivery>> {
+    StrictQuery(wanted, _): StrictQuery<DeliveryListQuery>,
+) -> Answer<PagedData<DeliveryShape>> {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let query = DeliveryQuery {
         dead: status(wanted.status.as_deref())?,
@@ -70,7 +70,7 @@ pub(super) async fn list(
     };
     let rows = api.ledger.deliveries(query).await?;
     let next = rows.get(size).map(|row| row.id);
-    let shown: Vec<Delivery> = rows.iter().take(size).map(shown).collect();
+    let shown: Vec<DeliveryShape> = rows.iter().take(size).map(shown).collect();
     Ok(Reply::page(&shown, wanted.start_key, next.map(|id| id.to_string())))
 }
 
@@ -87,7 +87,10 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) ->
 #[utoipa::path(post, path = "/deliveries/{id}/replay", tag = "Deliveries", responses(
     (status = 409, description = "It is not dead, or its hook is not served")
 ))]
-pub(super) async fn replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Delivery, 202> {
+pub(super) async fn replay(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+) -> Answer<DeliveryShape, 202> {
     let row = api.replays.one(number(&id)?).await?;
     Ok(Reply::of(&shown(&row)))
 }
@@ -99,7 +102,7 @@ pub(super) async fn replay(State(api): State<Arc<Api>>, Path(id): Path<String>) 
 pub(super) async fn replay_many(
     State(api): State<Arc<Api>>,
     Data(data, _): Data<NewJob>,
-) -> Answer<Job, 202> {
+) -> Answer<ReplayJobShape, 202> {
     let job = api.replays.begin(replay_of(&data)?).await?;
     let location = format!("/replays/{}", job.id);
     Ok(Reply::of(&shown_job(&job)).at(&location))
@@ -108,7 +111,7 @@ pub(super) async fn replay_many(
 /// What stands behind the `?`.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Paged {
+pub(super) struct JobListQuery {
     /// How many a page has: 50 where it is not said.
     #[param(value_type = Option<u64>, minimum = 1)]
     page_size: Option<String>,
@@ -118,19 +121,25 @@ pub(super) struct Paged {
 }
 
 /// Lists what was asked to be sent again
-#[utoipa::path(get, path = "/replays", tag = "Deliveries", params(Paged))]
-pub(super) async fn replays(State(api): State<Arc<Api>>, Only(wanted, _): Only<Paged>) -> Answer<Page<Job>> {
+#[utoipa::path(get, path = "/replays", tag = "Deliveries", params(JobListQuery))]
+pub(super) async fn replays(
+    State(api): State<Arc<Api>>,
+    StrictQuery(wanted, _): StrictQuery<JobListQuery>,
+) -> Answer<PagedData<ReplayJobShape>> {
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let below = start(wanted.start_key.as_deref())?.map_or(i64::MAX, |start| start.saturating_add(1));
     let jobs = api.ledger.replays(below, size + 1).await?;
     let next = jobs.get(size).map(|job| job.id);
-    let shown: Vec<Job> = jobs.iter().take(size).map(shown_job).collect();
+    let shown: Vec<ReplayJobShape> = jobs.iter().take(size).map(shown_job).collect();
     Ok(Reply::page(&shown, wanted.start_key, next.map(|id| id.to_string())))
 }
 
 /// Shows how far a replay has come
 #[utoipa::path(get, path = "/replays/{id}", tag = "Deliveries")]
-pub(super) async fn show_replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Job> {
+pub(super) async fn show_replay(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+) -> Answer<ReplayJobShape> {
     let job = api.ledger.replay(number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
     Ok(Reply::of(&shown_job(&job)))
 }
@@ -139,7 +148,10 @@ pub(super) async fn show_replay(State(api): State<Arc<Api>>, Path(id): Path<Stri
 #[utoipa::path(post, path = "/replays/{id}/cancel", tag = "Deliveries", responses(
     (status = 409, description = "It has ended already")
 ))]
-pub(super) async fn cancel_replay(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Job> {
+pub(super) async fn cancel_replay(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+) -> Answer<ReplayJobShape> {
     Ok(Reply::of(&shown_job(&api.replays.cancel(number(&id)?).await?)))
 }
 
@@ -212,7 +224,7 @@ pub(super) enum Status {
 
 /// A delivery that waits or is dead.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Delivery {
+pub(super) struct DeliveryShape {
     id: i64,
     status: Status,
     account_id: String,
@@ -238,14 +250,14 @@ pub(super) struct Delivery {
 #[schema(as = DeliveryWithPayload)]
 pub(super) struct WithPayload {
     #[serde(flatten)]
-    delivery: Delivery,
+    delivery: DeliveryShape,
     payload: Value,
 }
 
-fn shown(row: &DeliveryRow) -> Delivery {
+fn shown(row: &DeliveryRow) -> DeliveryShape {
     let at = times::shown_ms(row.due_ms);
     let (due_at, died_at) = if row.dead { (None, at) } else { (at, None) };
-    Delivery {
+    DeliveryShape {
         id: row.id,
         status: if row.dead { Status::Dead } else { Status::Pending },
         account_id: row.account.to_string(),
@@ -289,7 +301,7 @@ fn dead() -> Object {
 /// A request to send many deliveries again.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Replay)]
-pub(super) struct Job {
+pub(super) struct ReplayJobShape {
     id: i64,
     /// `running`, `done` or `cancelled`.
     state: &'static str,
@@ -305,8 +317,8 @@ pub(super) struct Job {
     replayed: u64,
 }
 
-fn shown_job(job: &Replay) -> Job {
-    Job {
+fn shown_job(job: &Replay) -> ReplayJobShape {
+    ReplayJobShape {
         id: job.id,
         state: job.state.as_str(),
         account_id: job.wanted.account.as_ref().map(ToString::to_string),

@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use super::Api;
 use super::asked::SlashAtEnd;
-use super::envelope::Bare;
+use super::envelope::RawResponse;
 use super::error::Failure;
-use super::openapi::{Tag, answered};
+use super::openapi::{EntityTag, answered};
 
 /// It runs scripts of this host and shows what it is told; it goes nowhere else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -26,9 +26,9 @@ const START: &str = include_str!("docs/start.js");
 #[utoipa::path(get, path = "/docs", tag = "Operation", operation_id = "docs", responses(
     (status = 200, description = "The page", content_type = "text/html", body = String)
 ))]
-pub(super) async fn page(slash: Option<Extension<SlashAtEnd>>) -> Bare {
+pub(super) async fn page(slash: Option<Extension<SlashAtEnd>>) -> RawResponse {
     if slash.is_none() {
-        return Bare(guarded(Html(PAGE).into_response()));
+        return RawResponse(guarded(Html(PAGE).into_response()));
     }
     // A browser would read the page's links below the slash.
     let page = PAGE.replacen("<head>", "<head><base href=\"../\">", 1);
@@ -37,7 +37,7 @@ pub(super) async fn page(slash: Option<Extension<SlashAtEnd>>) -> Bare {
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    Bare(page)
+    RawResponse(page)
 }
 
 /// A file of the page
@@ -49,10 +49,10 @@ pub(super) async fn file(
     State(api): State<Arc<Api>>,
     Path(file): Path<String>,
     headers: HeaderMap,
-) -> Result<Bare, Failure> {
+) -> Result<RawResponse, Failure> {
     let found = FILES.get(file.as_str()).ok_or_else(|| Failure::bad_identifier(&file))?;
     let PageFile { kind, bytes, tag } = found.clone().ok_or_else(Failure::internal)?;
-    Ok(Bare(guarded(answered(&api, &headers, &kind, tag, bytes).await)))
+    Ok(RawResponse(guarded(answered(&api, &headers, &kind, tag, bytes).await)))
 }
 
 /// A file as it is sent.
@@ -60,7 +60,7 @@ pub(super) async fn file(
 struct PageFile {
     kind: String,
     bytes: Bytes,
-    tag: Tag,
+    tag: EntityTag,
 }
 
 /// The page's files, unpacked once.
@@ -76,7 +76,7 @@ fn unpacked(name: &str) -> Option<PageFile> {
         let found = utoipa_swagger_ui::serve(name, Arc::new(utoipa_swagger_ui::Config::default())).ok()??;
         (found.content_type, Bytes::from(found.bytes.into_owned()))
     };
-    Some(PageFile { kind, tag: Tag::of(&bytes), bytes })
+    Some(PageFile { kind, tag: EntityTag::of(&bytes), bytes })
 }
 
 fn guarded(mut response: Response) -> Response {

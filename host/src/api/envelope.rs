@@ -17,8 +17,8 @@ use time::format_description::well_known::Rfc3339;
 use tracing::Instrument as _;
 
 use super::Api;
-use super::auth::{self, Caller};
-use super::connections::Connection;
+use super::auth::{self, ApiCaller};
+use super::connections::ClientConnection;
 use super::error::Failure;
 use super::lingering::RestOfBody;
 use super::offload::by_size;
@@ -32,7 +32,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
 /// What a route says with success: data of the shape `T`. The envelope goes around it; [`wrap`] writes both.
 #[derive(Debug)]
 pub(super) struct Reply<T, const STATUS: u16 = 200> {
-    said: Said,
+    said: ResponseBody,
     shape: PhantomData<fn() -> T>,
 }
 
@@ -40,15 +40,15 @@ pub(super) struct Reply<T, const STATUS: u16 = 200> {
 pub(super) type Answer<T, const STATUS: u16 = 200> = Result<Reply<T, STATUS>, Failure>;
 
 /// An array that is shown whole.
-pub(super) struct Many<T>(PhantomData<fn() -> T>);
+pub(super) struct ListBody<T>(PhantomData<fn() -> T>);
 
 /// One page of a longer array.
-pub(super) struct Page<T>(PhantomData<fn() -> T>);
+pub(super) struct PagedData<T>(PhantomData<fn() -> T>);
 
 /// An answer without an envelope: a file, figures, a page. Its route describes it.
-pub(super) struct Bare(pub(super) Response);
+pub(super) struct RawResponse(pub(super) Response);
 
-impl IntoResponse for Bare {
+impl IntoResponse for RawResponse {
     fn into_response(self) -> Response {
         self.0
     }
@@ -56,7 +56,7 @@ impl IntoResponse for Bare {
 
 /// A reply on its way to the envelope.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct ResponseBody {
     /// JSON, written once.
     data: String,
     /// Fields of the envelope beside `data`.
@@ -72,7 +72,7 @@ impl<T, const STATUS: u16> Reply<T, STATUS> {
 
     /// Of data that is written already.
     fn text(data: String) -> Self {
-        Self { said: Said { data, ..Said::default() }, shape: PhantomData }
+        Self { said: ResponseBody { data, ..ResponseBody::default() }, shape: PhantomData }
     }
 
     pub(super) fn beside(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -105,20 +105,20 @@ impl<T: Serialize, const STATUS: u16> Reply<T, STATUS> {
     }
 }
 
-impl<T: Serialize, const STATUS: u16> Reply<Many<T>, STATUS> {
+impl<T: Serialize, const STATUS: u16> Reply<ListBody<T>, STATUS> {
     pub(super) fn many(items: &[T]) -> Self {
         Self::text(written(&items))
     }
 }
 
-impl<T: Serialize> Reply<Page<T>> {
+impl<T: Serialize> Reply<PagedData<T>> {
     /// A page, where it began, and where the next one begins.
     pub(super) fn page(items: &[T], start: Option<String>, next: Option<String>) -> Self {
         Self::paged(written(&items), items.len(), start, next)
     }
 }
 
-impl<T> Reply<Page<T>> {
+impl<T> Reply<PagedData<T>> {
     /// A page of items that are written already.
     pub(super) fn documents(items: &[String], start: Option<String>, next: Option<String>) -> Self {
         Self::paged(format!("[{}]", items.join(",")), items.len(), start, next)
@@ -149,9 +149,9 @@ impl<T, const STATUS: u16> IntoResponse for Reply<T, STATUS> {
 const REMAINING: u32 = 100;
 
 /// What every envelope of one request says.
-struct Frame {
+struct EnvelopeFrame {
     request_id: String,
-    caller: Caller,
+    caller: ApiCaller,
 }
 
 /// The id of a request, as an extension.
@@ -169,13 +169,14 @@ pub(super) async fn wrap(State(api): State<Arc<Api>>, request: Request, next: Ne
 async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let from = auth::address_or_none(request.extensions());
-    let caller = Caller::of(auth::token(&request), from, &api.access).await;
-    let frame = Frame { request_id: request_id.clone(), caller: caller.clone() };
-    if let (Some(connection), Caller::Known { .. }) = (request.extensions().get::<Arc<Connection>>(), &caller)
+    let caller = ApiCaller::of(auth::token(&request), from, &api.access).await;
+    let frame = EnvelopeFrame { request_id: request_id.clone(), caller: caller.clone() };
+    if let (Some(connection), ApiCaller::Known { .. }) =
+        (request.extensions().get::<Arc<ClientConnection>>(), &caller)
     {
         connection.is_known();
     }
-    if !matches!(caller, Caller::Known { .. }) {
+    if !matches!(caller, ApiCaller::Known { .. }) {
         api.strangers.turns.take().await;
     }
     request.extensions_mut().insert(caller);
@@ -236,9 +237,9 @@ fn harden(headers: &mut HeaderMap) {
     }
 }
 
-async fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
+async fn enclose(api: &Api, frame: &EnvelopeFrame, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let (data, mut fields) = if let Some(reply) = parts.extensions.remove::<Arc<Said>>() {
+    let (data, mut fields) = if let Some(reply) = parts.extensions.remove::<Arc<ResponseBody>>() {
         if let Some(location) = reply.location.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             parts.headers.insert(header::LOCATION, location);
         }
@@ -268,7 +269,7 @@ async fn enclose(api: &Api, frame: &Frame, response: Response) -> Response {
 }
 
 /// Data as it is written, and the fields beside it.
-async fn success(reply: Arc<Said>) -> Result<(String, Map<String, Value>), Failure> {
+async fn success(reply: Arc<ResponseBody>) -> Result<(String, Map<String, Value>), Failure> {
     let mut reply = Arc::into_inner(reply).unwrap_or_default();
     let mut fields = Map::new();
     fields.insert("status".to_owned(), "success".into());
@@ -290,12 +291,12 @@ fn failed(failure: &Failure) -> (String, Map<String, Value>) {
     (failure.data.to_string(), fields)
 }
 
-impl Frame {
+impl EnvelopeFrame {
     fn fill(&self, fields: &mut Map<String, Value>, api: &Api) {
         fields.insert("request_id".to_owned(), self.request_id.clone().into());
         fields.insert("timestamp".to_owned(), now().into());
         fields.insert("node".to_owned(), api.node.clone().into());
-        if let Caller::Known { token, .. } = &self.caller {
+        if let ApiCaller::Known { token, .. } = &self.caller {
             fields.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
             // What a log-in answers is the new one.
             fields.entry("auth_token").or_insert_with(|| token.clone().into());

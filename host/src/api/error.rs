@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::IntakeError;
-use super::auth::Caller;
+use super::auth::ApiCaller;
 use crate::hooks::editor::EditError;
 use crate::store::StoreError;
 
@@ -179,12 +179,12 @@ impl From<IntakeError> for Failure {
 
 /// The answer to a path that is none of ours. Below `/v2/webhooks` it is refused and not missed, as in Crossbar, which
 /// asks who may have it before it asks what it is.
-pub(super) async fn no_such_route(Extension(caller): Extension<Caller>, uri: Uri) -> Failure {
+pub(super) async fn no_such_route(Extension(caller): Extension<ApiCaller>, uri: Uri) -> Failure {
     if uri.path().starts_with("/v2/webhooks/") {
         return match caller {
-            Caller::Known { .. } => Failure::forbidden("there is nothing to see here"),
-            Caller::Throttled { wait } => Failure::throttled(wait),
-            Caller::Anybody(_) => Failure::credentials("there is nothing to see here without a token"),
+            ApiCaller::Known { .. } => Failure::forbidden("there is nothing to see here"),
+            ApiCaller::Throttled { wait } => Failure::throttled(wait),
+            ApiCaller::Anybody(_) => Failure::credentials("there is nothing to see here without a token"),
         };
     }
     Failure::with_data(

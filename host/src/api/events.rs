@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::arriving::BodyRoom;
 use super::envelope::{Answer, Reply, RequestId};
 use super::error::Failure;
-use super::known::Only;
+use super::known::StrictQuery;
 use super::{Api, body, cloud_events};
 use crate::background::spawn_background;
 use crate::event::identity::{CloudEventId, ID_LIMIT};
@@ -30,7 +30,7 @@ const TYPES: &str = "application/json, application/x-ndjson or application/cloud
 
 /// Where in a request an event stands, as its sender counts.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum EventPosition {
     Only,
     /// In an array, from 0.
     Index(usize),
@@ -41,7 +41,7 @@ enum Place {
 /// Where the events are to be published, when not where they belong by their category and name.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Route {
+pub(super) struct RouteQuery {
     /// An exchange to publish the events to. Needs `routing_key`.
     exchange: Option<String>,
     /// The routing key. Needs `exchange`.
@@ -55,7 +55,7 @@ pub(super) struct Route {
     "Custom-Channel-Vars": {"Account-ID": "4f3a1c0b9d8e7f6a5b4c3d2e1f0a9b8c"}
 }), as = Event)]
 #[expect(dead_code, reason = "events go on as they come; this is their shape")]
-pub(super) struct Posted {
+pub(super) struct PostedEvent {
     #[schema(rename = "Event-Category", min_length = 1)]
     category: String,
     #[schema(rename = "Event-Name", min_length = 1)]
@@ -83,7 +83,7 @@ pub(super) struct CloudEvent {
     #[schema(min_length = 1, max_length = 1024)]
     source: String,
     /// The event. In its place `data_base64` may hold the bytes of its text.
-    data: Posted,
+    data: PostedEvent,
 }
 
 fn version() -> Object {
@@ -95,13 +95,13 @@ fn version() -> Object {
 #[serde(untagged)]
 #[expect(dead_code, reason = "events are cut out of the body; this is its shape")]
 pub(super) enum OneOrMany {
-    One(Posted),
-    Many(Vec<Posted>),
+    One(PostedEvent),
+    Many(Vec<PostedEvent>),
 }
 
 /// How many events were taken.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Accepted {
+pub(super) struct AcceptedCount {
     accepted: usize,
 }
 
@@ -110,7 +110,7 @@ pub(super) struct Accepted {
 /// One as an object, many as an array or one a line; CloudEvents 1.0 too, structured, in batches, or binary (one event
 /// with the headers `ce-specversion`, `ce-id`, `ce-source`, `ce-type`). The answer comes once what they cause is
 /// durable. Nothing of a request is taken when any part of it is malformed.
-#[utoipa::path(post, path = "/events", tag = "Events", params(Route),
+#[utoipa::path(post, path = "/events", tag = "Events", params(RouteQuery),
     request_body(description = "Events", content(
         (OneOrMany = "application/json"),
         (String = "application/x-ndjson"),
@@ -121,11 +121,11 @@ pub(super) struct Accepted {
 )]
 pub(super) async fn take(
     State(api): State<Arc<Api>>,
-    Only(route, _): Only<Route>,
+    StrictQuery(route, _): StrictQuery<RouteQuery>,
     Extension(RequestId(request)): Extension<RequestId>,
     headers: HeaderMap,
     body: Body,
-) -> Answer<Accepted, 202> {
+) -> Answer<AcceptedCount, 202> {
     let route = route.parse()?;
     let media_type = body::media_type(&headers);
     // The content type decides (HTTP binding, section 3): what names a CloudEvent there is a structured one.
@@ -138,7 +138,7 @@ pub(super) async fn take(
     let (most, within) = (api.limits.request_bytes, api.limits.body_timeout);
     // Until all events are answered: they are cut out of it.
     let (body, _memory) = BodyRoom::of(&api.memory.bodies).read(&headers, body, most, within).await?;
-    let form = Form { one, structured, envelope, event_bytes: api.limits.event_bytes };
+    let form = BodyForm { one, structured, envelope, event_bytes: api.limits.event_bytes };
     let events = match body.len() >= LARGE {
         true => spawn_background(move || form.events(&body)).await.map_err(|_| Failure::internal())?,
         false => form.events(&body),
@@ -146,14 +146,14 @@ pub(super) async fn take(
     let trace = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok());
     let origin = Origin::of_headers(Some(&request), trace);
     let accepted = if events.is_empty() { 0 } else { api.intake.take(events, route, origin).await? };
-    Ok(Reply::of(&Accepted { accepted }))
+    Ok(Reply::of(&AcceptedCount { accepted }))
 }
 
 /// Bytes from which on a body is looked at on a thread that nobody waits for: it may take a millisecond.
 const LARGE: usize = 128 * 1024;
 
 /// How events stand in a body.
-struct Form {
+struct BodyForm {
     /// One object or an array, in place of lines.
     one: bool,
     structured: bool,
@@ -161,13 +161,13 @@ struct Form {
     event_bytes: usize,
 }
 
-impl Form {
+impl BodyForm {
     /// All events of a body, or why none is taken.
     fn events(&self, body: &Bytes) -> Result<Vec<RawEvent>, Failure> {
         let parts = if self.one { elements(body)? } else { lines(body)? };
         if self.envelope.is_some() && parts.len() > 1 {
             let reason = "a binary CloudEvent is one event: send many as application/cloudevents-batch+json";
-            return Err(malformed(Place::Only, reason));
+            return Err(malformed(EventPosition::Only, reason));
         }
         let mut events = Vec::with_capacity(parts.len());
         for (place, part) in parts {
@@ -201,7 +201,7 @@ fn is_known(media_type: &str) -> bool {
     )
 }
 
-impl Route {
+impl RouteQuery {
     fn parse(self) -> Result<Option<(String, String)>, Failure> {
         let missing = |field: &str, other: &str| {
             let message = format!("{field} is needed where {other} is given");
@@ -217,11 +217,11 @@ impl Route {
 }
 
 /// One object, or the elements of an array. The parts share the body's memory.
-fn elements(body: &Bytes) -> Result<Vec<(Place, Bytes)>, Failure> {
+fn elements(body: &Bytes) -> Result<Vec<(EventPosition, Bytes)>, Failure> {
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if !is_array {
         let whole: &RawValue = serde_json::from_slice(body).map_err(|error| body::malformed(&error))?;
-        return Ok(vec![(Place::Only, body.slice_ref(whole.get().as_bytes()))]);
+        return Ok(vec![(EventPosition::Only, body.slice_ref(whole.get().as_bytes()))]);
     }
     let mut found = Vec::new();
     let mut parser = serde_json::Deserializer::from_slice(body);
@@ -231,7 +231,9 @@ fn elements(body: &Bytes) -> Result<Vec<(Place, Bytes)>, Failure> {
         failure.data["index"] = found.len().into();
         return Err(failure);
     }
-    let part = |(index, raw): (usize, &RawValue)| (Place::Index(index), body.slice_ref(raw.get().as_bytes()));
+    let part = |(index, raw): (usize, &RawValue)| {
+        (EventPosition::Index(index), body.slice_ref(raw.get().as_bytes()))
+    };
     Ok(found.into_iter().enumerate().map(part).collect())
 }
 
@@ -261,15 +263,15 @@ impl<'de> Visitor<'de> for Elements<'_, 'de> {
 }
 
 /// One event a line; empty lines are passed over.
-fn lines(body: &Bytes) -> Result<Vec<(Place, Bytes)>, Failure> {
+fn lines(body: &Bytes) -> Result<Vec<(EventPosition, Bytes)>, Failure> {
     let mut found = Vec::new();
     for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
         if line.trim_ascii().is_empty() {
             continue;
         }
         let raw: &RawValue = serde_json::from_slice(line)
-            .map_err(|error| malformed(Place::Line(number), &format!("it is not JSON: {error}")))?;
-        found.push((Place::Line(number), body.slice_ref(raw.get().as_bytes())));
+            .map_err(|error| malformed(EventPosition::Line(number), &format!("it is not JSON: {error}")))?;
+        found.push((EventPosition::Line(number), body.slice_ref(raw.get().as_bytes())));
     }
     Ok(found)
 }
@@ -323,7 +325,7 @@ fn short(text: &str) -> &str {
     text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
 }
 
-impl Place {
+impl EventPosition {
     fn mark(self, data: &mut serde_json::Value) {
         match self {
             Self::Only => data["index"] = 0.into(),
@@ -333,7 +335,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for EventPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Only => f.write_str("the event"),
@@ -343,14 +345,14 @@ impl fmt::Display for Place {
     }
 }
 
-fn malformed(place: Place, reason: &str) -> Failure {
+fn malformed(place: EventPosition, reason: &str) -> Failure {
     let mut data =
         json!({"message": format!("{place} is malformed: {reason}; nothing was taken"), "reason": reason});
     place.mark(&mut data);
     Failure::with_data(StatusCode::BAD_REQUEST, "malformed_event", data)
 }
 
-fn too_large(place: Place, bytes: usize, limit: usize) -> Failure {
+fn too_large(place: EventPosition, bytes: usize, limit: usize) -> Failure {
     let message = format!("{place} has {bytes} bytes, {limit} are allowed; nothing was taken");
     let mut data = json!({"message": message, "bytes": bytes, "limit_bytes": limit});
     place.mark(&mut data);

@@ -7,19 +7,19 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::envelope::{Answer, Many, Page, Reply};
+use super::envelope::{Answer, ListBody, PagedData, Reply};
 use super::error::Failure;
-use super::known::Only;
+use super::known::StrictQuery;
 use super::{Api, listing};
 use crate::clock::now_ms;
-use crate::disabler::Shown;
-use crate::hooks::editor::{Enabled, fields};
+use crate::disabler::ShownFailing;
+use crate::hooks::editor::{EnabledHooks, fields};
 use crate::model::{AccountId, HookId};
 
 /// What stands behind the `?` of `GET /failures`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Which {
+pub(super) struct FailureListQuery {
     /// Only hooks of this account.
     account: Option<String>,
     /// Only this hook.
@@ -34,10 +34,13 @@ pub(super) struct Which {
 /// Lists the hooks that fail
 ///
 /// By account and hook.
-#[utoipa::path(get, path = "/failures", tag = "Operation", operation_id = "failures_list", params(Which), responses(
+#[utoipa::path(get, path = "/failures", tag = "Operation", operation_id = "failures_list", params(FailureListQuery), responses(
     (status = 404, description = "There is no such account")
 ))]
-pub(super) async fn list(State(api): State<Arc<Api>>, Only(wanted, _): Only<Which>) -> Answer<Page<Failing>> {
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    StrictQuery(wanted, _): StrictQuery<FailureListQuery>,
+) -> Answer<PagedData<Failing>> {
     if let Some(account) = &wanted.account {
         api.editor.account(account).await?;
     }
@@ -56,7 +59,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Only(wanted, _): Only<Whic
 }
 
 /// Where an entry stands in the listing.
-fn place(shown: &Shown) -> String {
+fn place(shown: &ShownFailing) -> String {
     format!("{}.{}", shown.account, shown.hook)
 }
 
@@ -70,7 +73,7 @@ pub(super) struct Failing {
     /// Failures since the last success.
     failed: Option<u64>,
     failing_since: Option<String>,
-    state: Phase,
+    state: FailingPhase,
     /// The how manieth pause in a row this is.
     pause: Option<u32>,
     paused_until: Option<String>,
@@ -79,13 +82,13 @@ pub(super) struct Failing {
 /// What is done about it: nothing yet; nothing is sent; one delivery tries whether it works again.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Phase {
+pub(super) enum FailingPhase {
     Failing,
     Paused,
     Probing,
 }
 
-fn entry(shown: &Shown, now_ms: i64) -> Failing {
+fn entry(shown: &ShownFailing, now_ms: i64) -> Failing {
     let time = |ms: i64| fields::iso_time(ms.div_euclid(1000));
     let failing = shown.failing.as_ref();
     let pause = failing.and_then(|failing| failing.pause);
@@ -96,9 +99,9 @@ fn entry(shown: &Shown, now_ms: i64) -> Failing {
         failed: failing.map(|failing| failing.failed),
         failing_since: failing.and_then(|failing| time(failing.since_ms)),
         state: match pause {
-            None => Phase::Failing,
-            Some(pause) if pause.until_ms > now_ms => Phase::Paused,
-            Some(_) => Phase::Probing,
+            None => FailingPhase::Failing,
+            Some(pause) if pause.until_ms > now_ms => FailingPhase::Paused,
+            Some(_) => FailingPhase::Probing,
         },
         pause: pause.map(|pause| pause.step),
         paused_until: pause.and_then(|pause| time(pause.until_ms)),
@@ -108,7 +111,7 @@ fn entry(shown: &Shown, now_ms: i64) -> Failing {
 /// What stands behind the `?` of `DELETE /failures`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Flushed {
+pub(super) struct FlushQuery {
     /// The account whose hooks start anew.
     #[param(required = true, value_type = String)]
     account: Option<String>,
@@ -125,10 +128,13 @@ pub(super) struct Forgotten {
 /// Forgets failures
 ///
 /// The hooks of the account, or the one, start anew as if they had never failed.
-#[utoipa::path(delete, path = "/failures", tag = "Operation", operation_id = "failures_flush", params(Flushed), responses(
+#[utoipa::path(delete, path = "/failures", tag = "Operation", operation_id = "failures_flush", params(FlushQuery), responses(
     (status = 404, description = "There is no such account")
 ))]
-pub(super) async fn flush(State(api): State<Arc<Api>>, Only(wanted, _): Only<Flushed>) -> Answer<Forgotten> {
+pub(super) async fn flush(
+    State(api): State<Arc<Api>>,
+    StrictQuery(wanted, _): StrictQuery<FlushQuery>,
+) -> Answer<Forgotten> {
     let account = needed(wanted.account.as_deref())?;
     api.editor.account(account).await?;
     let hook = wanted.hook.as_deref().map(HookId::from);
@@ -144,7 +150,7 @@ fn needed(account: Option<&str>) -> Result<&str, Failure> {
 /// What stands behind the `?` of `POST /hooks/enable`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct On {
+pub(super) struct EnableQuery {
     /// The account whose hooks are switched on again.
     #[param(required = true, value_type = String)]
     account: Option<String>,
@@ -156,13 +162,13 @@ pub(super) struct On {
 /// Switches hooks on again
 ///
 /// Those that the host has switched off, and no others; says which.
-#[utoipa::path(post, path = "/hooks/enable", tag = "Operation", operation_id = "hooks_enable", params(On), responses(
+#[utoipa::path(post, path = "/hooks/enable", tag = "Operation", operation_id = "hooks_enable", params(EnableQuery), responses(
     (status = 404, description = "There is no such account")
 ))]
 pub(super) async fn enable(
     State(api): State<Arc<Api>>,
-    Only(wanted, _): Only<On>,
-) -> Answer<Many<SwitchedOn>> {
+    StrictQuery(wanted, _): StrictQuery<EnableQuery>,
+) -> Answer<ListBody<SwitchedOn>> {
     let account = needed(wanted.account.as_deref())?;
     let descendants = listing::flag("descendants", wanted.descendants.as_deref())?.unwrap_or(false);
     let done = api.editor.enable_hooks(account, descendants).await?;
@@ -179,7 +185,7 @@ pub(super) struct SwitchedOn {
     enabled: Vec<String>,
 }
 
-fn enabled(enabled: &Enabled) -> SwitchedOn {
+fn enabled(enabled: &EnabledHooks) -> SwitchedOn {
     SwitchedOn {
         account_id: enabled.account.to_string(),
         hooks: enabled.hooks,

@@ -20,10 +20,10 @@ const MOST: usize = 32;
 
 /// What a document must be like. All of it must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filters(Vec<Filter>);
+pub(super) struct Filters(Vec<FieldFilter>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Filter {
+enum FieldFilter {
     Is(String, String),
     IsNot(String, String),
     HasKey(String),
@@ -44,7 +44,7 @@ impl Filters {
     /// A time that is no number, or too many filters.
     pub(super) fn of(query: &[(String, String)]) -> Result<Self, Failure> {
         let filters = query.iter().map(|(key, value)| one(key, value));
-        let filters: Vec<Filter> = filters.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let filters: Vec<FieldFilter> = filters.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         if filters.len() > MOST {
             let message = format!("a query may have {MOST} filters, not {}", filters.len());
             return Err(Failure::validation(fields::invalid("filter", "maxItems", &message)));
@@ -82,7 +82,7 @@ pub(super) fn pairs(parts: &Parts) -> Result<Vec<(String, String)>, Failure> {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "keys can be of many names; these are the fixed ones")]
-struct Fixed {
+struct FixedFilter {
     /// Only what has this field. Beside it, `filter_KEY=VALUE` and `filter_not_KEY=VALUE` compare the field KEY.
     has_key: Option<String>,
     /// Only what has it not.
@@ -101,11 +101,11 @@ struct Fixed {
 
 impl IntoParams for Filters {
     fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        Fixed::into_params(place)
+        FixedFilter::into_params(place)
     }
 }
 
-fn one(key: &str, value: &str) -> Result<Option<Filter>, Failure> {
+fn one(key: &str, value: &str) -> Result<Option<FieldFilter>, Failure> {
     let owned = (key.to_owned(), value.to_owned());
     let time = || {
         value.parse::<i64>().map_err(|_| {
@@ -114,22 +114,22 @@ fn one(key: &str, value: &str) -> Result<Option<Filter>, Failure> {
         })
     };
     Ok(Some(match key {
-        "has_key" => Filter::HasKey(owned.1),
-        "key_missing" => Filter::HasNoKey(owned.1),
-        "has_value" => Filter::HasValue(owned.1),
+        "has_key" => FieldFilter::HasKey(owned.1),
+        "key_missing" => FieldFilter::HasNoKey(owned.1),
+        "has_value" => FieldFilter::HasValue(owned.1),
         _ => {
             if let Some(name) = key.strip_prefix("filter_not_") {
-                Filter::IsNot(name.to_owned(), owned.1)
+                FieldFilter::IsNot(name.to_owned(), owned.1)
             } else if let Some(name) = key.strip_prefix("filter_") {
-                Filter::Is(name.to_owned(), owned.1)
+                FieldFilter::Is(name.to_owned(), owned.1)
             } else if let Some((_, field)) =
                 TIMES.iter().find(|(word, _)| key.strip_prefix(word) == Some("_from"))
             {
-                Filter::From(field, time()?)
+                FieldFilter::From(field, time()?)
             } else if let Some((_, field)) =
                 TIMES.iter().find(|(word, _)| key.strip_prefix(word) == Some("_to"))
             {
-                Filter::To(field, time()?)
+                FieldFilter::To(field, time()?)
             } else {
                 return Ok(None);
             }
@@ -137,16 +137,16 @@ fn one(key: &str, value: &str) -> Result<Option<Filter>, Failure> {
     }))
 }
 
-impl Filter {
+impl FieldFilter {
     fn holds(&self, doc: &Document) -> bool {
         match self {
-            Filter::Is(key, wanted) => public(doc, key).is_some_and(|found| equals(found, wanted)),
-            Filter::IsNot(key, wanted) => !public(doc, key).is_some_and(|found| equals(found, wanted)),
-            Filter::HasKey(key) => public(doc, key).is_some(),
-            Filter::HasNoKey(key) => public(doc, key).is_none(),
-            Filter::HasValue(key) => public(doc, key).is_some_and(|found| !is_nothing(found)),
-            Filter::From(field, seconds) => at(doc, field).is_some_and(|at| at >= *seconds),
-            Filter::To(field, seconds) => at(doc, field).is_some_and(|at| at <= *seconds),
+            FieldFilter::Is(key, wanted) => public(doc, key).is_some_and(|found| equals(found, wanted)),
+            FieldFilter::IsNot(key, wanted) => !public(doc, key).is_some_and(|found| equals(found, wanted)),
+            FieldFilter::HasKey(key) => public(doc, key).is_some(),
+            FieldFilter::HasNoKey(key) => public(doc, key).is_none(),
+            FieldFilter::HasValue(key) => public(doc, key).is_some_and(|found| !is_nothing(found)),
+            FieldFilter::From(field, seconds) => at(doc, field).is_some_and(|at| at >= *seconds),
+            FieldFilter::To(field, seconds) => at(doc, field).is_some_and(|at| at <= *seconds),
         }
     }
 }

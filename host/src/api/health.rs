@@ -14,27 +14,27 @@ use super::error::Failure;
 
 /// That the host lives.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Alive {
+pub(super) struct LivenessAnswer {
     alive: bool,
 }
 
 /// Whether the host lives
 #[utoipa::path(get, path = "/healthz", tag = "Operation", operation_id = "alive")]
-pub(super) async fn alive() -> Reply<Alive> {
-    Reply::of(&Alive { alive: true })
+pub(super) async fn alive() -> Reply<LivenessAnswer> {
+    Reply::of(&LivenessAnswer { alive: true })
 }
 
 /// That the host is ready.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Ready {
+pub(super) struct ReadyAnswer {
     ready: bool,
     /// What does not work although events are taken; empty when all is well.
-    degraded: Vec<Degraded>,
+    degraded: Vec<DegradedPart>,
 }
 
 /// A part that does not work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Degraded {
+pub struct DegradedPart {
     /// The module, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<String>,
@@ -49,9 +49,9 @@ pub struct Degraded {
 #[utoipa::path(get, path = "/readyz", tag = "Operation", operation_id = "ready", responses(
     (status = 503, description = "It is not; `data.not_ready` says why")
 ))]
-pub(super) async fn ready(State(api): State<Arc<Api>>) -> Answer<Ready> {
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Answer<ReadyAnswer> {
     match api.health.ready() {
-        Ok(()) => Ok(Reply::of(&Ready { ready: true, degraded: api.health.degraded() })),
+        Ok(()) => Ok(Reply::of(&ReadyAnswer { ready: true, degraded: api.health.degraded() })),
         Err(parts) => Err(Failure::with_data(
             StatusCode::SERVICE_UNAVAILABLE,
             "not_ready",

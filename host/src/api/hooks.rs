@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::envelope::{Answer, Page};
+use super::envelope::{Answer, PagedData};
 use super::filters::Filters;
-use super::known::Only;
+use super::known::StrictQuery;
 use super::{Api, listing};
 use crate::disabler::Disabler;
 use crate::model::{Document, Hook};
@@ -18,7 +18,7 @@ use crate::store::ListedKind;
 /// What stands behind the `?`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct HookListQuery {
     /// Only hooks of this account.
     account: Option<String>,
 }
@@ -26,13 +26,13 @@ pub(super) struct Wanted {
 /// Lists the hooks that the host serves
 ///
 /// Of all accounts, descending by their ids.
-#[utoipa::path(get, path = "/hooks", tag = "Operation", operation_id = "hooks_list", params(Wanted, listing::Query), responses(
+#[utoipa::path(get, path = "/hooks", tag = "Operation", operation_id = "hooks_list", params(HookListQuery, listing::ListingQuery), responses(
     (status = 404, description = "There is no such account")
 ))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Only(wanted, query): Only<Wanted, listing::Query>,
-) -> Answer<Page<Served>> {
+    StrictQuery(wanted, query): StrictQuery<HookListQuery, listing::ListingQuery>,
+) -> Answer<PagedData<ServedHook>> {
     if let Some(account) = &wanted.account {
         api.editor.account(account).await?;
     }
@@ -46,7 +46,7 @@ pub(super) async fn list(
 /// A hook, with what applies where its document is silent.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ServedWebhook)]
-pub(super) struct Served {
+pub(super) struct ServedHook {
     id: String,
     account_id: String,
     hook: Option<Value>,
@@ -59,9 +59,9 @@ pub(super) struct Served {
 }
 
 /// Nothing for a document that cannot be served.
-fn served(document: &Document, disabler: &Disabler) -> Option<Served> {
+fn served(document: &Document, disabler: &Disabler) -> Option<ServedHook> {
     let hook = Hook::from_document(document).ok()?;
-    Some(Served {
+    Some(ServedHook {
         id: hook.id.to_string(),
         account_id: hook.account.to_string(),
         hook: document.get("hook").cloned(),

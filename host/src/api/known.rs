@@ -13,13 +13,13 @@ use crate::hooks::editor::fields;
 
 /// What a query says, where it has no other keys than the fields of these two.
 #[derive(Debug)]
-pub(super) struct Only<T, More = Nothing>(pub(super) T, pub(super) More);
+pub(super) struct StrictQuery<T, More = EmptyQuery>(pub(super) T, pub(super) More);
 
 /// No further keys.
 #[derive(Debug, Deserialize)]
-pub(super) struct Nothing {}
+pub(super) struct EmptyQuery {}
 
-impl<S, T, More> FromRequestParts<S> for Only<T, More>
+impl<S, T, More> FromRequestParts<S> for StrictQuery<T, More>
 where
     S: Send + Sync,
     T: DeserializeOwned,
@@ -38,7 +38,7 @@ where
         }
         let Query(first) = Query::try_from_uri(&parts.uri).map_err(read)?;
         let Query(more) = Query::try_from_uri(&parts.uri).map_err(read)?;
-        Ok(Only(first, more))
+        Ok(StrictQuery(first, more))
     }
 }
 
@@ -53,13 +53,13 @@ fn unknown(keys: &[(String, String)], known: &[&str]) -> Option<Failure> {
 fn names<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // It answers nothing but an error, as it has nothing to give.
-    drop(T::deserialize(Names(&mut names)));
+    drop(T::deserialize(QueryNames(&mut names)));
     names
 }
 
-struct Names<'n>(&'n mut &'static [&'static str]);
+struct QueryNames<'n>(&'n mut &'static [&'static str]);
 
-impl<'de> Deserializer<'de> for Names<'_> {
+impl<'de> Deserializer<'de> for QueryNames<'_> {
     type Error = value::Error;
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -100,9 +100,9 @@ mod tests {
         page_size: Option<String>,
     }
 
-    async fn read(query: &str) -> Result<Only<Wanted, Page>, Failure> {
+    async fn read(query: &str) -> Result<StrictQuery<Wanted, Page>, Failure> {
         let (mut parts, ()) = Request::builder().uri(format!("/x{query}")).body(()).unwrap().into_parts();
-        Only::from_request_parts(&mut parts, &()).await
+        StrictQuery::from_request_parts(&mut parts, &()).await
     }
 
     #[tokio::test]
@@ -111,7 +111,7 @@ mod tests {
             ("", [None, None, None]),
             ("?status=dead&hook=h&page_size=3", [Some("dead"), Some("h"), Some("3")]),
         ] {
-            let Only(wanted, page) = read(query).await.unwrap();
+            let StrictQuery(wanted, page) = read(query).await.unwrap();
             assert_eq!([wanted.status.as_deref(), wanted.of.as_deref(), page.page_size.as_deref()], expected);
         }
         for (query, key) in

@@ -25,7 +25,7 @@ const MOST: usize = 10_000;
 /// The query of a listing, as Crossbar spells it. Texts, so that a wrong one is named and not just refused.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Query {
+pub(super) struct ListingQuery {
     /// How many items a page has: 50 where it is not said.
     #[param(value_type = Option<u64>, minimum = 1)]
     page_size: Option<String>,
@@ -42,7 +42,7 @@ pub(super) struct Query {
 /// The query of a listing by number.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Numbered {
+pub(super) struct NumberedPage {
     /// How many items a page has: 50 where it is not said.
     #[param(value_type = Option<u64>, minimum = 1)]
     page_size: Option<String>,
@@ -54,7 +54,7 @@ pub(super) struct Numbered {
     start_key: Option<String>,
 }
 
-impl Numbered {
+impl NumberedPage {
     /// How many items the answer may have.
     pub(super) fn size(&self) -> Result<usize, Failure> {
         size(self.page_size.as_deref(), self.paginate.as_deref())
@@ -93,10 +93,10 @@ pub(super) async fn documents<T>(
     store: &dyn Documents,
     kind: ListedKind,
     ids: Vec<String>,
-    query: &Query,
+    query: &ListingQuery,
     filters: &Filters,
     show: impl Fn(&Document) -> Option<Value> + Clone + Send + 'static,
-) -> Answer<envelope::Page<T>> {
+) -> Answer<envelope::PagedData<T>> {
     let (size, ids) = (query.size()?, query.in_order(ids)?);
     let mut listed = ListedItems::default();
     let (begun, mut at) = (Instant::now(), 0);
@@ -165,7 +165,7 @@ impl ListedItems {
 pub(super) async fn hook_ids(
     store: &dyn Documents,
     account: Option<&str>,
-    query: &Query,
+    query: &ListingQuery,
     filters: &Filters,
 ) -> Result<Vec<String>, Failure> {
     let limit = if filters.want_all() { query.size()? + 1 } else { SCANNED + 1 };
@@ -180,13 +180,13 @@ pub(super) async fn hook_ids(
 
 /// One page of ids, and where the next one begins.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct ListingPage {
     pub(super) ids: Vec<String>,
     start: Option<String>,
     next: Option<String>,
 }
 
-impl Query {
+impl ListingQuery {
     fn size(&self) -> Result<usize, Failure> {
         size(self.page_size.as_deref(), self.paginate.as_deref())
     }
@@ -213,11 +213,11 @@ impl Query {
         Ok(ids)
     }
 
-    pub(super) fn page(&self, ids: Vec<String>) -> Result<Page, Failure> {
+    pub(super) fn page(&self, ids: Vec<String>) -> Result<ListingPage, Failure> {
         let (size, mut ids) = (self.size()?, self.in_order(ids)?);
         let next = ids.get(size).cloned();
         ids.truncate(size);
-        Ok(Page { ids, start: self.start_key.clone(), next })
+        Ok(ListingPage { ids, start: self.start_key.clone(), next })
     }
 }
 
@@ -250,9 +250,9 @@ pub(super) fn flag(key: &str, text: Option<&str>) -> Result<Option<bool>, Failur
     }
 }
 
-impl Page {
+impl ListingPage {
     /// The answer with these items, which belong to the page's ids.
-    pub(super) fn reply<T: Serialize>(self, items: &[T]) -> Reply<envelope::Page<T>> {
+    pub(super) fn reply<T: Serialize>(self, items: &[T]) -> Reply<envelope::PagedData<T>> {
         Reply::page(items, self.start, self.next)
     }
 }
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(query: Query, expected: &[&str], next: Option<&str>) {
+    fn check(query: ListingQuery, expected: &[&str], next: Option<&str>) {
         let page = query.page(["b", "d", "a", "c"].map(str::to_owned).to_vec()).unwrap();
         assert_eq!(page.ids, expected);
         assert_eq!(page.next.as_deref(), next);
@@ -274,36 +274,40 @@ mod tests {
 
     #[test]
     fn a_listing_descends() {
-        check(Query::default(), &["d", "c", "b", "a"], None);
+        check(ListingQuery::default(), &["d", "c", "b", "a"], None);
     }
 
     #[test]
     fn ascending_turns_it_round() {
-        check(Query { ascending: text("true"), ..Query::default() }, &["a", "b", "c", "d"], None);
+        check(
+            ListingQuery { ascending: text("true"), ..ListingQuery::default() },
+            &["a", "b", "c", "d"],
+            None,
+        );
     }
 
     #[test]
     fn a_page_names_where_the_next_one_begins() {
-        check(Query { page_size: text("3"), ..Query::default() }, &["d", "c", "b"], Some("a"));
+        check(ListingQuery { page_size: text("3"), ..ListingQuery::default() }, &["d", "c", "b"], Some("a"));
     }
 
     #[test]
     fn a_start_key_begins_its_page() {
-        let query = Query { page_size: text("2"), start_key: text("c"), ..Query::default() };
+        let query = ListingQuery { page_size: text("2"), start_key: text("c"), ..ListingQuery::default() };
         check(query, &["c", "b"], Some("a"));
     }
 
     #[test]
     fn without_pagination_all_are_listed() {
-        let query = Query { page_size: text("1"), paginate: text("false"), ..Query::default() };
+        let query = ListingQuery { page_size: text("1"), paginate: text("false"), ..ListingQuery::default() };
         check(query, &["d", "c", "b", "a"], None);
     }
 
     #[test]
     fn no_answer_is_without_bounds() {
         let ids: Vec<String> = (0..MOST + 1).map(|n| format!("{n:08}")).collect();
-        let all = Query { paginate: text("false"), ..Query::default() };
-        let huge = Query { page_size: text("4000000000"), ..Query::default() };
+        let all = ListingQuery { paginate: text("false"), ..ListingQuery::default() };
+        let huge = ListingQuery { page_size: text("4000000000"), ..ListingQuery::default() };
         for query in [all, huge] {
             let page = query.page(ids.clone()).unwrap();
             assert_eq!((page.ids.len(), page.next.as_deref()), (MOST, Some("00000000")));
@@ -312,14 +316,15 @@ mod tests {
 
     #[test]
     fn a_listing_by_number_begins_at_a_number() {
-        let query = |start| Numbered { start_key: text(start), ..Numbered::default() };
+        let query = |start| NumberedPage { start_key: text(start), ..NumberedPage::default() };
         assert_eq!(query("42").start().unwrap(), Some(42));
         query("x").start().unwrap_err();
     }
 
     #[test]
     fn a_page_of_nothing_is_refused() {
-        let failure = Query { page_size: text("0"), ..Query::default() }.page(Vec::new()).unwrap_err();
+        let failure =
+            ListingQuery { page_size: text("0"), ..ListingQuery::default() }.page(Vec::new()).unwrap_err();
         assert!(failure.data["page_size"]["invalid"]["message"].as_str().unwrap().contains("not 0"));
     }
 }

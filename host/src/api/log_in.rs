@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::auth::{Caller, account_of, address_or_none, may_act};
+use super::auth::{ApiCaller, account_of, address_or_none, may_act};
 use super::body::Data;
 use super::envelope::{Answer, Reply};
 use super::error::Failure;
@@ -29,9 +29,9 @@ use crate::model::{AccountId, Document};
 const LANGUAGE: &str = "en-us";
 
 /// Where a request comes from.
-pub(super) struct Peer(IpAddr);
+pub(super) struct PeerAddress(IpAddr);
 
-impl<S: Sync> FromRequestParts<S> for Peer {
+impl<S: Sync> FromRequestParts<S> for PeerAddress {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -43,7 +43,7 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 #[derive(ToSchema)]
 #[schema(as = ApiAuth, example = json!({"api_key": "hlt_0123456789abcdef_0123456789abcdef"}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
-pub(super) struct Shown {
+pub(super) struct ShownKey {
     /// A token of an account.
     #[schema(min_length = 1)]
     api_key: String,
@@ -52,7 +52,7 @@ pub(super) struct Shown {
 /// Who has logged in, in Crossbar's words.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LogIn)]
-pub(super) struct Whose {
+pub(super) struct LogInShape {
     /// None where it is the token in `admin.token`, which belongs to no account.
     account_id: Option<String>,
     account_name: Option<String>,
@@ -68,7 +68,7 @@ pub(super) struct Whose {
     is_administrator: bool,
 }
 
-impl Whose {
+impl LogInShape {
     fn of(holder: &Holder, account: Option<&Document>) -> Self {
         let text = |key: &str| account?.get(key).and_then(Value::as_str).map(str::to_owned);
         let (account_id, reseller_id) = (text("_id"), text("pvt_reseller_id"));
@@ -89,16 +89,16 @@ impl Whose {
 ///
 /// A token of an account serves as API key. The envelope's `auth_token` is what the next requests carry: a JSON Web Token
 /// that is valid for a day, and no longer than the API key.
-#[utoipa::path(put, path = "/v2/api_auth", tag = "Tokens", request_body = Shown, responses(
+#[utoipa::path(put, path = "/v2/api_auth", tag = "Tokens", request_body = ShownKey, responses(
     (status = 401, description = "The API key is not known"),
     (status = 403, description = "The account is disabled, or the token belongs to no account"),
     (status = 429, description = "Too many wrong tokens and API keys came from this address")
 ))]
 pub(super) async fn api_auth(
     State(api): State<Arc<Api>>,
-    from: Peer,
-    Data(data, _): Data<Shown>,
-) -> Answer<Whose, 201> {
+    from: PeerAddress,
+    Data(data, _): Data<ShownKey>,
+) -> Answer<LogInShape, 201> {
     let wrong =
         |code: &str, message: &str| Err(Failure::validation(fields::invalid("api_key", code, message)));
     let key = match data.get("api_key") {
@@ -117,7 +117,7 @@ pub(super) async fn api_auth(
     logged_in.inspect_err(|failure| failure.count(&api.access.counters))
 }
 
-async fn log_in(api: &Api, holder: &Holder) -> Answer<Whose, 201> {
+async fn log_in(api: &Api, holder: &Holder) -> Answer<LogInShape, 201> {
     let (Some(account), Some(token)) = (&holder.account, api.access.log_ins.issue(holder, clock::unix_now()))
     else {
         return Err(Failure::forbidden(
@@ -126,7 +126,7 @@ async fn log_in(api: &Api, holder: &Holder) -> Answer<Whose, 201> {
     };
     let account = account_of(api, account.as_str()).await?;
     may_act(&account)?;
-    Ok(Reply::of(&Whose::of(holder, Some(&account))).beside("auth_token", token))
+    Ok(Reply::of(&LogInShape::of(holder, Some(&account))).beside("auth_token", token))
 }
 
 /// Refuses a name and a password
@@ -145,20 +145,20 @@ pub(super) async fn user_auth() -> Failure {
 #[utoipa::path(get, path = "/v2/token_auth", tag = "Tokens")]
 pub(super) async fn token_auth(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-) -> Answer<Whose> {
+    Extension(caller): Extension<ApiCaller>,
+) -> Answer<LogInShape> {
     let holder = caller.holder().ok_or_else(Failure::internal)?;
     let account = match &holder.account {
         Some(account) => Some(account_of(&api, account.as_str()).await?),
         None => None,
     };
-    Ok(Reply::of(&Whose::of(holder, account.as_ref())))
+    Ok(Reply::of(&LogInShape::of(holder, account.as_ref())))
 }
 
 /// Whether an account has an API key.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ApiKey)]
-pub(super) struct Known {
+pub(super) struct ApiKeyShape {
     api_key_set: bool,
     /// Its id among the account's tokens.
     id: Option<String>,
@@ -170,11 +170,11 @@ pub(super) struct Known {
 ///
 /// The key itself is not kept, and not shown.
 #[utoipa::path(get, path = "/v2/accounts/{account}/api_key", tag = "Tokens")]
-pub(super) async fn api_key(State(api): State<Arc<Api>>, Path(account): Path<String>) -> Answer<Known> {
+pub(super) async fn api_key(State(api): State<Arc<Api>>, Path(account): Path<String>) -> Answer<ApiKeyShape> {
     api.editor.account(&account).await?;
     let key = api.access.tokens.api_key(&AccountId::from(account)).await?;
     let time = |ms: i64| fields::iso_time(ms / 1_000);
-    Ok(Reply::of(&Known {
+    Ok(Reply::of(&ApiKeyShape {
         api_key_set: key.is_some(),
         created: key.as_ref().and_then(|key| time(key.created_ms)),
         last_used: key.as_ref().and_then(|key| time(key.used_ms?)),
@@ -185,7 +185,7 @@ pub(super) async fn api_key(State(api): State<Arc<Api>>, Path(account): Path<Str
 /// An API key that was made just now.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NewApiKey)]
-pub(super) struct Made {
+pub(super) struct NewApiKey {
     /// The key itself. It is not kept, and not shown again.
     api_key: String,
     api_key_set: bool,
@@ -201,9 +201,9 @@ pub(super) struct Made {
 ))]
 pub(super) async fn make_api_key(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<ApiCaller>,
     Path(account): Path<String>,
-) -> Answer<Made, 201> {
+) -> Answer<NewApiKey, 201> {
     api.editor.account(&account).await?;
     let created_by = caller.holder().map(|holder| holder.id.clone()).unwrap_or_default();
     let account = AccountId::from(account);
@@ -214,6 +214,6 @@ pub(super) async fn make_api_key(
         api.access.tokens.revoke(&shown.id).await?;
         return Err(error.into());
     }
-    let made = Made { api_key: key.reveal().to_owned(), api_key_set: true, id: shown.id };
+    let made = NewApiKey { api_key: key.reveal().to_owned(), api_key_set: true, id: shown.id };
     Ok(Reply::of(&made).at(&made.id))
 }

@@ -10,13 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::envelope::{Answer, Reply};
 use super::error::Failure;
-use super::known::Only;
+use super::known::StrictQuery;
 use crate::module::reload::resetting::NotReset;
 
 /// What stands behind the `?`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct ResetQuery {
     /// Only this module's, with or without `webhooks_` in front.
     id: Option<String>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Wanted {
 /// What was done, by the documents' ids.
 #[derive(Serialize, ToSchema)]
 #[schema(as = MetadataReset)]
-pub(super) struct Done {
+pub(super) struct ResetShape {
     /// They say what their modules say.
     reinitialized: Vec<String>,
     /// They are gone, as their modules are not loaded.
@@ -34,12 +34,15 @@ pub(super) struct Done {
 /// Resets stored metadata documents
 ///
 /// What somebody has changed in them is gone. The host itself always goes by what the loaded modules say.
-#[utoipa::path(post, path = "/metadata/reset", tag = "Modules", params(Wanted), responses(
+#[utoipa::path(post, path = "/metadata/reset", tag = "Modules", params(ResetQuery), responses(
     (status = 404, description = "There is no such document and no such module")
 ))]
-pub(super) async fn reset(State(api): State<Arc<Api>>, Only(wanted, _): Only<Wanted>) -> Answer<Done> {
+pub(super) async fn reset(
+    State(api): State<Arc<Api>>,
+    StrictQuery(wanted, _): StrictQuery<ResetQuery>,
+) -> Answer<ResetShape> {
     let reset = api.modules.reset_metadata(wanted.id.as_deref()).await?;
-    Ok(Reply::of(&Done { reinitialized: reset.written, removed: reset.removed }))
+    Ok(Reply::of(&ResetShape { reinitialized: reset.written, removed: reset.removed }))
 }
 
 impl From<NotReset> for Failure {

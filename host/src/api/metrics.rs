@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::IntoResponse as _;
 
 use super::Api;
-use super::envelope::Bare;
+use super::envelope::RawResponse;
 use super::error::Failure;
 
 /// The media type of the figures.
@@ -19,9 +19,9 @@ const CONTENT_TYPE: &str = prometheus_client::encoding::prometheus_text::CONTENT
 #[utoipa::path(get, path = "/metrics", tag = "Operation", operation_id = "metrics", responses(
     (status = 200, description = "The figures", content_type = "text/plain", body = String)
 ))]
-pub(super) async fn exposition(State(api): State<Arc<Api>>) -> Result<Bare, Failure> {
+pub(super) async fn exposition(State(api): State<Arc<Api>>) -> Result<RawResponse, Failure> {
     match api.figures.exposition().await {
-        Ok(text) => Ok(Bare(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())),
+        Ok(text) => Ok(RawResponse(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())),
         Err(error) => {
             tracing::error!(%error, "the figures cannot be written");
             Err(Failure::internal())

@@ -9,13 +9,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::envelope::{Answer, Many, Reply};
+use super::envelope::{Answer, ListBody, Reply};
 use super::error::Failure;
 use crate::module::reload::NotReloaded;
 
 /// A loaded module as the API shows it.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
-pub struct Module {
+pub struct ModuleShape {
     /// Its crate's name.
     pub id: String,
     /// Its crate's version.
@@ -53,10 +53,10 @@ pub struct Module {
     /// Bytes that this generation takes.
     pub memory_bytes: Option<u64>,
     /// Generations that serve no more and cannot be unloaded.
-    pub pinned: Vec<Pinned>,
+    pub pinned: Vec<PinnedShape>,
     /// The process that it runs in, where it has one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<Process>,
+    pub process: Option<ProcessShape>,
     /// Why a newer file was turned down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_refusal: Option<RefusedFile>,
@@ -65,7 +65,7 @@ pub struct Module {
 /// A process of a module's own.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = ModuleProcess)]
-pub struct Process {
+pub struct ProcessShape {
     /// Its number; none while it is started again.
     pub pid: Option<u32>,
     /// How often it was started again.
@@ -79,7 +79,7 @@ pub struct Process {
 /// A generation that cannot be unloaded.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = PinnedGeneration)]
-pub struct Pinned {
+pub struct PinnedShape {
     /// Which.
     pub generation: u64,
     /// Why.
@@ -101,9 +101,9 @@ pub struct RefusedFile {
 
 /// The modules, and beside them the files that were refused.
 #[derive(Debug, Clone, Default)]
-pub struct Loaded {
+pub struct LoadedModules {
     /// By id.
-    pub modules: Vec<Module>,
+    pub modules: Vec<ModuleShape>,
     /// Those that lie in the plugins folder right now.
     pub refused: Vec<RefusedFile>,
 }
@@ -112,15 +112,15 @@ pub struct Loaded {
 ///
 /// Beside them, as `refused`, the files in the plugins folder that were not taken.
 #[utoipa::path(get, path = "/modules", tag = "Modules")]
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Reply<Many<Module>> {
-    let Loaded { modules, refused } = api.modules.list();
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Reply<ListBody<ModuleShape>> {
+    let LoadedModules { modules, refused } = api.modules.list();
     let refused = serde_json::to_value(refused).unwrap_or_default();
     Reply::many(&modules).beside("refused", refused)
 }
 
 /// Shows a module
 #[utoipa::path(get, path = "/modules/{id}", tag = "Modules")]
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Module> {
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<ModuleShape> {
     api.modules.show(&id).map(|module| Reply::of(&module)).ok_or_else(|| Failure::bad_identifier(&id))
 }
 
@@ -129,7 +129,7 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) ->
     (status = 409, description = "The file is still being written"),
     (status = 422, description = "The file is not taken; `data.message` says why, and the old generation serves on")
 ))]
-pub(super) async fn reload(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Module> {
+pub(super) async fn reload(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<ModuleShape> {
     match api.modules.reload(&id).await {
         Ok(module) => Ok(Reply::of(&module)),
         Err(NotReloaded::Unknown(id)) => Err(Failure::bad_identifier(&id)),

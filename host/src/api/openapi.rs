@@ -16,9 +16,9 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, OpenApi as _, ToSchema};
 
-use super::envelope::{Bare, Many, Page, Reply};
+use super::envelope::{ListBody, PagedData, RawResponse, Reply};
 use super::error::Failure;
-use super::rules::{Reach, rule};
+use super::rules::{RouteReach, rule};
 use super::{
     Api, audit, configs, deliveries, described, events, failures, health, hooks, limits, log_in, metadata,
     modules, shapes, test_send, tokens, webhooks,
@@ -28,8 +28,8 @@ mod kept;
 mod links;
 mod live;
 
-use kept::Written;
-pub(super) use kept::{Described, Tag, answered};
+use kept::WrittenDescription;
+pub(super) use kept::{EntityTag, KeptDescription, answered};
 
 const JSON: &str = "application/json";
 
@@ -56,45 +56,45 @@ const JSON: &str = "application/json";
         (name = "Operation", description = "For whoever runs the host."),
     ),
     components(schemas(
-        shapes::Envelope,
-        shapes::Failed,
-        shapes::Paging,
-        shapes::Share,
-        shapes::Warning,
-        shapes::Account,
+        shapes::EnvelopeShape,
+        shapes::ErrorShape,
+        shapes::PagingShape,
+        shapes::ShareShape,
+        shapes::WarningShape,
+        shapes::AccountShape,
         shapes::Webhook,
         shapes::EventType,
-        shapes::Sample,
-        shapes::Attempt,
+        shapes::SampleShape,
+        shapes::AttemptShape,
         shapes::AccountSummary,
-        webhooks::Summary,
+        webhooks::HookSummary,
         webhooks::ModuleId,
-        webhooks::Done,
-        tokens::Known,
-        tokens::Created,
-        tokens::Revoked,
-        log_in::Whose,
-        log_in::Known,
-        log_in::Made,
+        webhooks::EnabledCount,
+        tokens::TokenShape,
+        tokens::CreatedToken,
+        tokens::RevokedToken,
+        log_in::LogInShape,
+        log_in::ApiKeyShape,
+        log_in::NewApiKey,
         configs::Config,
         limits::LimitsConfig,
-        audit::Entry,
-        events::Accepted,
-        deliveries::Delivery,
+        audit::AuditShape,
+        events::AcceptedCount,
+        deliveries::DeliveryShape,
         deliveries::WithPayload,
-        deliveries::Job,
-        modules::Module,
-        hooks::Served,
+        deliveries::ReplayJobShape,
+        modules::ModuleShape,
+        hooks::ServedHook,
         failures::Failing,
         failures::Forgotten,
         failures::SwitchedOn,
-        metadata::Done,
-        test_send::Tested,
-        health::Alive,
-        health::Ready,
+        metadata::ResetShape,
+        test_send::TestAnswer,
+        health::LivenessAnswer,
+        health::ReadyAnswer,
     )),
 )]
-struct Frame;
+struct RouteFrame;
 
 /// `GET /openapi.json`
 ///
@@ -104,9 +104,9 @@ struct Frame;
     (status = 200, description = "This description", content_type = "application/json", body = Value),
     (status = 304, description = "It is still what the header `if-none-match` names")
 ))]
-pub(super) async fn description(State(api): State<Arc<Api>>, headers: HeaderMap) -> Bare {
-    let Written { text, tag, .. } = api.strangers.described.now(&api).await;
-    Bare(answered(&api, &headers, JSON, tag, text).await)
+pub(super) async fn description(State(api): State<Arc<Api>>, headers: HeaderMap) -> RawResponse {
+    let WrittenDescription { text, tag, .. } = api.strangers.described.now(&api).await;
+    RawResponse(answered(&api, &headers, JSON, tag, text).await)
 }
 
 /// The description but for what modules add.
@@ -122,7 +122,7 @@ pub fn fixed() -> Value {
 
 fn document() -> OpenApi {
     let (_, handlers) = described().split_for_parts();
-    let mut document = Frame::openapi();
+    let mut document = RouteFrame::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     document.merge(handlers);
     let components = document.components.get_or_insert_default();
@@ -192,7 +192,7 @@ fn surround(method: &Method, path: &str, operation: &mut Operation) {
         statuses.push(("413", "The body is too large; `data.limit_bytes` says how large it may be"));
         statuses.push(("415", "The body has a type that is not taken here"));
     }
-    if reach == Reach::Anybody {
+    if reach == RouteReach::Anybody {
         operation.security = Some(Vec::new());
     } else {
         let scheme = |name| SecurityRequirement::new::<_, [&str; 0], &str>(name, []);
@@ -200,7 +200,7 @@ fn surround(method: &Method, path: &str, operation: &mut Operation) {
         statuses.push(("401", "There is no token, or it is not known"));
         statuses.push((
             "403",
-            if reach == Reach::Administrators {
+            if reach == RouteReach::Administrators {
                 "The token is not an administrator's"
             } else {
                 "The token does not reach this account, or the account is disabled"
@@ -284,7 +284,7 @@ fn describe_id(path: &str, parameter: &mut Parameter) {
 
 type Responses = BTreeMap<String, RefOr<openapi::Response>>;
 
-impl<T: Shape, const STATUS: u16> IntoResponses for Reply<T, STATUS> {
+impl<T: RouteShape, const STATUS: u16> IntoResponses for Reply<T, STATUS> {
     fn responses() -> Responses {
         let fields = ObjectBuilder::new().property("data", T::shape()).required("data");
         let mut parts = AllOfBuilder::new().item(Ref::from_schema_name("Envelope"));
@@ -311,7 +311,7 @@ fn json(response: &mut openapi::Response, schema: impl Into<RefOr<Schema>>) {
     response.content.insert(JSON.to_owned(), RefOr::T(Content::new(Some(schema))));
 }
 
-impl IntoResponses for Bare {
+impl IntoResponses for RawResponse {
     /// Its route says.
     fn responses() -> Responses {
         Responses::new()
@@ -326,7 +326,7 @@ impl IntoResponses for Failure {
 }
 
 /// The schema of an envelope's data.
-pub(super) trait Shape {
+pub(super) trait RouteShape {
     /// Whether the envelope tells of other pages.
     const PAGED: bool = false;
 
@@ -334,19 +334,19 @@ pub(super) trait Shape {
 }
 
 /// One thing, with a schema of its own.
-impl<T: ToSchema> Shape for T {
+impl<T: ToSchema> RouteShape for T {
     fn shape() -> RefOr<Schema> {
         Ref::from_schema_name(T::name()).into()
     }
 }
 
-impl<T: ToSchema> Shape for Many<T> {
+impl<T: ToSchema> RouteShape for ListBody<T> {
     fn shape() -> RefOr<Schema> {
         array::<T>()
     }
 }
 
-impl<T: ToSchema> Shape for Page<T> {
+impl<T: ToSchema> RouteShape for PagedData<T> {
     const PAGED: bool = true;
 
     fn shape() -> RefOr<Schema> {

@@ -16,7 +16,7 @@ const REST: u32 = 10;
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// Something that is made anew for whoever asks, and once for all who ask while they wait.
-pub struct SharedWork<T>(Mutex<Option<Made<T>>>);
+pub struct SharedWork<T>(Mutex<Option<MadeAnswer<T>>>);
 
 impl<T> Default for SharedWork<T> {
     fn default() -> Self {
@@ -24,7 +24,7 @@ impl<T> Default for SharedWork<T> {
     }
 }
 
-struct Made<T> {
+struct MadeAnswer<T> {
     what: T,
     begun: Instant,
     took: Duration,
@@ -44,24 +44,24 @@ impl<T: Clone> SharedWork<T> {
         }
         let begun = Instant::now();
         let what = make().await;
-        *last = Some(Made { what: what.clone(), begun, took: begun.elapsed() });
+        *last = Some(MadeAnswer { what: what.clone(), begun, took: begun.elapsed() });
         what
     }
 }
 
 /// One turn after the other, so many a second.
-pub struct Turns {
+pub struct StrangerTurns {
     next: Mutex<Option<Instant>>,
     every: Duration,
     /// Turns that may be taken at once after a while without any.
     at_once: u32,
 }
 
-impl Turns {
+impl StrangerTurns {
     /// So far apart, and so many at once.
     #[must_use]
     pub const fn new(every: Duration, at_once: u32) -> Self {
-        Turns { next: Mutex::const_new(None), every, at_once }
+        StrangerTurns { next: Mutex::const_new(None), every, at_once }
     }
 
     /// Waits for a turn. Those who go away while they wait take none.
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn turns_come_at_their_pace_and_a_few_at_once() {
-        let turns = Turns::new(Duration::from_millis(10), 5);
+        let turns = StrangerTurns::new(Duration::from_millis(10), 5);
         let begun = Instant::now();
         for _ in 0..6 {
             turns.take().await;

@@ -14,7 +14,7 @@ pub(super) use webhook::{NewWebhook, Webhook, WebhookPatch};
 
 /// What stands around the data of every answer.
 #[derive(ToSchema)]
-pub(super) struct Envelope {
+pub(super) struct EnvelopeShape {
     #[schema(schema_with = success)]
     status: String,
     /// The id of the request, which the log knows too. Send one of your own as `X-Request-Id`.
@@ -29,22 +29,22 @@ pub(super) struct Envelope {
     version: Option<String>,
     /// The token that was used; in the answer to a log-in the new one.
     auth_token: Option<String>,
-    tokens: Option<Share>,
+    tokens: Option<ShareShape>,
     /// What will not go as its owner may think.
-    warnings: Option<Vec<Warning>>,
+    warnings: Option<Vec<WarningShape>>,
 }
 
 /// A client's share of requests, as Crossbar tells it; here requests cost nothing.
 #[derive(ToSchema)]
 #[schema(as = RequestShare)]
-pub(super) struct Share {
+pub(super) struct ShareShape {
     consumed: u32,
     remaining: u32,
 }
 
 /// Something that is allowed and seldom meant.
 #[derive(ToSchema)]
-pub(super) struct Warning {
+pub(super) struct WarningShape {
     /// The field of the document.
     field: String,
     /// What comes of it, and what would be better.
@@ -53,7 +53,7 @@ pub(super) struct Warning {
 
 /// What an envelope says of pages.
 #[derive(ToSchema)]
-pub(super) struct Paging {
+pub(super) struct PagingShape {
     /// How many items this page has.
     page_size: u32,
     /// Where this page was asked to begin.
@@ -64,7 +64,7 @@ pub(super) struct Paging {
 
 /// The answer when something is wrong.
 #[derive(ToSchema)]
-pub(super) struct Failed {
+pub(super) struct ErrorShape {
     /// What is wrong, and what would be right. Of a validation error: by dotted path of the field, then by the rule.
     data: Map<String, Value>,
     #[schema(schema_with = error)]
@@ -79,7 +79,7 @@ pub(super) struct Failed {
     timestamp: String,
     version: Option<String>,
     auth_token: Option<String>,
-    tokens: Option<Share>,
+    tokens: Option<ShareShape>,
 }
 
 fn success() -> Object {
@@ -96,7 +96,7 @@ fn constant(word: &str) -> Object {
 
 /// An account, with whatever else its owner keeps in it.
 #[derive(ToSchema)]
-pub(super) struct Account {
+pub(super) struct AccountShape {
     #[schema(pattern = "^[0-9a-f]{32}$")]
     id: String,
     name: String,
@@ -154,11 +154,11 @@ pub(super) struct EventType {
 
 /// An example of a payload, as the module sends it.
 #[derive(ToSchema)]
-pub(super) struct Sample(Map<String, Value>);
+pub(super) struct SampleShape(Map<String, Value>);
 
 /// One try of a delivery. Profile `kazoo` keeps the original's fields, profile `standard` more.
 #[derive(ToSchema)]
-pub(super) struct Attempt {
+pub(super) struct AttemptShape {
     hook_id: String,
     hook_event: String,
     /// `success` or `failure`.

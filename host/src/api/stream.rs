@@ -17,14 +17,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
 use super::Api;
-use super::auth::Caller;
-use super::envelope::Bare;
+use super::auth::ApiCaller;
+use super::envelope::RawResponse;
 use super::error::Failure;
-use super::known::Only;
+use super::known::StrictQuery;
 use crate::clock;
 use crate::hooks::editor::fields;
 use crate::model::AccountId;
-use crate::stream::{Happened, Stream, What};
+use crate::stream::{HostEvent, HostStream, StreamEntry};
 
 /// How many may watch at once.
 pub(super) const WATCHERS: usize = 256;
@@ -38,7 +38,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 /// What a watcher wants.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wish {
+pub(super) struct StreamQuery {
     /// Only what belongs to this account.
     account: Option<String>,
     /// Only these kinds, with commas between them.
@@ -49,7 +49,7 @@ pub(super) struct Wish {
     last_event_id: Option<String>,
 }
 
-impl Wish {
+impl StreamQuery {
     fn check(&self) -> Result<(), Failure> {
         let known = ["delivery", "module", "hook"];
         let mut kinds = self.kinds.iter().flat_map(|kinds| kinds.split(','));
@@ -62,7 +62,7 @@ impl Wish {
         }
     }
 
-    fn wants(&self, what: &What) -> bool {
+    fn wants(&self, what: &HostEvent) -> bool {
         let own = |account: &AccountId| self.account.as_ref().is_none_or(|wanted| wanted == account.as_str());
         let kind = self.kinds.as_ref().is_none_or(|kinds| kinds.split(',').any(|kind| kind == what.kind()));
         kind && what.account().map_or(self.account.is_none(), own)
@@ -70,9 +70,9 @@ impl Wish {
 }
 
 /// What is left to do for one watcher.
-struct Watching {
-    stream: Arc<Stream>,
-    wish: Wish,
+struct StreamWatcher {
+    stream: Arc<HostStream>,
+    wish: StreamQuery,
     after: u64,
     _place: OwnedSemaphorePermit,
 }
@@ -81,15 +81,15 @@ struct Watching {
 ///
 /// Server-sent events `delivery`, `module` and `hook` with ids; with the last id that it has seen (`Last-Event-ID`) a
 /// client that was cut off goes on where it was. `missed` says how much was forgotten meanwhile.
-#[utoipa::path(get, path = "/stream", tag = "Events", params(Wish), responses(
+#[utoipa::path(get, path = "/stream", tag = "Events", params(StreamQuery), responses(
     (status = 200, description = "What happens, until the client goes", content_type = "text/event-stream", body = String)
 ))]
 pub(super) async fn watch(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-    Only(wish, _): Only<Wish>,
+    Extension(caller): Extension<ApiCaller>,
+    StrictQuery(wish, _): StrictQuery<StreamQuery>,
     headers: HeaderMap,
-) -> Result<Bare, Failure> {
+) -> Result<RawResponse, Failure> {
     wish.check()?;
     let place =
         Arc::clone(&api.watchers).try_acquire_owned().map_err(|_| Failure::too_many_watchers(WATCHERS))?;
@@ -101,15 +101,15 @@ pub(super) async fn watch(
             Failure::validation(fields::invalid("last_event_id", "invalid", "it is no id of this stream"))
         })?,
     };
-    let watching = Watching { stream: Arc::clone(&api.stream), wish, after, _place: place };
+    let watching = StreamWatcher { stream: Arc::clone(&api.stream), wish, after, _place: place };
     let events = stream::unfold(watching, |mut watching| async move {
         let events = watching.next().await;
         Some((stream::iter(events.into_iter().map(Ok::<_, Infallible>)), watching))
     });
     let stop = api.stop.clone();
     let lasts = match &caller {
-        Caller::Known { token, .. } => api.access.log_ins.lasts(token, clock::unix_now()),
-        Caller::Anybody(_) | Caller::Throttled { .. } => None,
+        ApiCaller::Known { token, .. } => api.access.log_ins.lasts(token, clock::unix_now()),
+        ApiCaller::Anybody(_) | ApiCaller::Throttled { .. } => None,
     };
     let log_in_ended = async move {
         match lasts {
@@ -128,10 +128,10 @@ pub(super) async fn watch(
     let until_over = events.flatten().take_until(over);
     let begun = stream::iter([Ok(Event::default().comment("watching"))]);
     let sse = Sse::new(begun.chain(until_over).boxed());
-    Ok(Bare(sse.keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE)).into_response()))
+    Ok(RawResponse(sse.keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE)).into_response()))
 }
 
-impl Watching {
+impl StreamWatcher {
     async fn next(&mut self) -> Vec<Event> {
         let news = self.stream.after(self.after, AT_ONCE).await;
         let mut events = Vec::new();
@@ -147,7 +147,7 @@ impl Watching {
         events
     }
 
-    fn told(&self, happened: &Happened) -> Event {
+    fn told(&self, happened: &StreamEntry) -> Event {
         event(happened.what.kind(), Some(self.stream.id_of(happened.number)), &happened.json())
     }
 }

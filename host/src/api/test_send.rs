@@ -47,7 +47,7 @@ fn place_or_fields() -> Schema {
 /// What was tested, and what came back: an attempt with the fields of profile `standard`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is written as a document; this is its shape")]
-pub(super) struct Tested {
+pub(super) struct TestAnswer {
     hook_id: String,
     hook_event: String,
     /// What the receiver saw as `webhook-id`. It begins with `test_`.
@@ -77,8 +77,8 @@ pub(super) async fn send(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
     DataIfAny(data, _): DataIfAny<Test>,
-) -> Answer<Tested> {
-    let wish = Wish::read(data)?;
+) -> Answer<TestAnswer> {
+    let wish = TestQuery::read(data)?;
     let document = api.editor.hook(&account, &hook).await?;
     let is_loaded = |module: &str| api.modules.show(module).is_some();
     let payload = wish.payload(&document, &api.modules.samples(), is_loaded)?;
@@ -91,14 +91,14 @@ const KNOWN: [&str; 3] = ["hook", "sample", "payload"];
 
 /// What a body asks for.
 #[derive(Debug, Default, PartialEq)]
-struct Wish {
+struct TestQuery {
     /// Of a hook for all events: whose samples.
     event: Option<HookEvent>,
-    which: Which,
+    which: TestSample,
 }
 
 #[derive(Debug, Default, PartialEq)]
-enum Which {
+enum TestSample {
     /// The first that the hook's own `type` and `action` would let through; without any, the first.
     #[default]
     Fitting,
@@ -110,7 +110,7 @@ enum Which {
     Own(Document),
 }
 
-impl Wish {
+impl TestQuery {
     fn read(mut data: Document) -> Result<Self, Failure> {
         if let Some(unknown) = data.keys().find(|key| !KNOWN.contains(&key.as_str())) {
             let message = format!("there is no such field: {} are", KNOWN.join(", "));
@@ -122,24 +122,24 @@ impl Wish {
             Some(_) => return Err(invalid("hook", "type", "hook must be the name of an event")),
         };
         let which = match (data.remove("sample"), data.remove("payload")) {
-            (None | Some(Value::Null), None | Some(Value::Null)) => Which::Fitting,
-            (None | Some(Value::Null), Some(Value::Object(own))) => Which::Own(own),
+            (None | Some(Value::Null), None | Some(Value::Null)) => TestSample::Fitting,
+            (None | Some(Value::Null), Some(Value::Object(own))) => TestSample::Own(own),
             (None | Some(Value::Null), Some(_)) => {
                 return Err(invalid("payload", "type", "the payload must be an object"));
             }
             (Some(_), Some(payload)) if !payload.is_null() => {
                 return Err(invalid("payload", "excluded", "give a sample or a payload, not both"));
             }
-            (Some(Value::Object(like)), _) => Which::With(like),
+            (Some(Value::Object(like)), _) => TestSample::With(like),
             (Some(sample), _) => match sample.as_u64().and_then(|nth| usize::try_from(nth).ok()) {
-                Some(nth) => Which::Nth(nth),
+                Some(nth) => TestSample::Nth(nth),
                 None => {
                     let message = "sample must be its place, from 0, or an object of fields that it has";
                     return Err(invalid("sample", "type", message));
                 }
             },
         };
-        Ok(Wish { event, which })
+        Ok(TestQuery { event, which })
     }
 
     /// What is sent to this hook. `samples` are those of each loaded module that has any.
@@ -159,7 +159,7 @@ impl Wish {
             None => own,
         };
         let payload = match self.which {
-            Which::Own(payload) => return Ok(payload),
+            TestSample::Own(payload) => return Ok(payload),
             which => which.of(&available(&event, samples, is_loaded)?, hook)?,
         };
         let mut payload = payload.as_object().cloned().unwrap_or_default();
@@ -196,21 +196,21 @@ fn available<'s>(
     }
 }
 
-impl Which {
+impl TestSample {
     fn of<'s>(&self, samples: &[&'s Value], hook: &Document) -> Result<&'s Value, Failure> {
         let count = samples.len();
         let none = |message: &str| invalid("sample", "enum", message);
         match self {
-            Which::Nth(nth) => samples
+            TestSample::Nth(nth) => samples
                 .get(*nth)
                 .copied()
                 .ok_or_else(|| none(&format!("there is no sample {nth}: there are {count}, counted from 0"))),
-            Which::With(fields) => {
+            TestSample::With(fields) => {
                 let has_all = |sample: &&&Value| fields.iter().all(|(key, is)| sample.get(key) == Some(is));
                 let found = samples.iter().find(has_all).copied();
                 found.ok_or_else(|| none(&format!("none of the {count} samples has these fields")))
             }
-            Which::Fitting | Which::Own(_) => {
+            TestSample::Fitting | TestSample::Own(_) => {
                 let fitting = samples.iter().find(|sample| fits(sample, hook));
                 fitting.or(samples.first()).copied().ok_or_else(|| none("there are no samples"))
             }
@@ -269,7 +269,7 @@ mod tests {
         ]);
         let mut document = object(json!({"_id": "h", "pvt_account_id": "a"}));
         document.extend(object(hook));
-        let wish = Wish::read(object(data)).map_err(|failure| failure.data)?;
+        let wish = TestQuery::read(object(data)).map_err(|failure| failure.data)?;
         let payload = wish.payload(&document, &samples, |module| module == "webhooks_sms");
         payload.map(Value::Object).map_err(|failure| failure.data)
     }
@@ -322,7 +322,8 @@ mod tests {
             let wrong = chosen(json!({"hook": event}), data.clone()).unwrap_err();
             assert!(wrong[field].to_string().contains(words), "{event} {data}: {wrong}");
         }
-        let nobody = Wish::default().payload(&object(json!({"hook": "all"})), &BTreeMap::new(), |_| false);
+        let nobody =
+            TestQuery::default().payload(&object(json!({"hook": "all"})), &BTreeMap::new(), |_| false);
         assert!(nobody.unwrap_err().data["hook"].to_string().contains("no module with samples"));
     }
 }

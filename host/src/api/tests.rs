@@ -36,7 +36,7 @@ pub(super) struct Basket {
 }
 
 #[async_trait]
-impl Intake for Basket {
+impl EventIntake for Basket {
     async fn take(
         &self,
         events: Vec<RawEvent>,
@@ -55,24 +55,24 @@ impl Intake for Basket {
 
 struct Nine;
 
-fn sms(generation: u64) -> Module {
-    Module { id: "webhooks_sms".to_owned(), generation, ..Module::default() }
+fn sms(generation: u64) -> ModuleShape {
+    ModuleShape { id: "webhooks_sms".to_owned(), generation, ..ModuleShape::default() }
 }
 
 #[async_trait]
 impl ModulesView for Nine {
-    fn list(&self) -> Loaded {
+    fn list(&self) -> LoadedModules {
         let at = "2026-01-01T00:00:00Z".to_owned();
         let refused = RefusedFile { file: "readme.so".into(), reason: "not a library".to_owned(), at };
-        Loaded { modules: vec![sms(1)], refused: vec![refused] }
+        LoadedModules { modules: vec![sms(1)], refused: vec![refused] }
     }
 
-    fn show(&self, id: &str) -> Option<Module> {
+    fn show(&self, id: &str) -> Option<ModuleShape> {
         assert_ne!(id, "webhooks_panic", "secret detail");
         (id == "webhooks_sms").then(|| sms(1))
     }
 
-    async fn reload(&self, id: &str) -> Result<Module, NotReloaded> {
+    async fn reload(&self, id: &str) -> Result<ModuleShape, NotReloaded> {
         assert_ne!(id, "webhooks_panic", "secret detail");
         match id {
             "webhooks_sms" => Ok(sms(2)),
@@ -81,9 +81,9 @@ impl ModulesView for Nine {
         }
     }
 
-    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset> {
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<MetadataReset, NotReset> {
         match id {
-            None => Ok(Reset { written: vec!["webhooks_sms".to_owned()], removed: Vec::new() }),
+            None => Ok(MetadataReset { written: vec!["webhooks_sms".to_owned()], removed: Vec::new() }),
             Some("full") => Err(NotReset::Store { id: "webhooks_full".to_owned(), error: StoreError::Full }),
             Some(id) => Err(NotReset::Unknown(id.to_owned())),
         }
@@ -96,7 +96,7 @@ impl ModulesView for Nine {
 }
 
 #[async_trait]
-impl Tests for Nine {
+impl TestSender for Nine {
     async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested> {
         let payload: Value = serde_json::from_slice(payload.json()).unwrap();
         if payload["busy"] == true {
@@ -134,8 +134,8 @@ impl MetadataView for Nine {
 #[derive(Default)]
 pub(super) struct Pulse(Mutex<Vec<String>>);
 
-impl Health for Pulse {
-    fn degraded(&self) -> Vec<Degraded> {
+impl HostHealth for Pulse {
+    fn degraded(&self) -> Vec<DegradedPart> {
         Vec::new()
     }
 
@@ -146,7 +146,7 @@ impl Health for Pulse {
 }
 
 #[async_trait]
-impl Figures for Nine {
+impl FigureSource for Nine {
     async fn exposition(&self) -> Result<String, std::fmt::Error> {
         Ok("# HELP hookline_ready Ready.\n# TYPE hookline_ready gauge\nhookline_ready 1\n".to_owned())
     }
@@ -176,14 +176,14 @@ fn host() -> Host {
     let editor = Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly), vault(), limits);
     let editor = Arc::new(editor);
     let day = Duration::from_secs(86_400);
-    let retries = Arc::new(crate::delivery::retries::Retries::new(day));
+    let retries = Arc::new(crate::delivery::retries::DueRetries::new(day));
     let replays = Replays::new(store.clone(), Arc::default(), retries, day);
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = first_token(dir.path()).unwrap();
     let keep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
     let access =
         Arc::new(Access::holding(Vec::new(), store.clone(), store.clone(), token.hash(), keep, log_ins()));
-    let limits = Limits { event_bytes: 1_000, request_bytes: 3_000, ..Limits::default() };
+    let limits = ApiLimits { event_bytes: 1_000, request_bytes: 3_000, ..ApiLimits::default() };
     let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
     let disabler = Disabler::new(
         crate::model::Profile::Standard,
@@ -211,7 +211,7 @@ fn host() -> Host {
         access: access.clone(),
         limits,
         node: "test@host".into(),
-        strangers: Strangers::default(),
+        strangers: StrangerLimits::default(),
     };
     Host { router: router(Arc::new(api)), basket, pulse, store, token, access, _dir: dir }
 }

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::Caller;
+use super::auth::ApiCaller;
 use super::body::Data;
-use super::envelope::{Answer, Page, Reply};
+use super::envelope::{Answer, PagedData, Reply};
 use super::error::Failure;
-use super::known::Only;
+use super::known::StrictQuery;
 use super::{Api, listing};
-use crate::access::tokens::{NewToken, Shown, TokenError};
+use crate::access::tokens::{NewToken, ShownToken, TokenError};
 use crate::hooks::editor::casts;
 use crate::hooks::editor::fields;
 use crate::hooks::limits::LimitName;
@@ -28,7 +28,7 @@ const NAME: usize = 128;
 #[derive(ToSchema)]
 #[schema(as = NewToken, example = json!({"name": "deployment"}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
-pub(super) struct Wish {
+pub(super) struct TokenQuery {
     /// What people call it.
     #[schema(max_length = 128)]
     name: Option<String>,
@@ -40,15 +40,15 @@ pub(super) struct Wish {
 /// Makes a token
 ///
 /// The only answer that has the token in it.
-#[utoipa::path(put, path = "/v2/accounts/{account}/tokens", tag = "Tokens", request_body = Wish, responses(
+#[utoipa::path(put, path = "/v2/accounts/{account}/tokens", tag = "Tokens", request_body = TokenQuery, responses(
     (status = 409, description = "The account has too many already")
 ))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<ApiCaller>,
     Path(account): Path<String>,
-    Data(data, _): Data<Wish>,
-) -> Answer<Created, 201> {
+    Data(data, _): Data<TokenQuery>,
+) -> Answer<CreatedToken, 201> {
     let (name, administrator) = wanted(data)?;
     if administrator && !caller.is_administrator() {
         return Err(Failure::forbidden("only administrators make administrators"));
@@ -64,12 +64,12 @@ pub(super) async fn create(
         api.access.tokens.revoke(&shown.id).await?;
         return Err(error.into());
     }
-    let created = Created { known: public(&shown), token: token.reveal().to_owned() };
+    let created = CreatedToken { known: public(&shown), token: token.reveal().to_owned() };
     Ok(Reply::of(&created).at(&shown.id))
 }
 
 fn wanted(mut data: Document) -> Result<(Option<String>, bool), Failure> {
-    casts::cast(&mut data, &[("admin", casts::Wanted::Boolean)]);
+    casts::cast(&mut data, &[("admin", casts::WantedType::Boolean)]);
     let wrong = |field: &str, code: &str, message: &str| {
         Err(Failure::validation(fields::invalid(field, code, message)))
     };
@@ -89,13 +89,13 @@ fn wanted(mut data: Document) -> Result<(Option<String>, bool), Failure> {
 }
 
 /// Lists the tokens of an account
-#[utoipa::path(get, path = "/v2/accounts/{account}/tokens", tag = "Tokens", params(listing::Query))]
+#[utoipa::path(get, path = "/v2/accounts/{account}/tokens", tag = "Tokens", params(listing::ListingQuery))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<ApiCaller>,
     Path(account): Path<String>,
-    Query(query): Query<listing::Query>,
-) -> Answer<Page<Known>> {
+    Query(query): Query<listing::ListingQuery>,
+) -> Answer<PagedData<TokenShape>> {
     api.editor.account(&account).await?;
     let mut ids = api.access.tokens.ids(Some(&AccountId::from(account)));
     if !caller.is_administrator() {
@@ -107,24 +107,24 @@ pub(super) async fn list(
 /// What stands behind the `?` of `GET /tokens`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(super) struct NewTokenShape {
     /// Only those of this account.
     account: Option<String>,
 }
 
 /// Lists the tokens of all accounts
-#[utoipa::path(get, path = "/tokens", tag = "Tokens", params(Wanted, listing::Query))]
+#[utoipa::path(get, path = "/tokens", tag = "Tokens", params(NewTokenShape, listing::ListingQuery))]
 pub(super) async fn list_all(
     State(api): State<Arc<Api>>,
-    Only(wanted, query): Only<Wanted, listing::Query>,
-) -> Answer<Page<Known>> {
+    StrictQuery(wanted, query): StrictQuery<NewTokenShape, listing::ListingQuery>,
+) -> Answer<PagedData<TokenShape>> {
     page(&api, api.access.tokens.ids(wanted.account.map(AccountId::from).as_ref()), &query)
 }
 
-fn page(api: &Api, ids: Vec<String>, query: &listing::Query) -> Answer<Page<Known>> {
+fn page(api: &Api, ids: Vec<String>, query: &listing::ListingQuery) -> Answer<PagedData<TokenShape>> {
     let page = query.page(ids)?;
     let shown = page.ids.iter().filter_map(|id| api.access.tokens.show(id));
-    let known: Vec<Known> = shown.map(|token| public(&token)).collect();
+    let known: Vec<TokenShape> = shown.map(|token| public(&token)).collect();
     Ok(page.reply(&known))
 }
 
@@ -134,9 +134,9 @@ fn page(api: &Api, ids: Vec<String>, query: &listing::Query) -> Answer<Page<Know
 #[utoipa::path(delete, path = "/v2/accounts/{account}/tokens/{token}", tag = "Tokens")]
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(caller): Extension<ApiCaller>,
     Path((account, id)): Path<(String, String)>,
-) -> Answer<Revoked> {
+) -> Answer<RevokedToken> {
     let known = api.access.tokens.show(&id);
     match known {
         Some(token) if token.account.as_str() != account || !is_for(&token, &caller) => {
@@ -150,27 +150,27 @@ pub(super) async fn revoke(
 
 /// Revokes a token
 #[utoipa::path(delete, path = "/tokens/{token}", tag = "Tokens")]
-pub(super) async fn revoke_any(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Revoked> {
+pub(super) async fn revoke_any(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<RevokedToken> {
     let known = api.access.tokens.show(&id);
     revoked(&api, &id, known).await
 }
 
-async fn revoked(api: &Api, id: &str, known: Option<Shown>) -> Answer<Revoked> {
+async fn revoked(api: &Api, id: &str, known: Option<ShownToken>) -> Answer<RevokedToken> {
     api.access.tokens.revoke(id).await?;
     let known = known.as_ref().map(public);
     let id = id.to_owned();
-    Ok(Reply::of(&Revoked { id, known, read_only: Gone { deleted: true } }))
+    Ok(Reply::of(&RevokedToken { id, known, read_only: RevokedShape { deleted: true } }))
 }
 
 /// Administrators' tokens are not for accounts to see or to revoke.
-fn is_for(token: &Shown, caller: &Caller) -> bool {
+fn is_for(token: &ShownToken, caller: &ApiCaller) -> bool {
     !token.administrator || caller.is_administrator()
 }
 
 /// A token, but for itself.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Token)]
-pub(super) struct Known {
+pub(super) struct TokenShape {
     id: String,
     account_id: String,
     name: Option<String>,
@@ -185,9 +185,9 @@ pub(super) struct Known {
 /// A token that was made just now.
 #[derive(Serialize, ToSchema)]
 #[schema(as = CreatedToken)]
-pub(super) struct Created {
+pub(super) struct CreatedToken {
     #[serde(flatten)]
-    known: Known,
+    known: TokenShape,
     /// The token itself. It is not kept, and not shown again.
     token: String,
 }
@@ -195,23 +195,23 @@ pub(super) struct Created {
 /// A token that works no more.
 #[derive(Serialize, ToSchema)]
 #[schema(as = RevokedToken)]
-pub(super) struct Revoked {
+pub(super) struct RevokedToken {
     id: String,
     #[serde(flatten)]
-    known: Option<Known>,
+    known: Option<TokenShape>,
     #[serde(rename = "_read_only")]
-    read_only: Gone,
+    read_only: RevokedShape,
 }
 
 /// That something is deleted.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Gone {
+pub(super) struct RevokedShape {
     deleted: bool,
 }
 
-fn public(token: &Shown) -> Known {
+fn public(token: &ShownToken) -> TokenShape {
     let time = |ms: i64| fields::iso_time(ms / 1_000);
-    Known {
+    TokenShape {
         id: token.id.clone(),
         account_id: token.account.to_string(),
         name: token.name.clone(),

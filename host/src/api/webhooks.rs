@@ -10,12 +10,12 @@ use utoipa::ToSchema;
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
-use super::auth::Caller;
+use super::auth::ApiCaller;
 use super::body::Data;
-use super::envelope::{Answer, Many, Page, Reply};
+use super::envelope::{Answer, ListBody, PagedData, Reply};
 use super::error::Failure;
 use super::filters::Filters;
-use super::shapes::{EventType, NewWebhook, Sample, Webhook, WebhookPatch};
+use super::shapes::{EventType, NewWebhook, SampleShape, Webhook, WebhookPatch};
 use super::{Api, listing};
 use crate::hooks::editor::{disable_reason, fields, is_enabled, shown_deleted_hook, shown_hook, warnings};
 use crate::model::Document;
@@ -28,8 +28,8 @@ const ADMINISTRATORS_TYPES: [&str; 2] = ["system_alert", "webhook_disabled"];
 #[utoipa::path(get, path = "/v2/webhooks", tag = "Webhooks")]
 pub(super) async fn available(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
-) -> Reply<Many<EventType>> {
+    Extension(caller): Extension<ApiCaller>,
+) -> Reply<ListBody<EventType>> {
     let everything = caller.is_administrator();
     let docs = api.metadata.metadata();
     let shown = docs.iter().filter_map(|doc| event(doc, everything));
@@ -52,7 +52,7 @@ fn event(doc: &Document, everything: bool) -> Option<Document> {
 
 /// Lists the modules that have samples
 #[utoipa::path(get, path = "/v2/webhooks/samples", tag = "Webhooks")]
-pub(super) async fn samples(State(api): State<Arc<Api>>) -> Reply<Many<ModuleId>> {
+pub(super) async fn samples(State(api): State<Arc<Api>>) -> Reply<ListBody<ModuleId>> {
     Reply::many(&api.modules.samples().into_keys().map(ModuleId).collect::<Vec<_>>())
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn sample(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     filters: Filters,
-) -> Answer<Many<Sample>> {
+) -> Answer<ListBody<SampleShape>> {
     let mut samples = api.modules.samples().remove(&id).ok_or_else(|| Failure::bad_identifier(&id))?;
     samples.retain(|sample| sample.as_object().is_some_and(|sample| filters.want(sample)));
     Ok(Reply::raw(samples))
@@ -80,14 +80,14 @@ pub(super) async fn sample(
     get,
     path = "/v2/accounts/{account}/webhooks",
     tag = "Webhooks",
-    params(listing::Query, Filters)
+    params(listing::ListingQuery, Filters)
 )]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    Query(query): Query<listing::Query>,
+    Query(query): Query<listing::ListingQuery>,
     filters: Filters,
-) -> Answer<Page<Summary>> {
+) -> Answer<PagedData<HookSummary>> {
     api.editor.account(&account).await?;
     let ids = listing::hook_ids(&*api.documents, Some(&account), &query, &filters).await?;
     let shown = |doc: &Document| Some(summary(doc));
@@ -98,7 +98,7 @@ pub(super) async fn list(
 #[derive(ToSchema)]
 #[schema(as = WebhookSummary)]
 #[expect(dead_code, reason = "it is taken from a document; this is its shape")]
-pub(super) struct Summary {
+pub(super) struct HookSummary {
     #[schema(pattern = "^[0-9a-f]{32}$")]
     id: String,
     hook: Option<String>,
@@ -183,7 +183,7 @@ pub(super) async fn delete(
 #[derive(ToSchema)]
 #[schema(example = json!({"re-enable": true}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
-pub(super) struct Enable {
+pub(super) struct EnableRequest {
     #[schema(rename = "re-enable", schema_with = yes)]
     re_enable: bool,
 }
@@ -195,32 +195,32 @@ fn yes() -> Object {
 /// Switches the hooks of an account on again
 ///
 /// Those that the host has switched off, and no others.
-#[utoipa::path(patch, path = "/v2/accounts/{account}/webhooks", tag = "Webhooks", request_body = Enable)]
+#[utoipa::path(patch, path = "/v2/accounts/{account}/webhooks", tag = "Webhooks", request_body = EnableRequest)]
 pub(super) async fn enable(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    Data(data, _): Data<Enable>,
-) -> Answer<Done> {
+    Data(data, _): Data<EnableRequest>,
+) -> Answer<EnabledCount> {
     enable_all(&api, &account, false, &data).await
 }
 
 /// Switches the hooks of an account and of all below it on again
 #[utoipa::path(patch, path = "/v2/accounts/{account}/descendants/webhooks", tag = "Webhooks",
-    request_body = Enable)]
+    request_body = EnableRequest)]
 pub(super) async fn enable_descendants(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    Data(data, _): Data<Enable>,
-) -> Answer<Done> {
+    Data(data, _): Data<EnableRequest>,
+) -> Answer<EnabledCount> {
     enable_all(&api, &account, true, &data).await
 }
 
 /// What was done, in words.
 #[derive(Serialize, ToSchema)]
 #[schema(example = "hooks updated")]
-pub(super) struct Done(&'static str);
+pub(super) struct EnabledCount(&'static str);
 
-async fn enable_all(api: &Api, account: &str, descendants: bool, data: &Document) -> Answer<Done> {
+async fn enable_all(api: &Api, account: &str, descendants: bool, data: &Document) -> Answer<EnabledCount> {
     const FIELD: &str = "re-enable";
     match data.get(FIELD) {
         Some(value) if *value == true || value == "true" => {}
@@ -234,7 +234,7 @@ async fn enable_all(api: &Api, account: &str, descendants: bool, data: &Document
         }
     }
     api.editor.enable_hooks(account, descendants).await?;
-    Ok(Reply::of(&Done("hooks updated")))
+    Ok(Reply::of(&EnabledCount("hooks updated")))
 }
 
 fn shown(doc: &Document) -> Answer<Webhook> {

@@ -10,16 +10,16 @@ use tracing::Instrument as _;
 
 use super::Api;
 use super::auth::address;
-use super::envelope::{RequestId, Said};
+use super::envelope::{RequestId, ResponseBody};
 use super::error::Failure;
 use crate::access::tokens::Holder;
 use crate::clock::now_ms;
 use crate::store::AuditEntry;
 
 /// A change that was asked for.
-pub(super) struct Asked(AuditEntry);
+pub(super) struct AuditedRequest(AuditEntry);
 
-impl Asked {
+impl AuditedRequest {
     pub(super) fn by(holder: &Holder, action: String, params: &RawPathParams, request: &Request) -> Self {
         let account = params.iter().find(|(name, _)| *name == "account").map(|(_, value)| value.to_owned());
         let id = request.extensions().get::<RequestId>();
@@ -43,7 +43,7 @@ impl Asked {
             if response.status().is_success() {
                 entry.at_ms = now_ms();
                 if response.status() == StatusCode::CREATED
-                    && let Some(reply) = response.extensions().get::<Arc<Said>>()
+                    && let Some(reply) = response.extensions().get::<Arc<ResponseBody>>()
                     && let Some(id) = &reply.location
                 {
                     entry.document = Some(id.clone());

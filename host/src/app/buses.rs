@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crate::bus::Bus;
 use crate::bus::amqp::{AmqpBus, AmqpOptions, QueueType};
-use crate::bus::embedded::{EmbeddedBus, Inlet};
+use crate::bus::embedded::{EmbeddedBus, EventInlet};
 use crate::config::{self, BusKind};
 use crate::memory::EventMemory;
 
 pub(super) fn bus(
     config: &config::Bus,
-    inlet: &Inlet,
+    inlet: &EventInlet,
     memory: &Arc<EventMemory>,
 ) -> anyhow::Result<Arc<dyn Bus>> {
     match config.kind {

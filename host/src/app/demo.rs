@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::Parts;
+use super::HostParts;
 use crate::hooks::editor::Editor;
 use crate::model::{AccountId, Document};
 use crate::supervision::ChildContext;
@@ -45,7 +45,7 @@ pub(super) fn receiver() -> anyhow::Result<TcpListener> {
 /// # Errors
 /// The account or its hooks cannot be made, or the receiver fails.
 pub(super) async fn run(
-    parts: Arc<Parts>,
+    parts: Arc<HostParts>,
     listener: TcpListener,
     context: ChildContext,
 ) -> anyhow::Result<()> {
@@ -74,7 +74,7 @@ async fn received(headers: HeaderMap, body: Body) -> StatusCode {
     StatusCode::OK
 }
 
-async fn account(parts: &Parts) -> anyhow::Result<AccountId> {
+async fn account(parts: &HostParts) -> anyhow::Result<AccountId> {
     let known = parts.accounts.all().into_iter().find(|account| account.name.as_deref() == Some(ACCOUNT));
     if let Some(known) = known {
         return Ok(known.id.clone());
@@ -105,7 +105,7 @@ fn document(value: Value) -> Document {
     value.as_object().cloned().unwrap_or_default()
 }
 
-async fn calls(parts: &Parts, account: &AccountId) {
+async fn calls(parts: &HostParts, account: &AccountId) {
     let mut pace = tokio::time::interval(PACE);
     loop {
         let call_id = format!("demo-{:08x}", rand::random::<u32>());

@@ -4,11 +4,11 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::Parts;
-use crate::api::Figures;
+use super::HostParts;
+use crate::api::FigureSource;
 
 #[async_trait]
-impl Figures for Parts {
+impl FigureSource for HostParts {
     async fn exposition(&self) -> Result<String, fmt::Error> {
         // Anybody may ask for them.
         self.shown

@@ -14,57 +14,57 @@ use tracing::{error, info, warn};
 use super::buses::bus;
 use super::descriptors;
 use super::kept_files::{KeptFiles, key_file};
-use super::views::{Schema, Shelves, node_name};
+use super::views::{HookCache, Schema, node_name};
 use crate::access::Access;
 use crate::access::log_ins::LogIns;
 use crate::access::token::first_token;
 use crate::api::connections::Connections;
 use crate::api::pacing::SharedWork;
-use crate::attempts::log::{self as attempts_log, Attempts, Log};
-use crate::bus::embedded::Inlet;
-use crate::bus::{Bus, Incoming};
+use crate::attempts::log::{self as attempts_log, AttemptQueue, AttemptsLog};
+use crate::bus::embedded::EventInlet;
+use crate::bus::{Bus, IncomingMessage};
 use crate::config::{self, Config, DeliveryProfile};
-use crate::delivery::client::{Client, Limits};
-use crate::delivery::dispatch::{Counters, Dispatch};
+use crate::delivery::client::{ClientLimits, EndpointClient};
+use crate::delivery::dispatch::{DeliveryCounters, Dispatch};
 use crate::delivery::due::DueDeliveries;
-use crate::delivery::gate::Gate;
+use crate::delivery::gate::SendGate;
 use crate::delivery::names::NameCache;
-use crate::delivery::outcomes::Outcomes;
-use crate::delivery::queue::Queue;
-use crate::delivery::resolve::Resolver;
-use crate::delivery::retries::{LongestWaits, Retries};
+use crate::delivery::outcomes::OutcomeWriter;
+use crate::delivery::queue::DeliveryQueue;
+use crate::delivery::resolve::NameResolver;
+use crate::delivery::retries::{DueRetries, LongestWaits};
 use crate::delivery::schedule;
 use crate::delivery::scheduler::SchedulerLimits;
 use crate::delivery::test_send::TestSends;
-use crate::delivery::work::Rules;
+use crate::delivery::work::RetryPolicy;
 use crate::disabler::Disabler;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::document::UriRules;
 use crate::hooks::editor::Editor;
-use crate::hooks::table::Table;
+use crate::hooks::table::HookTable;
 use crate::hooks::vault::Vault;
-use crate::listener::shared::{self, Shared};
+use crate::listener::shared::{self, SharedListener};
 use crate::memory::EventMemory;
-use crate::metrics::{Metrics, Sources};
+use crate::metrics::{MetricSources, Metrics};
 use crate::model::AccountId;
 use crate::model::Profile;
 use crate::model::guard::Guard;
-use crate::module::folder::Loading;
-use crate::module::registry::Registry;
-use crate::module::reload::{RELEASE_WITHIN, Reloader};
-use crate::module::services::Lendable;
+use crate::module::folder::ModuleLoading;
+use crate::module::registry::ModuleRegistry;
+use crate::module::reload::{ModuleReloader, RELEASE_WITHIN};
+use crate::module::services::LendableServices;
 use crate::module::settings::settings_for_modules;
 use crate::replays::Replays;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{AuditKeep, Documents, Ledger, StoreBackend};
-use crate::stream::Stream;
-use crate::supervision::Crew;
+use crate::stream::HostStream;
+use crate::supervision::RuntimeThread;
 
 /// Messages between a bus and the listener: the bus's own bounds are what holds it back.
 const INTAKE: usize = 64;
 
 /// Everything that a host is made of.
-pub struct Parts {
+pub struct HostParts {
     /// Its settings.
     pub config: Config,
     /// Where accounts, hooks, metadata and settings are.
@@ -82,19 +82,19 @@ pub struct Parts {
     /// What becomes of hooks that fail.
     pub disabler: Arc<Disabler>,
     /// The hooks.
-    pub table: Arc<Table>,
+    pub table: Arc<HookTable>,
     /// The account tree.
     pub accounts: Arc<Accounts>,
     /// The loaded modules.
-    pub registry: Arc<Registry>,
+    pub registry: Arc<ModuleRegistry>,
     /// Where events come from.
     pub bus: Arc<dyn Bus>,
     /// The way in for events from the API, whatever the bus.
-    pub inlet: Inlet,
+    pub inlet: EventInlet,
     /// Where deliveries become durable.
-    pub queue: Queue,
+    pub queue: DeliveryQueue,
     /// Deliveries that wait for another try.
-    pub retries: Arc<Retries>,
+    pub retries: Arc<DueRetries>,
     pub(super) longest_waits: LongestWaits,
     /// Sends dead deliveries again.
     pub replays: Replays,
@@ -103,24 +103,24 @@ pub struct Parts {
     /// Sends.
     pub dispatch: Arc<Dispatch>,
     /// Turns events into deliveries.
-    pub listener: Arc<Shared>,
+    pub listener: Arc<SharedListener>,
     /// The memory that events may take.
     pub memory: Arc<EventMemory>,
-    pub(super) intake: mpsc::Sender<Incoming>,
-    pub(super) arriving: Arc<AsyncMutex<mpsc::Receiver<Incoming>>>,
-    pub(super) outcomes: Arc<AsyncMutex<Outcomes>>,
-    pub(super) attempts: Arc<AsyncMutex<Log>>,
+    pub(super) intake: mpsc::Sender<IncomingMessage>,
+    pub(super) arriving: Arc<AsyncMutex<mpsc::Receiver<IncomingMessage>>>,
+    pub(super) outcomes: Arc<AsyncMutex<OutcomeWriter>>,
+    pub(super) attempts: Arc<AsyncMutex<AttemptQueue>>,
     pub(super) stop: CancellationToken,
     /// Turns what is in the plugins folder into what is loaded.
-    pub reloader: Reloader,
+    pub reloader: ModuleReloader,
     /// What happens, for those who watch.
-    pub stream: Arc<Stream>,
+    pub stream: Arc<HostStream>,
     /// Shows what the others count.
     pub metrics: Metrics,
     /// The thread of those who take events.
-    pub(super) taking: Arc<Crew>,
+    pub(super) taking: Arc<RuntimeThread>,
     /// The thread of those who send deliveries.
-    pub(super) sending: Arc<Crew>,
+    pub(super) sending: Arc<RuntimeThread>,
     modules_loaded: AtomicBool,
     /// What `/metrics` answers.
     pub(super) shown: SharedWork<Result<String, std::fmt::Error>>,
@@ -129,31 +129,31 @@ pub struct Parts {
 }
 
 /// What is outside the host and not a setting.
-pub struct Outside {
+pub struct Environment {
     /// Whom names are looked up with.
-    pub resolver: Arc<dyn Resolver>,
+    pub resolver: Arc<dyn NameResolver>,
     /// A receiver of the host's own, which hooks may reach although it is local.
     pub receiver: Option<SocketAddr>,
 }
 
-impl Default for Outside {
+impl Default for Environment {
     fn default() -> Self {
-        Outside { resolver: Arc::new(NameCache::of_system()), receiver: None }
+        Environment { resolver: Arc::new(NameCache::of_system()), receiver: None }
     }
 }
 
-impl Parts {
+impl HostParts {
     /// Opens the store and reads what is in it. Nothing runs yet.
     ///
     /// # Errors
     /// The data folder cannot be used, or a setting of the broker or the proxy does not work.
-    pub async fn new(config: Config, outside: Outside, stop: CancellationToken) -> anyhow::Result<Self> {
-        let Stores { documents, ledger, backends } = open_stores(&config)?;
+    pub async fn new(config: Config, outside: Environment, stop: CancellationToken) -> anyhow::Result<Self> {
+        let StoreSet { documents, ledger, backends } = open_stores(&config)?;
         let cluster_id: Arc<str> = cluster_id(&config, &*documents).await?.into();
-        let (table, accounts) = (Arc::new(Table::new()), Arc::new(Accounts::new()));
-        let registry = Arc::new(Registry::default());
+        let (table, accounts) = (Arc::new(HookTable::new()), Arc::new(Accounts::new()));
+        let registry = Arc::new(ModuleRegistry::default());
         let profile = profile(config.delivery.profile);
-        let stream = Arc::new(Stream::default());
+        let stream = Arc::new(HostStream::default());
         let disabler = Arc::new(Disabler::new(
             profile,
             &config.disabler,
@@ -163,7 +163,7 @@ impl Parts {
         ));
         let guard = Guard::allowing(config.delivery.allow_targets.clone()).and_exactly(outside.receiver);
         let vault = Arc::new(vault(&config)?);
-        let shelves = Shelves {
+        let shelves = HookCache {
             table: Arc::clone(&table),
             accounts: Arc::clone(&accounts),
             vault: Arc::clone(&vault),
@@ -190,21 +190,21 @@ impl Parts {
 
         let (intake, arriving) = mpsc::channel(INTAKE);
         let memory = Arc::new(EventMemory::new(config.memory.events_bytes));
-        let inlet = Inlet::new(Arc::clone(&memory));
+        let inlet = EventInlet::new(Arc::clone(&memory));
         let bus = bus(&config.bus, &inlet, &memory)?;
         let delivery = &config.delivery;
-        let gate = Arc::new(Gate::new(Arc::clone(&table), Arc::clone(&disabler), delivery.rate_limit()));
+        let gate = Arc::new(SendGate::new(Arc::clone(&table), Arc::clone(&disabler), delivery.rate_limit()));
         let due = Arc::new(DueDeliveries::new(
             SchedulerLimits::of(delivery),
             Arc::clone(&accounts),
             Arc::clone(&gate),
         ));
-        let queue = Queue::new(ledger.clone(), Arc::clone(&due), profile, cluster_id);
-        let (told, outcomes) = Outcomes::new();
-        let retries = Arc::new(Retries::new(schedule::longest(&delivery.retry_schedule_ms)));
+        let queue = DeliveryQueue::new(ledger.clone(), Arc::clone(&due), profile, cluster_id);
+        let (told, outcomes) = OutcomeWriter::new();
+        let retries = Arc::new(DueRetries::new(schedule::longest(&delivery.retry_schedule_ms)));
         let longest_waits =
             LongestWaits { table: Arc::clone(&table), schedule_ms: delivery.retry_schedule_ms.clone() };
-        let (attempts, log) = Attempts::new(attempts_limits(&config));
+        let (attempts, log) = AttemptsLog::new(attempts_limits(&config));
         let dead_retention = Duration::from_millis(delivery.dead_retention_ms);
         let replays =
             Replays::new(Arc::clone(&ledger), Arc::clone(&table), Arc::clone(&retries), dead_retention);
@@ -216,10 +216,14 @@ impl Parts {
             gate,
             disabler: Arc::clone(&disabler),
             editor: Arc::clone(&editor),
-            client: Client::new(&limits(delivery, shares.endpoints), Arc::new(guard), outside.resolver)?,
-            rules: Rules { profile, retry_schedule_ms: delivery.retry_schedule_ms.clone() },
+            client: EndpointClient::new(
+                &limits(delivery, shares.endpoints),
+                Arc::new(guard),
+                outside.resolver,
+            )?,
+            rules: RetryPolicy { profile, retry_schedule_ms: delivery.retry_schedule_ms.clone() },
             retries: Arc::clone(&retries),
-            counters: Arc::new(Counters::default()),
+            counters: Arc::new(DeliveryCounters::default()),
             outcomes: told,
             attempts: Arc::new(attempts),
             stream: Arc::clone(&stream),
@@ -231,27 +235,29 @@ impl Parts {
             profile,
             Arc::clone(&dispatch.attempts),
         ));
-        let listener = Arc::new(Shared {
+        let listener = Arc::new(SharedListener {
             registry: Arc::clone(&registry),
             table: Arc::clone(&table),
             accounts: Arc::clone(&accounts),
             queue: queue.clone(),
             memory: Arc::clone(&memory),
-            counters: shared::Counters::default(),
+            counters: shared::ListenerCounters::default(),
         });
-        let lendable =
-            Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::clone(&accounts) };
+        let lendable = LendableServices {
+            settings: Arc::new(settings_for_modules(&config)),
+            accounts: Arc::clone(&accounts),
+        };
         let copies = fresh_folder(&config.data_dir.join("generations"))?;
-        let reloader = Reloader::new(
+        let reloader = ModuleReloader::new(
             config.plugins_dir.clone(),
-            Loading::new(copies, lendable, &config.modules),
+            ModuleLoading::new(copies, lendable, &config.modules),
             Arc::clone(&registry),
             Arc::clone(&bus),
             Arc::clone(&documents),
             config.modules.call_timeout(),
             Arc::clone(&stream),
         );
-        let metrics = Metrics::new(Sources {
+        let metrics = Metrics::new(MetricSources {
             access: Arc::clone(&access),
             connections: Arc::clone(&connections),
             listener: Arc::clone(&listener),
@@ -264,7 +270,7 @@ impl Parts {
         });
         let kept_files = KeptFiles::of(&config);
         let (taking, sending) = crews().context("starting the threads of the pipeline")?;
-        Ok(Parts {
+        Ok(HostParts {
             config,
             documents,
             ledger,
@@ -360,13 +366,13 @@ impl Parts {
 }
 
 /// What is behind the traits. One file has both, so that there is one backend to look after.
-struct Stores {
+struct StoreSet {
     documents: Arc<dyn Documents>,
     ledger: Arc<dyn Ledger>,
     backends: Vec<Arc<dyn StoreBackend>>,
 }
 
-fn open_stores(config: &Config) -> anyhow::Result<Stores> {
+fn open_stores(config: &Config) -> anyhow::Result<StoreSet> {
     let dir = &config.data_dir;
     std::fs::create_dir_all(dir)
         .with_context(|| format!("making the data folder {} (data_dir, --data)", dir.display()))?;
@@ -377,7 +383,7 @@ fn open_stores(config: &Config) -> anyhow::Result<Stores> {
     let store = SqliteStore::open(dir, Options { synchronous });
     let store = Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?);
     let backend: Arc<dyn StoreBackend> = store.clone();
-    Ok(Stores { documents: store.clone(), ledger: store, backends: vec![backend] })
+    Ok(StoreSet { documents: store.clone(), ledger: store, backends: vec![backend] })
 }
 
 async fn access(
@@ -398,10 +404,10 @@ async fn access(
 
 /// The threads of those who take events and of those who send. Where the machine has no more than two cores they
 /// share one: what a wake-up of the other costs is more than what the second would bring.
-fn crews() -> std::io::Result<(Arc<Crew>, Arc<Crew>)> {
-    let sending = Arc::new(Crew::start("sending")?);
+fn crews() -> std::io::Result<(Arc<RuntimeThread>, Arc<RuntimeThread>)> {
+    let sending = Arc::new(RuntimeThread::start("sending")?);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let taking = if cores > 2 { Arc::new(Crew::start("taking")?) } else { Arc::clone(&sending) };
+    let taking = if cores > 2 { Arc::new(RuntimeThread::start("taking")?) } else { Arc::clone(&sending) };
     Ok((taking, sending))
 }
 
@@ -414,7 +420,7 @@ fn vault(config: &Config) -> anyhow::Result<Vault> {
 }
 
 /// A wrong key should be noticed before events are taken, not by deliveries that fail.
-fn refuse_lost_secrets(table: &Table, all_the_same: bool) -> anyhow::Result<()> {
+fn refuse_lost_secrets(table: &HookTable, all_the_same: bool) -> anyhow::Result<()> {
     let mut hooks = table.all();
     hooks.sort_by(|a, b| a.id.cmp(&b.id));
     let lost: Vec<_> = hooks.iter().filter_map(|hook| Some((hook, hook.signing.locked.as_ref()?))).collect();
@@ -447,8 +453,8 @@ async fn cluster_id(config: &Config, documents: &dyn Documents) -> anyhow::Resul
     Ok(made)
 }
 
-fn attempts_limits(config: &Config) -> attempts_log::Limits {
-    attempts_log::Limits {
+fn attempts_limits(config: &Config) -> attempts_log::AttemptLimits {
+    attempts_log::AttemptLimits {
         profile: profile(config.delivery.profile),
         successes: config.delivery.log_successful_attempts,
         body_limit: config.attempts.body_limit,
@@ -457,8 +463,8 @@ fn attempts_limits(config: &Config) -> attempts_log::Limits {
     }
 }
 
-fn limits(delivery: &config::Delivery, connections: usize) -> Limits {
-    Limits {
+fn limits(delivery: &config::Delivery, connections: usize) -> ClientLimits {
+    ClientLimits {
         connect_timeout: delivery.connect_timeout(),
         request_timeout: delivery.request_timeout(),
         response_body_limit: delivery.response_body_limit,

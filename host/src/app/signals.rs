@@ -4,14 +4,14 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use super::Stopping;
+use super::HostStop;
 
 /// Stops at SIGTERM (init systems, `kill`) or SIGINT (Ctrl-C), and at once at the next one. The handlers stand when
 /// this returns.
 ///
 /// # Errors
 /// The system does not let us handle them.
-pub(super) fn stop_on_signal(stopping: Stopping) -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn stop_on_signal(stopping: HostStop) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("handling SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("handling SIGINT")?;
     // A limit on the size of files would end the process at once. With a handler, whichever, the write fails instead,

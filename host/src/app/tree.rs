@@ -1,21 +1,21 @@
 //! The supervision tree, on one screen: who starts after whom, and who works with what.
 //!
 //! KAZOO's `webhooks_sup` has a cache, the heir of the hook table, an initialiser, the disabler and two
-//! listeners. Here the hook table is owned by [`Parts`] and only lent, so no crash of a child can take it along.
+//! listeners. Here the hook table is owned by [`HostParts`] and only lent, so no crash of a child can take it along.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Parts, store_watch, views};
-use crate::disabler::Means;
+use super::{HostParts, store_watch, views};
+use crate::disabler::DisablerDeps;
 use crate::module::watcher::watch;
-use crate::supervision::{ChildContext, ChildSpec, Intensity, Restart, Strategy, Supervisor};
+use crate::supervision::{ChildContext, ChildSpec, Restart, RestartIntensity, RestartStrategy, Supervisor};
 
 /// The children in the order of their start; they stop in reverse.
-pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Supervisor {
+pub(super) fn supervisor(parts: &Arc<HostParts>, listener: TcpListener) -> Supervisor {
     let request = parts.config.delivery.request_timeout();
-    Supervisor::new(Strategy::OneForOne, Intensity::default())
+    Supervisor::new(RestartStrategy::OneForOne, RestartIntensity::default())
         // The first to start, so that readiness can say no, and the last to stop, so that it still can.
         .child(child("api", parts, move |parts, context| {
             let listener = listener.try_clone();
@@ -36,7 +36,7 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
         )
         .child(child("disabler", parts, |parts, context| async move {
             context.ready.ready();
-            let means = Means { ledger: &*parts.ledger, editor: &parts.editor, bus: &*parts.bus };
+            let means = DisablerDeps { ledger: &*parts.ledger, editor: &parts.editor, bus: &*parts.bus };
             parts.disabler.run(means, context.stop).await
         }))
         .child(
@@ -106,9 +106,9 @@ pub(super) fn supervisor(parts: &Arc<Parts>, listener: TcpListener) -> Superviso
 }
 
 /// A child that works with the parts.
-pub(super) fn child<F, R>(name: &str, parts: &Arc<Parts>, run: F) -> ChildSpec
+pub(super) fn child<F, R>(name: &str, parts: &Arc<HostParts>, run: F) -> ChildSpec
 where
-    F: Fn(Arc<Parts>, ChildContext) -> R + Send + Sync + 'static,
+    F: Fn(Arc<HostParts>, ChildContext) -> R + Send + Sync + 'static,
     R: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     let parts = Arc::clone(parts);

@@ -10,35 +10,35 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
-use super::Parts;
+use super::HostParts;
 use crate::api::{
-    self, Api, Degraded, Figures, Health, Intake, IntakeError, Limits, Loaded, MetadataView, ModulesView,
-    Strangers, Tests,
+    self, Api, ApiLimits, DegradedPart, EventIntake, FigureSource, HostHealth, IntakeError, LoadedModules,
+    MetadataView, ModulesView, StrangerLimits, TestSender,
 };
-use crate::bus::embedded::{Inlet, PostError};
+use crate::bus::embedded::{EventInlet, PostError};
 use crate::bus::{Bus, PublishError};
 use crate::delivery::test_send::{NotTested, TestSends};
 use crate::disabler::Disabler;
 use crate::event::RawEvent;
 use crate::harmless::harmless_path;
-use crate::hooks::accounts::{Account, Accounts};
+use crate::hooks::accounts::{AccountRecord, Accounts};
 use crate::hooks::document::{Events, UriRules, validate};
-use crate::hooks::editor::{Tables, Validator};
-use crate::hooks::table::Table;
+use crate::hooks::editor::{DocumentValidator, EditorTables};
+use crate::hooks::table::HookTable;
 use crate::hooks::vault::Vault;
 use crate::model::payload::Payload;
 use crate::model::{AccountId, Document, Hook, HookId};
 use crate::module::metadata::public_fields;
-use crate::module::registry::{Module, Pinned, Refused, Registry, Snapshot};
+use crate::module::registry::{FileRefused, LoadedModule, ModuleRegistry, ModuleSnapshot, PinnedGeneration};
 use crate::module::reload::NotReloaded;
-use crate::module::reload::resetting::{NotReset, Reset};
+use crate::module::reload::resetting::{MetadataReset, NotReset};
 use crate::store::{Ledger, StoreError};
 use crate::supervision::ChildContext;
 use crate::trail::Origin;
 
 /// Serves the API until it is told to stop, then lets requests in hand end.
 pub(super) async fn serve(
-    parts: Arc<Parts>,
+    parts: Arc<HostParts>,
     listener: std::net::TcpListener,
     context: ChildContext,
 ) -> anyhow::Result<()> {
@@ -47,30 +47,30 @@ pub(super) async fn serve(
         disabler: Arc::clone(&parts.disabler),
         documents: Arc::clone(&parts.documents),
         ledger: Arc::clone(&parts.ledger),
-        intake: Arc::new(Door {
+        intake: Arc::new(ListenerIntake {
             inlet: parts.inlet.clone(),
             bus: Arc::clone(&parts.bus),
             ledger: Arc::clone(&parts.ledger),
         }),
         modules: Arc::clone(&parts) as Arc<dyn ModulesView>,
         metadata: Arc::clone(&parts.registry) as Arc<dyn MetadataView>,
-        health: Arc::clone(&parts) as Arc<dyn Health>,
-        figures: Arc::clone(&parts) as Arc<dyn Figures>,
+        health: Arc::clone(&parts) as Arc<dyn HostHealth>,
+        figures: Arc::clone(&parts) as Arc<dyn FigureSource>,
         replays: parts.replays.clone(),
-        tests: Arc::clone(&parts.test_sends) as Arc<dyn Tests>,
+        tests: Arc::clone(&parts.test_sends) as Arc<dyn TestSender>,
         stream: Arc::clone(&parts.stream),
         watchers: api::watchers(),
         stop: context.stop.clone(),
         access: Arc::clone(&parts.access),
-        limits: Limits {
+        limits: ApiLimits {
             event_bytes: parts.config.api.max_event_bytes,
             request_bytes: parts.config.api.max_request_bytes,
             body_timeout: parts.config.api.body_timeout(),
-            ..Limits::default()
+            ..ApiLimits::default()
         },
         memory: Arc::clone(&parts.memory),
         node: node_name(),
-        strangers: Strangers::default(),
+        strangers: StrangerLimits::default(),
     });
     let router = api::with_cors(api::router(api), &parts.config.api.cors_origins);
     context.ready.ready();
@@ -85,14 +85,14 @@ pub(super) fn node_name() -> String {
 }
 
 /// The way in for posted events: without a route straight to the listener, with one onto the bus.
-struct Door {
-    inlet: Inlet,
+struct ListenerIntake {
+    inlet: EventInlet,
     bus: Arc<dyn Bus>,
     ledger: Arc<dyn Ledger>,
 }
 
 #[async_trait]
-impl Intake for Door {
+impl EventIntake for ListenerIntake {
     async fn take(
         &self,
         events: Vec<RawEvent>,
@@ -134,24 +134,24 @@ impl Intake for Door {
 }
 
 #[async_trait]
-impl Tests for TestSends {
+impl TestSender for TestSends {
     async fn send(&self, hook: &HookId, payload: Payload) -> Result<Document, NotTested> {
         TestSends::send(self, hook, payload).await
     }
 }
 
-impl Health for Parts {
+impl HostHealth for HostParts {
     fn ready(&self) -> Result<(), Vec<String>> {
-        Parts::ready(self)
+        HostParts::ready(self)
     }
 
-    fn degraded(&self) -> Vec<Degraded> {
+    fn degraded(&self) -> Vec<DegradedPart> {
         degraded(&self.registry.current(), self.bus.dead_letters(), &self.config.bus.queue)
     }
 }
 
 /// What does not work although the host takes events.
-fn degraded(modules: &Snapshot, dead_letters: Option<u64>, queue: &str) -> Vec<Degraded> {
+fn degraded(modules: &ModuleSnapshot, dead_letters: Option<u64>, queue: &str) -> Vec<DegradedPart> {
     let mut degraded = Vec::new();
     for module in modules.modules() {
         let figures = module.figures();
@@ -163,51 +163,51 @@ fn degraded(modules: &Snapshot, dead_letters: Option<u64>, queue: &str) -> Vec<D
             Some(process) if process.pid.is_none() => "it has no process; events for it wait".to_owned(),
             _ => continue,
         };
-        degraded.push(Degraded { module: Some(module.id.to_string()), queue: None, reason });
+        degraded.push(DegradedPart { module: Some(module.id.to_string()), queue: None, reason });
     }
     if let Some(messages) = dead_letters.filter(|messages| *messages > 0) {
         let reason = format!("{messages} messages were dead-lettered; their headers say why");
-        degraded.push(Degraded { module: None, queue: Some(format!("{queue}.dead")), reason });
+        degraded.push(DegradedPart { module: None, queue: Some(format!("{queue}.dead")), reason });
     }
     degraded
 }
 
 #[async_trait]
-impl ModulesView for Parts {
-    fn list(&self) -> Loaded {
+impl ModulesView for HostParts {
+    fn list(&self) -> LoadedModules {
         let current = self.registry.current();
-        Loaded {
+        LoadedModules {
             modules: current.modules().map(|module| shown(&self.registry, module)).collect(),
             refused: self.registry.refused().iter().map(shown_refusal).collect(),
         }
     }
 
-    fn show(&self, id: &str) -> Option<api::Module> {
+    fn show(&self, id: &str) -> Option<api::ModuleShape> {
         self.registry.current().module(id).map(|module| shown(&self.registry, module))
     }
 
-    async fn reload(&self, id: &str) -> Result<api::Module, NotReloaded> {
+    async fn reload(&self, id: &str) -> Result<api::ModuleShape, NotReloaded> {
         self.reloader.reload(id).await?;
         self.show(id).ok_or_else(|| NotReloaded::Unknown(id.to_owned()))
     }
 
-    async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset> {
+    async fn reset_metadata(&self, id: Option<&str>) -> Result<MetadataReset, NotReset> {
         self.reloader.reset_metadata(id).await
     }
 
     fn samples(&self) -> BTreeMap<String, Vec<Value>> {
         let current = self.registry.current();
-        let samples = |module: &Arc<Module>| (module.id.to_string(), module.metadata().samples.clone());
+        let samples = |module: &Arc<LoadedModule>| (module.id.to_string(), module.metadata().samples.clone());
         current.modules().map(samples).filter(|(_, samples)| !samples.is_empty()).collect()
     }
 }
 
-fn shown(registry: &Registry, module: &Module) -> api::Module {
+fn shown(registry: &ModuleRegistry, module: &LoadedModule) -> api::ModuleShape {
     let (figures, wants, manifest) = (module.figures(), module.wants(), &module.inspected.manifest);
     let process = module.process();
     let pinned = registry.pinned();
     let pinned = pinned.iter().filter(|pinned| pinned.module == module.id);
-    api::Module {
+    api::ModuleShape {
         id: module.id.to_string(),
         version: manifest.version.to_string(),
         abi: format!("{}.{}", manifest.api.0, manifest.api.1),
@@ -236,7 +236,7 @@ fn shown(registry: &Registry, module: &Module) -> api::Module {
     }
 }
 
-fn shown_pinned(pinned: &Pinned) -> api::PinnedGeneration {
+fn shown_pinned(pinned: &PinnedGeneration) -> api::PinnedGeneration {
     api::PinnedGeneration {
         generation: pinned.generation,
         reason: pinned.reason.clone(),
@@ -244,7 +244,7 @@ fn shown_pinned(pinned: &Pinned) -> api::PinnedGeneration {
     }
 }
 
-fn shown_refusal(refused: &Refused) -> api::RefusedFile {
+fn shown_refusal(refused: &FileRefused) -> api::RefusedFile {
     api::RefusedFile {
         file: harmless_path(&refused.file),
         reason: format!("{} {}", file_name(&refused.file), refused.reason),
@@ -256,9 +256,9 @@ fn file_name(file: &Path) -> String {
     harmless_path(Path::new(file.file_name().unwrap_or_default()))
 }
 
-impl MetadataView for Registry {
+impl MetadataView for ModuleRegistry {
     fn metadata(&self) -> Vec<Document> {
-        let document = |module: &Arc<Module>| {
+        let document = |module: &Arc<LoadedModule>| {
             let mut document = public_fields(module.metadata());
             document.insert("_id".to_owned(), module.id.as_str().into());
             document
@@ -271,19 +271,19 @@ impl MetadataView for Registry {
     }
 
     fn version(&self) -> u64 {
-        Registry::version(self)
+        ModuleRegistry::version(self)
     }
 }
 
 /// The hooks and accounts in memory.
-pub(super) struct Shelves {
-    pub(super) table: Arc<Table>,
+pub(super) struct HookCache {
+    pub(super) table: Arc<HookTable>,
     pub(super) accounts: Arc<Accounts>,
     pub(super) vault: Arc<Vault>,
     pub(super) disabler: Arc<Disabler>,
 }
 
-impl Tables for Shelves {
+impl EditorTables for HookCache {
     fn put_hook(&self, document: &Document) -> Result<(), String> {
         let mut hook = Hook::from_document(document).map_err(|error| error.to_string())?;
         self.vault.unlock(document, &mut hook);
@@ -301,7 +301,7 @@ impl Tables for Shelves {
     }
 
     fn put_account(&self, document: &Document) {
-        if let Some(account) = Account::from_document(document) {
+        if let Some(account) = AccountRecord::from_document(document) {
             self.accounts.put(account);
         }
     }
@@ -319,24 +319,24 @@ impl Tables for Shelves {
     }
 }
 
-fn ids(accounts: &[Arc<Account>]) -> Vec<AccountId> {
+fn ids(accounts: &[Arc<AccountRecord>]) -> Vec<AccountId> {
     accounts.iter().map(|account| account.id.clone()).collect()
 }
 
 /// Checks hooks against the events that the loaded modules offer, and against where they may be sent.
 pub(super) struct Schema {
-    pub(super) registry: Arc<Registry>,
+    pub(super) registry: Arc<ModuleRegistry>,
     pub(super) uris: UriRules,
 }
 
-impl Validator for Schema {
+impl DocumentValidator for Schema {
     fn validate_hook(&self, document: &mut Document) -> Result<(), Value> {
         let events = events(&self.registry.current());
         validate(document, &events, &self.uris).map_err(|errors| Value::Object(errors.to_json()))
     }
 }
 
-fn events(modules: &Snapshot) -> Events {
+fn events(modules: &ModuleSnapshot) -> Events {
     let mut events = Events::default();
     for module in modules.modules() {
         let modifiers = &module.metadata().modifiers;

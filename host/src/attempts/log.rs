@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::record::Ended;
-use crate::attempts::trace::Class;
+use super::record::AttemptResult;
+use crate::attempts::trace::AttemptClass;
 use crate::clock::now_ms;
+use crate::model::DeliveryOutcome;
 use crate::model::Document;
-use crate::model::Next;
 use crate::model::Profile;
 use crate::store::{AttemptStore, NewAttempt, StoreError};
 
@@ -32,7 +32,7 @@ const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What is kept, and for how long.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct AttemptLimits {
     /// Whose fields an attempt has.
     pub profile: Profile,
     /// Whether successes are kept too.
@@ -46,59 +46,63 @@ pub struct Limits {
 }
 
 /// What is told of every try.
-pub struct Attempts {
-    limits: Limits,
+pub struct AttemptsLog {
+    limits: AttemptLimits,
     writer: mpsc::Sender<NewAttempt>,
     /// What became of them.
-    pub counters: Counters,
+    pub counters: AttemptCounters,
     full: AtomicBool,
 }
 
 /// What became of attempts since the start.
 #[derive(Debug, Default)]
-pub struct Counters {
-    by_class: [AtomicU64; Class::ALL.len()],
+pub struct AttemptCounters {
+    by_class: [AtomicU64; AttemptClass::ALL.len()],
     /// Written to the store.
     pub kept: AtomicU64,
     /// Not kept, as the store did not keep up.
     pub dropped: AtomicU64,
 }
 
-impl Counters {
+impl AttemptCounters {
     /// Tries that ended like this.
     #[must_use]
-    pub fn of(&self, class: Class) -> &AtomicU64 {
+    pub fn of(&self, class: AttemptClass) -> &AtomicU64 {
         // They stand in the order of their numbers.
         &self.by_class[class as usize]
     }
 }
 
 /// Attempts on their way to the store. They outlive a run of the writer.
-pub struct Log {
+pub struct AttemptQueue {
     arriving: mpsc::Receiver<NewAttempt>,
     in_hand: Vec<NewAttempt>,
     /// The write of those in hand. The next run of the writer waits for it, so that no attempt is kept twice.
     writing: Option<BoxFuture<'static, Result<(), StoreError>>>,
 }
 
-impl Attempts {
+impl AttemptsLog {
     /// What tries are told to, and what writes them.
     #[must_use]
-    pub fn new(limits: Limits) -> (Self, Log) {
+    pub fn new(limits: AttemptLimits) -> (Self, AttemptQueue) {
         let (writer, arriving) = mpsc::channel(WAITING);
-        let attempts =
-            Attempts { limits, writer, counters: Counters::default(), full: AtomicBool::new(false) };
-        (attempts, Log { arriving, in_hand: Vec::with_capacity(GROUP), writing: None })
+        let attempts = AttemptsLog {
+            limits,
+            writer,
+            counters: AttemptCounters::default(),
+            full: AtomicBool::new(false),
+        };
+        (attempts, AttemptQueue { arriving, in_hand: Vec::with_capacity(GROUP), writing: None })
     }
 
     /// Notes one try. Whoever asked for a test looks for it here, so that one is kept also where it succeeded.
-    pub fn note(&self, ended: &Ended<'_>) {
+    pub fn note(&self, ended: &AttemptResult<'_>) {
         self.counters.of(ended.class()).fetch_add(1, Ordering::Relaxed);
         let of_note = match ended.next {
-            Next::Delivered => self.limits.successes,
+            DeliveryOutcome::Delivered => self.limits.successes,
             // Nobody was asked; and what is wrong with this machine would be kept by every delivery.
-            Next::Postponed(_) => false,
-            Next::Retry(_) | Next::Dead(_) | Next::Gone(_) => true,
+            DeliveryOutcome::Postponed(_) => false,
+            DeliveryOutcome::Retry(_) | DeliveryOutcome::Dead(_) | DeliveryOutcome::Gone(_) => true,
         };
         if !of_note && !ended.is_test() {
             return;
@@ -116,7 +120,7 @@ impl Attempts {
 
     /// A try as an attempt of profile `standard` shows it, whether it is kept or not.
     #[must_use]
-    pub fn shown(&self, ended: &Ended<'_>) -> Document {
+    pub fn shown(&self, ended: &AttemptResult<'_>) -> Document {
         ended.standard(self.limits.body_limit, crate::clock::now())
     }
 
@@ -146,12 +150,12 @@ impl Attempts {
     }
 }
 
-impl Log {
+impl AttemptQueue {
     /// Writes attempts in groups, those that arrive while one is written make the next, until `stop` has come and
     /// nothing waits.
     pub async fn write(
         &mut self,
-        attempts: &Attempts,
+        attempts: &AttemptsLog,
         store: Arc<dyn AttemptStore>,
         stop: &CancellationToken,
     ) {
@@ -185,7 +189,7 @@ impl Log {
 
     async fn group_written(
         &mut self,
-        attempts: &Attempts,
+        attempts: &AttemptsLog,
         store: &Arc<dyn AttemptStore>,
     ) -> Result<(), StoreError> {
         let writing = self.writing.get_or_insert_with(|| {
@@ -217,11 +221,11 @@ mod tests {
 
     #[test]
     fn every_class_has_a_counter_of_its_own() {
-        let counters = Counters::default();
-        for class in Class::ALL {
+        let counters = AttemptCounters::default();
+        for class in AttemptClass::ALL {
             counters.of(class).fetch_add(1, Ordering::Relaxed);
         }
-        assert!(Class::ALL.iter().all(|class| counters.of(*class).load(Ordering::Relaxed) == 1));
+        assert!(AttemptClass::ALL.iter().all(|class| counters.of(*class).load(Ordering::Relaxed) == 1));
     }
 
     #[test]

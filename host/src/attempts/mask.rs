@@ -24,10 +24,10 @@ const CREDENTIALS: [&str; 9] =
 const ANSWERED: [&str; 2] = ["set-cookie", "set-cookie2"];
 
 /// The secrets of one hook.
-pub struct Mask(Finder);
+pub struct SecretMask(SecretFinder);
 
 /// How secrets are looked for in a text.
-enum Finder {
+enum SecretFinder {
     /// One after the other, the longest first, so that no part of one is left over.
     Each(Vec<String>),
     /// All at once, where there are many: an address can hold thousands.
@@ -39,7 +39,7 @@ enum Finder {
 /// Up to so many secrets are looked for one after the other.
 const FEW: usize = 8;
 
-impl Mask {
+impl SecretMask {
     /// All that is secret in the requests of this hook.
     #[must_use]
     pub fn of(hook: &Hook) -> Self {
@@ -54,24 +54,26 @@ impl Mask {
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         secrets.dedup();
         if secrets.len() <= FEW {
-            return Mask(Finder::Each(secrets));
+            return SecretMask(SecretFinder::Each(secrets));
         }
         let all = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&secrets);
-        Mask(all.map_or(Finder::Nothing, Finder::All))
+        SecretMask(all.map_or(SecretFinder::Nothing, SecretFinder::All))
     }
 
     /// A text of the receiver without the hook's secrets.
     #[must_use]
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match &self.0 {
-            Finder::Each(secrets) => secrets.iter().fold(Cow::Borrowed(text), |text, secret| {
-                match text.contains(secret.as_str()) {
-                    true => Cow::Owned(text.replace(secret.as_str(), MASK)),
-                    false => text,
-                }
-            }),
-            Finder::All(all) if !all.is_match(text) => Cow::Borrowed(text),
-            Finder::All(all) => {
+            SecretFinder::Each(secrets) => {
+                secrets.iter().fold(Cow::Borrowed(text), |text, secret| {
+                    match text.contains(secret.as_str()) {
+                        true => Cow::Owned(text.replace(secret.as_str(), MASK)),
+                        false => text,
+                    }
+                })
+            }
+            SecretFinder::All(all) if !all.is_match(text) => Cow::Borrowed(text),
+            SecretFinder::All(all) => {
                 let mut masked = String::with_capacity(text.len());
                 all.replace_all_with(text, &mut masked, |_, _, masked| {
                     masked.push_str(MASK);
@@ -79,7 +81,7 @@ impl Mask {
                 });
                 Cow::Owned(masked)
             }
-            Finder::Nothing => Cow::Borrowed(MASK),
+            SecretFinder::Nothing => Cow::Borrowed(MASK),
         }
     }
 
@@ -166,7 +168,7 @@ mod tests {
             (0..100).map(|at| format!("k{at}_key=secret-{at}-{}", "x".repeat(at))).collect();
         let document = json!({"_id": "h", "pvt_account_id": "a", "hook": "all",
             "uri": format!("https://host/?{}", query.join("&"))});
-        let mask = Mask::of(&Hook::from_document(document.as_object().unwrap()).unwrap());
+        let mask = SecretMask::of(&Hook::from_document(document.as_object().unwrap()).unwrap());
         assert_eq!(mask.text("a secret-3-xxx b secret-12-xxxxxxxxxxxx, secret"), "a *** b ***, secret");
         assert_eq!(mask.text("none of them"), "none of them");
     }
@@ -176,7 +178,7 @@ mod tests {
         let document = json!({"_id": "h", "pvt_account_id": "a", "hook": "all",
             "uri": "https://user:pass%2Bword@host/?token=123456789&short_key=1",
             "headers": {"authorization": "Bearer abcdef", "x-env": "blue"}});
-        let mask = Mask::of(&Hook::from_document(document.as_object().unwrap()).unwrap());
+        let mask = SecretMask::of(&Hook::from_document(document.as_object().unwrap()).unwrap());
         let basic = format!("Basic {}", STANDARD.encode("user:pass+word"));
         for (text, expected) in [
             ("you sent Bearer abcdef", "you sent ***"),

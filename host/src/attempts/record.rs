@@ -3,13 +3,13 @@
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::mask::{self, MASK, Mask};
-use crate::attempts::trace::{Class, Trace};
-use crate::model::Answer;
-use crate::model::Next;
-use crate::model::Outgoing;
+use super::mask::{self, MASK, SecretMask};
+use crate::attempts::trace::{AttemptClass, ExchangeTrace};
+use crate::model::DeliveryOutcome;
+use crate::model::EndpointAnswer;
+use crate::model::Exchange;
+use crate::model::OutgoingRequest;
 use crate::model::Profile;
-use crate::model::Sent;
 use crate::model::{Document, Hook};
 use crate::store::NewAttempt;
 use crate::times;
@@ -18,7 +18,7 @@ use crate::times;
 const ADDRESS: usize = 8192;
 
 /// One try, as it ended.
-pub struct Ended<'a> {
+pub struct AttemptResult<'a> {
     /// Of which delivery; a test is of none.
     pub delivery: Option<i64>,
     /// What the request is recognised by.
@@ -28,20 +28,20 @@ pub struct Ended<'a> {
     /// To which hook.
     pub hook: &'a Hook,
     /// What was sent; nothing where no request could be made.
-    pub request: Option<&'a Outgoing>,
+    pub request: Option<&'a OutgoingRequest>,
     /// What is known of it.
-    pub trace: &'a Trace,
+    pub trace: &'a ExchangeTrace,
     /// What came back.
-    pub sent: &'a Sent,
+    pub sent: &'a Exchange,
     /// What follows.
-    pub next: &'a Next,
+    pub next: &'a DeliveryOutcome,
 }
 
-impl Ended<'_> {
+impl AttemptResult<'_> {
     /// At which part it failed, or that it did not.
     #[must_use]
-    pub fn class(&self) -> Class {
-        if self.next == &Next::Delivered { Class::Delivered } else { self.trace.class }
+    pub fn class(&self) -> AttemptClass {
+        if self.next == &DeliveryOutcome::Delivered { AttemptClass::Delivered } else { self.trace.class }
     }
 
     /// Whether somebody asked for it, in place of an event.
@@ -60,16 +60,16 @@ impl Ended<'_> {
         NewAttempt {
             account: self.hook.account.clone(),
             hook: self.hook.id.clone(),
-            failed: self.next != &Next::Delivered,
+            failed: self.next != &DeliveryOutcome::Delivered,
             document: Value::Object(document).to_string(),
         }
     }
 
-    /// The attempt by the fields of profile `standard`, as [`Ended::attempt`] has them.
+    /// The attempt by the fields of profile `standard`, as [`AttemptResult::attempt`] has them.
     #[must_use]
     pub fn standard(&self, body_limit: usize, now: OffsetDateTime) -> Document {
         let (hook, trace) = (self.hook, self.trace);
-        let (tries, mask) = (hook.total_tries(Profile::Standard), Mask::of(hook));
+        let (tries, mask) = (hook.total_tries(Profile::Standard), SecretMask::of(hook));
         let number = self.tries + 1;
         let begun = now.checked_sub(trace.total.try_into().unwrap_or_default()).unwrap_or(now);
         let request_body = self.request.map_or(&[][..], |request| &request.body);
@@ -79,11 +79,11 @@ impl Ended<'_> {
             "delivery_id": self.delivery,
             "webhook_id": self.webhook_id,
             "at": times::shown(begun),
-            "result": if self.next == &Next::Delivered { "success" } else { "failure" },
+            "result": if self.next == &DeliveryOutcome::Delivered { "success" } else { "failure" },
             "class": self.class().as_str(),
             "reason": mask.text(&self.reason()),
             "try": number,
-            "retries_left": if matches!(self.next, Next::Retry(_)) { tries.saturating_sub(number) } else { 0 },
+            "retries_left": if matches!(self.next, DeliveryOutcome::Retry(_)) { tries.saturating_sub(number) } else { 0 },
             "uri": mask::address(&hook.uri),
             "url": self.request.map(|request| text(mask::address(&request.url).as_bytes(), ADDRESS)),
             "method": hook.verb.as_str(),
@@ -114,7 +114,7 @@ impl Ended<'_> {
         if let Some(lost) = &trace.body_lost {
             document.insert("resp_body_lost".to_owned(), lost.as_str().into());
         }
-        if let Next::Retry(wait) = self.next {
+        if let DeliveryOutcome::Retry(wait) = self.next {
             document.insert("next_try_in_ms".to_owned(), milliseconds(*wait).into());
         }
         document.extend(self.mark());
@@ -124,7 +124,7 @@ impl Ended<'_> {
     /// `webhooks_util:save_attempt/1` and what calls it. A counter runs down from the hook's tries; of answers the
     /// original counts one try less as left than of none.
     fn original(&self, body_limit: usize) -> Document {
-        let (hook, trace, mask) = (self.hook, self.trace, Mask::of(self.hook));
+        let (hook, trace, mask) = (self.hook, self.trace, SecretMask::of(self.hook));
         let tries = if self.is_test() { 1 } else { hook.total_tries(Profile::Kazoo) };
         let counter = tries.saturating_sub(self.tries).max(1);
         let body = self.request.map_or(&[][..], |request| &request.body);
@@ -139,22 +139,22 @@ impl Ended<'_> {
         }));
         let left = |left: u32| if counter == 1 { Value::from("retries exceeded") } else { left.into() };
         let outcome = match self.sent.answer {
-            Answer::Status { code: 200, .. } => json!({"result": "success"}),
+            EndpointAnswer::Status { code: 200, .. } => json!({"result": "success"}),
             // A 201 of a put is delivered, and logged as a failure all the same.
-            Answer::Status { code: 201, .. } if self.next == &Next::Delivered => {
+            EndpointAnswer::Status { code: 201, .. } if self.next == &DeliveryOutcome::Delivered => {
                 json!({"result": "failure", "reason": "bad response code"})
             }
-            Answer::Status { .. } => json!({
+            EndpointAnswer::Status { .. } => json!({
                 "result": "failure", "reason": "bad response code", "try": counter, "retries_left": left(counter - 1),
             }),
-            Answer::ClientError | Answer::Refused | Answer::Local { .. } => json!({
+            EndpointAnswer::ClientError | EndpointAnswer::Refused | EndpointAnswer::Local { .. } => json!({
                 "result": "failure", "reason": "kazoo http client error",
                 "client_error": self.original_error(&mask),
                 "retries": counter, "retries_left": left(counter),
             }),
         };
         document.extend(object(outcome));
-        if let (Answer::Status { .. }, Some(status)) = (self.sent.answer, trace.status) {
+        if let (EndpointAnswer::Status { .. }, Some(status)) = (self.sent.answer, trace.status) {
             document.insert("resp_status_code".to_owned(), status.to_string().into());
             document.extend(lowered(self.response(&mask, body_limit)));
         }
@@ -168,22 +168,29 @@ impl Ended<'_> {
     }
 
     /// As the original's HTTP client names what went wrong. It has no words for what only this host refuses.
-    fn original_error(&self, mask: &Mask) -> String {
+    fn original_error(&self, mask: &SecretMask) -> String {
         let named = match self.trace.class {
-            Class::Timeout | Class::Stream => "timeout",
-            Class::Connect => "failed_connect: econnrefused",
-            Class::Resolve => "failed_connect: nxdomain",
-            Class::Broken => "socket_closed_remotely",
-            Class::Guard | Class::Unsent | Class::Local => return mask.text(&self.sent.told).into_owned(),
-            Class::Delivered | Class::Status | Class::ConnectTimeout | Class::Tls => "unknown",
+            AttemptClass::Timeout | AttemptClass::Stream => "timeout",
+            AttemptClass::Connect => "failed_connect: econnrefused",
+            AttemptClass::Resolve => "failed_connect: nxdomain",
+            AttemptClass::Broken => "socket_closed_remotely",
+            AttemptClass::Guard | AttemptClass::Unsent | AttemptClass::Local => {
+                return mask.text(&self.sent.told).into_owned();
+            }
+            AttemptClass::Delivered
+            | AttemptClass::Status
+            | AttemptClass::ConnectTimeout
+            | AttemptClass::Tls => "unknown",
         };
         named.to_owned()
     }
 
     fn reason(&self) -> String {
         match self.next {
-            Next::Dead(reason) | Next::Gone(reason) => reason.clone(),
-            Next::Delivered | Next::Retry(_) | Next::Postponed(_) => self.sent.told.clone(),
+            DeliveryOutcome::Dead(reason) | DeliveryOutcome::Gone(reason) => reason.clone(),
+            DeliveryOutcome::Delivered | DeliveryOutcome::Retry(_) | DeliveryOutcome::Postponed(_) => {
+                self.sent.told.clone()
+            }
         }
     }
 
@@ -195,7 +202,7 @@ impl Ended<'_> {
         headers.iter().map(|(name, value)| (name.clone(), shown(value, name).into())).collect()
     }
 
-    fn response(&self, mask: &Mask, body_limit: usize) -> Document {
+    fn response(&self, mask: &SecretMask, body_limit: usize) -> Document {
         let mut headers = Document::new();
         for (name, value) in &self.trace.headers {
             let value = String::from_utf8_lossy(value.as_bytes());

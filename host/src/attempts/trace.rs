@@ -14,7 +14,7 @@ const HEADERS: usize = 32 << 10;
 
 /// At which part a try failed, or that it did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum AttemptClass {
     /// The answer is a success.
     Delivered,
     /// The answer is none.
@@ -42,54 +42,54 @@ pub enum Class {
     Local,
 }
 
-impl Class {
+impl AttemptClass {
     /// All of them.
-    pub const ALL: [Class; 12] = [
-        Class::Delivered,
-        Class::Status,
-        Class::Guard,
-        Class::Resolve,
-        Class::Connect,
-        Class::ConnectTimeout,
-        Class::Tls,
-        Class::Stream,
-        Class::Timeout,
-        Class::Broken,
-        Class::Unsent,
-        Class::Local,
+    pub const ALL: [AttemptClass; 12] = [
+        AttemptClass::Delivered,
+        AttemptClass::Status,
+        AttemptClass::Guard,
+        AttemptClass::Resolve,
+        AttemptClass::Connect,
+        AttemptClass::ConnectTimeout,
+        AttemptClass::Tls,
+        AttemptClass::Stream,
+        AttemptClass::Timeout,
+        AttemptClass::Broken,
+        AttemptClass::Unsent,
+        AttemptClass::Local,
     ];
 
     /// As attempts and figures spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Class::Delivered => "delivered",
-            Class::Status => "status",
-            Class::Guard => "guard",
-            Class::Resolve => "resolve",
-            Class::Connect => "connect",
-            Class::ConnectTimeout => "connect_timeout",
-            Class::Tls => "tls",
-            Class::Stream => "stream",
-            Class::Timeout => "timeout",
-            Class::Broken => "broken",
-            Class::Unsent => "unsent",
-            Class::Local => "local",
+            AttemptClass::Delivered => "delivered",
+            AttemptClass::Status => "status",
+            AttemptClass::Guard => "guard",
+            AttemptClass::Resolve => "resolve",
+            AttemptClass::Connect => "connect",
+            AttemptClass::ConnectTimeout => "connect_timeout",
+            AttemptClass::Tls => "tls",
+            AttemptClass::Stream => "stream",
+            AttemptClass::Timeout => "timeout",
+            AttemptClass::Broken => "broken",
+            AttemptClass::Unsent => "unsent",
+            AttemptClass::Local => "local",
         }
     }
 }
 
 /// What is known of one try. What it did not come to is not known.
 #[derive(Debug)]
-pub struct Trace {
+pub struct ExchangeTrace {
     begun: Instant,
     resolve: Option<Duration>,
     connect: Option<Duration>,
     stream: Option<Duration>,
     /// How often the request was sent again at once, as nobody can have answered it before.
     pub repeats: u32,
-    /// How it ended; [`Class::Status`] of any answer.
-    pub class: Class,
+    /// How it ended; [`AttemptClass::Status`] of any answer.
+    pub class: AttemptClass,
     /// When the answer's headers were there.
     pub first_byte: Option<Duration>,
     /// When all was over.
@@ -108,15 +108,15 @@ pub struct Trace {
     pub body_lost: Option<String>,
 }
 
-impl Default for Trace {
+impl Default for ExchangeTrace {
     fn default() -> Self {
-        Trace {
+        ExchangeTrace {
             begun: Instant::now(),
             resolve: None,
             connect: None,
             stream: None,
             repeats: 0,
-            class: Class::default(),
+            class: AttemptClass::default(),
             first_byte: None,
             total: Duration::ZERO,
             address: None,
@@ -129,7 +129,7 @@ impl Default for Trace {
     }
 }
 
-impl Trace {
+impl ExchangeTrace {
     /// How long the name took to look up; nothing where the connection was there, or the address is written as one.
     #[must_use]
     pub fn resolve(&self) -> Option<Duration> {
@@ -167,7 +167,7 @@ impl Trace {
     pub fn answered(&mut self, answer: Response<Incoming>, address: Option<SocketAddr>) -> Incoming {
         let (head, body) = answer.into_parts();
         self.first_byte = Some(self.begun.elapsed());
-        self.class = Class::Status;
+        self.class = AttemptClass::Status;
         self.address = address;
         self.status = Some(head.status.as_u16());
         (self.headers, self.headers_left_out) = kept(head.headers);
@@ -175,7 +175,7 @@ impl Trace {
     }
 
     /// All is over, and failed at this part where it failed.
-    pub fn over_as(&mut self, class: Option<Class>) {
+    pub fn over_as(&mut self, class: Option<AttemptClass>) {
         self.total = self.begun.elapsed();
         self.class = class.unwrap_or(self.class);
     }

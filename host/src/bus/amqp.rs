@@ -4,7 +4,8 @@
 //! are wanted, the state and the counters.
 
 use super::{
-    Binding, Bus, BusCounters, BusError, BusState, Incoming, PublishError, Tally, content::DEFAULT_LIMIT,
+    Binding, Bus, BusCounters, BusError, BusState, BusTally, IncomingMessage, PublishError,
+    content::DEFAULT_LIMIT,
 };
 use crate::event::RawEvent;
 use crate::memory::EventMemory;
@@ -35,11 +36,11 @@ mod session;
 mod topology;
 mod unreadable;
 
-use backoff::Backoff;
-pub(crate) use burials::Address;
-use pace::{Next, Pace};
-use publisher::Link;
-use session::{Change, End};
+use backoff::ReconnectBackoff;
+pub(crate) use burials::MessageOrigin;
+use pace::{NextPrefetch, PrefetchPace};
+use publisher::BrokerLink;
+use session::{BindingChange, SessionEnd};
 
 /// A connection that lasted this long was a good one: after it the attempts start close together again.
 const LASTING: Duration = Duration::from_secs(10);
@@ -120,23 +121,23 @@ pub enum BadOptions {
 pub struct AmqpBus {
     options: AmqpOptions,
     uri: AMQPUri,
-    wishes: Mutex<Wishes>,
+    wishes: Mutex<WantedBindings>,
     state: Mutex<BusState>,
     problems: Mutex<BTreeSet<String>>,
-    link: Mutex<Option<Arc<Link>>>,
-    pace: Mutex<Pace>,
+    link: Mutex<Option<Arc<BrokerLink>>>,
+    pace: Mutex<PrefetchPace>,
     /// Messages in the dead-letter queue, when it was last looked at.
     dead: Mutex<Option<u64>>,
-    tally: Tally,
+    tally: BusTally,
     /// Whether there has been a connection before.
     met: AtomicBool,
 }
 
 /// What is wanted, and who carries a change of it out at once.
 #[derive(Default)]
-struct Wishes {
+struct WantedBindings {
     bindings: BTreeSet<Binding>,
-    session: Option<mpsc::UnboundedSender<Change>>,
+    session: Option<mpsc::UnboundedSender<BindingChange>>,
 }
 
 impl AmqpBus {
@@ -152,7 +153,7 @@ impl AmqpBus {
         // The broker's default is a minute, too long to sit on a line that has silently gone.
         uri.query.heartbeat.get_or_insert(15);
         Ok(Self {
-            pace: Mutex::new(Pace::new(options.prefetch, options.memory.events.size() / 2)),
+            pace: Mutex::new(PrefetchPace::new(options.prefetch, options.memory.events.size() / 2)),
             dead: Mutex::default(),
             options,
             uri,
@@ -160,7 +161,7 @@ impl AmqpBus {
             state: Mutex::new(BusState::Starting),
             problems: Mutex::default(),
             link: Mutex::default(),
-            tally: Tally::default(),
+            tally: BusTally::default(),
             met: AtomicBool::new(false),
         })
     }
@@ -171,14 +172,14 @@ impl AmqpBus {
             return Ok(());
         };
         let (done, answer) = oneshot::channel();
-        if session.send(Change { bindings, wanted, done }).is_err() {
+        if session.send(BindingChange { bindings, wanted, done }).is_err() {
             return Ok(());
         }
         answer.await.unwrap_or(Ok(()))
     }
 
     /// Whoever waits for the wishes of this moment and all later ones.
-    fn open_wishes(&self) -> (BTreeSet<Binding>, mpsc::UnboundedReceiver<Change>) {
+    fn open_wishes(&self) -> (BTreeSet<Binding>, mpsc::UnboundedReceiver<BindingChange>) {
         let (sender, changes) = mpsc::unbounded_channel();
         let mut wishes = self.wishes.lock();
         wishes.session = Some(sender);
@@ -192,7 +193,7 @@ impl AmqpBus {
     fn connected(&self) {
         *self.state.lock() = BusState::Connected;
         if self.met.swap(true, Ordering::Relaxed) {
-            Tally::add(&self.tally.reconnects, 1);
+            BusTally::add(&self.tally.reconnects, 1);
         }
         let (broker, queue) = (self.broker(), &self.options.queue);
         info!(broker, queue, "connected to the broker");
@@ -234,8 +235,8 @@ impl AmqpBus {
             "the connection broke over a message that cannot be read; messages are taken one by one"
         );
         match next {
-            Next::Search => true,
-            Next::Bury => match unreadable::bury(self, reason).await {
+            NextPrefetch::Search => true,
+            NextPrefetch::Bury => match unreadable::bury(self, reason).await {
                 Ok(buried) => buried,
                 Err(error) => {
                     warn!(broker = self.broker(), error, "the message that cannot be read is still there");
@@ -299,21 +300,21 @@ impl Bus for AmqpBus {
 
     async fn run(
         &self,
-        intake: mpsc::Sender<Incoming>,
+        intake: mpsc::Sender<IncomingMessage>,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut ready = Some(ready);
-        let mut backoff = Backoff::default();
+        let mut backoff = ReconnectBackoff::default();
         loop {
             let begun = Instant::now();
             let end = session::run(self, &intake, &mut ready, &stop).await;
             match end {
-                End::Stopped => break,
-                End::IntakeClosed => anyhow::bail!("the intake was closed while the bus was running"),
-                End::Resized => continue,
-                End::Lost(reason) => self.lost(reason),
-                End::Unreadable(reason) => {
+                SessionEnd::Stopped => break,
+                SessionEnd::IntakeClosed => anyhow::bail!("the intake was closed while the bus was running"),
+                SessionEnd::Resized => continue,
+                SessionEnd::Lost(reason) => self.lost(reason),
+                SessionEnd::Unreadable(reason) => {
                     let goes_on = tokio::select! {
                         () = stop.cancelled() => break,
                         goes_on = self.unreadable(&reason) => goes_on,

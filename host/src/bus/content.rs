@@ -27,23 +27,23 @@ pub fn decode(
         return Err(Refusal::TooLarge { limit });
     }
     match form {
-        Form::Json => Ok(plain),
-        Form::Term => term::to_json(&plain, limit).map(Bytes::from),
+        ContentForm::Json => Ok(plain),
+        ContentForm::Term => term::to_json(&plain, limit).map(Bytes::from),
     }
 }
 
-enum Form {
+enum ContentForm {
     Json,
     Term,
 }
 
-fn form(content_type: Option<&str>) -> Result<Form, Refusal> {
+fn form(content_type: Option<&str>) -> Result<ContentForm, Refusal> {
     let given = content_type.unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
     if essence.is_empty() || essence.eq_ignore_ascii_case("application/json") {
-        Ok(Form::Json)
+        Ok(ContentForm::Json)
     } else if essence.eq_ignore_ascii_case("application/erlang") {
-        Ok(Form::Term)
+        Ok(ContentForm::Term)
     } else {
         Err(Refusal::ContentType(given.to_owned()))
     }

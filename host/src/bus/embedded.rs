@@ -1,12 +1,12 @@
 //! The bus without a broker: events are handed in from inside the process and answered to whoever did.
 
 use super::{
-    Acker, Answer, Binding, Bus, BusCounters, BusError, BusState, Incoming, PublishError, Refusal, Tally,
-    routing_key,
+    Acker, Answer, Binding, Bus, BusCounters, BusError, BusState, BusTally, IncomingMessage, PublishError,
+    Refusal, routing_key,
 };
 use crate::event::RawEvent;
 use crate::memory::{EventMemory, bytes_of_event};
-use crate::trail::{Origin, Trail};
+use crate::trail::{EventContext, Origin};
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -24,16 +24,16 @@ const ROOM_LIMIT: Duration = Duration::from_secs(10);
 /// It works beside any bus: beside a broker the composition root attaches the intake, with [`EmbeddedBus`]
 /// the running bus does.
 #[derive(Debug, Clone)]
-pub struct Inlet {
-    shared: Arc<Shared>,
+pub struct EventInlet {
+    shared: Arc<EmbeddedState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct EmbeddedState {
     memory: Arc<EventMemory>,
-    intake: RwLock<Option<mpsc::Sender<Incoming>>>,
+    intake: RwLock<Option<mpsc::Sender<IncomingMessage>>>,
     bindings: RwLock<BTreeSet<Binding>>,
-    tally: Tally,
+    tally: BusTally,
 }
 
 /// Events that were handed in and not taken.
@@ -65,15 +65,15 @@ pub enum PostError {
     Refused(usize, Refusal),
 }
 
-impl Inlet {
+impl EventInlet {
     /// An inlet that nothing listens to yet; events take this memory.
     pub fn new(memory: Arc<EventMemory>) -> Self {
-        let (intake, bindings, tally) = (RwLock::default(), RwLock::default(), Tally::default());
-        Inlet { shared: Arc::new(Shared { memory, intake, bindings, tally }) }
+        let (intake, bindings, tally) = (RwLock::default(), RwLock::default(), BusTally::default());
+        EventInlet { shared: Arc::new(EmbeddedState { memory, intake, bindings, tally }) }
     }
 
     /// Events go to this intake from now on.
-    pub fn attach(&self, intake: mpsc::Sender<Incoming>) {
+    pub fn attach(&self, intake: mpsc::Sender<IncomingMessage>) {
         *self.shared.intake.write() = Some(intake);
     }
 
@@ -90,7 +90,7 @@ impl Inlet {
         self.post_from(&Origin::default(), events.into_iter().map(RawEvent::from).collect(), route).await
     }
 
-    /// As [`post`](Inlet::post), with where the events come from.
+    /// As [`post`](EventInlet::post), with where the events come from.
     pub async fn post_from(
         &self,
         origin: &Origin,
@@ -133,9 +133,9 @@ impl Inlet {
             PostError::Unavailable(format!("there was no memory for events within {waited} s"))
         })?;
         let (acker, answer) = Acker::pair();
-        let trail = Trail::begin(origin.clone());
-        intake.send(Incoming { event, acker, trail, memory }).await.map_err(|_| unavailable())?;
-        Tally::add(&self.shared.tally.received, 1);
+        let trail = EventContext::begin(origin.clone());
+        intake.send(IncomingMessage { event, acker, trail, memory }).await.map_err(|_| unavailable())?;
+        BusTally::add(&self.shared.tally.received, 1);
         Ok(answer)
     }
 
@@ -168,18 +168,18 @@ impl Inlet {
 /// The bus of a host without a broker.
 #[derive(Debug)]
 pub struct EmbeddedBus {
-    inlet: Inlet,
+    inlet: EventInlet,
     state: RwLock<BusState>,
 }
 
 impl EmbeddedBus {
     /// A bus around this inlet.
-    pub fn new(inlet: Inlet) -> Self {
+    pub fn new(inlet: EventInlet) -> Self {
         Self { inlet, state: RwLock::new(BusState::Starting) }
     }
 
     /// The way in; the one that was given to `new`.
-    pub fn inlet(&self) -> Inlet {
+    pub fn inlet(&self) -> EventInlet {
         self.inlet.clone()
     }
 }
@@ -201,7 +201,7 @@ impl Bus for EmbeddedBus {
 
     async fn run(
         &self,
-        intake: mpsc::Sender<Incoming>,
+        intake: mpsc::Sender<IncomingMessage>,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -255,13 +255,13 @@ mod tests {
     use tokio::task::JoinSet;
 
     /// A running bus whose events `answer` each in turn.
-    struct Stand {
+    struct BusSubscription {
         bus: Arc<EmbeddedBus>,
         stop: CancellationToken,
         tasks: JoinSet<anyhow::Result<()>>,
     }
 
-    async fn stand(mut answer: impl FnMut(Incoming) + Send + 'static) -> Stand {
+    async fn stand(mut answer: impl FnMut(IncomingMessage) + Send + 'static) -> BusSubscription {
         let bus = Arc::new(EmbeddedBus::new(inlet()));
         let (intake, mut incoming) = mpsc::channel(2);
         let (ready, is_ready) = oneshot::channel();
@@ -276,18 +276,18 @@ mod tests {
             Ok(())
         });
         is_ready.await.unwrap();
-        Stand { bus, stop, tasks }
+        BusSubscription { bus, stop, tasks }
     }
 
-    fn inlet() -> Inlet {
-        Inlet::new(Arc::new(EventMemory::unbounded()))
+    fn inlet() -> EventInlet {
+        EventInlet::new(Arc::new(EventMemory::unbounded()))
     }
 
     fn events(texts: &[&str]) -> Vec<Bytes> {
         texts.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect()
     }
 
-    fn by_content(message: Incoming) {
+    fn by_content(message: IncomingMessage) {
         match message.event.body.as_ref() {
             b"bad" => message.acker.refuse(Refusal::event("it is bad")),
             b"later" => message.acker.postpone(),

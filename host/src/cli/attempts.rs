@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::ClientArgs;
-use super::client::Client;
-use super::listing::{Pages, cell, entries, harmless, pages, table};
+use super::client::HostClient;
+use super::listing::{ListingPages, cell, entries, harmless, pages, table};
 use crate::clock;
 use crate::clock::now_ms;
 use crate::hooks::editor::fields;
@@ -58,14 +58,15 @@ pub(super) fn moment(text: &str) -> Result<String, String> {
 }
 
 pub(super) async fn attempts(args: &AttemptsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     let from = args.since.as_deref().and_then(|text| times::moment(text, now_ms()).ok());
     let from = from.map(|from_ms| clock::gregorian(from_ms.div_euclid(1000)).to_string());
     let mut query: Vec<(&str, &str)> =
         from.as_deref().map(|from| ("created_from", from)).into_iter().collect();
     query.extend(args.failed.then_some(FAILED));
     let limit = usize::try_from(args.limit)?;
-    let Pages { found: mut latest, follow_key, .. } = pages(&client, &path(args), &query, limit).await?;
+    let ListingPages { found: mut latest, follow_key, .. } =
+        pages(&client, &path(args), &query, limit).await?;
     latest.reverse();
     if args.follow {
         return follow(&client, args, follow_key.unwrap_or_default(), &latest, out).await;
@@ -84,7 +85,7 @@ pub(super) async fn attempts(args: &AttemptsArgs, out: &mut dyn Write) -> anyhow
 }
 
 async fn follow(
-    client: &Client,
+    client: &HostClient,
     args: &AttemptsArgs,
     mut key: String,
     latest: &[Value],

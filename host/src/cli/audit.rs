@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use super::AuditArgs;
-use super::client::Client;
+use super::client::HostClient;
 use super::listing::{all_pages, cell, table};
 
 pub(super) async fn audit(args: &AuditArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     let path = match &args.account {
         Some(account) => vec!["v2", "accounts", account, "audit"],
         None => vec!["audit"],

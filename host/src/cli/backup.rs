@@ -7,9 +7,9 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::HostClient;
 use super::{ClientArgs, progress};
-use crate::app::{Contents, contents, restore as put_back};
+use crate::app::{BackupContents, contents, restore as put_back};
 use crate::harmless::harmless_path;
 use crate::hooks::vault;
 
@@ -43,7 +43,7 @@ pub struct RestoreArgs {
 
 /// The file appears whole and looked at, or not at all; one that is there is left alone.
 pub(super) async fn backup(args: &BackupArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (file, client) = (&args.file, Client::new(&args.client)?);
+    let (file, client) = (&args.file, HostClient::new(&args.client)?);
     if std::fs::symlink_metadata(file).is_ok() {
         bail!("{} is there already; give the backup a name of its own", file.display());
     }
@@ -119,16 +119,16 @@ pub(super) fn restore(args: &RestoreArgs, out: &mut dyn Write) -> anyhow::Result
     Ok(())
 }
 
-fn counted(held: &Contents) -> Value {
-    let Contents { accounts, hooks, secrets, owed, dead, schema } = held;
+fn counted(held: &BackupContents) -> Value {
+    let BackupContents { accounts, hooks, secrets, owed, dead, schema } = held;
     json!({
         "accounts": accounts, "hooks": hooks, "hooks_with_secrets": secrets, "owed": owed, "dead": dead,
         "schema_version": schema,
     })
 }
 
-fn told(held: &Contents) -> String {
-    let Contents { accounts, hooks, owed, dead, schema, .. } = held;
+fn told(held: &BackupContents) -> String {
+    let BackupContents { accounts, hooks, owed, dead, schema, .. } = held;
     format!(
         "{accounts} accounts, {hooks} hooks, {owed} deliveries owed, {dead} dead (schema version {schema})"
     )

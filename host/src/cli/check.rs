@@ -13,10 +13,10 @@ use super::listing::harmless;
 use crate::config::{Config, Isolation, Modules};
 use crate::harmless::harmless_path;
 use crate::hooks::accounts::Accounts;
-use crate::module::folder::Loading;
+use crate::module::folder::ModuleLoading;
 use crate::module::generation::Generation;
-use crate::module::inspect::Inspected;
-use crate::module::services::Lendable;
+use crate::module::inspect::InspectedFile;
+use crate::module::services::LendableServices;
 use crate::module::settings::settings_for_modules;
 
 /// Prints what each file is; a failing exit code when one of them would be refused.
@@ -26,9 +26,11 @@ use crate::module::settings::settings_for_modules;
 pub async fn check(args: &CheckArgs, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let config = Config::defaults()?;
     let copies = tempfile::tempdir().context("making a folder for copies of the modules")?;
-    let lendable =
-        Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::new(Accounts::new()) };
-    let loading = Loading::new(copies.path().to_owned(), lendable, &alone(&config.modules));
+    let lendable = LendableServices {
+        settings: Arc::new(settings_for_modules(&config)),
+        accounts: Arc::new(Accounts::new()),
+    };
+    let loading = ModuleLoading::new(copies.path().to_owned(), lendable, &alone(&config.modules));
     let mut code = ExitCode::SUCCESS;
     for (number, file) in (1..).zip(&args.files) {
         match loading.load(file, number).await {
@@ -54,7 +56,7 @@ pub(super) fn alone(modules: &Modules) -> Modules {
     Modules { allow_sha256: Vec::new(), isolation: Isolation::None, ..modules.clone() }
 }
 
-fn describe(file: &Path, generation: &Generation, inspected: &Inspected) -> Value {
+fn describe(file: &Path, generation: &Generation, inspected: &InspectedFile) -> Value {
     let manifest = &inspected.manifest;
     json!({
         "file": harmless_path(file),

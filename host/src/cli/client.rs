@@ -19,14 +19,14 @@ const FILE_WITHIN: Duration = Duration::from_hours(24);
 
 /// A host's HTTP API with an access token.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct HostClient {
     http: reqwest::Client,
     url: Url,
     token: String,
     token_from: String,
 }
 
-impl Client {
+impl HostClient {
     pub(super) fn new(args: &ClientArgs) -> anyhow::Result<Self> {
         let client = Self::without_token(&args.url)?;
         let (token, token_from) = token(args)?;

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Map, Value, json};
 
 use super::ConfigArgs;
-use crate::config::{Config, LoadOptions, Origins};
+use crate::config::{Config, LoadOptions, SettingOrigins};
 
 pub(super) fn config(args: &ConfigArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(file) = &args.check {
@@ -22,14 +22,14 @@ pub(super) fn config(args: &ConfigArgs, out: &mut dyn Write) -> anyhow::Result<(
 }
 
 /// Dotted names, so that each line can be understood, and found, alone.
-fn as_toml(origins: &Origins, out: &mut dyn Write) -> std::io::Result<()> {
+fn as_toml(origins: &SettingOrigins, out: &mut dyn Write) -> std::io::Result<()> {
     origins
         .iter()
         .try_for_each(|(key, setting)| writeln!(out, "{key} = {}  # from {}", setting.value, setting.origin))
 }
 
-fn as_json(origins: &Origins) -> Value {
-    let setting = |(key, setting): (&str, &crate::config::Setting)| {
+fn as_json(origins: &SettingOrigins) -> Value {
+    let setting = |(key, setting): (&str, &crate::config::SettingValue)| {
         (key.to_owned(), json!({ "value": setting.json(), "from": setting.origin }))
     };
     Value::Object(origins.iter().map(setting).collect::<Map<_, _>>())

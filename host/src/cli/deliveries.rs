@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::ClientArgs;
 use super::attempts::moment;
-use super::client::Client;
-use super::listing::{Pages, all_pages, cell, pages, table};
+use super::client::HostClient;
+use super::listing::{ListingPages, all_pages, cell, pages, table};
 
 /// How often a host is asked how far a job is.
 const LOOK: Duration = Duration::from_millis(500);
@@ -103,12 +103,12 @@ pub enum ReplaysAction {
 }
 
 pub(super) async fn deliveries(args: &DeliveriesArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     let status = [("pending", args.pending), ("dead", args.dead)].into_iter().find(|(_, wanted)| *wanted);
     let chosen = [("account", &args.account), ("hook", &args.hook), ("since", &args.since)];
     let mut query: Vec<(&str, &str)> = status.map(|(status, _)| ("status", status)).into_iter().collect();
     query.extend(chosen.iter().filter_map(|(key, value)| Some((*key, value.as_deref()?))));
-    let Pages { found, more, .. } =
+    let ListingPages { found, more, .. } =
         pages(&client, &["deliveries"], &query, usize::try_from(args.limit)?).await?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?;
@@ -133,7 +133,7 @@ fn delivery(delivery: &Value) -> Vec<String> {
 }
 
 pub(super) async fn replay(args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     if let Some(id) = args.delivery {
         return replay_one(&client, args, &id.to_string(), out).await;
     }
@@ -164,7 +164,12 @@ pub(super) async fn replay(args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Re
     Ok(())
 }
 
-async fn replay_one(client: &Client, args: &ReplayArgs, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn replay_one(
+    client: &HostClient,
+    args: &ReplayArgs,
+    id: &str,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let found = client.get(&["deliveries", id], &[]).await?;
     let hook = cell(&found["data"], "hook_id");
     if hook != args.hook {
@@ -180,7 +185,7 @@ async fn replay_one(client: &Client, args: &ReplayArgs, id: &str, out: &mut dyn 
 }
 
 pub(super) async fn replays(args: &ReplaysArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     let answer = match &args.action {
         None | Some(ReplaysAction::List) => {
             json!({"data": all_pages(&client, &["replays"], &[], usize::MAX).await?})

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::HostClient;
 use super::listing::{all_pages, cell, entries, harmless, table};
 use super::{EnableArgs, FailuresArgs, FlushArgs, Set, SetArgs};
 use crate::disabler::limits;
@@ -13,7 +13,7 @@ use crate::hooks::limits::LimitName;
 
 pub(super) async fn failures(args: &FailuresArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.account.iter().map(|id| ("account", id.as_str())).collect();
-    let failing = all_pages(&Client::new(&args.client)?, &["failures"], &query, usize::MAX).await?;
+    let failing = all_pages(&HostClient::new(&args.client)?, &["failures"], &query, usize::MAX).await?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&failing)?)?;
         return Ok(());
@@ -31,7 +31,7 @@ pub(super) async fn failures(args: &FailuresArgs, out: &mut dyn Write) -> anyhow
 pub(super) async fn flush(args: &FlushArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut query = vec![("account", args.account.as_str())];
     query.extend(args.hook.iter().map(|id| ("hook", id.as_str())));
-    let answer = Client::new(&args.client)?.delete(&["failures"], &query).await?;
+    let answer = HostClient::new(&args.client)?.delete(&["failures"], &query).await?;
     let data = answer.get("data").unwrap_or(&Value::Null);
     if args.json {
         writeln!(out, "{data}")?;
@@ -47,7 +47,7 @@ pub(super) async fn enable(args: &EnableArgs, out: &mut dyn Write) -> anyhow::Re
     if args.descendants {
         query.push(("descendants", "true"));
     }
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     let answer = client.post(&["hooks", "enable"], &query, "application/json", String::new()).await?;
     let accounts = entries(&answer, "data");
     if args.json {
@@ -90,7 +90,7 @@ pub(super) async fn set(args: &SetArgs, out: &mut dyn Write) -> anyhow::Result<(
         None => vec!["v2", "system_configs", "webhooks"],
     };
     let patch = json!({"data": { key: value }}).to_string();
-    let answer = Client::new(&args.client)?.patch(&path, patch).await?;
+    let answer = HostClient::new(&args.client)?.patch(&path, patch).await?;
     let data = answer.get("data").unwrap_or(&Value::Null);
     if args.json {
         writeln!(out, "{data}")?;
@@ -116,7 +116,7 @@ async fn set_limit(args: &SetArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let value = number(args.number.as_deref().unwrap_or_default())?;
     let path = ["v2", "accounts", account, "configs", "limits"];
     let patch = json!({"data": { name.as_str(): value }}).to_string();
-    let answer = Client::new(&args.client)?.patch(&path, patch).await?;
+    let answer = HostClient::new(&args.client)?.patch(&path, patch).await?;
     let data = answer.get("data").unwrap_or(&Value::Null);
     if args.json {
         writeln!(out, "{data}")?;

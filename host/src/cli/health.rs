@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::HostClient;
 use super::listing::{entries, harmless};
 
 /// `hookline health`
@@ -25,7 +25,7 @@ pub struct HealthArgs {
 
 pub(super) async fn health(args: &HealthArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (path, word) = if args.alive { ("healthz", "alive") } else { ("readyz", "ready") };
-    let asked = async { Client::without_token(&args.url)?.open(&[path]).await }.await;
+    let asked = async { HostClient::without_token(&args.url)?.open(&[path]).await }.await;
     if args.json {
         let reasons = match &asked {
             Ok((status, _)) if status.is_success() => Vec::new(),

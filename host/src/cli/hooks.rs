@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::client::Client;
+use super::client::HostClient;
 use super::listing::{all_pages, cell, harmless, table};
 use super::{HooksAction, HooksArgs};
 
@@ -37,7 +37,7 @@ pub(super) async fn hooks(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Resu
 
 async fn list(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.account.iter().map(|id| ("account", id.as_str())).collect();
-    let hooks = all_pages(&Client::new(&args.client)?, &["hooks"], &query, usize::MAX).await?;
+    let hooks = all_pages(&HostClient::new(&args.client)?, &["hooks"], &query, usize::MAX).await?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&hooks)?)?;
         return Ok(());
@@ -63,7 +63,7 @@ async fn send_test(args: &HooksArgs, test: &TestArgs, out: &mut dyn Write) -> an
     }
     let path = ["v2", "accounts", account, "webhooks", &test.hook, "test"];
     let body = json!({"data": data}).to_string();
-    let answer = Client::new(&args.client)?.post(&path, &[], "application/json", body).await?;
+    let answer = HostClient::new(&args.client)?.post(&path, &[], "application/json", body).await?;
     let attempt = answer.get("data").unwrap_or(&answer);
     match args.json {
         true => writeln!(out, "{attempt:#}")?,

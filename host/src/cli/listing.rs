@@ -9,7 +9,7 @@ use anstream::{AutoStream, ColorChoice};
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use super::client::Client;
+use super::client::HostClient;
 
 /// Entries that are asked for at once.
 const PAGE: usize = 1_000;
@@ -67,7 +67,7 @@ pub(super) fn harmless(text: &str) -> String {
 
 /// The first `most` entries of a listing, however many pages they are on.
 pub(super) async fn all_pages(
-    client: &Client,
+    client: &HostClient,
     path: &[&str],
     query: &[(&str, &str)],
     most: usize,
@@ -76,7 +76,7 @@ pub(super) async fn all_pages(
 }
 
 /// What the pages of a listing hold.
-pub(super) struct Pages {
+pub(super) struct ListingPages {
     pub(super) found: Vec<Value>,
     /// Whether there are more than were asked for.
     pub(super) more: bool,
@@ -86,11 +86,11 @@ pub(super) struct Pages {
 
 /// The same, with what else pages say.
 pub(super) async fn pages(
-    client: &Client,
+    client: &HostClient,
     path: &[&str],
     query: &[(&str, &str)],
     most: usize,
-) -> anyhow::Result<Pages> {
+) -> anyhow::Result<ListingPages> {
     let text = |answer: &Value, key: &str| answer.get(key).and_then(Value::as_str).map(str::to_owned);
     let mut found: Vec<Value> = Vec::new();
     let mut start: Option<String> = None;
@@ -105,7 +105,7 @@ pub(super) async fn pages(
         follow_key = follow_key.or_else(|| text(&answer, "follow_key"));
         start = text(&answer, "next_start_key");
         if start.is_none() || found.len() >= most {
-            return Ok(Pages { found, more: start.is_some(), follow_key });
+            return Ok(ListingPages { found, more: start.is_some(), follow_key });
         }
     }
 }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::Client;
+use super::client::HostClient;
 use super::listing::{cell, entries, harmless, table};
 use super::{ClientArgs, ModulesAction, ModulesArgs, progress};
 
@@ -24,7 +24,7 @@ pub struct ResetArgs {
 }
 
 pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     if let Some(ModulesAction::Reload { id }) = &args.action {
         return reload(&client, id.as_deref(), args.json, out).await;
     }
@@ -45,7 +45,12 @@ pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::
 }
 
 /// Reloads one module or each; those that can be are reloaded, whatever becomes of the others.
-async fn reload(client: &Client, id: Option<&str>, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+async fn reload(
+    client: &HostClient,
+    id: Option<&str>,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let ids = match id {
         Some(id) => vec![id.to_owned()],
         None => {
@@ -79,7 +84,7 @@ async fn reload(client: &Client, id: Option<&str>, json: bool, out: &mut dyn Wri
 /// Answers in the words of KAZOO's `reset_hook_definitions`.
 pub(super) async fn reset(args: &ResetArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.id.iter().map(|id| ("id", id.as_str())).collect();
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     let answer = client.post(&["metadata", "reset"], &query, "application/json", String::new()).await?;
     let data = answer.get("data").unwrap_or(&answer);
     if args.json {

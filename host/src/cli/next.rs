@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::ClientArgs;
-use super::client::Client;
+use super::client::HostClient;
 use super::health::reasons;
 use super::listing::{all_pages, cell, entries, harmless};
 
@@ -23,19 +23,19 @@ pub struct NextArgs {
 
 /// What is the case.
 #[derive(Debug)]
-enum Situation {
+enum InstallSituation {
     NobodyAnswers { why: String },
     NotReady { why: String },
     NoToken,
     Refused { why: String },
     NoModules,
     NoHooks,
-    AtWork { modules: usize, hooks: usize, untried: Option<Untried> },
+    AtWork { modules: usize, hooks: usize, untried: Option<NothingTried> },
 }
 
 /// A hook of which no request is known.
 #[derive(Debug)]
-struct Untried {
+struct NothingTried {
     account: String,
     hook: String,
 }
@@ -60,16 +60,16 @@ pub(super) async fn next(args: &NextArgs, out: &mut dyn Write) -> anyhow::Result
     Ok(())
 }
 
-async fn situation(args: &NextArgs) -> Situation {
-    let ready = async { Client::without_token(&args.client.url)?.open(&["readyz"]).await };
+async fn situation(args: &NextArgs) -> InstallSituation {
+    let ready = async { HostClient::without_token(&args.client.url)?.open(&["readyz"]).await };
     match ready.await {
-        Err(error) => return Situation::NobodyAnswers { why: format!("{error:#}") },
+        Err(error) => return InstallSituation::NobodyAnswers { why: format!("{error:#}") },
         Ok((status, answer)) if !status.is_success() => {
-            return Situation::NotReady { why: reasons(&answer).join("; ") };
+            return InstallSituation::NotReady { why: reasons(&answer).join("; ") };
         }
         Ok(_) => {}
     }
-    let Ok(client) = Client::new(&args.client) else { return Situation::NoToken };
+    let Ok(client) = HostClient::new(&args.client) else { return InstallSituation::NoToken };
     let asked = async {
         let modules = client.get(&["modules"], &[]).await?;
         let hooks = all_pages(&client, &["hooks"], &[], usize::MAX).await?;
@@ -77,16 +77,16 @@ async fn situation(args: &NextArgs) -> Situation {
         anyhow::Ok((entries(&modules, "data").len(), hooks.len(), untried))
     };
     match asked.await {
-        Err(error) => Situation::Refused { why: format!("{error:#}") },
-        Ok((0, ..)) => Situation::NoModules,
-        Ok((_, 0, _)) => Situation::NoHooks,
-        Ok((modules, hooks, untried)) => Situation::AtWork { modules, hooks, untried },
+        Err(error) => InstallSituation::Refused { why: format!("{error:#}") },
+        Ok((0, ..)) => InstallSituation::NoModules,
+        Ok((_, 0, _)) => InstallSituation::NoHooks,
+        Ok((modules, hooks, untried)) => InstallSituation::AtWork { modules, hooks, untried },
     }
 }
 
 /// A hook that is on and that nothing was sent to as far as anybody knows: not since the host started, and no attempt
 /// of before is on record. Tests are on record too.
-async fn untried(client: &Client, hooks: &[Value]) -> Option<Untried> {
+async fn untried(client: &HostClient, hooks: &[Value]) -> Option<NothingTried> {
     let is = |hook: &Value, field: &str, value: bool| hook.get(field) == Some(&Value::Bool(value));
     let resting = hooks.iter().filter(|hook| is(hook, "enabled", true) && is(hook, "tried", false));
     for hook in resting.take(ASKED) {
@@ -94,14 +94,14 @@ async fn untried(client: &Client, hooks: &[Value]) -> Option<Untried> {
         let path = ["v2", "accounts", &account, "webhooks", &id, "attempts"];
         let attempts = client.get(&path, &[("page_size", "1")]).await;
         if attempts.is_ok_and(|attempts| entries(&attempts, "data").is_empty()) {
-            return Some(Untried { account, hook: id });
+            return Some(NothingTried { account, hook: id });
         }
     }
     None
 }
 
 /// A sentence, and commands with what they do.
-fn advice(situation: &Situation, url: &str) -> (String, Vec<(String, &'static str)>) {
+fn advice(situation: &InstallSituation, url: &str) -> (String, Vec<(String, &'static str)>) {
     let commands = |commands: &[(&str, &'static str)]| {
         commands.iter().map(|&(command, does)| (command.to_owned(), does)).collect()
     };
@@ -113,7 +113,7 @@ fn advice(situation: &Situation, url: &str) -> (String, Vec<(String, &'static st
         ("HOOKLINE_TOKEN=TOKEN hookline modules", "the same with a token in hand"),
     ];
     match situation {
-        Situation::NobodyAnswers { why } => (
+        InstallSituation::NobodyAnswers { why } => (
             why.clone(),
             commands(&[
                 ("hookline run", "start a host here, with the folders data and plugins"),
@@ -121,17 +121,17 @@ fn advice(situation: &Situation, url: &str) -> (String, Vec<(String, &'static st
                 ("HOOKLINE_URL=URL hookline", "look for a host elsewhere"),
             ]),
         ),
-        Situation::NotReady { why } => (
+        InstallSituation::NotReady { why } => (
             format!("the host at {url} is not ready: {why}"),
             commands(&[("hookline health", "whether that has changed")]),
         ),
-        Situation::NoToken => {
+        InstallSituation::NoToken => {
             (format!("a host answers at {url}; to ask it for more takes a token"), commands(&token))
         }
-        Situation::Refused { why } => {
+        InstallSituation::Refused { why } => {
             (format!("a host answers at {url}, but not to this token: {why}"), commands(&token))
         }
-        Situation::NoModules => (
+        InstallSituation::NoModules => (
             format!("the host at {url} has no modules, so no event causes anything"),
             commands(&[
                 ("hookline modules", "files that were refused, with the reasons"),
@@ -139,7 +139,7 @@ fn advice(situation: &Situation, url: &str) -> (String, Vec<(String, &'static st
                 ("hookline new NAME", "a module of your own"),
             ]),
         ),
-        Situation::NoHooks => (
+        InstallSituation::NoHooks => (
             format!("the host at {url} has modules and no hooks, so nobody is sent anything"),
             vec![
                 ("hookline modules".to_owned(), "which events hooks can ask for"),
@@ -149,12 +149,12 @@ fn advice(situation: &Situation, url: &str) -> (String, Vec<(String, &'static st
                 ),
             ],
         ),
-        Situation::AtWork { modules, hooks, untried } => {
+        InstallSituation::AtWork { modules, hooks, untried } => {
             let mut typed: Vec<(String, &'static str)> = commands(&[
                 ("hookline modules", "what is loaded, what was refused"),
                 ("hookline hooks", "who is sent what"),
             ]);
-            typed.extend(untried.as_ref().map(|Untried { account, hook }| {
+            typed.extend(untried.as_ref().map(|NothingTried { account, hook }| {
                 let command = format!("hookline hooks test --account {account} --hook {hook}");
                 (command, "a sample to a hook that nothing is known to have been sent to")
             }));
@@ -174,20 +174,20 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    fn every() -> [Situation; 8] {
+    fn every() -> [InstallSituation; 8] {
         let why = "because".to_owned();
         [
-            Situation::NobodyAnswers { why: why.clone() },
-            Situation::NotReady { why: why.clone() },
-            Situation::NoToken,
-            Situation::Refused { why },
-            Situation::NoModules,
-            Situation::NoHooks,
-            Situation::AtWork { modules: 1, hooks: 2, untried: None },
-            Situation::AtWork {
+            InstallSituation::NobodyAnswers { why: why.clone() },
+            InstallSituation::NotReady { why: why.clone() },
+            InstallSituation::NoToken,
+            InstallSituation::Refused { why },
+            InstallSituation::NoModules,
+            InstallSituation::NoHooks,
+            InstallSituation::AtWork { modules: 1, hooks: 2, untried: None },
+            InstallSituation::AtWork {
                 modules: 1,
                 hooks: 2,
-                untried: Some(Untried { account: "a1".to_owned(), hook: "h1".to_owned() }),
+                untried: Some(NothingTried { account: "a1".to_owned(), hook: "h1".to_owned() }),
             },
         ]
     }

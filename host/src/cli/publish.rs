@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::client::Client;
+use super::client::HostClient;
 use super::{ClientArgs, progress};
 
 /// Bytes of events in one request; half of what a host takes by default.
@@ -38,7 +38,7 @@ pub struct PublishArgs {
 pub(super) async fn publish(args: &PublishArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let (name, text) = read(args.file.as_deref())?;
     let events = events(&name, &text)?;
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     let mut query = Vec::new();
     query.extend(args.exchange.as_deref().map(|exchange| ("exchange", exchange)));
     query.extend(args.routing_key.as_deref().map(|key| ("routing_key", key)));

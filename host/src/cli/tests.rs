@@ -283,14 +283,14 @@ fn a_missing_token_file_says_what_to_give() {
     let args =
         ClientArgs { url: "http://127.0.0.1:8000".to_owned(), token: None, data: folder.path().to_owned() };
 
-    let line = format!("{:#}", client::Client::new(&args).unwrap_err());
+    let line = format!("{:#}", client::HostClient::new(&args).unwrap_err());
     assert!(
         line.starts_with("no access token: give --token, set HOOKLINE_TOKEN or name the host's --data; "),
         "{line}"
     );
 
     std::fs::write(folder.path().join("admin.token"), "secret\n").unwrap();
-    client::Client::new(&args).unwrap();
+    client::HostClient::new(&args).unwrap();
 }
 
 #[test]

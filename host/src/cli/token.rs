@@ -4,12 +4,12 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::HostClient;
 use super::listing::{all_pages, cell, table};
 use super::{TokenAction, TokenArgs};
 
 pub(super) async fn token(args: &TokenArgs, out: &mut dyn Write) -> anyhow::Result<()> {
-    let client = Client::new(&args.client)?;
+    let client = HostClient::new(&args.client)?;
     match &args.action {
         TokenAction::Create { account, admin, name } => {
             let data = json!({"data": {"admin": admin, "name": name}}).to_string();

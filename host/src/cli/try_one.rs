@@ -11,20 +11,20 @@ use super::TryArgs;
 use super::check::alone;
 use crate::config::{Config, DeliveryProfile};
 use crate::delivery::queue::carried_hook;
-use crate::delivery::request::{SharedBodies, Stamp, Unsendable};
+use crate::delivery::request::{SharedBodies, UnsendableHook, WebhookHeaders};
 use crate::event::Event;
 use crate::harmless::harmless_path;
-use crate::hooks::accounts::{Account, Accounts};
-use crate::hooks::matching::{Candidate, matching};
-use crate::hooks::table::Table;
+use crate::hooks::accounts::{AccountRecord, Accounts};
+use crate::hooks::matching::{HookCandidate, matching};
+use crate::hooks::table::HookTable;
 use crate::listener::webhook_id::webhook_id;
-use crate::model::Outgoing;
+use crate::model::OutgoingRequest;
 use crate::model::Profile;
 use crate::model::{Document, Hook};
-use crate::module::folder::Loading;
-use crate::module::services::Lendable;
+use crate::module::folder::ModuleLoading;
+use crate::module::services::LendableServices;
 use crate::module::settings::settings_for_modules;
-use crate::module::{Firing, Target};
+use crate::module::{Firing, HookTarget};
 
 /// Prints each request that would be sent, one JSON object a line.
 ///
@@ -36,14 +36,16 @@ pub async fn try_event(args: &TryArgs, out: &mut dyn Write) -> anyhow::Result<()
     if let Some(file) = &args.accounts {
         read_accounts(file, &accounts)?;
     }
-    let table = Table::new();
+    let table = HookTable::new();
     read_hooks(&args.hooks, &table)?;
     let event = Arc::new(read_event(&args.event)?);
 
     let copies = tempfile::tempdir().context("making a folder for a copy of the module")?;
-    let lendable =
-        Lendable { settings: Arc::new(settings_for_modules(&config)), accounts: Arc::clone(&accounts) };
-    let loading = Loading::new(copies.path().to_owned(), lendable, &alone(&config.modules));
+    let lendable = LendableServices {
+        settings: Arc::new(settings_for_modules(&config)),
+        accounts: Arc::clone(&accounts),
+    };
+    let loading = ModuleLoading::new(copies.path().to_owned(), lendable, &alone(&config.modules));
     let loaded = loading.load(&args.plugin, 1).await;
     let (generation, _) = loaded.map_err(|refusal| anyhow!("{} {refusal}", harmless_path(&args.plugin)))?;
     let module = generation.module.clone();
@@ -61,17 +63,17 @@ fn print_firing(
     Firing { target, payload }: Firing,
     event: &Event,
     place: &str,
-    table: &Table,
+    table: &HookTable,
     accounts: &Accounts,
     config: &Config,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let hooks: Vec<Arc<Hook>> = match &target {
-        Target::Hooks { event: hook_event, account, internal_leg, filters } => {
-            let candidate = Candidate { hook_event, account, internal_leg: *internal_leg, filters };
+        HookTarget::Hooks { event: hook_event, account, internal_leg, filters } => {
+            let candidate = HookCandidate { hook_event, account, internal_leg: *internal_leg, filters };
             matching(table, accounts, &candidate, &payload)
         }
-        Target::Carried(document) => {
+        HookTarget::Carried(document) => {
             vec![Arc::new(carried_hook(document).context("the hook that the event carries is not one")?)]
         }
     };
@@ -83,10 +85,10 @@ fn print_firing(
     for hook in hooks {
         let id = webhook_id(event.identity(), place, hook.id.as_str());
         let timestamp = crate::clock::unix_now();
-        match bodies.request(&hook, Some(Stamp { webhook_id: &id, timestamp })) {
+        match bodies.request(&hook, Some(WebhookHeaders { webhook_id: &id, timestamp })) {
             Ok(request) => writeln!(out, "{}", printed(&hook, &request)?)?,
             // A stored document has its secret encrypted, and the key of the host's store is not looked for here.
-            Err(locked @ Unsendable::Locked(_)) => {
+            Err(locked @ UnsendableHook::Locked(_)) => {
                 writeln!(
                     std::io::stderr(),
                     "hook {} is passed over: {locked}; give it a \"secret\"",
@@ -99,7 +101,7 @@ fn print_firing(
     Ok(())
 }
 
-fn printed(hook: &Hook, request: &Outgoing) -> anyhow::Result<Value> {
+fn printed(hook: &Hook, request: &OutgoingRequest) -> anyhow::Result<Value> {
     let headers: Map<String, Value> =
         request.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     let body = std::str::from_utf8(&request.body).context("the body is not text")?;
@@ -125,14 +127,14 @@ fn read_event(file: &Path) -> anyhow::Result<Event> {
 
 fn read_accounts(file: &Path, accounts: &Accounts) -> anyhow::Result<()> {
     for (n, document) in read_documents(file)?.iter().enumerate() {
-        let account = Account::from_document(document);
+        let account = AccountRecord::from_document(document);
         let account = account.with_context(|| format!("{}: account {n} has no _id", file.display()))?;
         accounts.put(account);
     }
     Ok(())
 }
 
-fn read_hooks(file: &Path, table: &Table) -> anyhow::Result<()> {
+fn read_hooks(file: &Path, table: &HookTable) -> anyhow::Result<()> {
     for (n, document) in read_documents(file)?.iter().enumerate() {
         // The host passes over a hook that it cannot use and serves the others; so does this.
         match Hook::from_document(document) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::rules::{self, Reader};
+use super::rules::{self, SettingsReader};
 use crate::model::rate;
 
 /// The least memory that payloads can do with: some of the largest events at once.
@@ -64,8 +64,8 @@ impl Delivery {
     }
 
     /// What a hook without a limit of its own may be sent.
-    pub fn rate_limit(&self) -> Option<rate::Limit> {
-        rate::Limit::new(self.rate_limit_count, self.rate_limit_per_ms)
+    pub fn rate_limit(&self) -> Option<rate::RateBound> {
+        rate::RateBound::new(self.rate_limit_count, self.rate_limit_per_ms)
     }
 
     /// The limit for a whole request.
@@ -75,7 +75,7 @@ impl Delivery {
 }
 
 /// Reads the section.
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<Delivery> {
+pub(super) fn read(reader: &mut SettingsReader<'_>) -> Option<Delivery> {
     let profiles = [("standard", DeliveryProfile::Standard), ("kazoo", DeliveryProfile::Kazoo)];
     let profile = reader.read("delivery.profile", |v| rules::one_of(v, &profiles));
     let connect_timeout_ms = reader.read("delivery.connect_timeout_ms", rules::milliseconds);

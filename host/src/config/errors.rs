@@ -6,13 +6,13 @@ use config::ValueKind;
 
 /// One thing that is wrong with the configuration. Displays as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct SettingProblem {
     /// The setting (`bus.uri`), or the file when it cannot be read at all.
     pub what: String,
     line: String,
 }
 
-impl Problem {
+impl SettingProblem {
     /// `key: value (from ORIGIN) why`, where `why` also says what would be right.
     pub(super) fn wrong(key: &str, value: &ValueKind, origin: &impl fmt::Display, why: &str) -> Self {
         let value = shown(key, value);
@@ -34,7 +34,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for SettingProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line)
     }
@@ -43,16 +43,16 @@ impl fmt::Display for Problem {
 /// Everything that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
-    problems: Vec<Problem>,
+    problems: Vec<SettingProblem>,
 }
 
 impl ConfigErrors {
-    pub(super) fn new(problems: Vec<Problem>) -> Self {
+    pub(super) fn new(problems: Vec<SettingProblem>) -> Self {
         Self { problems }
     }
 
     /// Each problem, in the order in which it was found.
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[SettingProblem] {
         &self.problems
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use config::{FileFormat, Map, Source, Value, ValueKind};
 
 use super::DEFAULTS;
-use super::errors::{Problem, shown};
+use super::errors::{SettingProblem, shown};
 
 /// Variables that begin with HOOKLINE_ and are not settings.
 const NOT_SETTINGS: [&str; 2] = ["HOOKLINE_TOKEN", "HOOKLINE_URL"];
@@ -61,7 +61,7 @@ pub struct Flag {
 
 /// Where a value came from. Displays as it is shown: `default`, the file's name, `env NAME`, the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// Compiled in.
     Default,
     /// A file, by the name under which it was given.
@@ -72,7 +72,7 @@ pub enum Origin {
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -85,7 +85,7 @@ impl fmt::Display for Origin {
 
 /// One setting as it was found.
 #[derive(Debug, Clone)]
-pub struct Setting {
+pub struct SettingValue {
     pub(super) kind: ValueKind,
     /// Where the value came from, as it is shown.
     pub origin: String,
@@ -93,7 +93,7 @@ pub struct Setting {
     pub value: String,
 }
 
-impl Setting {
+impl SettingValue {
     /// The value as JSON, passwords masked.
     pub fn json(&self) -> serde_json::Value {
         as_json(&self.kind, &self.value)
@@ -115,30 +115,30 @@ fn as_json(kind: &ValueKind, shown: &str) -> serde_json::Value {
 
 /// Every setting in effect by its dotted name, with where its value came from.
 #[derive(Debug, Clone, Default)]
-pub struct Origins {
-    settings: BTreeMap<String, Setting>,
+pub struct SettingOrigins {
+    settings: BTreeMap<String, SettingValue>,
 }
 
-impl Origins {
+impl SettingOrigins {
     /// The setting with a dotted name.
-    pub fn get(&self, key: &str) -> Option<&Setting> {
+    pub fn get(&self, key: &str) -> Option<&SettingValue> {
         self.settings.get(key)
     }
 
     /// Every setting, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &SettingValue)> {
         self.settings.iter().map(|(key, setting)| (key.as_str(), setting))
     }
 }
 
 /// Lays the layers over each other. What is wrong with a layer is a problem; the rest of it still counts.
-pub(super) fn merge(options: &LoadOptions) -> (Origins, Vec<Problem>) {
+pub(super) fn merge(options: &LoadOptions) -> (SettingOrigins, Vec<SettingProblem>) {
     let mut problems = Vec::new();
-    let defaults = Layer::toml(DEFAULTS, &Origin::Default, &mut problems);
+    let defaults = SettingsLayer::toml(DEFAULTS, &SettingOrigin::Default, &mut problems);
     let mut layers = vec![defaults.clone()];
     layers.extend(file_layer(options, &mut problems));
-    layers.push(Layer::env(&options.env, &defaults));
-    layers.push(Layer::flags(&options.flags, &defaults));
+    layers.push(SettingsLayer::env(&options.env, &defaults));
+    layers.push(SettingsLayer::flags(&options.flags, &defaults));
 
     let mut builder = config::Config::builder();
     for mut layer in layers {
@@ -149,38 +149,38 @@ pub(super) fn merge(options: &LoadOptions) -> (Origins, Vec<Problem>) {
         Ok(merged) => {
             let mut settings = BTreeMap::new();
             collect("", &merged.cache, &mut settings);
-            (Origins { settings }, problems)
+            (SettingOrigins { settings }, problems)
         }
         Err(error) => {
-            problems.push(Problem::unreadable("configuration", &one_line(&error.to_string())));
-            (Origins::default(), problems)
+            problems.push(SettingProblem::unreadable("configuration", &one_line(&error.to_string())));
+            (SettingOrigins::default(), problems)
         }
     }
 }
 
-fn file_layer(options: &LoadOptions, problems: &mut Vec<Problem>) -> Option<Layer> {
+fn file_layer(options: &LoadOptions, problems: &mut Vec<SettingProblem>) -> Option<SettingsLayer> {
     let (name, text) = match (&options.text, &options.file) {
         (Some((name, text)), _) => (name.clone(), text.clone()),
         (None, Some(path)) => match std::fs::read_to_string(path) {
             Ok(text) => (path.display().to_string(), text),
             Err(error) => {
                 let why = format!("cannot be read: {error}; give the path of a TOML file");
-                problems.push(Problem::unreadable(&path.display().to_string(), &why));
+                problems.push(SettingProblem::unreadable(&path.display().to_string(), &why));
                 return None;
             }
         },
         (None, None) => return None,
     };
-    Some(Layer::toml(&text, &Origin::File(name), problems))
+    Some(SettingsLayer::toml(&text, &SettingOrigin::File(name), problems))
 }
 
 /// One source: dotted names and values that know where they came from.
 #[derive(Debug, Clone)]
-struct Layer {
+struct SettingsLayer {
     values: Map<String, Value>,
 }
 
-impl Source for Layer {
+impl Source for SettingsLayer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
@@ -190,14 +190,14 @@ impl Source for Layer {
     }
 }
 
-impl Layer {
-    fn toml(text: &str, origin: &Origin, problems: &mut Vec<Problem>) -> Self {
+impl SettingsLayer {
+    fn toml(text: &str, origin: &SettingOrigin, problems: &mut Vec<SettingProblem>) -> Self {
         let mut values = Map::new();
         match config::File::from_str(text, FileFormat::Toml).collect() {
             Ok(tables) => flatten("", tables, &origin.to_string(), &mut values),
             Err(error) => {
                 let why = format!("is not TOML: {}", one_line(&error.to_string()));
-                problems.push(Problem::unreadable(&origin.to_string(), &why));
+                problems.push(SettingProblem::unreadable(&origin.to_string(), &why));
             }
         }
         Self { values }
@@ -208,7 +208,7 @@ impl Layer {
         let standard = |name: &str| STANDARD.iter().find(|(standard, _)| *standard == name);
         for (name, text) in env.iter().filter(|(_, text)| !text.is_empty()) {
             if let Some((_, key)) = standard(name) {
-                let origin = Origin::Env(name.clone()).to_string();
+                let origin = SettingOrigin::Env(name.clone()).to_string();
                 values.insert((*key).to_owned(), Value::new(Some(&origin), defaults.typed(key, text)));
             }
         }
@@ -224,14 +224,14 @@ impl Layer {
                 _ => rest.to_lowercase().replace("__", "."),
             };
             let kind = defaults.typed(&key, text);
-            values.insert(key, Value::new(Some(&Origin::Env(name.clone()).to_string()), kind));
+            values.insert(key, Value::new(Some(&SettingOrigin::Env(name.clone()).to_string()), kind));
         }
         Self { values }
     }
 
     fn flags(flags: &[Flag], defaults: &Self) -> Self {
         let value = |flag: &Flag| {
-            let origin = Origin::Flag(flag.flag.to_owned()).to_string();
+            let origin = SettingOrigin::Flag(flag.flag.to_owned()).to_string();
             Value::new(Some(&origin), defaults.typed(flag.key, &flag.value))
         };
         Self { values: flags.iter().map(|flag| (flag.key.to_owned(), value(flag))).collect() }
@@ -253,7 +253,7 @@ impl Layer {
         }
     }
 
-    fn drop_unknown(&mut self, defaults: &Self, problems: &mut Vec<Problem>) {
+    fn drop_unknown(&mut self, defaults: &Self, problems: &mut Vec<SettingProblem>) {
         let mut unknown: Vec<(String, Value)> =
             self.values.extract_if(|key, _| !defaults.values.contains_key(key)).collect();
         unknown.sort_by(|a, b| a.0.cmp(&b.0));
@@ -261,10 +261,10 @@ impl Layer {
             let origin = value.origin().unwrap_or_default().to_owned();
             let problem = if defaults.values.keys().any(|known| known.starts_with(&format!("{key}."))) {
                 let why = format!("is the name of a section; write [{key}] and its settings below it");
-                Problem::wrong(&key, &value.kind, &origin, &why)
+                SettingProblem::wrong(&key, &value.kind, &origin, &why)
             } else {
                 let known = defaults.values.keys().map(String::as_str);
-                Problem::unknown(&key, &origin, closest(&key, known))
+                SettingProblem::unknown(&key, &origin, closest(&key, known))
             };
             problems.push(problem);
         }
@@ -301,7 +301,7 @@ fn flatten(prefix: &str, table: Map<String, Value>, origin: &str, into: &mut Map
     }
 }
 
-fn collect(prefix: &str, value: &Value, into: &mut BTreeMap<String, Setting>) {
+fn collect(prefix: &str, value: &Value, into: &mut BTreeMap<String, SettingValue>) {
     if let ValueKind::Table(table) = &value.kind {
         for (name, inner) in table {
             let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
@@ -309,7 +309,7 @@ fn collect(prefix: &str, value: &Value, into: &mut BTreeMap<String, Setting>) {
         }
         return;
     }
-    let setting = Setting {
+    let setting = SettingValue {
         kind: value.kind.clone(),
         origin: value.origin().unwrap_or_default().to_owned(),
         value: shown(prefix, &value.kind),

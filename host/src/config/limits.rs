@@ -1,6 +1,6 @@
 //! `[limits]`: what one account may have where nothing else was set for it.
 
-use super::rules::{self, Reader};
+use super::rules::{self, SettingsReader};
 
 /// What one account may have. `0` allows none, except where a range begins higher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub const MOST: AccountLimits = AccountLimits {
     tokens: 100_000,
 };
 
-pub(super) fn read(reader: &mut Reader<'_>) -> Option<AccountLimits> {
+pub(super) fn read(reader: &mut SettingsReader<'_>) -> Option<AccountLimits> {
     let hooks = reader.read("limits.hooks", |v| rules::number(v, 0, MOST.hooks));
     let hook_bytes = reader.read("limits.hook_bytes", |v| rules::number(v, 1, MOST.hook_bytes));
     let documents_bytes =

@@ -10,24 +10,24 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::errors::Problem;
-use super::layers::Origins;
+use super::errors::SettingProblem;
+use super::layers::SettingOrigins;
 use super::{BackendKind, Isolation, SecretsKey};
 use crate::model::rate;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// Why a value is wrong; what would be right.
-type Wrong = String;
+type WrongValue = String;
 
 /// Applies rules and gathers what they find.
-pub(super) struct Reader<'a> {
-    origins: &'a Origins,
-    problems: Vec<Problem>,
+pub(super) struct SettingsReader<'a> {
+    origins: &'a SettingOrigins,
+    problems: Vec<SettingProblem>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(origins: &'a Origins) -> Self {
+impl<'a> SettingsReader<'a> {
+    pub(super) fn new(origins: &'a SettingOrigins) -> Self {
         Self { origins, problems: Vec::new() }
     }
 
@@ -35,34 +35,34 @@ impl<'a> Reader<'a> {
     pub(super) fn read<T>(
         &mut self,
         key: &str,
-        rule: impl FnOnce(&ValueKind) -> Result<T, Wrong>,
+        rule: impl FnOnce(&ValueKind) -> Result<T, WrongValue>,
     ) -> Option<T> {
         let Some(setting) = self.origins.get(key) else {
-            self.problems.push(Problem::unreadable(key, "has no default"));
+            self.problems.push(SettingProblem::unreadable(key, "has no default"));
             return None;
         };
         match rule(&setting.kind) {
             Ok(value) => Some(value),
             Err(why) => {
-                self.problems.push(Problem::wrong(key, &setting.kind, &setting.origin, &why));
+                self.problems.push(SettingProblem::wrong(key, &setting.kind, &setting.origin, &why));
                 None
             }
         }
     }
 
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    pub(super) fn into_problems(self) -> Vec<SettingProblem> {
         self.problems
     }
 }
 
-fn string(kind: &ValueKind) -> Result<&str, Wrong> {
+fn string(kind: &ValueKind) -> Result<&str, WrongValue> {
     match kind {
         ValueKind::String(text) => Ok(text),
         _ => Err("is not text; write it in quotes".to_owned()),
     }
 }
 
-fn array(kind: &ValueKind) -> Result<&[Value], Wrong> {
+fn array(kind: &ValueKind) -> Result<&[Value], WrongValue> {
     match kind {
         ValueKind::Array(items) => Ok(items),
         _ => Err("is not a list; write it in brackets, [..]".to_owned()),
@@ -74,7 +74,7 @@ pub(super) fn number<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
     kind: &ValueKind,
     least: T,
     most: T,
-) -> Result<T, Wrong> {
+) -> Result<T, WrongValue> {
     let right = format!("write a whole number from {least} to {most}");
     let ValueKind::I64(number) = kind else {
         return Err(format!("is not a whole number; {right}"));
@@ -86,7 +86,7 @@ pub(super) fn number<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
 }
 
 /// A part of the whole, from 0 to 1.
-pub(super) fn ratio(kind: &ValueKind) -> Result<f64, Wrong> {
+pub(super) fn ratio(kind: &ValueKind) -> Result<f64, WrongValue> {
     let right = "write a number from 0.0 to 1.0";
     let ratio = match kind {
         ValueKind::Float(ratio) => *ratio,
@@ -102,27 +102,27 @@ pub(super) fn ratio(kind: &ValueKind) -> Result<f64, Wrong> {
 }
 
 /// Bytes; at most 1 GiB, since all of it may be in memory at once.
-pub(super) fn size(kind: &ValueKind, least: usize) -> Result<usize, Wrong> {
+pub(super) fn size(kind: &ValueKind, least: usize) -> Result<usize, WrongValue> {
     number(kind, least, 1 << 30)
 }
 
 /// A duration in milliseconds, from one to a year.
-pub(super) fn milliseconds(kind: &ValueKind) -> Result<u64, Wrong> {
+pub(super) fn milliseconds(kind: &ValueKind) -> Result<u64, WrongValue> {
     number(kind, 1, 31_536_000_000).map_err(|why| format!("{why} (milliseconds)"))
 }
 
 /// A duration in milliseconds, from none at all to a year.
-pub(super) fn milliseconds_or_none(kind: &ValueKind) -> Result<u64, Wrong> {
+pub(super) fn milliseconds_or_none(kind: &ValueKind) -> Result<u64, WrongValue> {
     number(kind, 0, 31_536_000_000).map_err(|why| format!("{why} (milliseconds)"))
 }
 
 /// The time in which a rate limit counts.
-pub(super) fn rate_period(kind: &ValueKind) -> Result<u64, Wrong> {
+pub(super) fn rate_period(kind: &ValueKind) -> Result<u64, WrongValue> {
     number(kind, *rate::PERIOD_MS.start(), *rate::PERIOD_MS.end())
         .map_err(|why| format!("{why} (milliseconds)"))
 }
 
-pub(super) fn schedule(kind: &ValueKind) -> Result<Vec<u64>, Wrong> {
+pub(super) fn schedule(kind: &ValueKind) -> Result<Vec<u64>, WrongValue> {
     let waits = array(kind)?;
     if waits.is_empty() {
         return Err("is empty; write at least one wait in milliseconds".to_owned());
@@ -131,7 +131,7 @@ pub(super) fn schedule(kind: &ValueKind) -> Result<Vec<u64>, Wrong> {
 }
 
 /// `true` or `false`.
-pub(super) fn truth(kind: &ValueKind) -> Result<bool, Wrong> {
+pub(super) fn truth(kind: &ValueKind) -> Result<bool, WrongValue> {
     match kind {
         ValueKind::Boolean(truth) => Ok(*truth),
         _ => Err("is neither true nor false; write one of them, without quotes".to_owned()),
@@ -139,7 +139,7 @@ pub(super) fn truth(kind: &ValueKind) -> Result<bool, Wrong> {
 }
 
 /// One of a few words.
-pub(super) fn one_of<T: Copy>(kind: &ValueKind, words: &[(&str, T)]) -> Result<T, Wrong> {
+pub(super) fn one_of<T: Copy>(kind: &ValueKind, words: &[(&str, T)]) -> Result<T, WrongValue> {
     let found = string(kind).ok().and_then(|text| words.iter().find(|(word, _)| *word == text));
     found.map(|(_, value)| *value).ok_or_else(|| {
         let words: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
@@ -148,7 +148,7 @@ pub(super) fn one_of<T: Copy>(kind: &ValueKind, words: &[(&str, T)]) -> Result<T
 }
 
 /// What keeps documents or the ledger; those that are planned are known and refused.
-pub(super) fn backend_kind(kind: &ValueKind) -> Result<BackendKind, Wrong> {
+pub(super) fn backend_kind(kind: &ValueKind) -> Result<BackendKind, WrongValue> {
     match string(kind) {
         Ok("couchdb" | "postgres") => Err("is not in this version yet; write \"sqlite\"".to_owned()),
         _ => one_of(kind, &[("sqlite", BackendKind::Sqlite)]),
@@ -156,7 +156,7 @@ pub(super) fn backend_kind(kind: &ValueKind) -> Result<BackendKind, Wrong> {
 }
 
 /// The same, where the empty text means: as `store.kind` says.
-pub(super) fn own_backend_kind(kind: &ValueKind) -> Result<Option<BackendKind>, Wrong> {
+pub(super) fn own_backend_kind(kind: &ValueKind) -> Result<Option<BackendKind>, WrongValue> {
     match string(kind) {
         Ok("") => Ok(None),
         _ => backend_kind(kind).map(Some),
@@ -164,12 +164,12 @@ pub(super) fn own_backend_kind(kind: &ValueKind) -> Result<Option<BackendKind>, 
 }
 
 /// The address of a database server, or nothing.
-pub(super) fn server_address(kind: &ValueKind) -> Result<Option<String>, Wrong> {
+pub(super) fn server_address(kind: &ValueKind) -> Result<Option<String>, WrongValue> {
     web_address(kind).map(|url| url.map(String::from))
 }
 
 /// Text of 1 to `most` bytes.
-pub(super) fn text(kind: &ValueKind, most: usize) -> Result<String, Wrong> {
+pub(super) fn text(kind: &ValueKind, most: usize) -> Result<String, WrongValue> {
     match string(kind)? {
         "" => Err("is empty; write a name".to_owned()),
         long if long.len() > most => Err(format!("is too long; write at most {most} bytes")),
@@ -178,24 +178,24 @@ pub(super) fn text(kind: &ValueKind, most: usize) -> Result<String, Wrong> {
 }
 
 /// Text, where the empty one means that nothing is set.
-pub(super) fn optional_text(kind: &ValueKind) -> Result<Option<String>, Wrong> {
+pub(super) fn optional_text(kind: &ValueKind) -> Result<Option<String>, WrongValue> {
     string(kind).map(|text| (!text.is_empty()).then(|| text.to_owned()))
 }
 
 /// The key of hooks' secrets, or nothing.
-pub(super) fn secrets_key(kind: &ValueKind) -> Result<Option<SecretsKey>, Wrong> {
+pub(super) fn secrets_key(kind: &ValueKind) -> Result<Option<SecretsKey>, WrongValue> {
     let Some(text) = optional_text(kind)? else { return Ok(None) };
     let key = read_key(&text).map(SecretsKey);
     key.map(Some).ok_or_else(|| "is no key; write 32 bytes as base64 or as 64 hexadecimal digits".to_owned())
 }
 
 /// A list of texts.
-pub(super) fn texts(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
+pub(super) fn texts(kind: &ValueKind) -> Result<Vec<String>, WrongValue> {
     array(kind)?.iter().map(|item| each(item, |kind| string(kind).map(str::to_owned))).collect()
 }
 
 /// The path of a folder.
-pub(super) fn folder(kind: &ValueKind) -> Result<PathBuf, Wrong> {
+pub(super) fn folder(kind: &ValueKind) -> Result<PathBuf, WrongValue> {
     match string(kind)? {
         "" => Err("is empty; write the path of a folder".to_owned()),
         path => Ok(PathBuf::from(path)),
@@ -203,13 +203,13 @@ pub(super) fn folder(kind: &ValueKind) -> Result<PathBuf, Wrong> {
 }
 
 /// An address and a port.
-pub(super) fn socket(kind: &ValueKind) -> Result<SocketAddr, Wrong> {
+pub(super) fn socket(kind: &ValueKind) -> Result<SocketAddr, WrongValue> {
     let right = "write one such as 127.0.0.1:8000 or [::]:8000";
     string(kind)?.parse().map_err(|_| format!("is not an IP address with a port; {right}"))
 }
 
 /// The address of an AMQP broker.
-pub(super) fn broker(kind: &ValueKind) -> Result<String, Wrong> {
+pub(super) fn broker(kind: &ValueKind) -> Result<String, WrongValue> {
     let right = "write one such as amqp://user:password@host:5672/%2f";
     let text = string(kind)?;
     let url = Url::parse(text).map_err(|why| format!("is not an address ({why}); {right}"))?;
@@ -221,16 +221,16 @@ pub(super) fn broker(kind: &ValueKind) -> Result<String, Wrong> {
 }
 
 /// An `http://` or `https://` address, or nothing.
-pub(super) fn web_address(kind: &ValueKind) -> Result<Option<Url>, Wrong> {
+pub(super) fn web_address(kind: &ValueKind) -> Result<Option<Url>, WrongValue> {
     address_such_as("http://host:3128", kind)
 }
 
 /// The address of an OTLP collector, or nothing.
-pub(super) fn collector(kind: &ValueKind) -> Result<Option<Url>, Wrong> {
+pub(super) fn collector(kind: &ValueKind) -> Result<Option<Url>, WrongValue> {
     address_such_as("http://127.0.0.1:4318", kind)
 }
 
-fn address_such_as(example: &str, kind: &ValueKind) -> Result<Option<Url>, Wrong> {
+fn address_such_as(example: &str, kind: &ValueKind) -> Result<Option<Url>, WrongValue> {
     let text = string(kind)?;
     if text.is_empty() {
         return Ok(None);
@@ -244,7 +244,7 @@ fn address_such_as(example: &str, kind: &ValueKind) -> Result<Option<Url>, Wrong
 }
 
 /// Networks, or single addresses.
-pub(super) fn networks(kind: &ValueKind) -> Result<Vec<IpNet>, Wrong> {
+pub(super) fn networks(kind: &ValueKind) -> Result<Vec<IpNet>, WrongValue> {
     let network = |kind: &ValueKind| {
         let text = string(kind)?;
         let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
@@ -256,7 +256,7 @@ pub(super) fn networks(kind: &ValueKind) -> Result<Vec<IpNet>, Wrong> {
 }
 
 /// Origins of web pages: scheme, host and, where it is not the usual one, port.
-pub(super) fn origins(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
+pub(super) fn origins(kind: &ValueKind) -> Result<Vec<String>, WrongValue> {
     let origin = |kind: &ValueKind| {
         let text = string(kind)?;
         let is_one = Url::parse(text).is_ok_and(|url| {
@@ -269,7 +269,7 @@ pub(super) fn origins(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
 }
 
 /// SHA-256 digests, in lower case.
-pub(super) fn digests(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
+pub(super) fn digests(kind: &ValueKind) -> Result<Vec<String>, WrongValue> {
     let digest = |kind: &ValueKind| {
         let text = string(kind)?;
         match text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -282,7 +282,7 @@ pub(super) fn digests(kind: &ValueKind) -> Result<Vec<String>, Wrong> {
 
 /// Which modules run in processes of their own: a word, or ids as a list or as text with commas, which is all
 /// that an environment variable can be.
-pub(super) fn isolation(kind: &ValueKind) -> Result<Isolation, Wrong> {
+pub(super) fn isolation(kind: &ValueKind) -> Result<Isolation, WrongValue> {
     let right = "write \"none\", \"process\" or a list of module ids such as [\"webhooks_x\"]";
     let id = |text: &str| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -295,7 +295,7 @@ pub(super) fn isolation(kind: &ValueKind) -> Result<Isolation, Wrong> {
         ValueKind::String(word) if word == "none" => Ok(Isolation::None),
         ValueKind::String(word) if word == "process" => Ok(Isolation::Process),
         ValueKind::String(ids) => {
-            let ids: Result<Vec<String>, Wrong> = ids.split(',').map(|text| id(text.trim())).collect();
+            let ids: Result<Vec<String>, WrongValue> = ids.split(',').map(|text| id(text.trim())).collect();
             ids.map(Isolation::Only).map_err(|_| format!("is not one of the choices; {right}"))
         }
         ValueKind::Array(ids) => {
@@ -308,7 +308,7 @@ pub(super) fn isolation(kind: &ValueKind) -> Result<Isolation, Wrong> {
 
 /// A level or directives. A single unknown word would be taken for the name of a target that logs
 /// everything, so it is refused here.
-pub(super) fn log_level(kind: &ValueKind) -> Result<String, Wrong> {
+pub(super) fn log_level(kind: &ValueKind) -> Result<String, WrongValue> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let text = string(kind)?;
     let level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
@@ -321,7 +321,7 @@ pub(super) fn log_level(kind: &ValueKind) -> Result<String, Wrong> {
 }
 
 /// One item of a list: what is wrong with it names it.
-fn each<T>(item: &Value, rule: impl FnOnce(&ValueKind) -> Result<T, Wrong>) -> Result<T, Wrong> {
+fn each<T>(item: &Value, rule: impl FnOnce(&ValueKind) -> Result<T, WrongValue>) -> Result<T, WrongValue> {
     rule(&item.kind).map_err(|why| format!("holds {}, which {why}", super::errors::shown("", &item.kind)))
 }
 

@@ -1,10 +1,10 @@
 //! `[telemetry]` and `[log]`: what those who watch the host are told, and where.
 
-use super::rules::{self, Reader};
+use super::rules::{self, SettingsReader};
 
 /// `[telemetry]`: where traces of events go.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Telemetry {
+pub struct TelemetrySettings {
     /// The OTLP collector; `None`: nothing is traced.
     pub otlp_endpoint: Option<url::Url>,
     /// The share of events that are traced, 0 to 1.
@@ -24,27 +24,27 @@ pub enum LogFormat {
 
 /// `[log]`: what is logged and how.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Log {
+pub struct LogSettings {
     /// How a line looks.
     pub format: LogFormat,
     /// A level, or directives of `tracing_subscriber::EnvFilter`.
     pub level: String,
 }
 
-pub(super) fn read_telemetry(reader: &mut Reader<'_>) -> Option<Telemetry> {
+pub(super) fn read_telemetry(reader: &mut SettingsReader<'_>) -> Option<TelemetrySettings> {
     let otlp_endpoint = reader.read("telemetry.otlp_endpoint", rules::collector);
     let otlp_sample_ratio = reader.read("telemetry.otlp_sample_ratio", rules::ratio);
     let service_name = reader.read("telemetry.service_name", |v| rules::text(v, 255));
-    Some(Telemetry {
+    Some(TelemetrySettings {
         otlp_endpoint: otlp_endpoint?,
         otlp_sample_ratio: otlp_sample_ratio?,
         service_name: service_name?,
     })
 }
 
-pub(super) fn read_log(reader: &mut Reader<'_>) -> Option<Log> {
+pub(super) fn read_log(reader: &mut SettingsReader<'_>) -> Option<LogSettings> {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = reader.read("log.format", |v| rules::one_of(v, &formats));
     let level = reader.read("log.level", rules::log_level);
-    Some(Log { format: format?, level: level? })
+    Some(LogSettings { format: format?, level: level? })
 }

@@ -10,15 +10,15 @@ use tracing::warn;
 use url::Url;
 
 use super::http::trouble::{LocalTrouble, LocalTroubles};
-use super::http::{Bounds, RequestFailure, Transport, refused, wire_url};
-use super::resolve::Resolver;
+use super::http::{HttpTransport, RequestFailure, TransportBounds, refused, wire_url};
+use super::resolve::NameResolver;
 use super::verdict::retry_after;
 use crate::attempts::mask;
-use crate::attempts::trace::{Class, Trace};
-use crate::model::Answer;
-use crate::model::Outgoing;
-use crate::model::Sent;
-use crate::model::guard::{Guard, Host};
+use crate::attempts::trace::{AttemptClass, ExchangeTrace};
+use crate::model::EndpointAnswer;
+use crate::model::Exchange;
+use crate::model::OutgoingRequest;
+use crate::model::guard::{Guard, TargetHost};
 use crate::trust::TrustStore;
 
 /// Bytes of where an answer points that are told.
@@ -26,7 +26,7 @@ const LOCATION_SHOWN: usize = 300;
 
 /// Limits of every request.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ClientLimits {
     /// For resolving; for connecting, TLS included; for a free stream of an HTTP/2 connection. Each.
     pub connect_timeout: Duration,
     /// From when the connection is there until the last byte of the answer.
@@ -43,20 +43,24 @@ pub struct Limits {
 
 /// Sends requests; cheap to clone.
 #[derive(Clone)]
-pub struct Client {
-    transport: Arc<Transport>,
+pub struct EndpointClient {
+    transport: Arc<HttpTransport>,
     troubles: Arc<LocalTroubles>,
     guard: Arc<Guard>,
     /// Where a proxy resolves names once more: whom to ask before.
-    before_proxy: Option<Arc<dyn Resolver>>,
+    before_proxy: Option<Arc<dyn NameResolver>>,
 }
 
-impl Client {
+impl EndpointClient {
     /// A client with its own pool of connections.
     ///
     /// # Errors
     /// The proxy's address is not one, the certificates cannot be read, or TLS cannot be set up.
-    pub fn new(limits: &Limits, guard: Arc<Guard>, resolver: Arc<dyn Resolver>) -> anyhow::Result<Self> {
+    pub fn new(
+        limits: &ClientLimits,
+        guard: Arc<Guard>,
+        resolver: Arc<dyn NameResolver>,
+    ) -> anyhow::Result<Self> {
         let trust = TrustStore::of_system(limits.extra_ca.as_deref())?;
         if let Some(missing) = trust.missing() {
             warn!(
@@ -64,15 +68,15 @@ impl Client {
                 "certificates of endpoints cannot be verified against the system's authorities"
             );
         }
-        let bounds = Bounds {
+        let bounds = TransportBounds {
             connect: limits.connect_timeout,
             answer: limits.request_timeout,
             body: limits.response_body_limit,
             connections: limits.connections,
         };
         let (proxy, before) = (limits.proxy.as_str(), Arc::clone(&resolver));
-        let transport = Transport::new(bounds, proxy, trust, Arc::clone(&guard), resolver)?;
-        Ok(Client {
+        let transport = HttpTransport::new(bounds, proxy, trust, Arc::clone(&guard), resolver)?;
+        Ok(EndpointClient {
             transport: Arc::new(transport),
             troubles: Arc::default(),
             guard,
@@ -99,7 +103,12 @@ impl Client {
 
     /// Sends one request and writes down what can be known of it. `url` is the request's own, parsed before, where
     /// there is one.
-    pub async fn send(&self, request: &Outgoing, url: Option<Url>, trace: &mut Trace) -> Sent {
+    pub async fn send(
+        &self,
+        request: &OutgoingRequest,
+        url: Option<Url>,
+        trace: &mut ExchangeTrace,
+    ) -> Exchange {
         let (sent, class) = self.exchange(request, url, trace).await;
         trace.over_as(class);
         sent
@@ -108,19 +117,19 @@ impl Client {
     /// What came back, and at which part it failed where there was no answer.
     async fn exchange(
         &self,
-        request: &Outgoing,
+        request: &OutgoingRequest,
         url: Option<Url>,
-        trace: &mut Trace,
-    ) -> (Sent, Option<Class>) {
+        trace: &mut ExchangeTrace,
+    ) -> (Exchange, Option<AttemptClass>) {
         let url = match url.map_or_else(|| wire_url(&request.url), Ok) {
             Ok(url) => url,
             Err(error) => {
                 let told = format!("{:?} is not an address: {error}", mask::address(&request.url));
-                return (failed(told), Some(Class::Unsent));
+                return (failed(told), Some(AttemptClass::Unsent));
             }
         };
         if let Some(refused) = self.refusal(&url).await {
-            return (refused, Some(Class::Guard));
+            return (refused, Some(AttemptClass::Guard));
         }
         if let Err(failure) = self.transport.exchange(request, &url, trace).await {
             let class = failure.class;
@@ -131,11 +140,11 @@ impl Client {
         if code == 407 && self.before_proxy.is_some() {
             let told = "the proxy: it wants a login: status 407 (delivery.proxy may hold one)";
             let failure = RequestFailure {
-                class: Class::Local,
+                class: AttemptClass::Local,
                 told: told.to_owned(),
                 local: Some(LocalTrouble::Proxy),
             };
-            return (self.unanswered(failure), Some(Class::Local));
+            return (self.unanswered(failure), Some(AttemptClass::Local));
         }
         self.troubles.passed();
         let header = |name| trace.headers.get(name).and_then(|value| value.to_str().ok());
@@ -143,27 +152,29 @@ impl Client {
         let retry_after = wait.and_then(|value| retry_after(value, crate::clock::now()));
         let told =
             told_of(code, trace.headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes())));
-        (Sent { answer: Answer::Status { code, retry_after }, told }, None)
+        (Exchange { answer: EndpointAnswer::Status { code, retry_after }, told }, None)
     }
 
-    fn unanswered(&self, failure: RequestFailure) -> Sent {
+    fn unanswered(&self, failure: RequestFailure) -> Exchange {
         let RequestFailure { told, local, .. } = failure;
         match local {
             None => failed(told),
             Some(trouble) => {
                 let wait = self.troubles.met(trouble, &told, rand::random());
-                Sent { answer: Answer::Local { wait }, told }
+                Exchange { answer: EndpointAnswer::Local { wait }, told }
             }
         }
     }
 
     /// What the guard says before anything is sent. An address in the hook itself is refused for good; where a name
     /// leads may change, so that failure may pass.
-    async fn refusal(&self, url: &Url) -> Option<Sent> {
+    async fn refusal(&self, url: &Url) -> Option<Exchange> {
         let name = match self.guard.check_url(url) {
-            Err(refusal) => return Some(Sent { answer: Answer::Refused, told: refused(&refusal) }),
-            Ok(Host::Address) => return None,
-            Ok(Host::Name(name)) => name,
+            Err(refusal) => {
+                return Some(Exchange { answer: EndpointAnswer::Refused, told: refused(&refusal) });
+            }
+            Ok(TargetHost::Address) => return None,
+            Ok(TargetHost::Name(name)) => name,
         };
         // Without a proxy the connection itself is made to vetted addresses only. A name that cannot be resolved
         // here may well be known to the proxy.
@@ -172,8 +183,8 @@ impl Client {
     }
 }
 
-fn failed(told: String) -> Sent {
-    Sent { answer: Answer::ClientError, told }
+fn failed(told: String) -> Exchange {
+    Exchange { answer: EndpointAnswer::ClientError, told }
 }
 
 /// A status in words. Where an answer points is said, as it is not gone to.

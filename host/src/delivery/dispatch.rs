@@ -11,28 +11,28 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, warn};
 
-use super::client::Client;
+use super::client::EndpointClient;
 use super::due::DueDeliveries;
-use super::gate::Gate;
+use super::gate::SendGate;
 use super::one_try::OneTry;
-use super::queue::Queue;
-use super::retries::Retries;
+use super::queue::DeliveryQueue;
+use super::retries::DueRetries;
 use super::scheduler::{NextDelivery, Scheduler};
 use super::verdict::judge;
-use super::work::{Delivery, Rules};
-use crate::attempts::log::Attempts;
-use crate::attempts::record::Ended;
-use crate::attempts::trace::Trace;
+use super::work::{PendingDelivery, RetryPolicy};
+use crate::attempts::log::AttemptsLog;
+use crate::attempts::record::AttemptResult;
+use crate::attempts::trace::ExchangeTrace;
 use crate::clock::now_ms;
 use crate::disabler::Disabler;
 use crate::hooks::editor::{EditError, Editor};
-use crate::hooks::table::Table;
-use crate::model::Next;
-use crate::model::Sent;
+use crate::hooks::table::HookTable;
+use crate::model::DeliveryOutcome;
+use crate::model::Exchange;
 use crate::model::{Hook, HookId};
-use crate::store::{DeliveryStore, Outcome, StoredDelivery};
-use crate::stream::{Stream, What};
-use crate::trail::Step;
+use crate::store::{DeliveryStore, StoredDelivery, StoredOutcome};
+use crate::stream::{HostEvent, HostStream};
+use crate::trail::ChildSpan;
 
 /// Wait before a store that failed is asked again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -59,34 +59,34 @@ pub struct Dispatch {
     /// Where the deliveries are that are not in memory.
     pub ledger: Arc<dyn DeliveryStore>,
     /// Makes deliveries of what comes from there.
-    pub queue: Queue,
+    pub queue: DeliveryQueue,
     /// The hooks as they are now.
-    pub table: Arc<Table>,
+    pub table: Arc<HookTable>,
     /// What may be sent now.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<SendGate>,
     /// Tells owners that their hook was switched off.
     pub disabler: Arc<Disabler>,
     /// What switches hooks off.
     pub editor: Arc<Editor>,
     /// How requests are sent.
-    pub client: Client,
+    pub client: EndpointClient,
     /// How answers are judged.
-    pub rules: Rules,
+    pub rules: RetryPolicy,
     /// Where failed ones wait.
-    pub retries: Arc<Retries>,
+    pub retries: Arc<DueRetries>,
     /// What became of deliveries so far.
-    pub counters: Arc<Counters>,
+    pub counters: Arc<DeliveryCounters>,
     /// Where outcomes go to be written.
-    pub outcomes: mpsc::UnboundedSender<Outcome>,
+    pub outcomes: mpsc::UnboundedSender<StoredOutcome>,
     /// What is told of every try.
-    pub attempts: Arc<Attempts>,
+    pub attempts: Arc<AttemptsLog>,
     /// Who watches hears what became of tries.
-    pub stream: Arc<Stream>,
+    pub stream: Arc<HostStream>,
 }
 
 /// What became of deliveries since the start.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct DeliveryCounters {
     /// Arrived.
     pub delivered: AtomicU64,
     /// Failed tries that are followed by another.
@@ -225,7 +225,7 @@ impl Dispatch {
         self.gate.gone(id).into_iter().for_each(|next| self.retries.add(next, now_ms()));
     }
 
-    async fn fly(self: Arc<Self>, id: i64, hook: HookId, delivery: Option<Delivery>) -> EndedFlight {
+    async fn fly(self: Arc<Self>, id: i64, hook: HookId, delivery: Option<PendingDelivery>) -> EndedFlight {
         let delivery = match delivery {
             Some(delivery) => delivery,
             None => match self.fetch(id, &hook).await {
@@ -238,14 +238,14 @@ impl Dispatch {
             None => self.table.get(&delivery.hook),
         };
         let (next, succeeded) = match &hook {
-            None => (Next::Dead("the hook was deleted".to_owned()), None),
-            Some(hook) if !hook.enabled => (Next::Dead("the hook is disabled".to_owned()), None),
+            None => (DeliveryOutcome::Dead("the hook was deleted".to_owned()), None),
+            Some(hook) if !hook.enabled => (DeliveryOutcome::Dead("the hook is disabled".to_owned()), None),
             Some(hook) => self.try_once(&delivery, hook).await,
         };
         self.note(&delivery, &next);
         // A hook that only the event knew cannot be switched off, so nothing counts against it.
         let hook = hook.as_deref().filter(|_| delivery.carried.is_none());
-        let over = !matches!(next, Next::Retry(_) | Next::Postponed(_));
+        let over = !matches!(next, DeliveryOutcome::Retry(_) | DeliveryOutcome::Postponed(_));
         if let Some(id) = self.gate.ended(hook, delivery.id, succeeded, over, now_ms()) {
             self.retries.add(id, now_ms());
         }
@@ -253,7 +253,7 @@ impl Dispatch {
     }
 
     /// The payload of a delivery whose turn has come, from the store.
-    async fn fetch(&self, id: i64, hook: &HookId) -> Option<Delivery> {
+    async fn fetch(&self, id: i64, hook: &HookId) -> Option<PendingDelivery> {
         let (_, found) = load(Arc::clone(&self.ledger), vec![id]).await;
         let known = found.is_some();
         let delivery = found.and_then(|mut found| found.pop()).and_then(|stored| self.queue.restored(stored));
@@ -275,7 +275,7 @@ impl Dispatch {
     }
 
     /// Answers also whether it succeeded, where that says something of the endpoint.
-    async fn try_once(&self, delivery: &Delivery, hook: &Hook) -> (Next, Option<bool>) {
+    async fn try_once(&self, delivery: &PendingDelivery, hook: &Hook) -> (DeliveryOutcome, Option<bool>) {
         let step = delivery.trail.tries();
         let tried = OneTry::of(&self.client, &delivery.bodies, hook, &delivery.webhook_id, &[]).await;
         let OneTry { request, trace, sent } = &tried;
@@ -288,8 +288,17 @@ impl Dispatch {
         tell(delivery, hook, sent, &next);
         let (webhook_id, tries) = (delivery.webhook_id.as_str(), delivery.tries);
         let (delivery, request) = (Some(delivery.id), request.as_ref());
-        self.attempts.note(&Ended { delivery, webhook_id, tries, hook, request, trace, sent, next: &next });
-        if let Next::Gone(_) = &next {
+        self.attempts.note(&AttemptResult {
+            delivery,
+            webhook_id,
+            tries,
+            hook,
+            request,
+            trace,
+            sent,
+            next: &next,
+        });
+        if let DeliveryOutcome::Gone(_) = &next {
             self.switch_off(hook, &sent.told).instrument(lines.clone()).await;
         }
         // Of what was not sent nothing was learnt.
@@ -309,12 +318,12 @@ impl Dispatch {
         }
     }
 
-    fn note(&self, delivery: &Delivery, next: &Next) {
+    fn note(&self, delivery: &PendingDelivery, next: &DeliveryOutcome) {
         let counter = match next {
-            Next::Delivered => &self.counters.delivered,
-            Next::Retry(_) => &self.counters.retried,
-            Next::Postponed(_) => &self.counters.postponed,
-            Next::Dead(_) | Next::Gone(_) => &self.counters.dead,
+            DeliveryOutcome::Delivered => &self.counters.delivered,
+            DeliveryOutcome::Retry(_) => &self.counters.retried,
+            DeliveryOutcome::Postponed(_) => &self.counters.postponed,
+            DeliveryOutcome::Dead(_) | DeliveryOutcome::Gone(_) => &self.counters.dead,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         if let Some(happened) = happened(delivery, next) {
@@ -344,14 +353,14 @@ async fn load(ledger: Arc<dyn DeliveryStore>, ids: Vec<i64>) -> LoadedDeliveries
 }
 
 /// Nothing where nobody was asked.
-fn happened(delivery: &Delivery, next: &Next) -> Option<What> {
+fn happened(delivery: &PendingDelivery, next: &DeliveryOutcome) -> Option<HostEvent> {
     let (outcome, reason) = match next {
-        Next::Postponed(_) => return None,
-        Next::Delivered => ("delivered", None),
-        Next::Retry(_) => ("retried", None),
-        Next::Dead(reason) | Next::Gone(reason) => ("dead", Some(reason.clone())),
+        DeliveryOutcome::Postponed(_) => return None,
+        DeliveryOutcome::Delivered => ("delivered", None),
+        DeliveryOutcome::Retry(_) => ("retried", None),
+        DeliveryOutcome::Dead(reason) | DeliveryOutcome::Gone(reason) => ("dead", Some(reason.clone())),
     };
-    Some(What::Delivery {
+    Some(HostEvent::Delivery {
         delivery: delivery.id,
         hook: delivery.hook.clone(),
         account: delivery.account.clone(),
@@ -363,7 +372,7 @@ fn happened(delivery: &Delivery, next: &Next) -> Option<What> {
 }
 
 /// Tells a collector what a try was. What was sent and what came back is in the attempts log.
-fn told(step: &Step, delivery: &Delivery, hook: &Hook, trace: &Trace, succeeded: bool) {
+fn told(step: &ChildSpan, delivery: &PendingDelivery, hook: &Hook, trace: &ExchangeTrace, succeeded: bool) {
     step.says("hookline.delivery", delivery.id);
     step.says("hookline.webhook_id", delivery.webhook_id.clone());
     step.says("hookline.hook", hook.id.to_string());
@@ -378,23 +387,23 @@ fn told(step: &Step, delivery: &Delivery, hook: &Hook, trace: &Trace, succeeded:
     }
 }
 
-fn tell(delivery: &Delivery, hook: &Hook, sent: &Sent, next: &Next) {
+fn tell(delivery: &PendingDelivery, hook: &Hook, sent: &Exchange, next: &DeliveryOutcome) {
     let (id, attempt, told) = (delivery.id, delivery.tries + 1, sent.told.as_str());
     let lines = delivery.trail.lines();
     match next {
-        Next::Delivered => {
+        DeliveryOutcome::Delivered => {
             debug!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, told, "delivered")
         }
-        Next::Retry(wait) => {
+        DeliveryOutcome::Retry(wait) => {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             info!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery failed, will be tried again");
         }
         // That something is wrong here is said once, and not by every delivery.
-        Next::Postponed(wait) => {
+        DeliveryOutcome::Postponed(wait) => {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             debug!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, told, wait_ms, "delivery not tried, as something of this machine is in the way");
         }
-        Next::Dead(reason) | Next::Gone(reason) => {
+        DeliveryOutcome::Dead(reason) | DeliveryOutcome::Gone(reason) => {
             warn!(parent: lines, delivery = id, hook = %hook.id, account = %hook.account, attempt, reason, "delivery given up");
         }
     }

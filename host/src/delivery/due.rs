@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::gate::Gate;
+use super::gate::SendGate;
 use super::scheduler::{
     AccountPath, DueDelivery, HeldPayload, NextDelivery, Scheduler, SchedulerLimits, slow_after,
 };
-use super::work::Delivery;
+use super::work::PendingDelivery;
 use crate::config;
 use crate::hooks::accounts::Accounts;
 use crate::model::{AccountId, HookId};
@@ -36,16 +36,16 @@ impl SchedulerLimits {
 
 /// The scheduler with what it has to know of accounts and of calls.
 pub struct DueDeliveries {
-    scheduler: Mutex<Scheduler<Delivery>>,
+    scheduler: Mutex<Scheduler<PendingDelivery>>,
     accounts: Arc<Accounts>,
-    gate: Arc<Gate>,
+    gate: Arc<SendGate>,
     changed: Notify,
 }
 
 impl DueDeliveries {
     /// Nothing is due.
     #[must_use]
-    pub fn new(limits: SchedulerLimits, accounts: Arc<Accounts>, gate: Arc<Gate>) -> Self {
+    pub fn new(limits: SchedulerLimits, accounts: Arc<Accounts>, gate: Arc<SendGate>) -> Self {
         DueDeliveries {
             scheduler: Mutex::new(Scheduler::new(limits)),
             accounts,
@@ -55,9 +55,10 @@ impl DueDeliveries {
     }
 
     /// These are due, and stay in memory where there is room. One whose turn in its call has not come waits for that.
-    pub fn add(&self, deliveries: impl Iterator<Item = Delivery>) {
+    pub fn add(&self, deliveries: impl Iterator<Item = PendingDelivery>) {
         // To find its call may mean to look through its payload, for which nobody else waits.
-        let deliveries: Vec<Delivery> = deliveries.filter(|delivery| self.gate.is_first(delivery)).collect();
+        let deliveries: Vec<PendingDelivery> =
+            deliveries.filter(|delivery| self.gate.is_first(delivery)).collect();
         let mut path = LastPath::default();
         let mut scheduler = self.scheduler.lock();
         for delivery in deliveries {
@@ -95,12 +96,12 @@ impl DueDeliveries {
     }
 
     /// What is to be done next, see [`Scheduler::next`].
-    pub fn next(&self, may_pass: impl FnOnce(&HookId, i64, bool) -> bool) -> NextDelivery<Delivery> {
+    pub fn next(&self, may_pass: impl FnOnce(&HookId, i64, bool) -> bool) -> NextDelivery<PendingDelivery> {
         self.scheduler.lock().next(Instant::now(), may_pass)
     }
 
     /// Looks at the scheduler, or changes it; for a moment only.
-    pub fn with<T>(&self, work: impl FnOnce(&mut Scheduler<Delivery>) -> T) -> T {
+    pub fn with<T>(&self, work: impl FnOnce(&mut Scheduler<PendingDelivery>) -> T) -> T {
         work(&mut self.scheduler.lock())
     }
 

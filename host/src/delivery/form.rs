@@ -20,7 +20,7 @@
 
 use std::collections::HashMap;
 
-use super::json::{self, Style};
+use super::json::{self, JsonStyle};
 use crate::model::Profile;
 use crate::model::payload::{elements, members};
 
@@ -41,11 +41,11 @@ pub fn write_form<'a>(
     out: &mut Vec<u8>,
 ) -> Result<(), FormTooLong> {
     let members: Vec<_> = members.into_iter().collect();
-    let mut form = Form { profile, first: true, most, out };
+    let mut form = FormWriter { profile, first: true, most, out };
     form.object(&members, &mut Vec::new())
 }
 
-struct Form<'o> {
+struct FormWriter<'o> {
     profile: Profile,
     /// Nothing was written yet, so the next segment needs no `&`.
     first: bool,
@@ -54,7 +54,7 @@ struct Form<'o> {
     out: &'o mut Vec<u8>,
 }
 
-impl Form<'_> {
+impl FormWriter<'_> {
     /// `path` is the key so far, as it will be written; empty at the top.
     fn object(&mut self, members: &[(&str, &str)], path: &mut Vec<u8>) -> Result<(), FormTooLong> {
         let firsts = (self.profile == Profile::Kazoo).then(|| repeated(members)).flatten();
@@ -132,7 +132,7 @@ impl Form<'_> {
     }
 
     fn json(&self, raw: &str) -> Vec<u8> {
-        let style = if self.profile == Profile::Kazoo { Style::KazooCompact } else { Style::Compact };
+        let style = if self.profile == Profile::Kazoo { JsonStyle::KazooCompact } else { JsonStyle::Compact };
         let mut text = Vec::new();
         json::write_value(raw, 0, style, &mut text);
         text

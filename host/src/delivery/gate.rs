@@ -8,14 +8,14 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
 
-use super::held::Held;
-use super::ordering::{self, Lines};
-use super::work::Delivery;
+use super::held::HeldDeliveries;
+use super::ordering::{self, CallOrder};
+use super::work::PendingDelivery;
 use crate::disabler::Disabler;
-use crate::disabler::pausing::Permission;
-use crate::hooks::table::Table;
+use crate::disabler::pausing::SendPermission;
+use crate::hooks::table::HookTable;
 use crate::model::payload::Payload;
-use crate::model::rate::{Bucket, Limit};
+use crate::model::rate::{RateBound, TokenBucket};
 use crate::model::{Hook, HookId};
 use crate::store::{StoredDelivery, WaitingRow};
 
@@ -24,19 +24,19 @@ use crate::store::{StoredDelivery, WaitingRow};
 const PROBE_ASKED_MS: i64 = 1000;
 
 /// What stands between the lanes and the network. It outlives a run of dispatch.
-pub struct Gate {
-    table: Arc<Table>,
+pub struct SendGate {
+    table: Arc<HookTable>,
     disabler: Arc<Disabler>,
     /// For hooks without a limit of their own.
-    limit: Option<Limit>,
-    state: Mutex<State>,
+    limit: Option<RateBound>,
+    state: Mutex<GateState>,
 }
 
 #[derive(Default)]
-struct State {
-    lines: Lines,
-    held: Held,
-    buckets: HashMap<HookId, Bucket>,
+struct GateState {
+    lines: CallOrder,
+    held: HeldDeliveries,
+    buckets: HashMap<HookId, TokenBucket>,
     /// Called back, with a token in hand.
     admitted: FxHashSet<i64>,
     /// When it was looked last, Unix milliseconds.
@@ -45,37 +45,37 @@ struct State {
 
 /// How many deliveries wait for what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
+pub struct GateWaiters {
     /// For the end of a pause, or for the hook's rate.
     pub held: usize,
     /// For an earlier delivery of the same call.
     pub ordered: usize,
 }
 
-impl Gate {
+impl SendGate {
     /// An open one. `limit` is for hooks without one of their own.
     #[must_use]
-    pub fn new(table: Arc<Table>, disabler: Arc<Disabler>, limit: Option<Limit>) -> Self {
-        Gate { table, disabler, limit, state: Mutex::default() }
+    pub fn new(table: Arc<HookTable>, disabler: Arc<Disabler>, limit: Option<RateBound>) -> Self {
+        SendGate { table, disabler, limit, state: Mutex::default() }
     }
 
-    /// A delivery is due. Says whether it is its turn among those of its call; if not, [`Gate::ended`] answers it when
+    /// A delivery is due. Says whether it is its turn among those of its call; if not, [`SendGate::ended`] answers it when
     /// it is.
-    pub fn is_first(&self, delivery: &Delivery) -> bool {
+    pub fn is_first(&self, delivery: &PendingDelivery) -> bool {
         if !self.table.has_ordered() || delivery.carried.is_some() {
             return true;
         }
         self.enter(&delivery.hook, delivery.id, delivery.bodies.payload())
     }
 
-    /// Whether [`Gate::expects`] has to be asked of a delivery that waits in the store, which needs its payload.
+    /// Whether [`SendGate::expects`] has to be asked of a delivery that waits in the store, which needs its payload.
     pub fn orders(&self, row: &WaitingRow) -> bool {
         self.table.has_ordered()
             && !row.carries_hook
             && self.table.get(&row.hook).is_some_and(|hook| hook.ordering.is_some())
     }
 
-    /// As [`Gate::is_first`], of deliveries of an earlier run, which must come by rising ids.
+    /// As [`SendGate::is_first`], of deliveries of an earlier run, which must come by rising ids.
     pub fn expects(&self, stored: &StoredDelivery) -> bool {
         if !self.table.has_ordered() || stored.direct_hook.is_some() {
             return true;
@@ -91,13 +91,13 @@ impl Gate {
         self.state.lock().lines.enter(&hook.id, key, id)
     }
 
-    /// Whether a delivery may be sent now. If not, [`Gate::look`] answers it when it may.
+    /// Whether a delivery may be sent now. If not, [`SendGate::look`] answers it when it may.
     pub fn passes(&self, hook: &Hook, id: i64, now_ms: i64) -> bool {
         if !hook.enabled {
             return true;
         }
         let permission = self.disabler.permission(&hook.id, now_ms);
-        if let Permission::NotBefore(until_ms) = permission {
+        if let SendPermission::NotBefore(until_ms) = permission {
             self.state.lock().held.hold(&hook.id, id, until_ms);
             return false;
         }
@@ -106,13 +106,13 @@ impl Gate {
         {
             return false;
         }
-        if permission == Permission::Probe {
+        if permission == SendPermission::Probe {
             self.disabler.probing(&hook.id, id);
         }
         true
     }
 
-    fn limit_of(&self, hook: Option<&Hook>) -> Option<Limit> {
+    fn limit_of(&self, hook: Option<&Hook>) -> Option<RateBound> {
         hook.and_then(|hook| hook.rate_limit.or(self.limit))
     }
 
@@ -145,7 +145,7 @@ impl Gate {
         state.lines.leave(id)
     }
 
-    /// When [`Gate::look`] may answer something, Unix milliseconds.
+    /// When [`SendGate::look`] may answer something, Unix milliseconds.
     #[must_use]
     pub fn next_look(&self) -> Option<i64> {
         self.state.lock().held.next_look()
@@ -165,15 +165,15 @@ impl Gate {
             let permission = match &hook {
                 Some(_) => self.disabler.permission(&id, now_ms),
                 // It is given up as soon as somebody looks at it.
-                None => Permission::Free,
+                None => SendPermission::Free,
             };
             match permission {
-                Permission::NotBefore(until_ms) => state.held.look_at(&id, until_ms),
-                Permission::Probe => {
+                SendPermission::NotBefore(until_ms) => state.held.look_at(&id, until_ms),
+                SendPermission::Probe => {
                     let asked_ms = now_ms.saturating_add(PROBE_ASKED_MS);
                     state.release(&id, self.limit_of(hook.as_deref()), 1, now_ms, asked_ms, &mut released);
                 }
-                Permission::Free => {
+                SendPermission::Free => {
                     let limit = self.limit_of(hook.as_deref());
                     state.release(&id, limit, usize::MAX, now_ms, now_ms, &mut released);
                 }
@@ -182,7 +182,7 @@ impl Gate {
         released
     }
 
-    /// Waits until something has changed that may open the gate; then [`Gate::look`] looks at everything.
+    /// Waits until something has changed that may open the gate; then [`SendGate::look`] looks at everything.
     pub async fn changes(&self, now_ms: impl Fn() -> i64) {
         self.disabler.changes().await;
         let now_ms = now_ms();
@@ -193,14 +193,14 @@ impl Gate {
 
     /// How many deliveries wait for what.
     #[must_use]
-    pub fn waiting(&self) -> Waiting {
+    pub fn waiting(&self) -> GateWaiters {
         let state = self.state.lock();
-        Waiting { held: state.held.len(), ordered: state.lines.waiting() }
+        GateWaiters { held: state.held.len(), ordered: state.lines.waiting() }
     }
 }
 
-impl State {
-    fn has_token(&mut self, hook: &Hook, limit: Limit, id: i64, now_ms: i64) -> bool {
+impl GateState {
+    fn has_token(&mut self, hook: &Hook, limit: RateBound, id: i64, now_ms: i64) -> bool {
         if self.admitted.remove(&id) {
             return true;
         }
@@ -223,7 +223,7 @@ impl State {
     fn release(
         &mut self,
         hook: &HookId,
-        limit: Option<Limit>,
+        limit: Option<RateBound>,
         most: usize,
         now_ms: i64,
         look_ms: i64,
@@ -245,8 +245,8 @@ impl State {
         self.held.look_at(hook, look_ms);
     }
 
-    fn bucket(&mut self, hook: &HookId, limit: Limit) -> &mut Bucket {
-        let bucket = self.buckets.entry(hook.clone()).or_insert_with(|| Bucket::new(limit));
+    fn bucket(&mut self, hook: &HookId, limit: RateBound) -> &mut TokenBucket {
+        let bucket = self.buckets.entry(hook.clone()).or_insert_with(|| TokenBucket::new(limit));
         bucket.adopt(limit);
         bucket
     }
@@ -261,21 +261,21 @@ mod tests {
     use crate::model::Profile;
 
     /// Three failures are a pause of a second.
-    fn gate(hook: Value) -> (Gate, Hook) {
+    fn gate(hook: Value) -> (SendGate, Hook) {
         let mut document =
             json!({"_id": "h", "pvt_account_id": "a", "uri": "http://x/", "hook": "all", "format": "json"});
         document.as_object_mut().unwrap().extend(hook.as_object().cloned().unwrap());
         let hook = Hook::from_document(document.as_object().unwrap()).unwrap();
-        let table = Arc::new(Table::new());
+        let table = Arc::new(HookTable::new());
         table.put(hook.clone());
         let settings = "disabler.attempt_failure_count = 3\ndisabler.pause_first_ms = 1000\n";
         let settings = Config::from_toml(settings, "settings").unwrap().disabler;
         let disabler =
             Disabler::new(Profile::Standard, &settings, Arc::default(), Arc::default(), "n".to_owned());
-        (Gate::new(table, Arc::new(disabler), None), hook)
+        (SendGate::new(table, Arc::new(disabler), None), hook)
     }
 
-    fn fails(gate: &Gate, hook: &Hook, id: i64, now_ms: i64) {
+    fn fails(gate: &SendGate, hook: &Hook, id: i64, now_ms: i64) {
         assert!(gate.passes(hook, id, now_ms));
         gate.ended(Some(hook), id, Some(false), true, now_ms);
     }
@@ -285,7 +285,7 @@ mod tests {
         let (gate, hook) = gate(json!({}));
         (1..=3).for_each(|id| fails(&gate, &hook, id, 0));
         assert!((4..=8).all(|id| !gate.passes(&hook, id, 10)));
-        assert_eq!(gate.waiting(), Waiting { held: 5, ordered: 0 });
+        assert_eq!(gate.waiting(), GateWaiters { held: 5, ordered: 0 });
         assert_eq!((gate.next_look(), gate.look(999)), (Some(1000), vec![]));
 
         assert_eq!(gate.look(1000), [4]);

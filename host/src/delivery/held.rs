@@ -9,19 +9,19 @@ use crate::model::HookId;
 
 /// What is held. Only ids are kept in memory; the rest waits in the store, where it is already.
 #[derive(Debug, Default)]
-pub struct Held {
-    hooks: HashMap<HookId, Waiting>,
+pub struct HeldDeliveries {
+    hooks: HashMap<HookId, HeldLot>,
     looks: BTreeSet<(i64, HookId)>,
     count: usize,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct HeldLot {
     ids: VecDeque<i64>,
     look_ms: i64,
 }
 
-impl Held {
+impl HeldDeliveries {
     /// A delivery of this hook waits behind those that do; the hook is looked at at this time, or earlier where others
     /// said so.
     pub fn hold(&mut self, hook: &HookId, id: i64, look_ms: i64) {
@@ -34,7 +34,7 @@ impl Held {
                 }
             }
             None => {
-                self.hooks.insert(hook.clone(), Waiting { ids: VecDeque::from([id]), look_ms });
+                self.hooks.insert(hook.clone(), HeldLot { ids: VecDeque::from([id]), look_ms });
                 self.looks.insert((look_ms, hook.clone()));
             }
         }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn those_of_a_hook_leave_in_the_order_in_which_they_came_and_each_hook_has_its_time() {
         let (one, other) = (HookId::from("h1"), HookId::from("h2"));
-        let mut held = Held::default();
+        let mut held = HeldDeliveries::default();
         held.hold(&one, 1, 500);
         held.hold(&one, 2, 900);
         held.hold(&other, 3, 400);

@@ -28,25 +28,25 @@ use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 use url::Url;
 
-use super::resolve::Resolver;
-use crate::attempts::trace::{Class, Trace};
-use crate::model::Outgoing;
+use super::resolve::NameResolver;
+use crate::attempts::trace::{AttemptClass, ExchangeTrace};
+use crate::model::OutgoingRequest;
 use crate::model::guard::Guard;
 use crate::stall::{StallDeadline, StallMark, timeout};
 use crate::trust::TrustStore;
 pub(crate) use dial::refused;
-use dial::{Dialer, ProxyServer};
+use dial::{EndpointDialer, ProxyServer};
 pub(crate) use failure::RequestFailure;
 use failure::{LossKind, LostRequest, is_sent_again, words_of_message};
 pub(crate) use message::wire_url;
-use message::{Origin, TargetForm, Unwritable, written};
+use message::{EndpointOrigin, TargetForm, UnwritableRequest, written};
 use one::OneByOne;
-use pool::{ConnectionPool, Conversation, DialTicket, Found};
+use pool::{ConnectionPool, DialTicket, FoundConnection, HttpConversation};
 use streams::SharedConnection;
 use trouble::LocalTrouble;
 
 /// What a transport works within.
-pub(super) struct Bounds {
+pub(super) struct TransportBounds {
     /// For looking a name up; for a connection, TLS included; for a free stream. Each.
     pub(super) connect: Duration,
     /// From when a connection is there until the last byte of the answer.
@@ -58,22 +58,22 @@ pub(super) struct Bounds {
 }
 
 /// Exchanges requests for answers.
-pub(super) struct Transport {
-    bounds: Bounds,
-    dialer: Dialer,
+pub(super) struct HttpTransport {
+    bounds: TransportBounds,
+    dialer: EndpointDialer,
     pool: Arc<ConnectionPool>,
     repeated: AtomicU64,
 }
 
-impl Transport {
+impl HttpTransport {
     /// # Errors
     /// The proxy's address is not one, or TLS cannot be set up.
     pub(super) fn new(
-        bounds: Bounds,
+        bounds: TransportBounds,
         proxy: &str,
         trust: TrustStore,
         guard: Arc<Guard>,
-        resolver: Arc<dyn Resolver>,
+        resolver: Arc<dyn NameResolver>,
     ) -> anyhow::Result<Self> {
         let proxy = match proxy {
             "" => None,
@@ -83,7 +83,7 @@ impl Transport {
                 Some(parsed.with_context(told)?)
             }
         };
-        let dialer = Dialer {
+        let dialer = EndpointDialer {
             resolver,
             guard,
             tls: Arc::new(trust.client(&[b"h2", b"http/1.1"])?),
@@ -94,7 +94,7 @@ impl Transport {
             worked: race::WorkedAddresses::default(),
         };
         let pool = ConnectionPool::new(bounds.connections);
-        Ok(Transport { bounds, dialer, pool, repeated: AtomicU64::new(0) })
+        Ok(HttpTransport { bounds, dialer, pool, repeated: AtomicU64::new(0) })
     }
 
     /// Connections that are open, and of them those that wait for a request.
@@ -111,9 +111,9 @@ impl Transport {
     /// does not depend on its body.
     pub(super) async fn exchange(
         &self,
-        request: &Outgoing,
+        request: &OutgoingRequest,
         url: &Url,
-        trace: &mut Trace,
+        trace: &mut ExchangeTrace,
     ) -> Result<(), RequestFailure> {
         let mark = StallMark::now();
         let exchanged = self.exchange_at_any_time(request, url, trace).await;
@@ -122,18 +122,18 @@ impl Transport {
 
     async fn exchange_at_any_time(
         &self,
-        request: &Outgoing,
+        request: &OutgoingRequest,
         url: &Url,
-        trace: &mut Trace,
+        trace: &mut ExchangeTrace,
     ) -> Result<(), RequestFailure> {
-        let Some(origin) = Origin::of(url) else {
-            return Err(RequestFailure::of(Class::Unsent, "only http:// and https:// can be spoken"));
+        let Some(origin) = EndpointOrigin::of(url) else {
+            return Err(RequestFailure::of(AttemptClass::Unsent, "only http:// and https:// can be spoken"));
         };
         let mut repeats = 0;
         loop {
             let conversation = self.connection(&origin, repeats > 0, trace).await?;
             let (lost, reused) = match conversation {
-                Conversation::One(mut one) => {
+                HttpConversation::One(mut one) => {
                     let form = self.form(&origin);
                     let (asked, reused) = (writable(written(request, url, form))?, one.reused);
                     match self.over_one(&mut one, asked, trace).await {
@@ -146,7 +146,7 @@ impl Transport {
                         Err(lost) => (lost, reused),
                     }
                 }
-                Conversation::Stream(place) => {
+                HttpConversation::Stream(place) => {
                     let asked = writable(written(request, url, TargetForm::Stream))?;
                     match self.over_stream(&place.shared, place.reused, asked, trace).await {
                         Ok(()) => return Ok(()),
@@ -155,7 +155,8 @@ impl Transport {
                 }
             };
             if !is_sent_again(lost.kind, reused, repeats) {
-                let class = if lost.kind == LossKind::Late { Class::Timeout } else { Class::Broken };
+                let class =
+                    if lost.kind == LossKind::Late { AttemptClass::Timeout } else { AttemptClass::Broken };
                 return Err(RequestFailure::of(class, lost.told));
             }
             repeats += 1;
@@ -164,7 +165,7 @@ impl Transport {
         }
     }
 
-    fn form(&self, origin: &Origin) -> TargetForm<'_> {
+    fn form(&self, origin: &EndpointOrigin) -> TargetForm<'_> {
         match &self.dialer.proxy {
             Some(proxy) if !origin.secure => TargetForm::Whole(proxy.login.as_ref()),
             _ => TargetForm::Path,
@@ -174,23 +175,23 @@ impl Transport {
     /// Something to send a request over; with `fresh` nothing that was there before.
     async fn connection(
         &self,
-        origin: &Arc<Origin>,
+        origin: &Arc<EndpointOrigin>,
         fresh: bool,
-        trace: &mut Trace,
-    ) -> Result<Conversation, RequestFailure> {
+        trace: &mut ExchangeTrace,
+    ) -> Result<HttpConversation, RequestFailure> {
         let mut waits = None;
         let begun = Instant::now();
         let within = StallDeadline::after(self.bounds.connect);
         loop {
             let changed = match self.pool.find(origin, fresh, waits.as_ref()) {
-                Found::Kept(conversation) => {
+                FoundConnection::Kept(conversation) => {
                     if waits.is_some() {
                         trace.add_stream(begun.elapsed());
                     }
                     return Ok(conversation);
                 }
-                Found::Dial(ticket) => return self.dial(origin, ticket, trace).await,
-                Found::Wait(changed) => changed,
+                FoundConnection::Dial(ticket) => return self.dial(origin, ticket, trace).await,
+                FoundConnection::Wait(changed) => changed,
             };
             waits.get_or_insert_with(|| self.pool.wait_at(origin));
             if timeout(within.left(), changed).await.is_err() {
@@ -205,15 +206,15 @@ impl Transport {
             "the endpoint took no further request on its connections (HTTP/2) within {} ms",
             self.bounds.connect.as_millis()
         );
-        RequestFailure::of(Class::Stream, told)
+        RequestFailure::of(AttemptClass::Stream, told)
     }
 
     async fn dial(
         &self,
-        origin: &Arc<Origin>,
+        origin: &Arc<EndpointOrigin>,
         ticket: DialTicket,
-        trace: &mut Trace,
-    ) -> Result<Conversation, RequestFailure> {
+        trace: &mut ExchangeTrace,
+    ) -> Result<HttpConversation, RequestFailure> {
         let Ok(Some(place)) = timeout(self.bounds.connect, self.pool.open_place()).await else {
             let told = "as many connections are open as may be, and none has become free";
             return Err(RequestFailure::local(LocalTrouble::Descriptors, told));
@@ -221,10 +222,13 @@ impl Transport {
         let spare = || self.pool.spare_place();
         let dialed = self.dialer.dial(origin, &spare, trace).await?;
         let peer = Some(dialed.peer);
-        let unspoken = |error: hyper::Error| RequestFailure::of(Class::Broken, words_of_message(&error));
+        let unspoken =
+            |error: hyper::Error| RequestFailure::of(AttemptClass::Broken, words_of_message(&error));
         if !dialed.streams {
             self.pool.speaks_one(origin);
-            return Ok(Conversation::One(OneByOne::over(dialed.io, peer, place).await.map_err(unspoken)?));
+            return Ok(HttpConversation::One(
+                OneByOne::over(dialed.io, peer, place).await.map_err(unspoken)?,
+            ));
         }
         let (tasks, changed) = (&self.pool.tasks, Arc::clone(&ticket.changed));
         let quiet = self.bounds.answer / 4;
@@ -244,7 +248,7 @@ impl Transport {
         let taken = timeout(self.bounds.connect, takes_one).await;
         trace.add_stream(begun.elapsed());
         taken.map_err(|_| self.no_stream())?;
-        Ok(Conversation::Stream(self.pool.share(origin, shared)))
+        Ok(HttpConversation::Stream(self.pool.share(origin, shared)))
     }
 
     /// Answers whether the connection is as it was before.
@@ -252,7 +256,7 @@ impl Transport {
         &self,
         one: &mut OneByOne,
         asked: Request<Full<Bytes>>,
-        trace: &mut Trace,
+        trace: &mut ExchangeTrace,
     ) -> Result<bool, LostRequest> {
         let before = one.count.read();
         let peer = one.peer;
@@ -277,7 +281,7 @@ impl Transport {
         shared: &SharedConnection,
         reused: bool,
         asked: Request<Full<Bytes>>,
-        trace: &mut Trace,
+        trace: &mut ExchangeTrace,
     ) -> Result<(), LostRequest> {
         let before = shared.count.read();
         let exchanged = timeout(self.bounds.answer, async {
@@ -326,7 +330,7 @@ impl Transport {
     }
 
     /// The time is over. Where a head has come that was the answer, and only the rest of its body is missing.
-    fn late(&self, trace: &mut Trace) -> Result<(), LostRequest> {
+    fn late(&self, trace: &mut ExchangeTrace) -> Result<(), LostRequest> {
         let limit = self.bounds.answer.as_millis();
         if trace.status.is_some() {
             trace.body_lost = Some(format!("it was not complete within {limit} ms"));
@@ -342,7 +346,7 @@ impl Transport {
         &self,
         body: &mut Incoming,
         mut drive: impl FnMut(&mut Context<'_>),
-        trace: &mut Trace,
+        trace: &mut ExchangeTrace,
     ) -> bool {
         loop {
             let frame = std::future::poll_fn(|context| {
@@ -370,15 +374,15 @@ impl Transport {
 }
 
 fn writable(
-    written: Result<Request<Full<Bytes>>, Unwritable>,
+    written: Result<Request<Full<Bytes>>, UnwritableRequest>,
 ) -> Result<Request<Full<Bytes>>, RequestFailure> {
     written.map_err(|unwritable| {
         let told = match unwritable {
-            Unwritable::Header(name) => format!("the header {name} cannot be sent"),
-            Unwritable::Address => {
+            UnwritableRequest::Header(name) => format!("the header {name} cannot be sent"),
+            UnwritableRequest::Address => {
                 "its address cannot be sent: it is too long, or has characters that HTTP has not".to_owned()
             }
         };
-        RequestFailure::of(Class::Unsent, told)
+        RequestFailure::of(AttemptClass::Unsent, told)
     })
 }

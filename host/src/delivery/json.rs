@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// The spelling of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub enum JsonStyle {
     /// Nothing between the tokens, each as it came.
     Compact,
     /// Nothing between the tokens; strings and floats spelled as the original's encoder spells them.
@@ -14,7 +14,7 @@ pub enum Style {
     KazooPretty,
 }
 
-impl Style {
+impl JsonStyle {
     fn pretty(self) -> bool {
         self == Self::KazooPretty
     }
@@ -23,7 +23,7 @@ impl Style {
 /// Writes an object of these members; the keys are plain text, the values JSON text that was checked before.
 pub fn write_object<'a>(
     members: impl IntoIterator<Item = (&'a str, &'a str)>,
-    style: Style,
+    style: JsonStyle,
     out: &mut Vec<u8>,
 ) {
     out.push(b'{');
@@ -45,7 +45,7 @@ pub fn write_object<'a>(
 }
 
 /// Writes one value; `level` is how deep it stands.
-pub fn write_value(raw: &str, level: usize, style: Style, out: &mut Vec<u8>) {
+pub fn write_value(raw: &str, level: usize, style: JsonStyle, out: &mut Vec<u8>) {
     let bytes = raw.as_bytes();
     let mut level = level;
     let mut empty = false; // nothing came yet after the last opening bracket
@@ -89,8 +89,8 @@ pub fn write_value(raw: &str, level: usize, style: Style, out: &mut Vec<u8>) {
     }
 }
 
-fn write_scalar(raw: &str, style: Style, out: &mut Vec<u8>) {
-    if style == Style::Compact {
+fn write_scalar(raw: &str, style: JsonStyle, out: &mut Vec<u8>) {
+    if style == JsonStyle::Compact {
         out.extend_from_slice(raw.as_bytes());
     } else if raw.starts_with('"') {
         match unquote(raw) {
@@ -218,7 +218,7 @@ fn spell_float(number: f64) -> String {
     }
 }
 
-fn new_line(level: usize, style: Style, out: &mut Vec<u8>) {
+fn new_line(level: usize, style: JsonStyle, out: &mut Vec<u8>) {
     if style.pretty() {
         out.push(b'\n');
         out.resize(out.len() + 2 * level, b' ');
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(raw: &str, style: Style, expected: &str) {
+    fn check(raw: &str, style: JsonStyle, expected: &str) {
         let mut out = Vec::new();
         write_value(raw, 0, style, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -261,7 +261,7 @@ mod tests {
     fn compact_keeps_every_token_and_drops_the_space_between() {
         check(
             "{ \"a b\" : [ 1.0 , 123456789012345678901234567890,\n\"x \\u00e9\" ] ,\"c\":{ } }",
-            Style::Compact,
+            JsonStyle::Compact,
             r#"{"a b":[1.0,123456789012345678901234567890,"x \u00e9"],"c":{}}"#,
         );
     }
@@ -270,11 +270,11 @@ mod tests {
     fn pretty_is_the_originals() {
         check(
             r#"{"a":[1,{},[]],"b":{"c":null}}"#,
-            Style::KazooPretty,
+            JsonStyle::KazooPretty,
             "{\n  \"a\" : [\n    1,\n    {\n      \n    },\n    [\n      \n    ]\n  ],\n  \"b\" : {\n    \"c\" : null\n  }\n}",
         );
         let mut out = Vec::new();
-        write_object([], Style::KazooPretty, &mut out);
+        write_object([], JsonStyle::KazooPretty, &mut out);
         assert_eq!(out, b"{\n  \n}");
     }
 
@@ -295,7 +295,7 @@ mod tests {
             ("1e999", "1e999"),
             ("-12345678901234567890123", "-12345678901234567890123"),
         ] {
-            check(raw, Style::KazooCompact, expected);
+            check(raw, JsonStyle::KazooCompact, expected);
         }
     }
 
@@ -327,7 +327,7 @@ mod tests {
         #[test]
         fn every_spelling_means_the_same(value in any_json(), spaced in any::<bool>()) {
             let raw = if spaced { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
-            for style in [Style::Compact, Style::KazooCompact, Style::KazooPretty] {
+            for style in [JsonStyle::Compact, JsonStyle::KazooCompact, JsonStyle::KazooPretty] {
                 let mut out = Vec::new();
                 write_value(&raw, 0, style, &mut out);
                 let back: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -9,14 +9,14 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::schedule;
-use super::work::Rules;
-use crate::model::Answer;
-use crate::model::Next;
+use super::work::RetryPolicy;
+use crate::model::DeliveryOutcome;
+use crate::model::EndpointAnswer;
+use crate::model::Exchange;
 use crate::model::Profile;
-use crate::model::Sent;
 use crate::model::{Hook, Verb};
 use crate::store::sqlite::{Options, SqliteStore, Synchronous};
-use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, Outcome, StoreBackend as _};
+use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, StoreBackend as _, StoredOutcome};
 
 /// Something that happens. A delivery is picked among those that are pending.
 #[derive(Clone, Debug)]
@@ -24,13 +24,13 @@ enum Step {
     /// An event comes, for the first time or again, or without an identity.
     Event { identity: Option<u8>, hooks: usize },
     /// A try ends and its outcome is written.
-    Try { pick: usize, answer: Answer },
+    Try { pick: usize, answer: EndpointAnswer },
     /// A try ends, and its outcome is written twice, as after an answer that was lost.
-    TryWrittenTwice { pick: usize, answer: Answer },
+    TryWrittenTwice { pick: usize, answer: EndpointAnswer },
     /// A try ends and the host crashes before its outcome is written.
     TryLost { pick: usize },
     /// Outcomes of several tries make one group.
-    Group { answers: Vec<Answer> },
+    Group { answers: Vec<EndpointAnswer> },
     /// The host ends and starts again.
     Restart,
     /// Somebody sets the clock.
@@ -47,7 +47,7 @@ enum State {
 /// What is known of it without the store.
 struct Model {
     hook: Hook,
-    rules: Rules,
+    rules: RetryPolicy,
     longest: Duration,
     now_ms: i64,
     known: Vec<u8>,
@@ -55,14 +55,14 @@ struct Model {
     made: usize,
 }
 
-fn answers() -> impl Strategy<Value = Answer> {
+fn answers() -> impl Strategy<Value = EndpointAnswer> {
     let seconds = prop_oneof![Just(0), 1..100_u64, Just(u64::MAX)];
     let retry_after = prop::option::of(seconds.prop_map(Duration::from_secs));
     prop_oneof![
         4 => (prop::sample::select(vec![200, 204, 301, 400, 404, 408, 410, 429, 500, 503, 599]), retry_after)
-            .prop_map(|(code, retry_after)| Answer::Status { code, retry_after }),
-        2 => Just(Answer::ClientError),
-        1 => Just(Answer::Refused),
+            .prop_map(|(code, retry_after)| EndpointAnswer::Status { code, retry_after }),
+        2 => Just(EndpointAnswer::ClientError),
+        1 => Just(EndpointAnswer::Refused),
     ]
 }
 
@@ -92,7 +92,7 @@ impl Model {
         Model {
             hook: Hook::from_document(document.as_object().unwrap()).unwrap(),
             longest: schedule::longest(&schedule_ms),
-            rules: Rules { profile, retry_schedule_ms: schedule_ms },
+            rules: RetryPolicy { profile, retry_schedule_ms: schedule_ms },
             now_ms: 1_700_000_000_000,
             known: Vec::new(),
             deliveries: BTreeMap::new(),
@@ -145,15 +145,15 @@ impl Model {
     }
 
     /// What a try of a pending delivery leads to.
-    fn tried(&mut self, id: i64, tries: u32, answer: Answer) -> Result<Outcome, TestCaseError> {
-        let sent = Sent { answer, told: "told".to_owned() };
+    fn tried(&mut self, id: i64, tries: u32, answer: EndpointAnswer) -> Result<StoredOutcome, TestCaseError> {
+        let sent = Exchange { answer, told: "told".to_owned() };
         let next = self.rules.next(&self.hook, Verb::Post, tries, &sent, 0.7);
         let outcome = next.outcome(id, tries + 1, self.now_ms);
         let most = self.hook.total_tries(self.rules.profile);
         prop_assert!(tries < most, "a try beyond the last: {} of {most}", tries + 1);
         let state = match (&next, &outcome) {
-            (Next::Delivered, Outcome::Delivered { .. }) => State::Delivered,
-            (Next::Retry(wait), Outcome::Retry { tries: made, due_ms, .. }) => {
+            (DeliveryOutcome::Delivered, StoredOutcome::Delivered { .. }) => State::Delivered,
+            (DeliveryOutcome::Retry(wait), StoredOutcome::Retry { tries: made, due_ms, .. }) => {
                 prop_assert!(*wait > Duration::ZERO && *wait <= self.longest, "{wait:?}");
                 prop_assert!(*made < most, "no try is left for {next:?}");
                 // Whenever it is looked at, and whatever the clock says then, it is due in a bounded time.
@@ -162,7 +162,7 @@ impl Model {
                 }
                 State::Pending { tries: *made }
             }
-            (Next::Dead(_) | Next::Gone(_), Outcome::Dead { .. }) => State::Dead,
+            (DeliveryOutcome::Dead(_) | DeliveryOutcome::Gone(_), StoredOutcome::Dead { .. }) => State::Dead,
             other => return Err(TestCaseError::fail(format!("{other:?}"))),
         };
         if let Some((_, known)) = self.deliveries.get_mut(&id) {

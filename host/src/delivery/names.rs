@@ -21,7 +21,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::resolve::{OutOfOrder, Resolver};
+use super::resolve::{NameResolver, OutOfOrder};
 use files::SystemFiles;
 use others::OtherSources;
 use servers::{LookupOutcome, NameServers};
@@ -65,9 +65,9 @@ const NAMES: usize = 16_384;
 
 /// Looks names up as the system would. Clones share what they know.
 #[derive(Clone)]
-pub struct NameCache(Arc<Known>);
+pub struct NameCache(Arc<NameEntry>);
 
-struct Known {
+struct NameEntry {
     files: SystemFiles,
     servers: NameServers,
     others: OtherSources,
@@ -107,7 +107,7 @@ struct ServerHealth {
 
 /// What a name leads to as far as is known now.
 #[derive(Debug, PartialEq, Eq)]
-enum Knowledge {
+enum NameKnowledge {
     Addresses(Vec<IpAddr>),
     None(String),
     /// It has to be looked up.
@@ -115,11 +115,11 @@ enum Knowledge {
 }
 
 impl KnownName {
-    fn knowledge(&self, now: Instant) -> Knowledge {
+    fn knowledge(&self, now: Instant) -> NameKnowledge {
         match (&self.found, &self.none) {
-            (Some(found), _) if now < found.until => Knowledge::Addresses(found.addresses.clone()),
-            (_, Some((until, told))) if now < *until => Knowledge::None(told.clone()),
-            _ => Knowledge::Nothing,
+            (Some(found), _) if now < found.until => NameKnowledge::Addresses(found.addresses.clone()),
+            (_, Some((until, told))) if now < *until => NameKnowledge::None(told.clone()),
+            _ => NameKnowledge::Nothing,
         }
     }
 
@@ -175,7 +175,7 @@ impl NameCache {
     /// Looks up as the files `hosts`, `nsswitch.conf` and `resolv.conf` of this folder say.
     #[must_use]
     pub fn set_up_by(folder: &Path) -> Self {
-        NameCache(Arc::new(Known {
+        NameCache(Arc::new(NameEntry {
             files: SystemFiles::read(folder),
             servers: NameServers::of(folder.join("resolv.conf")),
             others: OtherSources::default(),
@@ -203,9 +203,9 @@ impl NameCache {
                 None => names.entry(name.into()).or_default(),
             };
             match known.knowledge(now) {
-                Knowledge::Addresses(addresses) => return Ok(addresses),
-                Knowledge::None(told) => return Err(std::io::Error::other(told)),
-                Knowledge::Nothing => {}
+                NameKnowledge::Addresses(addresses) => return Ok(addresses),
+                NameKnowledge::None(told) => return Err(std::io::Error::other(told)),
+                NameKnowledge::Nothing => {}
             }
             let failing = known.failing.is_some() || self.0.health.lock().failing;
             let patience = patience(known.found.is_some(), failing);
@@ -222,9 +222,9 @@ impl NameCache {
         let names = self.0.names.lock();
         let Some(known) = names.get(name) else { return Err(unanswered(name, "it was forgotten meanwhile")) };
         match known.knowledge(now) {
-            Knowledge::Addresses(addresses) => return Ok(addresses),
-            Knowledge::None(told) => return Err(std::io::Error::other(told)),
-            Knowledge::Nothing => {}
+            NameKnowledge::Addresses(addresses) => return Ok(addresses),
+            NameKnowledge::None(told) => return Err(std::io::Error::other(told)),
+            NameKnowledge::Nothing => {}
         }
         if let Some(stale) = known.stale(now) {
             return Ok(stale);
@@ -262,7 +262,7 @@ impl NameCache {
     }
 }
 
-impl Known {
+impl NameEntry {
     async fn ask(&self, name: &str) -> LookupOutcome {
         let outcome = self.servers.look_up(name).await;
         match outcome {
@@ -297,7 +297,7 @@ fn unanswered(name: &str, why: &str) -> std::io::Error {
 }
 
 #[async_trait]
-impl Resolver for NameCache {
+impl NameResolver for NameCache {
     async fn resolve(&self, name: &str) -> std::io::Result<Vec<IpAddr>> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         self.0.files.read_again_later(&self.0.tasks);
@@ -329,20 +329,20 @@ mod tests {
     async fn an_answer_is_known_for_its_time_and_serves_longer_where_there_is_no_newer_one() {
         let now = Instant::now();
         let mut known = KnownName::default();
-        assert_eq!((known.knowledge(now), known.stale(now)), (Knowledge::Nothing, None));
+        assert_eq!((known.knowledge(now), known.stale(now)), (NameKnowledge::Nothing, None));
         known.learn(found(1, second(30)), now);
-        assert_eq!(known.knowledge(now + second(29)), Knowledge::Addresses(address(1)));
-        assert_eq!(known.knowledge(now + second(30)), Knowledge::Nothing);
+        assert_eq!(known.knowledge(now + second(29)), NameKnowledge::Addresses(address(1)));
+        assert_eq!(known.knowledge(now + second(30)), NameKnowledge::Nothing);
         known.learn(LookupOutcome::Unanswered("late".to_owned()), now + second(31));
         assert_eq!(known.stale(now + second(31)), Some(address(1)));
         known.learn(found(2, Duration::ZERO), now + second(40));
-        assert_eq!(known.knowledge(now + second(40)), Knowledge::Addresses(address(2)));
+        assert_eq!(known.knowledge(now + second(40)), NameKnowledge::Addresses(address(2)));
         assert!(known.failing.is_none());
         known.learn(LookupOutcome::NoSuchName("gone".to_owned()), now + second(50));
-        assert_eq!(known.knowledge(now + second(51)), Knowledge::None("gone".to_owned()));
+        assert_eq!(known.knowledge(now + second(51)), NameKnowledge::None("gone".to_owned()));
         assert_eq!(known.stale(now + second(51)), None, "there is no such name any more");
         known.learn(found(3, second(1_000_000)), now);
-        assert_eq!(known.knowledge(now + LONGEST), Knowledge::Nothing);
+        assert_eq!(known.knowledge(now + LONGEST), NameKnowledge::Nothing);
         assert_eq!(known.stale(now + LONGEST + STALE), None);
     }
 

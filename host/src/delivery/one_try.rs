@@ -1,36 +1,36 @@
 //! One try of a payload at a hook: the request, the exchange, and what is known of it after.
 
-use super::client::Client;
-use super::request::{SharedBodies, Stamp, Unsendable};
-use crate::attempts::trace::Trace;
+use super::client::EndpointClient;
+use super::request::{SharedBodies, UnsendableHook, WebhookHeaders};
+use crate::attempts::trace::ExchangeTrace;
 use crate::clock::now_ms;
-use crate::model::Answer;
-use crate::model::Outgoing;
-use crate::model::Sent;
+use crate::model::EndpointAnswer;
+use crate::model::Exchange;
+use crate::model::OutgoingRequest;
 use crate::model::{Hook, Verb};
 
 /// What was sent, and what came back.
 #[derive(Debug)]
 pub struct OneTry {
     /// The request; nothing where none could be made.
-    pub request: Option<Outgoing>,
+    pub request: Option<OutgoingRequest>,
     /// How it went.
-    pub trace: Trace,
+    pub trace: ExchangeTrace,
     /// What came back.
-    pub sent: Sent,
+    pub sent: Exchange,
 }
 
 impl OneTry {
     /// Sends a payload to a hook, now. `marks` are headers that go along.
     pub async fn of(
-        client: &Client,
+        client: &EndpointClient,
         bodies: &SharedBodies,
         hook: &Hook,
         webhook_id: &str,
         marks: &[(&str, &str)],
     ) -> Self {
-        let stamp = Stamp { webhook_id, timestamp: now_ms() / 1000 };
-        let mut trace = Trace::default();
+        let stamp = WebhookHeaders { webhook_id, timestamp: now_ms() / 1000 };
+        let mut trace = ExchangeTrace::default();
         let mut request = match bodies.request(hook, Some(stamp)) {
             Ok(request) => request,
             Err(why) => return OneTry { request: None, trace, sent: unsent(&why) },
@@ -43,11 +43,11 @@ impl OneTry {
     }
 }
 
-fn unsent(why: &Unsendable) -> Sent {
+fn unsent(why: &UnsendableHook) -> Exchange {
     let answer = match why {
-        Unsendable::Locked(_) => Answer::ClientError,
+        UnsendableHook::Locked(_) => EndpointAnswer::ClientError,
         // No other try would find another request.
-        Unsendable::Header { .. } | Unsendable::TooLong { .. } => Answer::Refused,
+        UnsendableHook::Header { .. } | UnsendableHook::TooLong { .. } => EndpointAnswer::Refused,
     };
-    Sent { answer, told: why.to_string() }
+    Exchange { answer, told: why.to_string() }
 }

@@ -24,29 +24,29 @@ pub fn key(hook: &Hook, payload: &Payload) -> Option<String> {
 
 /// The lines in which deliveries stand, one for each key of a hook. Only the first of a line is sent.
 #[derive(Debug, Default)]
-pub struct Lines {
-    lines: HashMap<Line, Standing>,
-    firsts: FxHashMap<i64, Line>,
+pub struct CallOrder {
+    lines: HashMap<CallLine, CallStanding>,
+    firsts: FxHashMap<i64, CallLine>,
     waiting: usize,
 }
 
-type Line = (HookId, String);
+type CallLine = (HookId, String);
 
 #[derive(Debug)]
-struct Standing {
+struct CallStanding {
     first: i64,
     /// By id, which is the order in which they were accepted.
     others: BTreeSet<i64>,
 }
 
-impl Lines {
+impl CallOrder {
     /// A delivery is due. Says whether it is the first of its line; otherwise it waits until it is.
     pub fn enter(&mut self, hook: &HookId, key: String, id: i64) -> bool {
         let line = (hook.clone(), key);
         match self.lines.get_mut(&line) {
             None => {
                 self.firsts.insert(id, line.clone());
-                self.lines.insert(line, Standing { first: id, others: BTreeSet::new() });
+                self.lines.insert(line, CallStanding { first: id, others: BTreeSet::new() });
                 true
             }
             Some(standing) if standing.first == id => true,
@@ -94,8 +94,9 @@ mod tests {
     #[test]
     fn only_the_first_of_a_line_goes_and_each_line_on_its_own() {
         let (one, other) = (HookId::from("h1"), HookId::from("h2"));
-        let mut lines = Lines::default();
-        let enter = |lines: &mut Lines, hook: &HookId, key: &str, id| lines.enter(hook, key.to_owned(), id);
+        let mut lines = CallOrder::default();
+        let enter =
+            |lines: &mut CallOrder, hook: &HookId, key: &str, id| lines.enter(hook, key.to_owned(), id);
         assert!(enter(&mut lines, &one, "a", 1));
         assert!(!enter(&mut lines, &one, "a", 3));
         assert!(!enter(&mut lines, &one, "a", 2));

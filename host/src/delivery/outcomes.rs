@@ -6,8 +6,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::retries::Retries;
-use crate::store::{DeliveryStore, Outcome};
+use super::retries::DueRetries;
+use crate::store::{DeliveryStore, StoredOutcome};
 
 /// Outcomes written in one go.
 const OUTCOMES: usize = 500;
@@ -16,17 +16,17 @@ const OUTCOMES: usize = 500;
 const STORE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Outcomes on their way to the store. They outlive a run of the writer.
-pub struct Outcomes {
-    arriving: mpsc::UnboundedReceiver<Outcome>,
-    in_hand: Vec<Outcome>,
+pub struct OutcomeWriter {
+    arriving: mpsc::UnboundedReceiver<StoredOutcome>,
+    in_hand: Vec<StoredOutcome>,
 }
 
-impl Outcomes {
+impl OutcomeWriter {
     /// Outcomes that arrive at the receiver of this sender.
     #[must_use]
-    pub fn new() -> (mpsc::UnboundedSender<Outcome>, Self) {
+    pub fn new() -> (mpsc::UnboundedSender<StoredOutcome>, Self) {
         let (outcomes, arriving) = mpsc::unbounded_channel();
-        (outcomes, Outcomes { arriving, in_hand: Vec::with_capacity(OUTCOMES) })
+        (outcomes, OutcomeWriter { arriving, in_hand: Vec::with_capacity(OUTCOMES) })
     }
 
     /// Writes them in groups, those that arrive while one is written make the next, until `stop` has come and
@@ -37,7 +37,7 @@ impl Outcomes {
     pub async fn write(
         &mut self,
         store: &dyn DeliveryStore,
-        retries: &Retries,
+        retries: &DueRetries,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         loop {
@@ -65,7 +65,7 @@ impl Outcomes {
             }
             // Only what is written down is tried again, so that no try is forgotten by a crash in between.
             for outcome in self.in_hand.drain(..) {
-                if let Outcome::Retry { id, due_ms, .. } = outcome {
+                if let StoredOutcome::Retry { id, due_ms, .. } = outcome {
                     retries.add(id, due_ms);
                 }
             }

@@ -7,19 +7,19 @@ use tracing::warn;
 
 use super::due::DueDeliveries;
 use super::request::SharedBodies;
-use super::work::Delivery;
+use super::work::PendingDelivery;
 use crate::model::Profile;
 use crate::model::payload::Payload;
 use crate::model::{Document, Hook};
 use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, StoreError, StoredDelivery};
-use crate::trail::{Origin, Trail};
+use crate::trail::{EventContext, Origin};
 
 /// Deliveries that are worked on before others on this thread have their turn: far less than a millisecond.
 const AT_ONCE: usize = 500;
 
 /// The way into delivery; cheap to clone.
 #[derive(Clone)]
-pub struct Queue {
+pub struct DeliveryQueue {
     store: Arc<dyn DeliveryStore>,
     due: Arc<DueDeliveries>,
     profile: Profile,
@@ -28,18 +28,18 @@ pub struct Queue {
 
 /// What one event causes through one module.
 #[derive(Clone, Debug)]
-pub struct Caused {
+pub struct EventBatch {
     /// What makes this part of the event recognisable when it comes again.
     pub identity: Option<String>,
     /// Its payloads for each hook that wants them.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<PlannedDelivery>,
     /// What follows each delivery.
-    pub trail: Trail,
+    pub trail: EventContext,
 }
 
 /// Whether an event came for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Novelty {
+pub enum EventNovelty {
     /// It did, or has no identity.
     New,
     /// One with its identity was accepted before; it causes nothing.
@@ -48,7 +48,7 @@ pub enum Novelty {
 
 /// One payload that a hook wants.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct PlannedDelivery {
     /// The hook.
     pub hook: Arc<Hook>,
     /// The document of the hook, where the event carried it.
@@ -59,7 +59,7 @@ pub struct Wanted {
     pub webhook_id: String,
 }
 
-impl Queue {
+impl DeliveryQueue {
     /// A queue into what is due.
     #[must_use]
     pub fn new(
@@ -68,7 +68,7 @@ impl Queue {
         profile: Profile,
         cluster_id: Arc<str>,
     ) -> Self {
-        Queue { store, due, profile, cluster_id }
+        DeliveryQueue { store, due, profile, cluster_id }
     }
 
     /// A payload with the bodies that its deliveries share.
@@ -82,9 +82,9 @@ impl Queue {
     ///
     /// # Errors
     /// The store's; nothing was taken.
-    pub async fn accept_many(&self, events: Vec<Caused>) -> Result<Vec<Novelty>, StoreError> {
+    pub async fn accept_many(&self, events: Vec<EventBatch>) -> Result<Vec<EventNovelty>, StoreError> {
         if events.iter().all(|event| event.wanted.is_empty()) {
-            return Ok(vec![Novelty::New; events.len()]);
+            return Ok(vec![EventNovelty::New; events.len()]);
         }
         let mut described = Vec::with_capacity(events.len());
         for event in &events {
@@ -94,10 +94,10 @@ impl Queue {
         let mut novelties = Vec::with_capacity(events.len());
         for (event, accepted) in events.into_iter().zip(accepted) {
             let Accepted::New(ids) = accepted else {
-                novelties.push(Novelty::Recognised);
+                novelties.push(EventNovelty::Recognised);
                 continue;
             };
-            novelties.push(Novelty::New);
+            novelties.push(EventNovelty::New);
             let mut new = ids.into_iter().zip(event.wanted).peekable();
             while new.peek().is_some() {
                 let trail = &event.trail;
@@ -112,8 +112,8 @@ impl Queue {
 
     /// A delivery as it comes from the store; nothing where its payload cannot be read.
     #[must_use]
-    pub fn restored(&self, stored: StoredDelivery) -> Option<Delivery> {
-        let trail = Trail::resumed(stored.origin);
+    pub fn restored(&self, stored: StoredDelivery) -> Option<PendingDelivery> {
+        let trail = EventContext::resumed(stored.origin);
         let payload = match Payload::parse(stored.payload) {
             Ok(payload) => payload,
             // It was a payload when it was written; the delivery stays in the store for people to see.
@@ -123,7 +123,7 @@ impl Queue {
                 return None;
             }
         };
-        Some(Delivery {
+        Some(PendingDelivery {
             id: stored.id,
             hook: stored.hook,
             account: stored.account,
@@ -142,10 +142,10 @@ impl Queue {
     }
 }
 
-impl Wanted {
-    fn delivery(self, id: i64, trail: &Trail) -> Delivery {
-        let Wanted { hook, carried, bodies, webhook_id } = self;
-        Delivery {
+impl PlannedDelivery {
+    fn delivery(self, id: i64, trail: &EventContext) -> PendingDelivery {
+        let PlannedDelivery { hook, carried, bodies, webhook_id } = self;
+        PendingDelivery {
             id,
             hook: hook.id.clone(),
             account: hook.account.clone(),
@@ -158,7 +158,7 @@ impl Wanted {
     }
 }
 
-async fn accepted_event(event: &Caused) -> AcceptedEvent {
+async fn accepted_event(event: &EventBatch) -> AcceptedEvent {
     let mut deliveries = Vec::with_capacity(event.wanted.len());
     for (count, wanted) in event.wanted.iter().enumerate() {
         if count > 0 && count % AT_ONCE == 0 {
@@ -169,7 +169,7 @@ async fn accepted_event(event: &Caused) -> AcceptedEvent {
     AcceptedEvent { identity: event.identity.clone(), deliveries }
 }
 
-fn new_delivery(wanted: &Wanted, origin: &Origin) -> NewDelivery {
+fn new_delivery(wanted: &PlannedDelivery, origin: &Origin) -> NewDelivery {
     NewDelivery {
         hook: wanted.hook.id.clone(),
         account: wanted.hook.account.clone(),

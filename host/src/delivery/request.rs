@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::form::write_form;
-use super::json::{Style, write_object, write_string};
-use crate::model::Outgoing;
+use super::json::{JsonStyle, write_object, write_string};
+use crate::model::OutgoingRequest;
 use crate::model::Profile;
 use crate::model::payload::Payload;
 use crate::model::{Document, Format, Hook, Verb};
@@ -30,7 +30,7 @@ const FORM_BYTES: usize = 64 << 10;
 /// What makes a delivery recognisable to its receiver (Standard Webhooks). Profile `kazoo` sends it only where a
 /// hook has a secret, as signatures cover it.
 #[derive(Clone, Copy, Debug)]
-pub struct Stamp<'a> {
+pub struct WebhookHeaders<'a> {
     /// The same for every try and for a redelivered event.
     pub webhook_id: &'a str,
     /// Seconds since 1970, of this try.
@@ -39,7 +39,7 @@ pub struct Stamp<'a> {
 
 /// Why a hook cannot be sent to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unsendable {
+pub enum UnsendableHook {
     /// A value would break, or leave, its header.
     #[error("{header} cannot be sent: {value:?} has characters that a header must not have")]
     Header {
@@ -69,8 +69,8 @@ pub fn build(
     cluster_id: &str,
     hook: &Hook,
     payload: &Payload,
-    stamp: Option<Stamp<'_>>,
-) -> Result<Outgoing, Unsendable> {
+    stamp: Option<WebhookHeaders<'_>>,
+) -> Result<OutgoingRequest, UnsendableHook> {
     assemble(profile, hook, stamp, |encoding| {
         encode(profile, cluster_id, payload, additions(hook), encoding).map(Bytes::from)
     })
@@ -83,8 +83,8 @@ pub struct SharedBodies {
     profile: Profile,
     cluster_id: String,
     payload: Payload,
-    json: OnceLock<Result<Bytes, Unsendable>>,
-    form: OnceLock<Result<Bytes, Unsendable>>,
+    json: OnceLock<Result<Bytes, UnsendableHook>>,
+    form: OnceLock<Result<Bytes, UnsendableHook>>,
 }
 
 impl SharedBodies {
@@ -100,7 +100,11 @@ impl SharedBodies {
     }
 
     /// The request for one hook, the same as [`build`] makes.
-    pub fn request(&self, hook: &Hook, stamp: Option<Stamp<'_>>) -> Result<Outgoing, Unsendable> {
+    pub fn request(
+        &self,
+        hook: &Hook,
+        stamp: Option<WebhookHeaders<'_>>,
+    ) -> Result<OutgoingRequest, UnsendableHook> {
         let encoded = |additions, encoding| {
             encode(self.profile, &self.cluster_id, &self.payload, additions, encoding).map(Bytes::from)
         };
@@ -109,8 +113,8 @@ impl SharedBodies {
                 return encoded(Some(additions), encoding);
             }
             let shared = match encoding {
-                Encoding::Json => &self.json,
-                Encoding::Form => &self.form,
+                BodyEncoding::Json => &self.json,
+                BodyEncoding::Form => &self.form,
             };
             shared.get_or_init(|| encoded(None, encoding)).clone()
         })
@@ -118,7 +122,7 @@ impl SharedBodies {
 }
 
 #[derive(Clone, Copy)]
-enum Encoding {
+enum BodyEncoding {
     Form,
     Json,
 }
@@ -126,18 +130,18 @@ enum Encoding {
 fn assemble(
     profile: Profile,
     hook: &Hook,
-    stamp: Option<Stamp<'_>>,
-    encoded: impl FnOnce(Encoding) -> Result<Bytes, Unsendable>,
-) -> Result<Outgoing, Unsendable> {
+    stamp: Option<WebhookHeaders<'_>>,
+    encoded: impl FnOnce(BodyEncoding) -> Result<Bytes, UnsendableHook>,
+) -> Result<OutgoingRequest, UnsendableHook> {
     let (content_type, encoding) = match (hook.verb, hook.format) {
-        (Verb::Get, _) => (None, Encoding::Form),
-        (_, Format::FormData) => (Some("application/x-www-form-urlencoded"), Encoding::Form),
-        (_, Format::Json) => (Some("application/json"), Encoding::Json),
+        (Verb::Get, _) => (None, BodyEncoding::Form),
+        (_, Format::FormData) => (Some("application/x-www-form-urlencoded"), BodyEncoding::Form),
+        (_, Format::Json) => (Some("application/json"), BodyEncoding::Json),
     };
     let mut headers = Vec::with_capacity(6);
     let mut say = |header: &'static str, value: &str| {
         if value.is_empty() || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Err(Unsendable::Header { header, value: value.to_owned() });
+            return Err(UnsendableHook::Header { header, value: value.to_owned() });
         }
         headers.push((header.to_owned(), value.to_owned()));
         Ok(())
@@ -164,9 +168,9 @@ fn assemble(
     };
     if let Some(stamp) = stamp {
         let signed = hook.signing.headers(stamp.webhook_id, stamp.timestamp, &body);
-        headers.extend(signed.map_err(Unsendable::Locked)?);
+        headers.extend(signed.map_err(UnsendableHook::Locked)?);
     }
-    Ok(Outgoing { method: hook.verb, url, headers, body })
+    Ok(OutgoingRequest { method: hook.verb, url, headers, body })
 }
 
 /// The original always appends `?query`, to whatever ends the address; we join properly.
@@ -195,8 +199,8 @@ fn encode(
     cluster_id: &str,
     payload: &Payload,
     additions: Option<&Document>,
-    encoding: Encoding,
-) -> Result<Vec<u8>, Unsendable> {
+    encoding: BodyEncoding,
+) -> Result<Vec<u8>, UnsendableHook> {
     let mut cluster = Vec::with_capacity(cluster_id.len() + 2);
     write_string(cluster_id, &mut cluster);
     let cluster = String::from_utf8_lossy(&cluster);
@@ -204,13 +208,13 @@ fn encode(
     let members = fields.iter().map(|(key, raw)| (*key, &**raw));
     let mut out = Vec::with_capacity(payload.json().len() * 3 / 2 + 64);
     match (encoding, profile) {
-        (Encoding::Form, _) => {
+        (BodyEncoding::Form, _) => {
             let length: usize = fields.iter().map(|(key, raw)| key.len() + raw.len()).sum();
             let most = length.saturating_mul(MOST_GROWTH).saturating_add(FORM_BYTES);
-            write_form(members, profile, most, &mut out).map_err(|_| Unsendable::TooLong { most })?;
+            write_form(members, profile, most, &mut out).map_err(|_| UnsendableHook::TooLong { most })?;
         }
-        (Encoding::Json, Profile::Standard) => write_object(members, Style::Compact, &mut out),
-        (Encoding::Json, Profile::Kazoo) => write_object(members, Style::KazooPretty, &mut out),
+        (BodyEncoding::Json, Profile::Standard) => write_object(members, JsonStyle::Compact, &mut out),
+        (BodyEncoding::Json, Profile::Kazoo) => write_object(members, JsonStyle::KazooPretty, &mut out),
     }
     Ok(out)
 }
@@ -221,7 +225,7 @@ fn encode(
 fn merge<'a>(payload: &'a Payload, additions: Option<&'a Document>, cluster: &'a str) -> Vec<Field<'a>> {
     let mut fields: Vec<Option<Field<'a>>> =
         payload.fields().map(|(key, raw)| Some((key, Cow::Borrowed(raw)))).collect();
-    let places = Places::of(payload, additions.map_or(0, Document::len));
+    let places = BodyPlaces::of(payload, additions.map_or(0, Document::len));
     for (key, value) in additions.into_iter().flatten().rev() {
         if FILTERS.contains(&key.as_str()) {
             continue;
@@ -253,12 +257,12 @@ type Field<'a> = (&'a str, Cow<'a, str>);
 const FEW_ADDITIONS: usize = 8;
 
 /// Where a payload has which field.
-enum Places<'a> {
+enum BodyPlaces<'a> {
     Searched,
     Indexed(HashMap<&'a str, usize>),
 }
 
-impl<'a> Places<'a> {
+impl<'a> BodyPlaces<'a> {
     fn of(payload: &'a Payload, additions: usize) -> Self {
         if additions <= FEW_ADDITIONS {
             return Self::Searched;
@@ -312,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_standard_request_is_stamped_and_compact() {
-        let stamp = Some(Stamp { webhook_id: "msg_1", timestamp: 1_700_000_000 });
+        let stamp = Some(WebhookHeaders { webhook_id: "msg_1", timestamp: 1_700_000_000 });
         let hook = hook(json!({"format": "json", "custom_data": {"type": "t", "k": "v"}}));
         let request =
             build(Profile::Standard, "c", &hook, &payload(r#"{ "n" : 18446744073709551616 }"#), stamp);
@@ -334,7 +338,7 @@ mod tests {
     fn a_hook_with_a_secret_is_signed_in_both_profiles_and_its_own_headers_go_along() {
         let hook = hook(json!({"format": "json", "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "headers": {"X-Tenant": "blue"}, "legacy_signature": true}));
-        let stamp = Some(Stamp { webhook_id: "msg_1", timestamp: 1_700_000_000 });
+        let stamp = Some(WebhookHeaders { webhook_id: "msg_1", timestamp: 1_700_000_000 });
         for profile in [Profile::Standard, Profile::Kazoo] {
             let request = build(profile, "c", &hook, &payload(r#"{"a":1}"#), stamp).unwrap();
             let header =
@@ -351,7 +355,7 @@ mod tests {
     #[test]
     fn a_hook_whose_secret_is_not_at_hand_is_not_sent_to_unsigned() {
         let hook = hook(json!({"pvt_secrets": []}));
-        let stamp = Some(Stamp { webhook_id: "msg_1", timestamp: 1 });
+        let stamp = Some(WebhookHeaders { webhook_id: "msg_1", timestamp: 1 });
         let error = build(Profile::Kazoo, "c", &hook, &payload("{}"), stamp).unwrap_err();
         assert!(error.to_string().contains("secret of hook h1 is encrypted"), "{error}");
     }
@@ -360,7 +364,7 @@ mod tests {
     fn an_id_with_a_line_break_is_unsendable() {
         let hook = hook(json!({"_id": "h\r\nx: y"}));
         let error = build(Profile::Kazoo, "c", &hook, &payload("{}"), None).unwrap_err();
-        assert!(matches!(error, Unsendable::Header { header: "x-hook-id", .. }), "{error}");
+        assert!(matches!(error, UnsendableHook::Header { header: "x-hook-id", .. }), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 /// Looks names up.
 #[async_trait]
-pub trait Resolver: Send + Sync {
+pub trait NameResolver: Send + Sync {
     /// The addresses of a name.
     ///
     /// # Errors

@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::due::DueDeliveries;
-use super::gate::Gate;
+use super::gate::SendGate;
 use super::schedule;
 use crate::clock::now_ms;
-use crate::hooks::table::Table;
+use crate::hooks::table::HookTable;
 use crate::model::HookId;
 use crate::store::{DeliveryStore, StoreError, WaitingRow};
 
@@ -32,7 +32,7 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 ///
 /// What is due is stored by the wall clock, as only that outlives a process. Here it goes by the clock that nobody
 /// can set, so that a wait is as long as it was meant to be.
-pub struct Retries {
+pub struct DueRetries {
     due: Mutex<BinaryHeap<Reverse<(Instant, i64)>>>,
     longest: Duration,
     /// Being brought back just now; a crash in between must not forget them.
@@ -41,11 +41,11 @@ pub struct Retries {
     changed: Notify,
 }
 
-impl Retries {
+impl DueRetries {
     /// None yet; none will wait longer than `longest`.
     #[must_use]
     pub fn new(longest: Duration) -> Self {
-        Retries {
+        DueRetries {
             due: Mutex::default(),
             longest,
             in_hand: Mutex::default(),
@@ -94,7 +94,7 @@ impl Retries {
         &self,
         store: Arc<dyn DeliveryStore>,
         due: &DueDeliveries,
-        gate: &Gate,
+        gate: &SendGate,
         longest: &LongestWaits,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
@@ -130,7 +130,7 @@ impl Retries {
     async fn sweep(
         &self,
         store: &dyn DeliveryStore,
-        gate: &Gate,
+        gate: &SendGate,
         longest: &LongestWaits,
     ) -> Result<usize, StoreError> {
         let (mut after, mut count) = (0, 0);
@@ -155,7 +155,7 @@ impl Retries {
     async fn sweep_page(
         &self,
         store: &dyn DeliveryStore,
-        gate: &Gate,
+        gate: &SendGate,
         longest: &LongestWaits,
         after: i64,
     ) -> Result<Option<(i64, usize)>, StoreError> {
@@ -173,7 +173,13 @@ impl Retries {
         Ok(Some((last, count)))
     }
 
-    async fn bring_back(&self, store: &dyn DeliveryStore, due: &DueDeliveries, gate: &Gate, ids: Vec<i64>) {
+    async fn bring_back(
+        &self,
+        store: &dyn DeliveryStore,
+        due: &DueDeliveries,
+        gate: &SendGate,
+        ids: Vec<i64>,
+    ) {
         let found = match store.waiting(&ids).await {
             Ok(found) => {
                 let known: FxHashSet<i64> = found.iter().map(|row| row.id).collect();
@@ -201,7 +207,7 @@ impl Retries {
 /// Those whose turn in their call has come, or that have none. The others are answered by the gate later.
 async fn first_in_their_calls(
     store: &dyn DeliveryStore,
-    gate: &Gate,
+    gate: &SendGate,
     rows: Vec<WaitingRow>,
 ) -> Result<Vec<WaitingRow>, StoreError> {
     let mut first = Vec::with_capacity(rows.len());
@@ -219,7 +225,7 @@ async fn first_in_their_calls(
 /// The longest waits of hooks between tries: what a wait that was written down is held against.
 pub struct LongestWaits {
     /// The hooks.
-    pub table: Arc<Table>,
+    pub table: Arc<HookTable>,
     /// The waits of hooks that have none of their own.
     pub schedule_ms: Vec<u64>,
 }
@@ -240,7 +246,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_due_comes_first_and_the_rest_says_when() {
-        let retries = Retries::new(LONGEST);
+        let retries = DueRetries::new(LONGEST);
         let begun = Instant::now();
         retries.add(1, now_ms() + 50_000);
         retries.add(2, now_ms() - 1);
@@ -254,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_wrong_clock_has_put_years_away_is_due_after_the_longest_wait() {
-        let retries = Retries::new(LONGEST);
+        let retries = DueRetries::new(LONGEST);
         retries.add(1, now_ms() + 1_000_000_000_000);
         assert_eq!(retries.take_due(Instant::now()), (Vec::new(), Some(LONGEST)));
         assert_eq!(retries.take_due(Instant::now() + LONGEST), (vec![1], None));

@@ -114,7 +114,7 @@ pub struct Scheduler<T> {
     speeds: SpeedMemory<HookId>,
     /// The kind of endpoint whose turn is first.
     first: usize,
-    flights: FxHashMap<i64, Flight>,
+    flights: FxHashMap<i64, InFlight>,
     /// All that waits, by id: nothing waits twice.
     waiting: FxHashMap<i64, HookId>,
     /// How many deliveries of an account share a payload in memory.
@@ -125,7 +125,7 @@ pub struct Scheduler<T> {
 }
 
 #[derive(Debug)]
-struct Flight {
+struct InFlight {
     hook: HookId,
     begun: Instant,
     bytes: usize,
@@ -207,7 +207,7 @@ impl<T> Scheduler<T> {
         let Some(WaitingDelivery { id, bytes, place, .. }) = self.take_first(&hook) else {
             return NextDelivery::Nothing;
         };
-        let flight = Flight { hook: hook.clone(), begun: now, bytes: in_flight_bytes(bytes), again: None };
+        let flight = InFlight { hook: hook.clone(), begun: now, bytes: in_flight_bytes(bytes), again: None };
         if let Some(queue) = self.hooks.get_mut(&hook) {
             let (speed, bytes) = (queue.speed, flight.bytes);
             queue.in_flight += 1;
@@ -252,7 +252,7 @@ impl<T> Scheduler<T> {
     /// Time has passed: who has not answered for too long is slow, and what waits for it leaves the memory.
     pub fn tick(&mut self, now: Instant) {
         let slow_after = self.limits.slow_after;
-        let overdue = |flight: &&Flight| now.saturating_duration_since(flight.begun) >= slow_after;
+        let overdue = |flight: &&InFlight| now.saturating_duration_since(flight.begun) >= slow_after;
         let slow: Vec<HookId> =
             self.flights.values().filter(overdue).map(|flight| flight.hook.clone()).collect();
         slow.iter().for_each(|hook| self.set_speed(hook, EndpointSpeed::Slow));

@@ -10,14 +10,14 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 use tracing::info;
 
-use super::client::Client;
+use super::client::EndpointClient;
 use super::one_try::OneTry;
-use super::queue::Queue;
+use super::queue::DeliveryQueue;
 use super::verdict::{Verdict, judge};
-use crate::attempts::log::Attempts;
-use crate::attempts::record::Ended;
-use crate::hooks::table::Table;
-use crate::model::Next;
+use crate::attempts::log::AttemptsLog;
+use crate::attempts::record::AttemptResult;
+use crate::hooks::table::HookTable;
+use crate::model::DeliveryOutcome;
 use crate::model::Profile;
 use crate::model::payload::Payload;
 use crate::model::{AccountId, Document, Hook, HookId};
@@ -50,25 +50,25 @@ pub enum NotTested {
 
 /// Sends tests.
 pub struct TestSends {
-    table: Arc<Table>,
-    queue: Queue,
-    client: Client,
+    table: Arc<HookTable>,
+    queue: DeliveryQueue,
+    client: EndpointClient,
     profile: Profile,
-    attempts: Arc<Attempts>,
-    under_way: Places,
+    attempts: Arc<AttemptsLog>,
+    under_way: TestPlaces,
 }
 
 impl TestSends {
     /// `queue` makes bodies and takes nothing.
     #[must_use]
     pub fn new(
-        table: Arc<Table>,
-        queue: Queue,
-        client: Client,
+        table: Arc<HookTable>,
+        queue: DeliveryQueue,
+        client: EndpointClient,
         profile: Profile,
-        attempts: Arc<Attempts>,
+        attempts: Arc<AttemptsLog>,
     ) -> Self {
-        TestSends { table, queue, client, profile, attempts, under_way: Places::default() }
+        TestSends { table, queue, client, profile, attempts, under_way: TestPlaces::default() }
     }
 
     /// Sends a payload to a hook, and answers the attempt, by the fields of profile `standard`.
@@ -83,7 +83,7 @@ impl TestSends {
         let tried = OneTry::of(&self.client, &bodies, &hook, &webhook_id, &[(HEADER, "true")]).await;
         let next = self.next(&hook, &tried);
         info!(hook = %hook.id, account = %hook.account, webhook_id, told = tried.sent.told, "a test was sent");
-        let ended = Ended {
+        let ended = AttemptResult {
             delivery: None,
             webhook_id: &webhook_id,
             tries: 0,
@@ -97,12 +97,12 @@ impl TestSends {
         Ok(self.attempts.shown(&ended))
     }
 
-    fn next(&self, hook: &Hook, tried: &OneTry) -> Next {
+    fn next(&self, hook: &Hook, tried: &OneTry) -> DeliveryOutcome {
         match judge(self.profile, hook.verb, &tried.sent.answer) {
-            Verdict::Delivered => Next::Delivered,
+            Verdict::Delivered => DeliveryOutcome::Delivered,
             // Also of an endpoint that says that it is gone: a test switches no hook off.
             Verdict::Retry { .. } | Verdict::NotTried { .. } | Verdict::Gone | Verdict::Final => {
-                Next::Dead(tried.sent.told.clone())
+                DeliveryOutcome::Dead(tried.sent.told.clone())
             }
         }
     }
@@ -110,10 +110,10 @@ impl TestSends {
 
 /// The hooks whose tests are under way, with their accounts.
 #[derive(Default)]
-struct Places(Mutex<HashMap<HookId, AccountId>>);
+struct TestPlaces(Mutex<HashMap<HookId, AccountId>>);
 
-impl Places {
-    fn take(&self, hook: &Hook) -> Result<Place<'_>, NotTested> {
+impl TestPlaces {
+    fn take(&self, hook: &Hook) -> Result<TestPermit<'_>, NotTested> {
         let mut taken = self.0.lock();
         if taken.contains_key(&hook.id) {
             return Err(NotTested::UnderWay(hook.id.clone()));
@@ -123,17 +123,17 @@ impl Places {
             return Err(NotTested::TooMany);
         }
         taken.insert(hook.id.clone(), hook.account.clone());
-        Ok(Place { places: self, hook: hook.id.clone() })
+        Ok(TestPermit { places: self, hook: hook.id.clone() })
     }
 }
 
 /// Free again when it is dropped, however the test ends.
-struct Place<'a> {
-    places: &'a Places,
+struct TestPermit<'a> {
+    places: &'a TestPlaces,
     hook: HookId,
 }
 
-impl Drop for Place<'_> {
+impl Drop for TestPermit<'_> {
     fn drop(&mut self) {
         self.places.0.lock().remove(&self.hook);
     }
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_hook_is_tested_once_at_a_time_and_no_account_takes_all_places() {
-        let places = Places::default();
+        let places = TestPlaces::default();
         let first = places.take(&hook(0, 0)).ok();
         assert_eq!(places.take(&hook(0, 0)).err(), Some(NotTested::UnderWay("h0".into())));
         drop(first);

@@ -13,9 +13,9 @@ use super::schedule;
 use super::verdict::{Verdict, judge};
 use crate::hooks::document::BadHook;
 use crate::hooks::matching::modifiers_match;
-use crate::model::Answer;
+use crate::model::EndpointAnswer;
 use crate::model::Hook;
-use crate::model::Outgoing;
+use crate::model::OutgoingRequest;
 use crate::model::Profile;
 use crate::model::payload::Payload;
 
@@ -130,7 +130,7 @@ fn recorded(request: &Value) -> Value {
     json!({"verb": request["verb"], "url": request["url"], "headers": headers, "body": request["body"]})
 }
 
-fn ours(request: &Outgoing) -> Value {
+fn ours(request: &OutgoingRequest) -> Value {
     json!({"verb": request.method.as_str(), "url": request.url, "headers": request.headers,
            "body": std::str::from_utf8(&request.body).unwrap()})
 }
@@ -241,15 +241,15 @@ fn modifiers_let_through_what_the_originals_do() {
     });
 }
 
-fn answer(script: &Value) -> Answer {
+fn answer(script: &Value) -> EndpointAnswer {
     let term = script["$erl"].as_str().unwrap();
     let status = term
         .strip_prefix("{ok,")
         .and_then(|rest| rest.split_once(','))
         .and_then(|(code, _)| code.parse().ok());
     match status {
-        Some(code) => Answer::Status { code, retry_after: None },
-        None if term.starts_with("{error,") => Answer::ClientError,
+        Some(code) => EndpointAnswer::Status { code, retry_after: None },
+        None if term.starts_with("{error,") => EndpointAnswer::ClientError,
         None => panic!("no answer: {term}"),
     }
 }
@@ -275,8 +275,10 @@ fn answers_end_and_repeat_deliveries_as_in_the_original() {
         assert!(!case.crashed(), "nothing decided for {}", case.case);
         let hook = hook(&case.input("hook")).unwrap();
         let script = case.context["http"].as_array().unwrap();
-        let usual =
-            case.context.get("http_default").map_or(Answer::Status { code: 200, retry_after: None }, answer);
+        let usual = case
+            .context
+            .get("http_default")
+            .map_or(EndpointAnswer::Status { code: 200, retry_after: None }, answer);
         let (mut sleeps, mut failures, mut tries) = (Vec::new(), 0, 0u32);
         loop {
             let answer = script.get(tries as usize).map_or(usual, answer);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use crate::model::Answer;
+use crate::model::EndpointAnswer;
 use crate::model::Profile;
 use crate::model::Verb;
 
@@ -47,17 +47,17 @@ impl Verdict {
 /// Profile `standard`: any 2xx is a success; no response, 408, 425, 429 and 5xx are retried, 429 and 503 not
 /// before their `Retry-After`; everything else is final. Profile `kazoo` (`webhooks_util:handle_resp/5`):
 /// only 200, and 201 for put, are successes; only a missing response is retried.
-pub fn judge(profile: Profile, verb: Verb, answer: &Answer) -> Verdict {
+pub fn judge(profile: Profile, verb: Verb, answer: &EndpointAnswer) -> Verdict {
     match (profile, *answer) {
-        (_, Answer::ClientError) => Verdict::Retry { retry_after: None },
-        (_, Answer::Refused) => Verdict::Final,
-        (_, Answer::Local { wait }) => Verdict::NotTried { wait },
-        (Profile::Kazoo, Answer::Status { code, .. }) => match code {
+        (_, EndpointAnswer::ClientError) => Verdict::Retry { retry_after: None },
+        (_, EndpointAnswer::Refused) => Verdict::Final,
+        (_, EndpointAnswer::Local { wait }) => Verdict::NotTried { wait },
+        (Profile::Kazoo, EndpointAnswer::Status { code, .. }) => match code {
             200 => Verdict::Delivered,
             201 if verb == Verb::Put => Verdict::Delivered,
             _ => Verdict::Final,
         },
-        (Profile::Standard, Answer::Status { code, retry_after }) => match code {
+        (Profile::Standard, EndpointAnswer::Status { code, retry_after }) => match code {
             200..300 => Verdict::Delivered,
             429 | 503 => Verdict::Retry { retry_after },
             408 | 425 | 500..600 => Verdict::Retry { retry_after: None },
@@ -115,18 +115,18 @@ mod tests {
             (599, again, Final, Final),
             (600, Final, Final, Final),
         ] {
-            let answer = Answer::Status { code, retry_after: WAIT };
+            let answer = EndpointAnswer::Status { code, retry_after: WAIT };
             assert_eq!(judge(Profile::Standard, Verb::Post, &answer), standard, "{code}");
             assert_eq!(judge(Profile::Kazoo, Verb::Put, &answer), kazoo_put, "{code}");
             assert_eq!(judge(Profile::Kazoo, Verb::Post, &answer), kazoo_post, "{code}");
         }
-        assert_eq!(judge(Profile::Standard, Verb::Get, &Answer::ClientError), again);
-        assert_eq!(judge(Profile::Kazoo, Verb::Get, &Answer::ClientError), again);
-        assert_eq!(judge(Profile::Standard, Verb::Get, &Answer::Refused), Final);
-        assert_eq!(judge(Profile::Kazoo, Verb::Get, &Answer::Refused), Final);
+        assert_eq!(judge(Profile::Standard, Verb::Get, &EndpointAnswer::ClientError), again);
+        assert_eq!(judge(Profile::Kazoo, Verb::Get, &EndpointAnswer::ClientError), again);
+        assert_eq!(judge(Profile::Standard, Verb::Get, &EndpointAnswer::Refused), Final);
+        assert_eq!(judge(Profile::Kazoo, Verb::Get, &EndpointAnswer::Refused), Final);
         for profile in [Profile::Standard, Profile::Kazoo] {
             let wait = Duration::from_secs(1);
-            let verdict = judge(profile, Verb::Post, &Answer::Local { wait });
+            let verdict = judge(profile, Verb::Post, &EndpointAnswer::Local { wait });
             assert_eq!((verdict, verdict.succeeded()), (Verdict::NotTried { wait }, None));
         }
     }

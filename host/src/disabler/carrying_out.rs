@@ -7,15 +7,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::notice::{EXCHANGE, News, Notice};
-use super::{Disabler, Order, SYSTEM};
+use super::notice::{EXCHANGE, NoticeKind, OwnerNotice};
+use super::{Disabler, DisablerOrder, SYSTEM};
 use crate::bus::{Bus, PublishError};
 use crate::clock::now_ms;
 use crate::hooks::editor::{EditError, Editor};
 use crate::model::Profile;
 use crate::model::{AccountId, HookId};
 use crate::store::{FailureChange, Ledger};
-use crate::stream::{Stream, What};
+use crate::stream::{HostEvent, HostStream};
 
 /// What the original says of a hook that it switches off.
 pub const TOO_MANY: &str = "too many failed attempts";
@@ -36,7 +36,7 @@ const KNOWN_MS: i64 = 60 * 60 * 1000;
 const CHECK_AT_MOST_EVERY: Duration = Duration::from_millis(10);
 
 /// What the child works with.
-pub struct Means<'a> {
+pub struct DisablerDeps<'a> {
     /// Where what is known is kept.
     pub ledger: &'a dyn Ledger,
     /// What switches hooks off.
@@ -50,7 +50,7 @@ impl Disabler {
     ///
     /// # Errors
     /// Never; a store or a bus that fails is asked again.
-    pub async fn run(&self, means: Means<'_>, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(&self, means: DisablerDeps<'_>, stop: CancellationToken) -> anyhow::Result<()> {
         let mut orders = self.ordered.lock().await;
         // A publisher that waits for a broker keeps nobody else waiting.
         let mut telling = futures_util::stream::FuturesUnordered::new();
@@ -61,8 +61,8 @@ impl Disabler {
                 () = stop.cancelled() => break,
                 Some(()) = futures_util::StreamExt::next(&mut telling) => {}
                 Some(order) = orders.recv() => match order {
-                    Order::Tell(notice) => telling.push(self.tell(notice, means.bus)),
-                    Order::SwitchOff(account, hook, reason) => {
+                    DisablerOrder::Tell(notice) => telling.push(self.tell(notice, means.bus)),
+                    DisablerOrder::SwitchOff(account, hook, reason) => {
                         self.switch_off(&means, account, hook, reason).await;
                     }
                 },
@@ -94,7 +94,7 @@ impl Disabler {
     }
 
     /// The original's rule (`webhooks_disabler:check_failed_attempts/0`); and what is too old is forgotten.
-    async fn check(&self, means: &Means<'_>, now_ms: i64) {
+    async fn check(&self, means: &DisablerDeps<'_>, now_ms: i64) {
         if self.profile == Profile::Kazoo && self.switched_on {
             for (account, hook) in self.too_many(now_ms) {
                 self.switch_off(means, account, hook, TOO_MANY.to_owned()).await;
@@ -128,9 +128,13 @@ impl Disabler {
 
     /// Once it is saved, the change of the document itself makes its failures forgotten. Until then they stay, and it
     /// is tried again.
-    async fn switch_off(&self, means: &Means<'_>, account: AccountId, hook: HookId, reason: String) {
+    async fn switch_off(&self, means: &DisablerDeps<'_>, account: AccountId, hook: HookId, reason: String) {
         match means.editor.disable_hook(account.as_str(), hook.as_str(), &reason).await {
-            Ok(true) => self.order(Order::Tell(Notice { account, hook, news: News::Disabled(reason) })),
+            Ok(true) => self.order(DisablerOrder::Tell(OwnerNotice {
+                account,
+                hook,
+                news: NoticeKind::Disabled(reason),
+            })),
             // Its owner was faster.
             Ok(false) => self.changed_hook(&account, &hook),
             Err(error @ EditError::NotFound { .. }) => {
@@ -141,13 +145,13 @@ impl Disabler {
                 error!(%hook, %account, %error, "a hook that fails too often cannot be switched off, will be tried again");
                 if self.profile == Profile::Standard {
                     tokio::time::sleep(PAUSE).await;
-                    self.order(Order::SwitchOff(account, hook, reason));
+                    self.order(DisablerOrder::SwitchOff(account, hook, reason));
                 }
             }
         }
     }
 
-    async fn tell(&self, notice: Notice, bus: &dyn Bus) {
+    async fn tell(&self, notice: OwnerNotice, bus: &dyn Bus) {
         let msg_id = format!("{:032x}", rand::random::<u128>());
         let (key, body) = notice.message(self.profile, &self.node, &msg_id);
         let mut tries = 1;
@@ -200,13 +204,13 @@ impl Disabler {
 }
 
 /// Says it at once where nobody has to be waited for: in the log, and to those who watch.
-pub(super) fn note(notice: &Notice, stream: &Stream) {
-    let Notice { account, hook, news } = notice;
+pub(super) fn note(notice: &OwnerNotice, stream: &HostStream) {
+    let OwnerNotice { account, hook, news } = notice;
     let (change, reason) = (news.change(), news.reason());
     match news {
-        News::Resumed => info!(%hook, %account, change, reason, "hook is sent to again"),
-        News::Paused { .. } => warn!(%hook, %account, change, reason, "hook paused"),
-        News::Disabled(_) => warn!(%hook, %account, change, reason, "hook switched off"),
+        NoticeKind::Resumed => info!(%hook, %account, change, reason, "hook is sent to again"),
+        NoticeKind::Paused { .. } => warn!(%hook, %account, change, reason, "hook paused"),
+        NoticeKind::Disabled(_) => warn!(%hook, %account, change, reason, "hook switched off"),
     }
-    stream.tell(What::Hook { hook: hook.clone(), account: account.clone(), change, reason });
+    stream.tell(HostEvent::Hook { hook: hook.clone(), account: account.clone(), change, reason });
 }

@@ -5,20 +5,20 @@ use std::collections::BTreeMap;
 use foldhash::HashMap;
 
 use crate::model::{AccountId, HookId};
-use crate::store::Failure;
+use crate::store::HookFailure;
 
 /// Failed tries by account and hook.
 #[derive(Debug, Default)]
-pub struct Failures {
-    hooks: HashMap<(AccountId, HookId), Times>,
+pub struct FailureCounts {
+    hooks: HashMap<(AccountId, HookId), FailureTimes>,
 }
 
 /// How many in which millisecond.
-type Times = BTreeMap<i64, u32>;
+type FailureTimes = BTreeMap<i64, u32>;
 
 /// Failures of one hook that count.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Count {
+pub struct FailureCount {
     /// The hook's account.
     pub account: AccountId,
     /// The hook.
@@ -27,7 +27,7 @@ pub struct Count {
     pub count: usize,
 }
 
-impl Failures {
+impl FailureCounts {
     /// Tries failed. Says how many have in that millisecond.
     pub fn note(&mut self, account: &AccountId, hook: &HookId, at_ms: i64, times: u32) -> u32 {
         let known = self.hooks.entry((account.clone(), hook.clone())).or_default().entry(at_ms).or_default();
@@ -49,11 +49,11 @@ impl Failures {
 
     /// All hooks with failures that count, sorted by account and hook. `expiry_ms` says how long one of an account's
     /// does.
-    pub fn counts(&self, now_ms: i64, expiry_ms: impl Fn(&AccountId) -> i64) -> Vec<Count> {
-        let mut counts: Vec<Count> = self
+    pub fn counts(&self, now_ms: i64, expiry_ms: impl Fn(&AccountId) -> i64) -> Vec<FailureCount> {
+        let mut counts: Vec<FailureCount> = self
             .hooks
             .iter()
-            .map(|((account, hook), times)| Count {
+            .map(|((account, hook), times)| FailureCount {
                 account: account.clone(),
                 hook: hook.clone(),
                 count: within(times, now_ms, expiry_ms(account)),
@@ -98,7 +98,7 @@ impl Failures {
 /// How far failures of hooks lie ahead of now, in milliseconds: they are of a clock that was set back since, and would
 /// count for as long as it had been wrong. Those of a hook keep their distances.
 #[must_use]
-pub fn ahead(failures: &[Failure], now_ms: i64) -> HashMap<HookId, i64> {
+pub fn ahead(failures: &[HookFailure], now_ms: i64) -> HashMap<HookId, i64> {
     let mut ahead = HashMap::default();
     for failure in failures.iter().filter(|failure| failure.at_ms > now_ms) {
         let by_ms = failure.at_ms.saturating_sub(now_ms);
@@ -108,7 +108,7 @@ pub fn ahead(failures: &[Failure], now_ms: i64) -> HashMap<HookId, i64> {
     ahead
 }
 
-fn within(times: &Times, now_ms: i64, expiry_ms: i64) -> usize {
+fn within(times: &FailureTimes, now_ms: i64, expiry_ms: i64) -> usize {
     let oldest = now_ms.saturating_sub(expiry_ms).saturating_add(1);
     sum(times.range(oldest..).map(|(_, times)| times))
 }
@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn failures_of_a_clock_that_was_set_back_lie_in_the_past_again() {
-        let failure = |hook: &str, at_ms| Failure { account: "a".into(), hook: hook.into(), at_ms, times: 1 };
+        let failure =
+            |hook: &str, at_ms| HookFailure { account: "a".into(), hook: hook.into(), at_ms, times: 1 };
         let failures = [failure("h", 5_000), failure("h", 8_000), failure("i", 900), failure("i", 1_000)];
         let found = ahead(&failures, 1_000);
         assert_eq!(found.get("h"), Some(&7_000));
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn what_is_older_than_a_time_is_forgotten() {
         let (account, hook) = (AccountId::from("a"), HookId::from("h"));
-        let mut failures = Failures::default();
+        let mut failures = FailureCounts::default();
         for at_ms in [10, 20, 30] {
             failures.note(&account, &hook, at_ms, 1);
         }
@@ -142,14 +143,14 @@ mod tests {
         let expired = failures.expire(|_| 20);
 
         assert_eq!(expired.len(), 2);
-        assert_eq!(failures.counts(30, |_| 100), [Count { account, hook, count: 2 }]);
+        assert_eq!(failures.counts(30, |_| 100), [FailureCount { account, hook, count: 2 }]);
         assert!(failures.expire(|_| 20).is_empty());
     }
 
     #[test]
     fn those_of_one_millisecond_are_one_for_the_original_and_each_counts_for_us() {
         let (account, hook) = (AccountId::from("a"), HookId::from("h"));
-        let mut failures = Failures::default();
+        let mut failures = FailureCounts::default();
         assert!(failures.note_once(&account, &hook, 10));
         assert!(!failures.note_once(&account, &hook, 10));
         assert_eq!(failures.count(&account, &hook, 10, 100), 1);

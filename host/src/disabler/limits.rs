@@ -24,11 +24,11 @@ pub const DISABLE_AFTER: &str = "disable_after_ms";
 
 /// What applies to the hooks of an account. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct FailureLimits {
     /// How long a failed try counts.
     pub expiry_ms: i64,
     /// How many of them are too many.
-    pub threshold: Threshold,
+    pub threshold: FailureThreshold,
     /// The first pause.
     pub pause_first_ms: i64,
     /// The longest pause.
@@ -39,14 +39,14 @@ pub struct Limits {
 
 /// How many failures are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threshold {
+pub enum FailureThreshold {
     /// This many.
     AtLeast(i64),
     /// One more than this many: so the original reads the system's number where an account's is none.
     MoreThan(i64),
 }
 
-impl Threshold {
+impl FailureThreshold {
     /// Whether so many are too many.
     #[must_use]
     pub fn is_reached(self, count: usize) -> bool {
@@ -59,12 +59,12 @@ impl Threshold {
 }
 
 /// The limits of the settings, without what was set while the host ran.
-impl From<&config::Disabler> for Limits {
+impl From<&config::Disabler> for FailureLimits {
     fn from(settings: &config::Disabler) -> Self {
         let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-        Limits {
+        FailureLimits {
             expiry_ms: ms(settings.attempt_failure_expiry_ms),
-            threshold: Threshold::AtLeast(settings.attempt_failure_count.into()),
+            threshold: FailureThreshold::AtLeast(settings.attempt_failure_count.into()),
             pause_first_ms: ms(settings.pause_first_ms),
             pause_longest_ms: ms(settings.pause_longest_ms),
             disable_after_ms: ms(settings.disable_after_ms),
@@ -72,15 +72,15 @@ impl From<&config::Disabler> for Limits {
     }
 }
 
-impl Limits {
+impl FailureLimits {
     /// The system's limits: what was set while the host ran goes over the settings. What is no number is passed over,
     /// where the original's check crashes.
     #[must_use]
     pub fn with_system(self, set: &Document) -> Self {
         let number = |key, otherwise| set.get(key).and_then(whole).unwrap_or(otherwise);
-        Limits {
+        FailureLimits {
             expiry_ms: number(EXPIRY, self.expiry_ms),
-            threshold: set.get(COUNT).and_then(whole).map_or(self.threshold, Threshold::AtLeast),
+            threshold: set.get(COUNT).and_then(whole).map_or(self.threshold, FailureThreshold::AtLeast),
             pause_first_ms: number(PAUSE_FIRST, self.pause_first_ms),
             pause_longest_ms: number(PAUSE_LONGEST, self.pause_longest_ms),
             disable_after_ms: number(DISABLE_AFTER, self.disable_after_ms),
@@ -96,12 +96,12 @@ impl Limits {
     pub fn of_account(self, own: Option<&Document>, resellers: Option<&Document>) -> Self {
         let Some(set) = own.or(resellers) else { return self };
         let number = |key, otherwise| set.get(key).and_then(whole).unwrap_or(otherwise);
-        Limits {
+        FailureLimits {
             expiry_ms: set.get(EXPIRY).map_or(self.expiry_ms, |value| whole(value).unwrap_or(EXPIRY_MS)),
             threshold: match (set.get(COUNT), self.threshold) {
                 (None, threshold) => threshold,
-                (Some(value), Threshold::AtLeast(system) | Threshold::MoreThan(system)) => {
-                    whole(value).map_or(Threshold::MoreThan(system), Threshold::AtLeast)
+                (Some(value), FailureThreshold::AtLeast(system) | FailureThreshold::MoreThan(system)) => {
+                    whole(value).map_or(FailureThreshold::MoreThan(system), FailureThreshold::AtLeast)
                 }
             },
             pause_first_ms: number(PAUSE_FIRST, self.pause_first_ms),
@@ -127,9 +127,9 @@ mod tests {
 
     use super::*;
 
-    const SYSTEM: Limits = Limits {
+    const SYSTEM: FailureLimits = FailureLimits {
         expiry_ms: 1000,
-        threshold: Threshold::AtLeast(6),
+        threshold: FailureThreshold::AtLeast(6),
         pause_first_ms: 1,
         pause_longest_ms: 2,
         disable_after_ms: 3,
@@ -142,15 +142,15 @@ mod tests {
     #[test]
     fn what_was_set_goes_over_the_settings_and_an_account_over_both() {
         let system = SYSTEM.with_system(&set(json!({EXPIRY: 500, PAUSE_FIRST: "7", COUNT: "x"})));
-        assert_eq!(system, Limits { expiry_ms: 500, pause_first_ms: 7, ..SYSTEM });
+        assert_eq!(system, FailureLimits { expiry_ms: 500, pause_first_ms: 7, ..SYSTEM });
 
         let own = set(json!({COUNT: 2, DISABLE_AFTER: 9}));
         let limits = system.of_account(Some(&own), None);
 
-        let threshold = Threshold::AtLeast(2);
+        let threshold = FailureThreshold::AtLeast(2);
         assert_eq!(
             limits,
-            Limits { expiry_ms: 500, pause_first_ms: 7, threshold, disable_after_ms: 9, ..SYSTEM }
+            FailureLimits { expiry_ms: 500, pause_first_ms: 7, threshold, disable_after_ms: 9, ..SYSTEM }
         );
     }
 
@@ -158,7 +158,10 @@ mod tests {
     fn an_account_without_a_document_has_its_resellers() {
         let (own, resellers) = (set(json!({COUNT: 2})), set(json!({COUNT: 3, EXPIRY: 4})));
         let limits = |own| SYSTEM.of_account(own, Some(&resellers));
-        assert_eq!(limits(None), Limits { threshold: Threshold::AtLeast(3), expiry_ms: 4, ..SYSTEM });
-        assert_eq!(limits(Some(&own)), Limits { threshold: Threshold::AtLeast(2), ..SYSTEM });
+        assert_eq!(
+            limits(None),
+            FailureLimits { threshold: FailureThreshold::AtLeast(3), expiry_ms: 4, ..SYSTEM }
+        );
+        assert_eq!(limits(Some(&own)), FailureLimits { threshold: FailureThreshold::AtLeast(2), ..SYSTEM });
     }
 }

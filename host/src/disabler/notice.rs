@@ -12,7 +12,7 @@ pub const EXCHANGE: &str = "notifications";
 
 /// What has become of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum NoticeKind {
     /// It was switched off, for this reason.
     Disabled(String),
     /// It is paused.
@@ -28,16 +28,16 @@ pub enum News {
 
 /// What has become of which hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct OwnerNotice {
     /// The hook's owner.
     pub account: AccountId,
     /// The hook.
     pub hook: HookId,
     /// What has become of it.
-    pub news: News,
+    pub news: NoticeKind,
 }
 
-impl News {
+impl NoticeKind {
     /// As logs, the stream of events and figures call it.
     #[must_use]
     pub fn change(&self) -> &'static str {
@@ -66,7 +66,7 @@ fn fields_time(ms: i64) -> String {
     crate::hooks::editor::fields::iso_time(ms.div_euclid(1000)).unwrap_or_default()
 }
 
-impl Notice {
+impl OwnerNotice {
     /// The routing key and the message.
     ///
     /// That a hook was switched off is told as the original tells it (`kapi_notifications:webhook_disabled/1`), in
@@ -75,9 +75,9 @@ impl Notice {
     #[must_use]
     pub fn message(&self, profile: Profile, node: &str, msg_id: &str) -> (&'static str, Bytes) {
         let (key, name) = match self.news {
-            News::Disabled(_) => ("notifications.webhook.disabled", "webhook_disabled"),
-            News::Paused { .. } => ("notifications.webhook.paused", "webhook_paused"),
-            News::Resumed => ("notifications.webhook.resumed", "webhook_resumed"),
+            NoticeKind::Disabled(_) => ("notifications.webhook.disabled", "webhook_disabled"),
+            NoticeKind::Paused { .. } => ("notifications.webhook.paused", "webhook_paused"),
+            NoticeKind::Resumed => ("notifications.webhook.resumed", "webhook_resumed"),
         };
         let (app, version) = match profile {
             Profile::Kazoo => ("webhooks", "4.0.0"),
@@ -96,7 +96,7 @@ impl Notice {
         });
         if let (Profile::Standard, Value::Object(fields)) = (profile, &mut message) {
             fields.insert("Reason".to_owned(), self.news.reason().into());
-            if let News::Paused { step, until_ms } = self.news {
+            if let NoticeKind::Paused { step, until_ms } = self.news {
                 fields.insert("Pause-Step".to_owned(), step.into());
                 fields.insert("Paused-Until".to_owned(), (until_ms.div_euclid(1000) + GREGORIAN).into());
             }
@@ -109,15 +109,16 @@ impl Notice {
 mod tests {
     use super::*;
 
-    fn message(profile: Profile, news: News) -> (&'static str, Value) {
-        let notice = Notice { account: "a".into(), hook: "h".into(), news };
+    fn message(profile: Profile, news: NoticeKind) -> (&'static str, Value) {
+        let notice = OwnerNotice { account: "a".into(), hook: "h".into(), news };
         let (key, body) = notice.message(profile, "hookline@here", "m1");
         (key, serde_json::from_slice(&body).unwrap())
     }
 
     #[test]
     fn a_hook_that_was_switched_off_is_told_as_the_original_tells_it() {
-        let (key, message) = message(Profile::Kazoo, News::Disabled("too many failed attempts".to_owned()));
+        let (key, message) =
+            message(Profile::Kazoo, NoticeKind::Disabled("too many failed attempts".to_owned()));
         assert_eq!(key, "notifications.webhook.disabled");
         assert_eq!(
             message,
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn a_pause_says_when_it_ends() {
         let (key, message) =
-            message(Profile::Standard, News::Paused { step: 2, until_ms: 1_704_067_200_999 });
+            message(Profile::Standard, NoticeKind::Paused { step: 2, until_ms: 1_704_067_200_999 });
         assert_eq!(key, "notifications.webhook.paused");
         assert_eq!(
             (&message["Pause-Step"], &message["Paused-Until"]),

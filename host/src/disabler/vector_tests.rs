@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::limits::Threshold;
+use super::limits::FailureThreshold;
 use super::*;
 use crate::delivery::vector_tests::{Case, each};
-use crate::hooks::accounts::Account;
+use crate::hooks::accounts::AccountRecord;
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -23,7 +23,7 @@ fn disabler(case: &Case<'_>) -> Disabler {
     let accounts = Arc::new(Accounts::new());
     for (account, reseller) in case.context["resellers"].as_object().into_iter().flatten() {
         let document = json!({"_id": account, "pvt_reseller_id": reseller});
-        accounts.put(Account::from_document(document.as_object().unwrap()).unwrap());
+        accounts.put(AccountRecord::from_document(document.as_object().unwrap()).unwrap());
     }
     let settings = config::Config::from_toml("", "no settings").unwrap().disabler;
     let disabler = Disabler::new(Profile::Kazoo, &settings, accounts, Arc::default(), "n".to_owned());
@@ -105,8 +105,8 @@ fn too_many_of_them_switch_a_hook_off() {
         let notices = case.expected["notifications"].as_array().unwrap();
         assert_eq!(notices.len(), too_many.len(), "{}", case.case);
         for (notice, (account, hook)) in notices.iter().zip(too_many) {
-            let news = News::Disabled(TOO_MANY.to_owned());
-            let (_, body) = Notice { account, hook, news }.message(Profile::Kazoo, "nonode@nohost", "m");
+            let news = NoticeKind::Disabled(TOO_MANY.to_owned());
+            let (_, body) = OwnerNotice { account, hook, news }.message(Profile::Kazoo, "nonode@nohost", "m");
             let ours: Value = serde_json::from_slice(&body).unwrap();
             for (field, value) in notice["api"].as_object().unwrap() {
                 assert_eq!(&ours[field], value, "{}: {field}", case.case);
@@ -167,7 +167,7 @@ fn limits_are_read_as_the_original_reads_them() {
             ),
         ] {
             assert_eq!(json!(limits.expiry_ms), case.expected[expiry], "{}", case.case);
-            let at_least = Threshold::AtLeast(case.expected[count].as_i64().unwrap());
+            let at_least = FailureThreshold::AtLeast(case.expected[count].as_i64().unwrap());
             assert_eq!(limits.threshold, at_least, "{}", case.case);
         }
     });

@@ -13,7 +13,7 @@ use crate::model::{AccountId, Document};
 
 /// What the host needs of an account document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
+pub struct AccountRecord {
     /// `_id`.
     pub id: AccountId,
     /// `pvt_tree`: the ancestors, without what is no text in it.
@@ -28,7 +28,7 @@ pub struct Account {
     pub deleted: bool,
 }
 
-impl Account {
+impl AccountRecord {
     /// Reads an account document; `None` when it has no id.
     pub fn from_document(document: &Document) -> Option<Self> {
         let named = |field: &str| document.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
@@ -75,7 +75,7 @@ struct AccountTree {
 
 #[derive(Debug)]
 struct KnownAccount {
-    account: Arc<Account>,
+    account: Arc<AccountRecord>,
     /// Whether it hangs below its parent.
     linked: bool,
 }
@@ -87,22 +87,22 @@ impl Accounts {
     }
 
     /// Adds an account, or replaces the one with its id.
-    pub fn put(&self, account: Account) {
+    pub fn put(&self, account: AccountRecord) {
         self.inner.write().put(account);
     }
 
     /// Forgets an account. A soft-deleted one is `put` instead.
-    pub fn remove(&self, id: &AccountId) -> Option<Arc<Account>> {
+    pub fn remove(&self, id: &AccountId) -> Option<Arc<AccountRecord>> {
         self.inner.write().remove(id)
     }
 
     /// The account with this id, deleted or not.
-    pub fn get(&self, id: &AccountId) -> Option<Arc<Account>> {
+    pub fn get(&self, id: &AccountId) -> Option<Arc<AccountRecord>> {
         self.inner.read().accounts.get(id).map(|known| Arc::clone(&known.account))
     }
 
     /// The accounts directly below, without deleted ones, sorted by id.
-    pub fn children(&self, id: &AccountId) -> Vec<Arc<Account>> {
+    pub fn children(&self, id: &AccountId) -> Vec<Arc<AccountRecord>> {
         let tree = self.inner.read();
         let direct: BTreeSet<&AccountId> = tree.right_below(id).collect();
         let mut children = tree.shown(direct, id);
@@ -111,7 +111,7 @@ impl Accounts {
     }
 
     /// All accounts below, at any depth, without deleted ones, sorted by id.
-    pub fn descendants(&self, id: &AccountId) -> Vec<Arc<Account>> {
+    pub fn descendants(&self, id: &AccountId) -> Vec<Arc<AccountRecord>> {
         let tree = self.inner.read();
         let mut below = BTreeSet::new();
         let mut open: Vec<&AccountId> = tree.right_below(id).collect();
@@ -124,7 +124,7 @@ impl Accounts {
     }
 
     /// All accounts, deleted ones too, in no order.
-    pub fn all(&self) -> Vec<Arc<Account>> {
+    pub fn all(&self) -> Vec<Arc<AccountRecord>> {
         self.inner.read().accounts.values().map(|known| Arc::clone(&known.account)).collect()
     }
 
@@ -140,7 +140,7 @@ impl Accounts {
 }
 
 impl AccountTree {
-    fn put(&mut self, mut account: Account) {
+    fn put(&mut self, mut account: AccountRecord) {
         if let Some(known) = self.accounts.get_mut(&account.id)
             && known.account.lineage == account.lineage
         {
@@ -165,13 +165,13 @@ impl AccountTree {
             .insert(account.id.clone(), KnownAccount { account: Arc::new(account), linked: is_linked });
     }
 
-    fn set_apart(&mut self, account: &Account) {
+    fn set_apart(&mut self, account: &AccountRecord) {
         for ancestor in account.lineage.from_top() {
             self.apart.entry(ancestor.clone()).or_default().insert(account.id.clone());
         }
     }
 
-    fn remove(&mut self, id: &AccountId) -> Option<Arc<Account>> {
+    fn remove(&mut self, id: &AccountId) -> Option<Arc<AccountRecord>> {
         let known = self.accounts.remove(id)?;
         if known.linked {
             let parent = known.account.lineage.last();
@@ -198,7 +198,7 @@ impl AccountTree {
         linked.chain(self.apart.get(id).into_iter().flatten())
     }
 
-    fn shown(&self, ids: BTreeSet<&AccountId>, but: &AccountId) -> Vec<Arc<Account>> {
+    fn shown(&self, ids: BTreeSet<&AccountId>, but: &AccountId) -> Vec<Arc<AccountRecord>> {
         let known = ids.into_iter().filter(|id| *id != but).filter_map(|id| self.accounts.get(id));
         known.filter(|known| !known.account.deleted).map(|known| Arc::clone(&known.account)).collect()
     }
@@ -219,11 +219,11 @@ mod tests {
 
     use super::*;
 
-    fn account(value: Value) -> Account {
-        Account::from_document(value.as_object().unwrap()).unwrap()
+    fn account(value: Value) -> AccountRecord {
+        AccountRecord::from_document(value.as_object().unwrap()).unwrap()
     }
 
-    fn ids(accounts: &[Arc<Account>]) -> Vec<&str> {
+    fn ids(accounts: &[Arc<AccountRecord>]) -> Vec<&str> {
         accounts.iter().map(|account| account.id.as_str()).collect()
     }
 

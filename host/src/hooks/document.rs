@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::editor::{fields, headers_of};
 use super::vault::SEALED;
-use crate::model::headers::{self, Headers};
+use crate::model::headers::{self, HookHeaders};
 use crate::model::rate;
-use crate::model::sign::{Secret, Signing, Valid};
+use crate::model::sign::{HookSigning, Secret, ValidSecret};
 use crate::model::{AccountId, Document, Format, Hook, HookEvent, HookId, Ordering, Verb};
 
 pub use super::validation::{Events, UriRules, ValidationError, ValidationErrors, validate};
@@ -209,9 +209,9 @@ fn format(value: Option<&Value>) -> Format {
     if json { Format::Json } else { Format::FormData }
 }
 
-fn own_headers(document: &Document) -> Result<Headers, String> {
-    let Some(object) = headers_of(document) else { return Ok(Headers::default()) };
-    Headers::read(&object).map_err(|bad| {
+fn own_headers(document: &Document) -> Result<HookHeaders, String> {
+    let Some(object) = headers_of(document) else { return Ok(HookHeaders::default()) };
+    HookHeaders::read(&object).map_err(|bad| {
         let first = bad.into_iter().next().map(|bad| (bad.name.unwrap_or_default(), bad.why));
         let (name, why) = first.unwrap_or_default();
         format!("{name:?} {why}")
@@ -220,13 +220,13 @@ fn own_headers(document: &Document) -> Result<Headers, String> {
 
 /// A secret stands in clear only in documents that are no stored ones: those that events carry, and those that
 /// `hookline try` is given.
-fn signing(document: &Document, id: &str) -> Result<Signing, (&'static str, String)> {
-    let mut signing = Signing::default();
+fn signing(document: &Document, id: &str) -> Result<HookSigning, (&'static str, String)> {
+    let mut signing = HookSigning::default();
     match document.get("secret") {
         None | Some(Value::Null) => {}
         Some(Value::String(text)) => {
             let secret = Secret::parse(text).map_err(|error| ("secret", error.to_string()))?;
-            signing.secrets.push(Valid { secret, until: None });
+            signing.secrets.push(ValidSecret { secret, until: None });
         }
         Some(_) => return Err(("secret", "must be a text".to_owned())),
     }
@@ -250,10 +250,10 @@ fn retry_schedule(value: Option<&Value>) -> Option<Vec<u64>> {
 }
 
 /// Whole numbers; anything else is no limit of ours.
-fn rate_limit(value: Option<&Value>) -> Option<rate::Limit> {
+fn rate_limit(value: Option<&Value>) -> Option<rate::RateBound> {
     let limit = object(value)?;
     let number = |field: &str| limit.get(field).and_then(whole);
-    rate::Limit::new(u32::try_from(number("count")?).unwrap_or(u32::MAX), number("per_ms")?)
+    rate::RateBound::new(u32::try_from(number("count")?).unwrap_or(u32::MAX), number("per_ms")?)
 }
 
 fn retries(value: Option<&Value>) -> u8 {

@@ -12,7 +12,7 @@ use super::vault::Vault;
 use crate::config::AccountLimits;
 use crate::model::{AccountId, Document};
 use crate::store::{Documents, StoreError};
-use books::{AccountBooks, EntryKind, Reservation};
+use books::{AccountBooks, EntryKind, GrowthReservation};
 
 mod account;
 mod books;
@@ -26,13 +26,13 @@ pub(crate) mod tests;
 
 pub use books::AccountUsage;
 pub(in crate::hooks) use client_fields::headers_of;
-pub use enabling::Enabled;
+pub use enabling::EnabledHooks;
 pub use hook::{
     disable_reason, is_enabled, shown as shown_hook, shown_deleted as shown_deleted_hook, warnings,
 };
 
 /// The hooks and accounts that the host works with, in memory.
-pub trait Tables: Send + Sync {
+pub trait EditorTables: Send + Sync {
     /// Puts or replaces a hook.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ pub trait Tables: Send + Sync {
 }
 
 /// Says whether a document may be stored.
-pub trait Validator: Send + Sync {
+pub trait DocumentValidator: Send + Sync {
     /// Checks a hook with its private fields in place, and with `secret` where the change sets it, and fills in the defaults of the schema.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ pub enum EditError {
 
 /// What the first load found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadedDocuments {
     /// Accounts in memory.
     pub accounts: usize,
     /// Hooks in memory.
@@ -111,15 +111,15 @@ pub struct Loaded {
 
 /// Changes hooks and accounts. A change that has begun ends, also when its caller goes away.
 pub struct Editor {
-    desk: Arc<Desk>,
+    desk: Arc<EditorInner>,
     changes: TaskTracker,
 }
 
 /// What a change works with.
-struct Desk {
+struct EditorInner {
     documents: Arc<dyn Documents>,
-    tables: Arc<dyn Tables>,
-    validator: Arc<dyn Validator>,
+    tables: Arc<dyn EditorTables>,
+    validator: Arc<dyn DocumentValidator>,
     vault: Arc<Vault>,
     books: AccountBooks,
 }
@@ -129,12 +129,12 @@ impl Editor {
     /// own.
     pub fn new(
         documents: Arc<dyn Documents>,
-        tables: Arc<dyn Tables>,
-        validator: Arc<dyn Validator>,
+        tables: Arc<dyn EditorTables>,
+        validator: Arc<dyn DocumentValidator>,
         vault: Arc<Vault>,
         limits: AccountLimits,
     ) -> Self {
-        let desk = Desk { documents, tables, validator, vault, books: AccountBooks::new(limits) };
+        let desk = EditorInner { documents, tables, validator, vault, books: AccountBooks::new(limits) };
         Self { desk: Arc::new(desk), changes: TaskTracker::new() }
     }
 
@@ -142,8 +142,8 @@ impl Editor {
     ///
     /// # Errors
     /// When the store cannot be read. A hook that cannot be worked with is logged and counted.
-    pub async fn load(&self) -> Result<Loaded, StoreError> {
-        let mut loaded = Loaded::default();
+    pub async fn load(&self) -> Result<LoadedDocuments, StoreError> {
+        let mut loaded = LoadedDocuments::default();
         for account in self.desk.documents.accounts().await? {
             self.desk.show_account(&account, None);
             loaded.accounts += 1;
@@ -193,19 +193,19 @@ impl Editor {
     }
 }
 
-impl Desk {
+impl EditorInner {
     async fn account(&self, id: &str) -> Result<Document, EditError> {
         self.documents.account(id).await?.ok_or_else(|| EditError::NotFound { id: id.to_owned() })
     }
 
-    fn show_account(&self, doc: &Document, reserved: Option<Reservation<'_>>) {
+    fn show_account(&self, doc: &Document, reserved: Option<GrowthReservation<'_>>) {
         self.show(EntryKind::Account, doc, reserved, |deleted| match deleted {
             true => self.tables.remove_account(fields::id(doc)),
             false => self.tables.put_account(doc),
         });
     }
 
-    fn show_hook(&self, doc: &Document, reserved: Option<Reservation<'_>>) -> Result<(), EditError> {
+    fn show_hook(&self, doc: &Document, reserved: Option<GrowthReservation<'_>>) -> Result<(), EditError> {
         let mut put = Ok(());
         self.show(EntryKind::Hook, doc, reserved, |deleted| match deleted {
             true => self.tables.remove_hook(fields::id(doc)),
@@ -218,7 +218,7 @@ impl Desk {
         &self,
         kind: EntryKind,
         doc: &Document,
-        reserved: Option<Reservation<'_>>,
+        reserved: Option<GrowthReservation<'_>>,
         change: impl FnOnce(bool),
     ) {
         let mut entries = self.books.entries();

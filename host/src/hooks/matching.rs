@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::accounts::Accounts;
 use super::document::text;
-use super::table::Table;
+use super::table::HookTable;
 use crate::model::payload::Payload;
 use crate::model::{AccountId, Document, Hook, HookEvent};
 
@@ -16,7 +16,7 @@ use crate::model::{AccountId, Document, Hook, HookEvent};
 /// is `all` or equals `value` (`None` only equals an absent or empty key). Numbers and lists in
 /// custom_data are compared as the text that they make, as in the original.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
+pub struct PayloadFilter {
     /// Key of custom_data: `type`, `action`.
     pub key: String,
     /// What the event says.
@@ -25,7 +25,7 @@ pub struct Filter {
 
 /// What matching must know of a firing.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
+pub struct HookCandidate<'a> {
     /// The event's name as in hook documents, in lower case.
     pub hook_event: &'a str,
     /// Whose event it is.
@@ -33,14 +33,14 @@ pub struct Candidate<'a> {
     /// A loopback leg of a call.
     pub internal_leg: bool,
     /// The module's own conditions; all of them must hold.
-    pub filters: &'a [Filter],
+    pub filters: &'a [PayloadFilter],
 }
 
 /// The hooks to fire, see [`candidates`].
 pub fn matching(
-    table: &Table,
+    table: &HookTable,
     accounts: &Accounts,
-    candidate: &Candidate<'_>,
+    candidate: &HookCandidate<'_>,
     payload: &Payload,
 ) -> Vec<Arc<Hook>> {
     let mut hooks = candidates(table, accounts, candidate);
@@ -53,7 +53,7 @@ pub fn matching(
 /// (`webhooks_util:find_webhooks/2`).
 ///
 /// Departure: a disabled hook never matches. The original forgets to look when a hook is created disabled.
-pub fn candidates(table: &Table, accounts: &Accounts, candidate: &Candidate<'_>) -> Vec<Arc<Hook>> {
+pub fn candidates(table: &HookTable, accounts: &Accounts, candidate: &HookCandidate<'_>) -> Vec<Arc<Hook>> {
     let Some(account) = accounts.get(candidate.account) else {
         return Vec::new();
     };
@@ -67,14 +67,14 @@ pub fn candidates(table: &Table, accounts: &Accounts, candidate: &Candidate<'_>)
 }
 
 /// Whether one hook, already known to be of the right account and event, wants the firing.
-pub fn wants(hook: &Hook, candidate: &Candidate<'_>, payload: &Payload) -> bool {
+pub fn wants(hook: &Hook, candidate: &HookCandidate<'_>, payload: &Payload) -> bool {
     hook.enabled
         && (hook.include_internal_legs || !candidate.internal_leg)
         && passes_filters(hook, candidate.filters)
         && modifiers_match(hook.modifiers.as_ref(), payload)
 }
 
-fn passes_filters(hook: &Hook, filters: &[Filter]) -> bool {
+fn passes_filters(hook: &Hook, filters: &[PayloadFilter]) -> bool {
     let Some(custom_data) = &hook.custom_data else {
         return true;
     };
@@ -146,7 +146,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::hooks::accounts::Account;
+    use crate::hooks::accounts::AccountRecord;
 
     fn hook(event: &str, custom_data: Value) -> Hook {
         let document = json!({
@@ -160,11 +160,11 @@ mod tests {
         let filters = ["action", "type"]
             .iter()
             .zip(said)
-            .map(|(key, value)| Filter { key: (*key).to_owned(), value: value.map(str::to_owned) });
+            .map(|(key, value)| PayloadFilter { key: (*key).to_owned(), value: value.map(str::to_owned) });
         let filters: Vec<_> = filters.collect();
         let account = AccountId::from("a");
         let candidate =
-            Candidate { hook_event: "object", account: &account, internal_leg: false, filters: &filters };
+            HookCandidate { hook_event: "object", account: &account, internal_leg: false, filters: &filters };
         let payload = Payload::parse(Bytes::from_static(b"{}")).unwrap();
         assert_eq!(wants(&hook(event, custom_data), &candidate, &payload), expected);
     }
@@ -196,12 +196,12 @@ mod tests {
 
     #[test]
     fn a_disabled_hook_matches_nothing() {
-        let (table, accounts, account) = (Table::new(), Accounts::new(), AccountId::from("a"));
+        let (table, accounts, account) = (HookTable::new(), Accounts::new(), AccountId::from("a"));
         let known = json!({"_id": "a"});
-        accounts.put(Account::from_document(known.as_object().unwrap()).unwrap());
+        accounts.put(AccountRecord::from_document(known.as_object().unwrap()).unwrap());
         let payload = Payload::parse(Bytes::from_static(b"{}")).unwrap();
         let candidate =
-            Candidate { hook_event: "object", account: &account, internal_leg: false, filters: &[] };
+            HookCandidate { hook_event: "object", account: &account, internal_leg: false, filters: &[] };
         table.put(hook("object", json!(null)));
         assert_eq!(matching(&table, &accounts, &candidate, &payload).len(), 1);
         table.put(Hook { enabled: false, ..hook("object", json!(null)) });

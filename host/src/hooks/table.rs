@@ -17,7 +17,7 @@ const SHARDS: usize = 16;
 ///
 /// A writer that panics leaves whole hooks behind: every step puts or takes one complete entry.
 #[derive(Debug, Default)]
-pub struct Table {
+pub struct HookTable {
     /// Held for the whole of a change, so that the index never disagrees with it for a second writer.
     hooks: RwLock<HashMap<HookId, Arc<Hook>>>,
     index: [RwLock<HashMap<AccountId, ByEvent>>; SHARDS],
@@ -34,7 +34,7 @@ struct ByEvent {
     named: HashMap<Arc<str>, Vec<Arc<Hook>>>,
 }
 
-impl Table {
+impl HookTable {
     /// An empty table.
     pub fn new() -> Self {
         Self::default()
@@ -239,7 +239,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_table_agrees_with_a_plain_list_whatever_is_put_and_removed(steps in steps()) {
-            let table = Table::new();
+            let table = HookTable::new();
             let mut list: Vec<Hook> = Vec::new();
             for step in steps {
                 match step {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::editor::casts::{self, Wanted};
+use super::editor::casts::{self, WantedType};
 use crate::model::CHANNEL_EVENTS;
 use crate::model::guard::Guard;
 use crate::model::{Document, HookEvent};
@@ -146,11 +146,11 @@ impl ValidationErrors {
 }
 
 /// Fields of Crossbar's schema that are no texts; forms send them as such.
-const NO_TEXTS: [(&str, Wanted); 4] = [
-    ("retries", Wanted::Integer),
-    ("enabled", Wanted::Boolean),
-    ("include_internal_legs", Wanted::Boolean),
-    ("include_subaccounts", Wanted::Boolean),
+const NO_TEXTS: [(&str, WantedType); 4] = [
+    ("retries", WantedType::Integer),
+    ("enabled", WantedType::Boolean),
+    ("include_internal_legs", WantedType::Boolean),
+    ("include_subaccounts", WantedType::Boolean),
 ];
 
 /// Checks the public fields of a document against Crossbar's `webhooks` schema, its URL check and the
@@ -295,7 +295,7 @@ pub(crate) fn allowed(rule: &Value) -> Option<Vec<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::request::{SharedBodies, Stamp};
+    use crate::delivery::request::{SharedBodies, WebhookHeaders};
     use crate::fuzz;
     use crate::model::Hook;
     use crate::model::Profile;
@@ -332,7 +332,7 @@ mod tests {
             fuzz::ensure(hook.url.is_some(), || format!("it is let in and {:?} is no address", hook.uri))?;
             for profile in [Profile::Standard, Profile::Kazoo] {
                 let payload = Payload::parse(payload.clone()).map_err(|error| error.to_string())?;
-                let stamp = Stamp { webhook_id: "msg_1", timestamp: 1 };
+                let stamp = WebhookHeaders { webhook_id: "msg_1", timestamp: 1 };
                 let made = SharedBodies::new(profile, "cluster", payload).request(&hook, Some(stamp));
                 fuzz::ensure(made.is_ok(), || format!("it is let in and cannot be sent: {:?}", made.err()))?;
             }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::rules::read_key;
-use crate::model::sign::{Kind, Secret, Valid};
+use crate::model::sign::{Secret, SecretKind, ValidSecret};
 use crate::model::{Document, Hook};
 
 #[cfg(test)]
@@ -39,12 +39,12 @@ const NONCE: usize = 24;
 
 /// Encrypts and decrypts the secrets of hooks.
 pub struct Vault {
-    place: Place,
-    key: OnceLock<Key>,
+    place: KeySource,
+    key: OnceLock<VaultKey>,
     overlap_seconds: i64,
 }
 
-struct Key {
+struct VaultKey {
     cipher: XChaCha20Poly1305,
     /// Tells keys apart, and nothing about them.
     fingerprint: String,
@@ -53,14 +53,14 @@ struct Key {
 
 /// Where the key comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum KeySource {
     File(PathBuf),
     Given,
 }
 
 /// What a change does to the secret of a hook.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum SecretChange {
     /// It stays.
     Keep,
     /// It is taken away, with those that it had replaced.
@@ -69,7 +69,7 @@ pub enum Change {
     Set(Value),
 }
 
-impl Change {
+impl SecretChange {
     /// What a client's fields ask for; takes it out of them. The field of an answer that shows a secret is left
     /// out of other answers, so that a client that sends back what it got changes nothing.
     pub fn taken_from(public: &mut Document) -> Self {
@@ -82,10 +82,10 @@ impl Change {
 }
 
 /// The secret that a client asked for, where it asked for a new one.
-pub fn wanted_kind(word: &str) -> Option<Kind> {
+pub fn wanted_kind(word: &str) -> Option<SecretKind> {
     match word {
-        "generate" => Some(Kind::Shared),
-        "generate-v1a" => Some(Kind::Pair),
+        "generate" => Some(SecretKind::Shared),
+        "generate-v1a" => Some(SecretKind::Pair),
         _ => None,
     }
 }
@@ -93,8 +93,9 @@ pub fn wanted_kind(word: &str) -> Option<Kind> {
 impl Vault {
     /// A vault whose key was given by a setting, as [`read_key`] took it.
     pub fn with_key(key: &[u8; 32], overlap_ms: u64) -> Self {
-        let vault = Self { place: Place::Given, key: OnceLock::new(), overlap_seconds: seconds(overlap_ms) };
-        vault.key.get_or_init(|| Key::new(key));
+        let vault =
+            Self { place: KeySource::Given, key: OnceLock::new(), overlap_seconds: seconds(overlap_ms) };
+        vault.key.get_or_init(|| VaultKey::new(key));
         vault
     }
 
@@ -113,12 +114,12 @@ impl Vault {
                     )
                 })?;
                 warn_if_open(&file);
-                key.get_or_init(|| Key::new(&read));
+                key.get_or_init(|| VaultKey::new(&read));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
         }
-        Ok(Self { place: Place::File(file), key, overlap_seconds: seconds(overlap_ms) })
+        Ok(Self { place: KeySource::File(file), key, overlap_seconds: seconds(overlap_ms) })
     }
 
     /// Makes the key's file where there is none. To be called once it is known that no secret needs an older key.
@@ -126,11 +127,11 @@ impl Vault {
     /// # Errors
     /// The file cannot be written.
     pub fn make_missing_key(&self) -> anyhow::Result<()> {
-        let Place::File(file) = &self.place else { return Ok(()) };
+        let KeySource::File(file) = &self.place else { return Ok(()) };
         if self.key.get().is_none() {
             let key: [u8; 32] = rand::random();
             write_key(file, &key).with_context(|| format!("writing {}", file.display()))?;
-            self.key.get_or_init(|| Key::new(&key));
+            self.key.get_or_init(|| VaultKey::new(&key));
         }
         Ok(())
     }
@@ -164,19 +165,19 @@ impl Vault {
     pub fn apply(
         &self,
         document: &mut Document,
-        change: &Change,
+        change: &SecretChange,
         now: i64,
     ) -> Result<Option<Secret>, String> {
         let sealed = document.shift_remove(SEALED);
         let value = match change {
-            Change::Remove => return Ok(None),
-            Change::Keep => {
+            SecretChange::Remove => return Ok(None),
+            SecretChange::Keep => {
                 if let Some(sealed) = sealed {
                     document.insert(SEALED.to_owned(), without_ended(sealed, now));
                 }
                 return Ok(None);
             }
-            Change::Set(value) => value,
+            SecretChange::Set(value) => value,
         };
         let text = value.as_str().ok_or("must be a text or null")?;
         let secret = match wanted_kind(text) {
@@ -199,11 +200,11 @@ impl Vault {
         Ok(Some(secret))
     }
 
-    fn open_all(&self, document: &Document, sealed: &Value) -> Result<Vec<Valid>, String> {
+    fn open_all(&self, document: &Document, sealed: &Value) -> Result<Vec<ValidSecret>, String> {
         let entries = sealed.as_array().map_or(&[][..], Vec::as_slice);
         let opened = entries
             .iter()
-            .map(|entry| Ok(Valid { secret: self.open(document, entry)?, until: until(entry) }));
+            .map(|entry| Ok(ValidSecret { secret: self.open(document, entry)?, until: until(entry) }));
         match opened.collect::<Result<Vec<_>, String>>()? {
             none if none.is_empty() => Err(format!("{SEALED} of hook {} holds no secret", id(document))),
             secrets => Ok(secrets),
@@ -261,13 +262,13 @@ impl Vault {
 impl fmt::Display for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::File(file) => write!(f, "{}", file.display()),
-            Place::Given => f.write_str("store.secrets_key (HOOKLINE_SECRETS_KEY)"),
+            KeySource::File(file) => write!(f, "{}", file.display()),
+            KeySource::Given => f.write_str("store.secrets_key (HOOKLINE_SECRETS_KEY)"),
         }
     }
 }
 
-impl Key {
+impl VaultKey {
     fn new(key: &[u8; 32]) -> Self {
         let digest = Sha256::digest([b"hookline key fingerprint", &key[..]].concat());
         let fingerprint = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
@@ -280,11 +281,11 @@ impl Key {
 
 /// What anybody may know of a document's secrets: the kind of the current one, its public key, and the Unix second
 /// at which the last of the replaced ones ends.
-pub fn known(document: &Document) -> Option<Known<'_>> {
+pub fn known(document: &Document) -> Option<KnownSecrets<'_>> {
     let entries = document.get(SEALED)?.as_array()?;
     let current = entries.first()?;
-    Some(Known {
-        kind: current["kind"].as_str().and_then(Kind::named),
+    Some(KnownSecrets {
+        kind: current["kind"].as_str().and_then(SecretKind::named),
         public_key: current["public_key"].as_str(),
         old_until: entries.iter().filter_map(until).max(),
     })
@@ -292,9 +293,9 @@ pub fn known(document: &Document) -> Option<Known<'_>> {
 
 /// See [`known`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known<'a> {
+pub struct KnownSecrets<'a> {
     /// What the current secret signs with.
-    pub kind: Option<Kind>,
+    pub kind: Option<SecretKind>,
     /// `whpk_…` of a current private key.
     pub public_key: Option<&'a str>,
     /// When the last replaced secret ends.

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::accounts::{Account, Accounts};
+use super::accounts::{AccountRecord, Accounts};
 use super::document::{BadHook, Events, migrate};
-use super::matching::{Candidate, matching, wants};
-use super::table::Table;
+use super::matching::{HookCandidate, matching, wants};
+use super::table::HookTable;
 use crate::delivery::vector_tests::{Case, each, hook};
 use crate::model::Profile;
 use crate::model::payload::Payload;
@@ -28,7 +28,7 @@ fn internal_legs_fire_only_hooks_that_include_them() {
         let named = event["Channel-Name"].as_str().is_some_and(|name| name.starts_with("loopback/"));
         let flagged =
             matches!(&event["Channel-Is-Loopback"], flag if *flag == json!(true) || *flag == json!("true"));
-        let candidate = Candidate {
+        let candidate = HookCandidate {
             hook_event: "channel_create",
             account: &AccountId::from("a"),
             internal_leg: named || flagged,
@@ -155,12 +155,12 @@ fn documents_are_read_and_migrated_as_in_the_original() {
     });
 }
 
-fn world(case: &Case<'_>) -> (Table, Accounts, Vec<Hook>) {
-    let (table, accounts) = (Table::new(), Accounts::new());
+fn world(case: &Case<'_>) -> (HookTable, Accounts, Vec<Hook>) {
+    let (table, accounts) = (HookTable::new(), Accounts::new());
     for (id, document) in case.context["accounts"].as_object().unwrap() {
         let mut document = object(document);
         document.insert("_id".into(), json!(id));
-        accounts.put(Account::from_document(&document).unwrap());
+        accounts.put(AccountRecord::from_document(&document).unwrap());
     }
     let records = case.context.get("hooks").and_then(Value::as_array).into_iter().flatten();
     // A hook without an account is refused when its document is read.
@@ -187,7 +187,7 @@ fn an_event_finds_the_hooks_that_it_finds_in_the_original() {
             return;
         };
         let event = case.input("event");
-        let candidate = Candidate {
+        let candidate = HookCandidate {
             hook_event: event.as_str().unwrap(),
             account: &account,
             internal_leg: false,

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use crate::bus::Refusal;
 use crate::event::Event;
-use crate::module::jobs::{Answer, CallFailure};
-use crate::module::registry::Module;
-use crate::trail::Step;
+use crate::module::jobs::{CallFailure, JobAnswer};
+use crate::module::registry::LoadedModule;
+use crate::trail::ChildSpan;
 
 /// What the module fires for each event.
-pub(super) async fn ask(module: &Module, events: &[Arc<Event>]) -> Vec<Answer> {
+pub(super) async fn ask(module: &LoadedModule, events: &[Arc<Event>]) -> Vec<JobAnswer> {
     let steps = events.iter().map(|event| event.trail().asks(module.id.as_str()));
-    let steps: Vec<(usize, Step)> = steps.enumerate().filter_map(|(nth, step)| Some((nth, step?))).collect();
+    let steps: Vec<(usize, ChildSpan)> =
+        steps.enumerate().filter_map(|(nth, step)| Some((nth, step?))).collect();
     let answers = module.call_many(events.to_vec()).await;
     let failed = |nth: usize| answers.get(nth).is_none_or(Result::is_err);
     steps.iter().filter(|(nth, _)| failed(*nth)).for_each(|(_, step)| step.failed());
@@ -32,7 +33,7 @@ pub(super) fn together(
 
 /// Why an event is not accepted although it is one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(super) enum FailedModules {
     /// It ended a module's processes again and again.
     Killed(Refusal),
     /// A module that answers it is called no more.
@@ -41,17 +42,18 @@ pub(super) enum Failed {
     Stopped,
 }
 
-impl Failed {
+impl FailedModules {
     /// An event that a module failed on otherwise costs a count and a log line.
-    pub(super) fn of(module: &Module, failure: &CallFailure) -> Option<Self> {
+    pub(super) fn of(module: &LoadedModule, failure: &CallFailure) -> Option<Self> {
         match failure {
             CallFailure::Killed { .. } => {
-                Some(Failed::Killed(Refusal::event(format!("{} {failure}", module.id))))
+                Some(FailedModules::Killed(Refusal::event(format!("{} {failure}", module.id))))
             }
-            CallFailure::Quarantined(_) => {
-                Some(Failed::Quarantined { module: module.id.to_string(), reason: failure.to_string() })
-            }
-            CallFailure::Stopped => Some(Failed::Stopped),
+            CallFailure::Quarantined(_) => Some(FailedModules::Quarantined {
+                module: module.id.to_string(),
+                reason: failure.to_string(),
+            }),
+            CallFailure::Stopped => Some(FailedModules::Stopped),
             CallFailure::Failed(_) | CallFailure::TimedOut(_) => None,
         }
     }

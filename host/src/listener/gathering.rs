@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::bus::Incoming;
+use crate::bus::IncomingMessage;
 
 /// Events taken together at most.
 const TOGETHER: usize = 256;
@@ -18,20 +18,20 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// Events on their way out of the intake.
 #[derive(Default)]
-pub(super) struct Gathering {
-    arrived: Vec<Incoming>,
+pub(super) struct EventGathering {
+    arrived: Vec<IncomingMessage>,
     until: Option<Instant>,
     busy: bool,
 }
 
-impl Gathering {
+impl EventGathering {
     /// The events to take now, `room` at most; `None` once nobody can bring any more. Nothing is lost when it is
     /// not awaited to its end.
     pub(super) async fn next(
         &mut self,
-        intake: &mut mpsc::Receiver<Incoming>,
+        intake: &mut mpsc::Receiver<IncomingMessage>,
         room: usize,
-    ) -> Option<Vec<Incoming>> {
+    ) -> Option<Vec<IncomingMessage>> {
         let limit = room.min(TOGETHER);
         if self.arrived.is_empty() {
             if intake.recv_many(&mut self.arrived, limit).await == 0 {
@@ -52,7 +52,7 @@ impl Gathering {
     }
 
     /// What was on its way when the listener stopped.
-    pub(super) fn into_rest(self) -> Vec<Incoming> {
+    pub(super) fn into_rest(self) -> Vec<IncomingMessage> {
         self.arrived
     }
 }
@@ -62,17 +62,17 @@ mod tests {
     use super::*;
     use crate::bus::Acker;
     use crate::memory::MemoryShare;
-    use crate::trail::Trail;
+    use crate::trail::EventContext;
     use bytes::Bytes;
 
-    async fn bring(sender: &mpsc::Sender<Incoming>, count: usize) {
+    async fn bring(sender: &mpsc::Sender<IncomingMessage>, count: usize) {
         for _ in 0..count {
             let (acker, _) = Acker::pair();
             sender
-                .send(Incoming {
+                .send(IncomingMessage {
                     event: Bytes::new().into(),
                     acker,
-                    trail: Trail::default(),
+                    trail: EventContext::default(),
                     memory: MemoryShare::default(),
                 })
                 .await
@@ -83,7 +83,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_there_is_taken_at_once_and_under_load_what_comes_soon() {
         let (sender, mut intake) = mpsc::channel(300);
-        let mut gathering = Gathering::default();
+        let mut gathering = EventGathering::default();
         let begun = Instant::now();
         bring(&sender, 1).await;
         assert_eq!(gathering.next(&mut intake, 500).await.map(|events| events.len()), Some(1));
@@ -109,7 +109,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn room_and_size_are_bounded_and_nothing_is_lost_to_a_wait_that_is_broken_off() {
         let (sender, mut intake) = mpsc::channel(300);
-        let mut gathering = Gathering::default();
+        let mut gathering = EventGathering::default();
         bring(&sender, 300).await;
         assert_eq!(gathering.next(&mut intake, 500).await.map(|events| events.len()), Some(TOGETHER));
         assert_eq!(gathering.next(&mut intake, 10).await.map(|events| events.len()), Some(10));

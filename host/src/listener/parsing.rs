@@ -3,29 +3,29 @@
 use std::sync::Arc;
 
 use crate::background::spawn_background;
-use crate::bus::{Acker, Incoming};
+use crate::bus::{Acker, IncomingMessage};
 use crate::event::{BadEvent, Event, RawEvent};
-use crate::trail::Trail;
+use crate::trail::EventContext;
 
 /// Bytes from which on a message is parsed beside: it may take a millisecond. It may be overtaken by what comes later.
 const LARGE: usize = 128 * 1024;
 
 /// An event with the way to answer it.
-pub(super) type Taken = (Arc<Event>, Acker);
+pub(super) type PendingEvent = (Arc<Event>, Acker);
 
 /// A message that is no event.
 pub(super) struct NoEvent {
     pub(super) acker: Acker,
-    pub(super) trail: Trail,
+    pub(super) trail: EventContext,
     pub(super) error: BadEvent,
 }
 
-pub(super) fn is_large(incoming: &Incoming) -> bool {
+pub(super) fn is_large(incoming: &IncomingMessage) -> bool {
     incoming.event.body.len() >= LARGE
 }
 
-pub(super) fn parse(incoming: Incoming) -> Result<Taken, Box<NoEvent>> {
-    let Incoming { event: RawEvent { body, cloud_event }, acker, trail, memory } = incoming;
+pub(super) fn parse(incoming: IncomingMessage) -> Result<PendingEvent, Box<NoEvent>> {
+    let IncomingMessage { event: RawEvent { body, cloud_event }, acker, trail, memory } = incoming;
     match Event::parse(body) {
         Ok(event) => {
             let event = event.named_by(cloud_event).followed_by(trail).holding(memory);
@@ -36,7 +36,7 @@ pub(super) fn parse(incoming: Incoming) -> Result<Taken, Box<NoEvent>> {
 }
 
 /// Nothing where the thread panicked: the message was put off then.
-pub(super) async fn parse_beside(incoming: Incoming) -> Option<Result<Taken, Box<NoEvent>>> {
+pub(super) async fn parse_beside(incoming: IncomingMessage) -> Option<Result<PendingEvent, Box<NoEvent>>> {
     let parsing = move || {
         let parsed = parse(incoming);
         if let Ok((event, _)) = &parsed {

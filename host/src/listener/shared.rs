@@ -12,46 +12,46 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
 
-use super::asking::{Failed, ask, together};
-use super::gathering::Gathering;
+use super::asking::{FailedModules, ask, together};
+use super::gathering::EventGathering;
 use super::large::{LargeCalls, STORED_TOGETHER};
-use super::parsing::{NoEvent, Taken, is_large, parse, parse_beside};
+use super::parsing::{NoEvent, PendingEvent, is_large, parse, parse_beside};
 use super::slices::WorkSlice;
-use super::turns::{Turn, Turns, stretches};
+use super::turns::{StoreTurn, StoreTurns, stretches};
 use super::webhook_id::webhook_id;
-use crate::bus::{Acker, Incoming, Refusal, Unhandled};
-use crate::delivery::queue::{Caused, Novelty, Queue, Wanted, carried_hook};
+use crate::bus::{Acker, IncomingMessage, Refusal, Unhandled};
+use crate::delivery::queue::{DeliveryQueue, EventBatch, EventNovelty, PlannedDelivery, carried_hook};
 use crate::event::Event;
 use crate::hooks::accounts::Accounts;
-use crate::hooks::matching::{Candidate, candidates, wants};
-use crate::hooks::table::Table;
+use crate::hooks::matching::{HookCandidate, candidates, wants};
+use crate::hooks::table::HookTable;
 use crate::memory::{EventMemory, MemoryShare};
-use crate::module::registry::{Module, Registry};
-use crate::module::{Firing, Target};
-use crate::trail::Step;
+use crate::module::registry::{LoadedModule, ModuleRegistry};
+use crate::module::{Firing, HookTarget};
+use crate::trail::ChildSpan;
 
 /// Events in hand at once: enough to fill group commits, little enough to be answered soon.
 pub const IN_HAND: usize = 512;
 
 /// What the listener works with.
-pub struct Shared {
+pub struct SharedListener {
     /// The loaded modules.
-    pub registry: Arc<Registry>,
+    pub registry: Arc<ModuleRegistry>,
     /// The hooks.
-    pub table: Arc<Table>,
+    pub table: Arc<HookTable>,
     /// The account tree.
     pub accounts: Arc<Accounts>,
     /// Where deliveries become durable.
-    pub queue: Queue,
+    pub queue: DeliveryQueue,
     /// Where the memory for modules' answers comes from.
     pub memory: Arc<EventMemory>,
     /// What was seen so far.
-    pub counters: Counters,
+    pub counters: ListenerCounters,
 }
 
 /// What the listener has seen since the start. Each message counts once, when it is answered.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct ListenerCounters {
     /// Events that modules were asked about, and whose deliveries are durable.
     pub accepted: AtomicU64,
     /// Accepted events that were recognised: they had come before, so they caused nothing.
@@ -72,19 +72,19 @@ pub struct Counters {
     failing: AtomicBool,
 }
 
-impl Shared {
+impl SharedListener {
     /// Takes events until `stop`, then finishes those in hand.
     ///
     /// # Errors
     /// Never; it ends early only when no bus can bring events any more.
     pub async fn run(
         &self,
-        intake: Arc<Mutex<mpsc::Receiver<Incoming>>>,
+        intake: Arc<Mutex<mpsc::Receiver<IncomingMessage>>>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut intake = intake.lock().await;
-        let mut gathering = Gathering::default();
-        let mut turns = Turns::default();
+        let mut gathering = EventGathering::default();
+        let mut turns = StoreTurns::default();
         let mut groups = FuturesUnordered::new();
         let mut beside = FuturesUnordered::new();
         let mut in_hand = 0;
@@ -125,21 +125,22 @@ impl Shared {
     /// Where hooks want the events of a call in order, each group has its turn.
     fn groups(
         &self,
-        parsed: Vec<Result<Taken, Box<NoEvent>>>,
-        turns: &mut Turns,
-    ) -> Vec<(Vec<Taken>, Option<Turn>)> {
-        let event =
-            |parsed: Result<Taken, Box<NoEvent>>| parsed.map_err(|no_event| self.refuse(*no_event)).ok();
-        let taken: Vec<Taken> = parsed.into_iter().filter_map(event).collect();
+        parsed: Vec<Result<PendingEvent, Box<NoEvent>>>,
+        turns: &mut StoreTurns,
+    ) -> Vec<(Vec<PendingEvent>, Option<StoreTurn>)> {
+        let event = |parsed: Result<PendingEvent, Box<NoEvent>>| {
+            parsed.map_err(|no_event| self.refuse(*no_event)).ok()
+        };
+        let taken: Vec<PendingEvent> = parsed.into_iter().filter_map(event).collect();
         if !self.table.has_ordered() {
             return by_kind(taken).into_iter().map(|group| (group, None)).collect();
         }
-        let call = |(event, _): &Taken| event.call_id().map(str::to_owned);
-        let calls = |group: &[Taken]| group.iter().filter_map(call).collect::<Vec<_>>();
-        let kind = |(event, _): &Taken| (event.category().to_owned(), event.name().to_owned());
+        let call = |(event, _): &PendingEvent| event.call_id().map(str::to_owned);
+        let calls = |group: &[PendingEvent]| group.iter().filter_map(call).collect::<Vec<_>>();
+        let kind = |(event, _): &PendingEvent| (event.category().to_owned(), event.name().to_owned());
         let stretches = stretches(taken, call, kind);
         let groups = stretches.into_iter().flat_map(by_kind);
-        let turn = |group: Vec<Taken>| {
+        let turn = |group: Vec<PendingEvent>| {
             let turn = turns.give(calls(&group).into_iter());
             (group, Some(turn))
         };
@@ -154,7 +155,7 @@ impl Shared {
     }
 
     /// Events of one kind, up to their acknowledgement; says how many they were.
-    async fn take(&self, group: Vec<Taken>, turn: Option<Turn>) -> usize {
+    async fn take(&self, group: Vec<PendingEvent>, turn: Option<StoreTurn>) -> usize {
         let count = group.len();
         let (events, ackers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let Some(first) = events.first() else { return 0 };
@@ -171,12 +172,12 @@ impl Shared {
             ackers.into_iter().for_each(Acker::accept);
             return count;
         }
-        let mut left: VecDeque<Taken> = events.into_iter().zip(ackers).collect();
+        let mut left: VecDeque<PendingEvent> = events.into_iter().zip(ackers).collect();
         while !left.is_empty() {
             let most = self.memory.answers.size() / 4;
             let (events, bytes) =
                 together(left.len(), most, modules.iter().map(|module| module.answer_bytes()));
-            let lot: Vec<Taken> = left.drain(..events).collect();
+            let lot: Vec<PendingEvent> = left.drain(..events).collect();
             // Until what the modules answer is with the deliveries.
             let _room = self.room(bytes, most, turn.as_ref()).await;
             self.take_lot(lot, &left, &modules, turn.as_ref()).await;
@@ -185,7 +186,7 @@ impl Shared {
     }
 
     /// Memory for what modules answer. Where there are turns, nobody has any while it waits for others: those may need it.
-    async fn room(&self, bytes: usize, most: usize, turn: Option<&Turn>) -> MemoryShare {
+    async fn room(&self, bytes: usize, most: usize, turn: Option<&StoreTurn>) -> MemoryShare {
         match turn {
             Some(_) if bytes <= most / 64 => return MemoryShare::default(),
             Some(turn) => turn.comes().await,
@@ -197,10 +198,10 @@ impl Shared {
     /// Some events of a group, behind which these are left.
     async fn take_lot(
         &self,
-        lot: Vec<Taken>,
-        left: &VecDeque<Taken>,
-        modules: &[Arc<Module>],
-        turn: Option<&Turn>,
+        lot: Vec<PendingEvent>,
+        left: &VecDeque<PendingEvent>,
+        modules: &[Arc<LoadedModule>],
+        turn: Option<&StoreTurn>,
     ) {
         let (events, ackers): (Vec<_>, Vec<_>) = lot.into_iter().unzip();
         let answers = self.wanted(&events, modules).await;
@@ -209,8 +210,8 @@ impl Shared {
         }
         let (mut causing, mut deliveries) = (Vec::new(), 0);
         let (mut large, mut calls) = (Vec::new(), LargeCalls::default());
-        for ((event, acker), Wishes { parts, failed }) in events.iter().zip(ackers).zip(answers) {
-            let ending = Ending { acker, failed, event: Arc::clone(event) };
+        for ((event, acker), EventDeliveries { parts, failed }) in events.iter().zip(ackers).zip(answers) {
+            let ending = PendingAck { acker, failed, event: Arc::clone(event) };
             if parts.is_empty() {
                 self.end(ending);
                 continue;
@@ -240,30 +241,30 @@ impl Shared {
         }
     }
 
-    async fn accept(&self, causing: Vec<(Vec<Caused>, Ending)>) {
+    async fn accept(&self, causing: Vec<(Vec<EventBatch>, PendingAck)>) {
         let (parts, endings): (Vec<_>, Vec<_>) = causing.into_iter().unzip();
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
-        let parts: Vec<Caused> = parts.into_iter().flatten().collect();
+        let parts: Vec<EventBatch> = parts.into_iter().flatten().collect();
         let deliveries: Vec<usize> = parts.iter().map(|part| part.wanted.len()).collect();
-        let committing: Vec<Step> =
+        let committing: Vec<ChildSpan> =
             endings.iter().filter_map(|ending| ending.event.trail().commits()).collect();
         let accepted = self.queue.accept_many(parts).await;
         if accepted.is_err() {
-            committing.iter().for_each(Step::failed);
+            committing.iter().for_each(ChildSpan::failed);
         }
         drop(committing);
         match accepted {
             Ok(novelties) => {
-                let new = |(novelty, count): (&Novelty, &usize)| match novelty {
-                    Novelty::New => *count as u64,
-                    Novelty::Recognised => 0,
+                let new = |(novelty, count): (&EventNovelty, &usize)| match novelty {
+                    EventNovelty::New => *count as u64,
+                    EventNovelty::Recognised => 0,
                 };
                 let caused = novelties.iter().zip(&deliveries).map(new).sum();
                 self.counters.deliveries.fetch_add(caused, Ordering::Relaxed);
                 let mut novelties = novelties.into_iter();
                 for (ending, size) in endings.into_iter().zip(sizes) {
                     // Nothing of it is new: the parts are those of its modules.
-                    if novelties.by_ref().take(size).filter(|part| *part == Novelty::New).count() == 0 {
+                    if novelties.by_ref().take(size).filter(|part| *part == EventNovelty::New).count() == 0 {
                         self.recognise(&ending.event);
                     }
                     self.end(ending);
@@ -274,7 +275,7 @@ impl Shared {
                 let events = endings.len();
                 self.counters.postponed.fetch_add(events as u64, Ordering::Relaxed);
                 // One line for all of them; it has the ids of the first.
-                let of_first = |ending: &Ending| ending.event.trail().lines().clone();
+                let of_first = |ending: &PendingAck| ending.event.trail().lines().clone();
                 let lines = endings.first().map_or_else(Span::none, of_first);
                 lines.in_scope(|| {
                     if self.counters.failing.swap(true, Ordering::Relaxed) {
@@ -283,7 +284,7 @@ impl Shared {
                         error!(events, %error, "events cannot be taken, their deliveries cannot be stored");
                     }
                 });
-                for Ending { acker, event, .. } in endings {
+                for PendingAck { acker, event, .. } in endings {
                     event.trail().failed();
                     acker.postpone();
                 }
@@ -306,7 +307,7 @@ impl Shared {
 
     /// What it causes through modules that work is durable. An event that a module does not survive, or that comes while
     /// one is quarantined, is not forgotten: the bus keeps it for people to see, and who posts it is told.
-    fn end(&self, Ending { acker, failed, event }: Ending) {
+    fn end(&self, PendingAck { acker, failed, event }: PendingAck) {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         let Some(failed) = failed else {
             count(&self.counters.accepted);
@@ -314,16 +315,16 @@ impl Shared {
         };
         event.trail().failed();
         match failed {
-            Failed::Killed(reason) => {
+            FailedModules::Killed(reason) => {
                 count(&self.counters.killed);
                 acker.refuse(reason);
             }
-            Failed::Quarantined { module, reason } => {
+            FailedModules::Quarantined { module, reason } => {
                 count(&self.counters.unhandled);
                 let origin = event.trail().origin().clone();
                 acker.unhandled(Unhandled { module, reason, event: event.raw(), origin });
             }
-            Failed::Stopped => {
+            FailedModules::Stopped => {
                 count(&self.counters.postponed);
                 acker.postpone();
             }
@@ -331,8 +332,8 @@ impl Shared {
     }
 
     /// What each of these events of one kind causes in the modules that answer it.
-    async fn wanted(&self, events: &[Arc<Event>], modules: &[Arc<Module>]) -> Vec<Wishes> {
-        let mut wishes: Vec<Wishes> = events.iter().map(|_| Wishes::default()).collect();
+    async fn wanted(&self, events: &[Arc<Event>], modules: &[Arc<LoadedModule>]) -> Vec<EventDeliveries> {
+        let mut wishes: Vec<EventDeliveries> = events.iter().map(|_| EventDeliveries::default()).collect();
         let answers = join_all(modules.iter().map(|module| ask(module, events))).await;
         for (module, answers) in modules.iter().zip(answers) {
             for ((event, answer), wishes) in events.iter().zip(answers).zip(&mut wishes) {
@@ -341,7 +342,7 @@ impl Shared {
                     Err(failure) => {
                         let (generation, lines) = (module.figures().generation, event.trail().lines());
                         lines.in_scope(|| warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event"));
-                        wishes.failed = Failed::of(module, &failure).or(wishes.failed.take());
+                        wishes.failed = FailedModules::of(module, &failure).or(wishes.failed.take());
                     }
                 }
             }
@@ -351,23 +352,29 @@ impl Shared {
 
     /// What an event causes through one module, if anything. Each module's part has an identity of its own: when one
     /// module could not handle an event that others did, the event may come again, and causes just what is missing.
-    async fn caused(&self, event: &Event, module: &Module, firings: Vec<Firing>) -> Option<Caused> {
+    async fn caused(&self, event: &Event, module: &LoadedModule, firings: Vec<Firing>) -> Option<EventBatch> {
         let mut wanted = Vec::new();
         self.want(event, module, firings, &mut wanted).await;
         if wanted.is_empty() {
             return None;
         }
         let identity = event.identity().map(|identity| format!("{identity}:{}", module.id));
-        Some(Caused { identity, wanted, trail: event.trail().of_deliveries() })
+        Some(EventBatch { identity, wanted, trail: event.trail().of_deliveries() })
     }
 
-    async fn want(&self, event: &Event, module: &Module, firings: Vec<Firing>, wanted: &mut Vec<Wanted>) {
+    async fn want(
+        &self,
+        event: &Event,
+        module: &LoadedModule,
+        firings: Vec<Firing>,
+        wanted: &mut Vec<PlannedDelivery>,
+    ) {
         let mut slice = WorkSlice::begin();
         for (nth, Firing { target, payload }) in firings.into_iter().enumerate() {
             let place = format!("{}/{nth}", module.id);
             match target {
-                Target::Hooks { event: hook_event, account, internal_leg, filters } => {
-                    let candidate = Candidate {
+                HookTarget::Hooks { event: hook_event, account, internal_leg, filters } => {
+                    let candidate = HookCandidate {
                         hook_event: &hook_event,
                         account: &account,
                         internal_leg,
@@ -385,7 +392,7 @@ impl Shared {
                     }
                     let bodies = self.queue.bodies(payload);
                     for hook in hooks {
-                        wanted.push(Wanted {
+                        wanted.push(PlannedDelivery {
                             webhook_id: webhook_id(event.identity(), &place, hook.id.as_str()),
                             hook,
                             carried: None,
@@ -394,8 +401,8 @@ impl Shared {
                         slice.rest().await;
                     }
                 }
-                Target::Carried(document) => match carried_hook(&document) {
-                    Some(hook) => wanted.push(Wanted {
+                HookTarget::Carried(document) => match carried_hook(&document) {
+                    Some(hook) => wanted.push(PlannedDelivery {
                         webhook_id: webhook_id(event.identity(), &place, hook.id.as_str()),
                         hook: Arc::new(hook),
                         carried: Some(document),
@@ -412,22 +419,22 @@ impl Shared {
 
 /// What an event causes.
 #[derive(Default)]
-struct Wishes {
+struct EventDeliveries {
     /// One for each module through which it causes anything.
-    parts: Vec<Caused>,
+    parts: Vec<EventBatch>,
     /// What keeps it from being accepted.
-    failed: Option<Failed>,
+    failed: Option<FailedModules>,
 }
 
 /// How an event is answered once what it causes is durable.
-struct Ending {
+struct PendingAck {
     acker: Acker,
-    failed: Option<Failed>,
+    failed: Option<FailedModules>,
     event: Arc<Event>,
 }
 
-fn by_kind(taken: Vec<Taken>) -> Vec<Vec<Taken>> {
-    let mut groups: Vec<Vec<Taken>> = Vec::new();
+fn by_kind(taken: Vec<PendingEvent>) -> Vec<Vec<PendingEvent>> {
+    let mut groups: Vec<Vec<PendingEvent>> = Vec::new();
     for taken in taken {
         // There are few kinds, and never more than are taken together.
         match groups.iter_mut().find(|group| same_kind(group, &taken)) {
@@ -438,7 +445,7 @@ fn by_kind(taken: Vec<Taken>) -> Vec<Vec<Taken>> {
     groups
 }
 
-fn same_kind(group: &[Taken], (event, _): &Taken) -> bool {
+fn same_kind(group: &[PendingEvent], (event, _): &PendingEvent) -> bool {
     group
         .first()
         .is_some_and(|(first, _)| first.category() == event.category() && first.name() == event.name())

@@ -10,12 +10,12 @@ const FORGOTTEN_FROM: usize = 1024;
 
 /// The turn of a group of events, in each of the calls that they belong to. In a call it lasts until it is ended there or
 /// dropped.
-pub(super) struct Turn {
+pub(super) struct StoreTurn {
     before: Vec<CancellationToken>,
     ends: Mutex<HashMap<String, DropGuard>>,
 }
 
-impl Turn {
+impl StoreTurn {
     /// Waits until everything that came before in any of these calls is stored.
     pub(super) async fn comes(&self) {
         for before in &self.before {
@@ -31,15 +31,15 @@ impl Turn {
 
 /// Hands out turns.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct StoreTurns {
     /// What came last in each call.
     last: HashMap<String, CancellationToken>,
     forgotten_at: usize,
 }
 
-impl Turns {
+impl StoreTurns {
     /// Gives a turn to a group of events of these calls, after all that were given before in any of them.
-    pub(super) fn give(&mut self, calls: impl Iterator<Item = String>) -> Turn {
+    pub(super) fn give(&mut self, calls: impl Iterator<Item = String>) -> StoreTurn {
         if self.last.len() >= self.forgotten_at.max(FORGOTTEN_FROM) {
             self.last.retain(|_, last| !last.is_cancelled());
             self.forgotten_at = 2 * self.last.len();
@@ -54,7 +54,7 @@ impl Turns {
             before.extend(last.filter(|last| !last.is_cancelled()));
             ends.insert(call, end.drop_guard());
         }
-        Turn { before, ends: Mutex::new(ends) }
+        StoreTurn { before, ends: Mutex::new(ends) }
     }
 }
 
@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn a_turn_comes_when_all_before_it_in_its_calls_have_ended_and_no_other_is_waited_for() {
-        let mut turns = Turns::default();
+        let mut turns = StoreTurns::default();
         let mut give = |calls: &[&str]| turns.give(calls.iter().map(|call| (*call).to_owned()));
-        let has_come = |turn: &Turn| turn.before.iter().all(CancellationToken::is_cancelled);
+        let has_come = |turn: &StoreTurn| turn.before.iter().all(CancellationToken::is_cancelled);
         let first = give(&["a", "b", "a"]);
         let (second, other, none) = (give(&["b", "c"]), give(&["d"]), give(&[]));
         let third = give(&["c", "a"]);
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn calls_that_have_come_to_rest_are_forgotten() {
-        let mut turns = Turns::default();
+        let mut turns = StoreTurns::default();
         let open = turns.give(["open".to_owned()].into_iter());
         for call in 0..10 * FORGOTTEN_FROM {
             drop(turns.give([call.to_string()].into_iter()));

@@ -16,17 +16,17 @@ const UNKNOWN: Duration = Duration::from_millis(50);
 
 /// What the store owes, as it said last.
 #[derive(Default)]
-pub(super) struct Backlog {
-    last: Mutex<Option<Asked>>,
+pub(super) struct DeliveryBacklog {
+    last: Mutex<Option<BacklogAnswer>>,
 }
 
-struct Asked {
+struct BacklogAnswer {
     counts: Option<DeliveryCounts>,
     at: Instant,
     took: Duration,
 }
 
-impl Backlog {
+impl DeliveryBacklog {
     /// What is owed; nothing when the store cannot say. One question at a time, whoever else asks waits for it.
     pub(super) async fn counts(&self, store: &dyn DeliveryStore) -> Option<DeliveryCounts> {
         let mut last = self.last.lock().await;
@@ -37,9 +37,9 @@ impl Backlog {
             return asked.counts;
         }
         let (before, took) = last.as_ref().map_or((None, UNKNOWN), |asked| (asked.counts, asked.took));
-        *last = Some(Asked { counts: before, at, took: took.max(UNKNOWN) });
+        *last = Some(BacklogAnswer { counts: before, at, took: took.max(UNKNOWN) });
         let counts = store.counts().await.ok();
-        *last = Some(Asked { counts, at, took: at.elapsed() });
+        *last = Some(BacklogAnswer { counts, at, took: at.elapsed() });
         counts
     }
 }
@@ -51,32 +51,34 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::store::{Accepted, AcceptedEvent, Outcome, Result, StoreError, StoredDelivery, WaitingRow};
+    use crate::store::{
+        Accepted, AcceptedEvent, Result, StoreError, StoredDelivery, StoredOutcome, WaitingRow,
+    };
 
     /// Says how often it was asked, each time after as long as it is told.
-    struct Slow {
+    struct SlowCount {
         asked: AtomicU64,
         takes: Duration,
         fails: bool,
     }
 
-    impl Slow {
+    impl SlowCount {
         fn taking(takes: Duration) -> Self {
-            Slow { asked: AtomicU64::new(0), takes, fails: false }
+            SlowCount { asked: AtomicU64::new(0), takes, fails: false }
         }
 
-        async fn pending(&self, backlog: &Backlog) -> Option<u64> {
+        async fn pending(&self, backlog: &DeliveryBacklog) -> Option<u64> {
             backlog.counts(self).await.map(|counts| counts.pending)
         }
     }
 
     #[async_trait]
-    impl DeliveryStore for Slow {
+    impl DeliveryStore for SlowCount {
         async fn accept_many(&self, _: Vec<AcceptedEvent>) -> Result<Vec<Accepted>> {
             Ok(Vec::new())
         }
 
-        async fn finish(&self, _: Vec<Outcome>) -> Result<()> {
+        async fn finish(&self, _: Vec<StoredOutcome>) -> Result<()> {
             Ok(())
         }
 
@@ -108,14 +110,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_costs_nothing_is_always_fresh() {
-        let (backlog, store) = (Backlog::default(), Slow::taking(Duration::ZERO));
+        let (backlog, store) = (DeliveryBacklog::default(), SlowCount::taking(Duration::ZERO));
         assert_eq!(store.pending(&backlog).await, Some(1));
         assert_eq!(store.pending(&backlog).await, Some(2));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_long_count_is_good_for_twenty_times_as_long() {
-        let (backlog, store) = (Backlog::default(), Slow::taking(Duration::from_secs(1)));
+        let (backlog, store) = (DeliveryBacklog::default(), SlowCount::taking(Duration::from_secs(1)));
         assert_eq!(store.pending(&backlog).await, Some(1));
         tokio::time::advance(Duration::from_millis(19_900)).await;
         assert_eq!(store.pending(&backlog).await, Some(1));
@@ -125,14 +127,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn those_who_ask_together_share_one_count() {
-        let (backlog, store) = (Backlog::default(), Slow::taking(Duration::from_secs(1)));
+        let (backlog, store) = (DeliveryBacklog::default(), SlowCount::taking(Duration::from_secs(1)));
         let both = futures_util::join!(store.pending(&backlog), store.pending(&backlog));
         assert_eq!(both, (Some(1), Some(1)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_count_that_was_broken_off_is_not_begun_again_at_once() {
-        let (backlog, store) = (Backlog::default(), Slow::taking(Duration::from_secs(1)));
+        let (backlog, store) = (DeliveryBacklog::default(), SlowCount::taking(Duration::from_secs(1)));
         let broken_off = tokio::time::timeout(Duration::from_millis(1), store.pending(&backlog)).await;
         assert!(broken_off.is_err());
         assert_eq!(store.pending(&backlog).await, None);
@@ -142,8 +144,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_fails_owes_nothing_that_is_known() {
-        let backlog = Backlog::default();
-        let store = Slow { fails: true, ..Slow::taking(Duration::ZERO) };
+        let backlog = DeliveryBacklog::default();
+        let store = SlowCount { fails: true, ..SlowCount::taking(Duration::ZERO) };
         assert_eq!(store.pending(&backlog).await, None);
     }
 }

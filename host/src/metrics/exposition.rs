@@ -11,15 +11,15 @@ use prometheus_client::registry::Registry;
 
 /// The figures of one name.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(super) struct MetricFamily {
     name: &'static str,
     help: &'static str,
     kind: MetricType,
-    samples: Vec<Sample>,
+    samples: Vec<MetricSample>,
 }
 
 #[derive(Debug)]
-struct Sample {
+struct MetricSample {
     label: Option<(&'static str, String)>,
     value: Value,
 }
@@ -55,20 +55,20 @@ impl From<f64> for Value {
     }
 }
 
-impl Family {
+impl MetricFamily {
     /// Something that only grows while the process lives. The name ends in `_total`.
     pub(super) fn counter(name: &'static str, help: &'static str) -> Self {
-        Family { name, help, kind: MetricType::Counter, samples: Vec::new() }
+        MetricFamily { name, help, kind: MetricType::Counter, samples: Vec::new() }
     }
 
     /// Something that goes up and down.
     pub(super) fn gauge(name: &'static str, help: &'static str) -> Self {
-        Family { name, help, kind: MetricType::Gauge, samples: Vec::new() }
+        MetricFamily { name, help, kind: MetricType::Gauge, samples: Vec::new() }
     }
 
     /// The one figure of this name; without one the name stands alone.
     pub(super) fn is(mut self, value: impl Into<Option<Value>>) -> Self {
-        self.samples.extend(value.into().map(|value| Sample { label: None, value }));
+        self.samples.extend(value.into().map(|value| MetricSample { label: None, value }));
         self
     }
 
@@ -79,7 +79,7 @@ impl Family {
         is: impl Into<String>,
         value: impl Into<Value>,
     ) -> Self {
-        self.samples.push(Sample { label: Some((label, is.into())), value: value.into() });
+        self.samples.push(MetricSample { label: Some((label, is.into())), value: value.into() });
         self
     }
 
@@ -90,7 +90,7 @@ impl Family {
             _ => self.name,
         };
         let mut family = encoder.encode_descriptor(stem, self.help, None, self.kind)?;
-        for Sample { label, value } in &self.samples {
+        for MetricSample { label, value } in &self.samples {
             match label {
                 Some((label, is)) => {
                     value.encode(self.kind, family.encode_family(&[(*label, is.as_str())])?)?
@@ -115,9 +115,9 @@ impl Value {
 }
 
 #[derive(Debug)]
-struct Families(Vec<Family>);
+struct MetricFamilies(Vec<MetricFamily>);
 
-impl Collector for Families {
+impl Collector for MetricFamilies {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|family| family.encode(&mut encoder))
     }
@@ -127,9 +127,9 @@ impl Collector for Families {
 ///
 /// # Errors
 /// The text cannot be written: a bug.
-pub(super) fn text(families: Vec<Family>) -> Result<String, fmt::Error> {
+pub(super) fn text(families: Vec<MetricFamily>) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Families(families)));
+    registry.register_collector(Box::new(MetricFamilies(families)));
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry)?;
     Ok(text)
@@ -140,17 +140,15 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(family: Family, expected: &str) {
+    fn check(family: MetricFamily, expected: &str) {
         assert_eq!(text(vec![family]).unwrap(), expected);
     }
 
     #[test]
     fn a_counter_keeps_its_whole_name_and_its_labels() {
-        let family = Family::counter("x_events_total", "Events.").with("outcome", "accepted", 7_u64).with(
-            "outcome",
-            "malformed",
-            0_u64,
-        );
+        let family = MetricFamily::counter("x_events_total", "Events.")
+            .with("outcome", "accepted", 7_u64)
+            .with("outcome", "malformed", 0_u64);
         check(
             family,
             "# HELP x_events_total Events.\n# TYPE x_events_total counter\n\
@@ -160,26 +158,26 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_full() {
-        let whole = Family::gauge("x_bytes", "Bytes.").is(Value::from(u64::MAX));
+        let whole = MetricFamily::gauge("x_bytes", "Bytes.").is(Value::from(u64::MAX));
         check(whole, "# HELP x_bytes Bytes.\n# TYPE x_bytes gauge\nx_bytes 18446744073709551615\n");
-        let real = Family::counter("x_seconds_total", "Seconds.").is(Value::from(0.25));
+        let real = MetricFamily::counter("x_seconds_total", "Seconds.").is(Value::from(0.25));
         check(
             real,
             "# HELP x_seconds_total Seconds.\n# TYPE x_seconds_total counter\nx_seconds_total 0.25\n",
         );
-        let yes = Family::gauge("x_ready", "Ready.").is(Value::from(true));
+        let yes = MetricFamily::gauge("x_ready", "Ready.").is(Value::from(true));
         check(yes, "# HELP x_ready Ready.\n# TYPE x_ready gauge\nx_ready 1\n");
     }
 
     #[test]
     fn what_is_not_known_has_a_name_and_no_figure() {
-        let family = Family::gauge("x_threads", "Threads.").is(None);
+        let family = MetricFamily::gauge("x_threads", "Threads.").is(None);
         check(family, "# HELP x_threads Threads.\n# TYPE x_threads gauge\n");
     }
 
     #[test]
     fn a_label_cannot_break_out_of_its_quotes() {
-        let family = Family::gauge("x", "X.").with("module", "a\"} 1\n\\", 1_u64);
+        let family = MetricFamily::gauge("x", "X.").with("module", "a\"} 1\n\\", 1_u64);
         check(family, "# HELP x X.\n# TYPE x gauge\nx{module=\"a\\\"} 1\\n\\\\\"} 1\n");
     }
 }

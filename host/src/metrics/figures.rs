@@ -2,21 +2,21 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::exposition::{Family, Value};
-use super::process::Process;
+use super::exposition::{MetricFamily, Value};
+use super::process::ProcessFigures;
 use crate::access::Access;
 use crate::api::connections::Connections;
 use crate::attempts::log as attempts;
-use crate::attempts::trace::Class;
+use crate::attempts::trace::AttemptClass;
 use crate::bus::{Bus, BusState};
-use crate::delivery::client::Client;
+use crate::delivery::client::EndpointClient;
 use crate::delivery::dispatch::Dispatch;
 use crate::delivery::http::trouble::LocalTrouble;
 use crate::disabler::Disabler;
-use crate::listener::shared::{Counters, Shared};
+use crate::listener::shared::{ListenerCounters, SharedListener};
 use crate::module::isolated::IsolatedFigures;
 use crate::module::janitor;
-use crate::module::registry::{Module, Registry, Snapshot};
+use crate::module::registry::{LoadedModule, ModuleRegistry, ModuleSnapshot};
 use crate::module::resident;
 use crate::replays;
 use crate::store::DeliveryCounts;
@@ -34,77 +34,79 @@ fn read(counter: &AtomicU64) -> Value {
     counter.load(Ordering::Relaxed).into()
 }
 
-pub(super) fn host(ready: bool, started: f64) -> Vec<Family> {
+pub(super) fn host(ready: bool, started: f64) -> Vec<MetricFamily> {
     vec![
-        Family::gauge("hookline_build_info", "Always 1; the label is the version of the program.").with(
-            "version",
-            env!("CARGO_PKG_VERSION"),
-            1_u64,
-        ),
-        Family::gauge("hookline_ready", "1 while the host takes events, as /readyz says it.")
+        MetricFamily::gauge("hookline_build_info", "Always 1; the label is the version of the program.")
+            .with("version", env!("CARGO_PKG_VERSION"), 1_u64),
+        MetricFamily::gauge("hookline_ready", "1 while the host takes events, as /readyz says it.")
             .is(Value::from(ready)),
-        Family::gauge("hookline_process_start_time_seconds", "When the host started, in Unix seconds.")
+        MetricFamily::gauge("hookline_process_start_time_seconds", "When the host started, in Unix seconds.")
             .is(Value::from(started)),
     ]
 }
 
-pub(super) fn events(counters: &Counters) -> Vec<Family> {
+pub(super) fn events(counters: &ListenerCounters) -> Vec<MetricFamily> {
     vec![
-        Family::counter("hookline_events_total", "Messages taken, by what became of them.")
+        MetricFamily::counter("hookline_events_total", "Messages taken, by what became of them.")
             .with(OUTCOME, "accepted", read(&counters.accepted))
             .with(OUTCOME, "unanswered", read(&counters.unanswered))
             .with(OUTCOME, "malformed", read(&counters.malformed))
             .with(OUTCOME, "killed", read(&counters.killed))
             .with(OUTCOME, "unhandled", read(&counters.unhandled))
             .with(OUTCOME, "postponed", read(&counters.postponed)),
-        Family::counter(
+        MetricFamily::counter(
             "hookline_events_recognised_total",
             "Accepted events that had come before and caused nothing again.",
         )
         .is(read(&counters.recognised)),
-        Family::counter("hookline_deliveries_accepted_total", "Deliveries that accepted events caused.")
-            .is(read(&counters.deliveries)),
+        MetricFamily::counter(
+            "hookline_deliveries_accepted_total",
+            "Deliveries that accepted events caused.",
+        )
+        .is(read(&counters.deliveries)),
     ]
 }
 
-pub(super) fn modules(current: &Snapshot) -> Vec<Family> {
-    let of_each = |family: Family, figure: &dyn Fn(&Module) -> Value| {
+pub(super) fn modules(current: &ModuleSnapshot) -> Vec<MetricFamily> {
+    let of_each = |family: MetricFamily, figure: &dyn Fn(&LoadedModule) -> Value| {
         current
             .modules()
             .fold(family, |family, module| family.with(MODULE, module.id.as_str(), figure(module)))
     };
     let mut families = vec![
-        Family::gauge("hookline_modules", "Modules that serve.").is(Value::from(current.modules().count())),
-        of_each(Family::counter("hookline_module_calls_total", "Events handed to a module."), &|module| {
-            module.figures().calls.into()
-        }),
+        MetricFamily::gauge("hookline_modules", "Modules that serve.")
+            .is(Value::from(current.modules().count())),
         of_each(
-            Family::counter(
+            MetricFamily::counter("hookline_module_calls_total", "Events handed to a module."),
+            &|module| module.figures().calls.into(),
+        ),
+        of_each(
+            MetricFamily::counter(
                 "hookline_module_failures_total",
                 "Events that a module did not answer properly.",
             ),
             &|module| module.figures().failures.into(),
         ),
         of_each(
-            Family::counter(
+            MetricFamily::counter(
                 "hookline_module_hung_total",
                 "Calls of the serving generation that were given up.",
             ),
             &|module| module.figures().hung.into(),
         ),
         of_each(
-            Family::counter(
+            MetricFamily::counter(
                 "hookline_module_seconds_total",
                 "Time spent in calls of the serving generation.",
             ),
             &|module| module.figures().busy.as_secs_f64().into(),
         ),
         of_each(
-            Family::gauge("hookline_module_generation", "Number of the generation that serves."),
+            MetricFamily::gauge("hookline_module_generation", "Number of the generation that serves."),
             &|module| module.figures().generation.into(),
         ),
         of_each(
-            Family::gauge(
+            MetricFamily::gauge(
                 "hookline_module_quarantined",
                 "1 when a module hung too often and is called no more.",
             ),
@@ -116,8 +118,8 @@ pub(super) fn modules(current: &Snapshot) -> Vec<Family> {
 }
 
 /// Of modules in a process of their own.
-fn processes(current: &Snapshot) -> [Family; 4] {
-    let of_each = |family: Family, figure: &dyn Fn(&IsolatedFigures) -> u64| {
+fn processes(current: &ModuleSnapshot) -> [MetricFamily; 4] {
+    let of_each = |family: MetricFamily, figure: &dyn Fn(&IsolatedFigures) -> u64| {
         current.modules().fold(family, |family, module| match module.process() {
             Some(process) => family.with(MODULE, module.id.as_str(), figure(&process)),
             None => family,
@@ -125,28 +127,28 @@ fn processes(current: &Snapshot) -> [Family; 4] {
     };
     [
         of_each(
-            Family::counter(
+            MetricFamily::counter(
                 "hookline_module_process_restarts_total",
                 "Processes of a module started after the first.",
             ),
             &|process| process.restarts,
         ),
         of_each(
-            Family::counter(
+            MetricFamily::counter(
                 "hookline_module_process_deaths_total",
                 "Processes of a module that ended by themselves or did not start again.",
             ),
             &|process| process.deaths,
         ),
         of_each(
-            Family::counter(
+            MetricFamily::counter(
                 "hookline_module_process_timeouts_total",
                 "Processes of a module killed because of a call that took too long.",
             ),
             &|process| process.timeouts,
         ),
         of_each(
-            Family::gauge(
+            MetricFamily::gauge(
                 "hookline_module_process_resident_memory_bytes",
                 "Resident memory of a module's own process; 0 while there is none.",
             ),
@@ -155,22 +157,28 @@ fn processes(current: &Snapshot) -> [Family; 4] {
     ]
 }
 
-pub(super) fn module_changes(registry: &Registry) -> Vec<Family> {
+pub(super) fn module_changes(registry: &ModuleRegistry) -> Vec<MetricFamily> {
     let counters = registry.counters();
     vec![
-        Family::counter("hookline_module_loads_total", "Generations that began to serve.")
+        MetricFamily::counter("hookline_module_loads_total", "Generations that began to serve.")
             .is(read(&counters.loaded)),
-        Family::counter("hookline_module_refusals_total", "Times that a file was refused, for a new reason.")
-            .is(read(&counters.refused)),
-        Family::counter("hookline_modules_removed_total", "Modules whose file was taken away.")
+        MetricFamily::counter(
+            "hookline_module_refusals_total",
+            "Times that a file was refused, for a new reason.",
+        )
+        .is(read(&counters.refused)),
+        MetricFamily::counter("hookline_modules_removed_total", "Modules whose file was taken away.")
             .is(read(&counters.removed)),
-        Family::counter("hookline_generations_released_total", "Old generations that were unmapped.")
+        MetricFamily::counter("hookline_generations_released_total", "Old generations that were unmapped.")
             .is(read(&counters.released)),
-        Family::gauge("hookline_generations_pinned", "Old generations that stay mapped until the host ends.")
-            .is(Value::from(registry.pinned().len())),
-        Family::gauge("hookline_files_refused", "Files in the plugins folder that are refused now.")
+        MetricFamily::gauge(
+            "hookline_generations_pinned",
+            "Old generations that stay mapped until the host ends.",
+        )
+        .is(Value::from(registry.pinned().len())),
+        MetricFamily::gauge("hookline_files_refused", "Files in the plugins folder that are refused now.")
             .is(Value::from(registry.refused().len())),
-        Family::gauge(
+        MetricFamily::gauge(
             "hookline_thread_local_keys",
             "The lowest thread-local key of the process that is free.",
         )
@@ -178,59 +186,62 @@ pub(super) fn module_changes(registry: &Registry) -> Vec<Family> {
     ]
 }
 
-pub(super) fn deliveries(dispatch: &Dispatch) -> Vec<Family> {
+pub(super) fn deliveries(dispatch: &Dispatch) -> Vec<MetricFamily> {
     let counters = &dispatch.counters;
     let waiting = dispatch.gate.waiting();
     let (in_flight, in_memory, bytes, in_store) = dispatch.due.with(|scheduler| {
         (scheduler.in_flight(), scheduler.in_memory(), scheduler.bytes(), scheduler.in_store())
     });
     vec![
-        Family::counter("hookline_deliveries_total", "Tries of deliveries, by what became of the delivery.")
-            .with(OUTCOME, "delivered", read(&counters.delivered))
-            .with(OUTCOME, "retried", read(&counters.retried))
-            .with(OUTCOME, "postponed", read(&counters.postponed))
-            .with(OUTCOME, "dead", read(&counters.dead)),
-        Family::gauge("hookline_in_flight", "Requests that wait for their answer.")
+        MetricFamily::counter(
+            "hookline_deliveries_total",
+            "Tries of deliveries, by what became of the delivery.",
+        )
+        .with(OUTCOME, "delivered", read(&counters.delivered))
+        .with(OUTCOME, "retried", read(&counters.retried))
+        .with(OUTCOME, "postponed", read(&counters.postponed))
+        .with(OUTCOME, "dead", read(&counters.dead)),
+        MetricFamily::gauge("hookline_in_flight", "Requests that wait for their answer.")
             .is(Value::from(in_flight)),
-        Family::gauge(
+        MetricFamily::gauge(
             "hookline_deliveries_in_memory",
             "Deliveries that wait for their turn or are in flight.",
         )
         .is(Value::from(in_memory)),
-        Family::gauge(
+        MetricFamily::gauge(
             "hookline_deliveries_memory_bytes",
             "Bytes of payloads of these deliveries that count against delivery.memory_bytes.",
         )
         .is(Value::from(bytes)),
-        Family::gauge("hookline_deliveries_held", "Deliveries that are due and wait, by what for.")
+        MetricFamily::gauge("hookline_deliveries_held", "Deliveries that are due and wait, by what for.")
             .with("for", "hook", waiting.held)
             .with("for", "call", waiting.ordered),
-        Family::gauge(
+        MetricFamily::gauge(
             "hookline_deliveries_parked",
             "Deliveries that are due and wait in the store, not in memory.",
         )
         .is(Value::from(in_store)),
-        Family::gauge("hookline_retries_waiting", "Deliveries that are due later.")
+        MetricFamily::gauge("hookline_retries_waiting", "Deliveries that are due later.")
             .is(Value::from(dispatch.retries.len())),
     ]
 }
 
 /// Of the connections to endpoints.
-pub(super) fn endpoints(client: &Client) -> Vec<Family> {
+pub(super) fn endpoints(client: &EndpointClient) -> Vec<MetricFamily> {
     let (open, idle) = client.connections();
-    let troubles = Family::counter(
+    let troubles = MetricFamily::counter(
         "hookline_local_troubles_total",
         "Requests that something of this machine kept from being sent, by what.",
     );
-    let by_kind = |family: Family, (trouble, count): (LocalTrouble, u64)| {
+    let by_kind = |family: MetricFamily, (trouble, count): (LocalTrouble, u64)| {
         family.with("kind", trouble.as_str(), Value::from(count))
     };
     vec![
         client.troubles().fold(troubles, by_kind),
-        Family::gauge("hookline_endpoint_connections", "Connections to endpoints, by what they do.")
+        MetricFamily::gauge("hookline_endpoint_connections", "Connections to endpoints, by what they do.")
             .with("state", "used", Value::from(open.saturating_sub(idle)))
             .with("state", "idle", Value::from(idle)),
-        Family::counter(
+        MetricFamily::counter(
             "hookline_requests_resent_total",
             "Requests sent again at once, as the connection ended before anything of an answer came.",
         )
@@ -239,17 +250,20 @@ pub(super) fn endpoints(client: &Client) -> Vec<Family> {
 }
 
 /// What the store said last; nothing when it could not say.
-pub(super) fn backlog(owed: Option<DeliveryCounts>, now: f64) -> Vec<Family> {
+pub(super) fn backlog(owed: Option<DeliveryCounts>, now: f64) -> Vec<MetricFamily> {
     let oldest = |counts: DeliveryCounts| match counts.oldest_ms {
         Some(accepted_ms) => (now - accepted_ms as f64 / 1e3).max(0.0),
         None => 0.0,
     };
     vec![
-        Family::gauge("hookline_deliveries_pending", "Deliveries that wait for their first or next try.")
-            .is(owed.map(|counts| counts.pending.into())),
-        Family::gauge("hookline_deliveries_dead", "Deliveries that were given up and are kept.")
+        MetricFamily::gauge(
+            "hookline_deliveries_pending",
+            "Deliveries that wait for their first or next try.",
+        )
+        .is(owed.map(|counts| counts.pending.into())),
+        MetricFamily::gauge("hookline_deliveries_dead", "Deliveries that were given up and are kept.")
             .is(owed.map(|counts| counts.dead.into())),
-        Family::gauge(
+        MetricFamily::gauge(
             "hookline_deliveries_oldest_age_seconds",
             "Age of the oldest pending delivery; 0 without any.",
         )
@@ -257,15 +271,16 @@ pub(super) fn backlog(owed: Option<DeliveryCounts>, now: f64) -> Vec<Family> {
     ]
 }
 
-pub(super) fn attempts(counters: &attempts::Counters) -> Vec<Family> {
-    let tries = Family::counter("hookline_attempts_total", "Requests tried, by how they ended.");
-    let by_class =
-        |family: Family, class: &Class| family.with("class", class.as_str(), read(counters.of(*class)));
+pub(super) fn attempts(counters: &attempts::AttemptCounters) -> Vec<MetricFamily> {
+    let tries = MetricFamily::counter("hookline_attempts_total", "Requests tried, by how they ended.");
+    let by_class = |family: MetricFamily, class: &AttemptClass| {
+        family.with("class", class.as_str(), read(counters.of(*class)))
+    };
     vec![
-        Class::ALL.iter().fold(tries, by_class),
-        Family::counter("hookline_attempts_kept_total", "Attempts written to the attempts log.")
+        AttemptClass::ALL.iter().fold(tries, by_class),
+        MetricFamily::counter("hookline_attempts_kept_total", "Attempts written to the attempts log.")
             .is(read(&counters.kept)),
-        Family::counter(
+        MetricFamily::counter(
             "hookline_attempts_dropped_total",
             "Attempts that the attempts log should have and has not, as the store did not keep up.",
         )
@@ -273,14 +288,14 @@ pub(super) fn attempts(counters: &attempts::Counters) -> Vec<Family> {
     ]
 }
 
-pub(super) fn replays(counters: &replays::Counters) -> Vec<Family> {
+pub(super) fn replays(counters: &replays::ReplayCounters) -> Vec<MetricFamily> {
     vec![
-        Family::counter(
+        MetricFamily::counter(
             "hookline_deliveries_replayed_total",
             "Dead deliveries brought back to be sent again.",
         )
         .is(read(&counters.replayed)),
-        Family::counter(
+        MetricFamily::counter(
             "hookline_deliveries_expired_total",
             "Dead deliveries forgotten after delivery.dead_retention_ms.",
         )
@@ -288,25 +303,28 @@ pub(super) fn replays(counters: &replays::Counters) -> Vec<Family> {
     ]
 }
 
-pub(super) fn hooks(listener: &Shared) -> Vec<Family> {
+pub(super) fn hooks(listener: &SharedListener) -> Vec<MetricFamily> {
     vec![
-        Family::gauge("hookline_hooks", "Hooks of all accounts, disabled ones too.")
+        MetricFamily::gauge("hookline_hooks", "Hooks of all accounts, disabled ones too.")
             .is(Value::from(listener.table.len())),
-        Family::gauge("hookline_accounts", "Accounts.").is(Value::from(listener.accounts.len())),
+        MetricFamily::gauge("hookline_accounts", "Accounts.").is(Value::from(listener.accounts.len())),
     ]
 }
 
 /// Of hooks that fail.
-pub(super) fn disabler(disabler: &Disabler) -> Vec<Family> {
+pub(super) fn disabler(disabler: &Disabler) -> Vec<MetricFamily> {
     let counters = &disabler.counters;
     vec![
-        Family::gauge("hookline_hooks_paused", "Hooks that are paused because their requests fail.")
+        MetricFamily::gauge("hookline_hooks_paused", "Hooks that are paused because their requests fail.")
             .is(Value::from(disabler.paused())),
-        Family::counter("hookline_hook_changes_total", "Changes that the host made to hooks, by which.")
-            .with("change", "paused", read(&counters.paused))
-            .with("change", "resumed", read(&counters.resumed))
-            .with("change", "disabled", read(&counters.disabled)),
-        Family::counter(
+        MetricFamily::counter(
+            "hookline_hook_changes_total",
+            "Changes that the host made to hooks, by which.",
+        )
+        .with("change", "paused", read(&counters.paused))
+        .with("change", "resumed", read(&counters.resumed))
+        .with("change", "disabled", read(&counters.disabled)),
+        MetricFamily::counter(
             "hookline_notices_total",
             "Messages on the bus to owners of hooks, by who took them.",
         )
@@ -316,85 +334,95 @@ pub(super) fn disabler(disabler: &Disabler) -> Vec<Family> {
     ]
 }
 
-pub(super) fn bus(bus: &dyn Bus) -> Vec<Family> {
+pub(super) fn bus(bus: &dyn Bus) -> Vec<MetricFamily> {
     let counters = bus.counters();
     vec![
-        Family::gauge("hookline_bus_connected", "1 while messages flow from the bus.")
+        MetricFamily::gauge("hookline_bus_connected", "1 while messages flow from the bus.")
             .is(Value::from(bus.state() == BusState::Connected)),
-        Family::gauge(
+        MetricFamily::gauge(
             "hookline_bus_problems",
             "Exchanges that cannot be used although the bus is connected.",
         )
         .is(Value::from(bus.problems().len())),
-        Family::counter(
+        MetricFamily::counter(
             "hookline_bus_received_total",
             "Messages that the bus delivered, redeliveries included.",
         )
         .is(Value::from(counters.received)),
-        Family::counter("hookline_bus_messages_total", "Messages of the bus, by how they were answered.")
-            .with(OUTCOME, "accepted", counters.accepted)
-            .with(OUTCOME, "refused", counters.refused)
-            .with(OUTCOME, "unhandled", counters.unhandled)
-            .with(OUTCOME, "postponed", counters.postponed),
-        Family::counter(
+        MetricFamily::counter(
+            "hookline_bus_messages_total",
+            "Messages of the bus, by how they were answered.",
+        )
+        .with(OUTCOME, "accepted", counters.accepted)
+        .with(OUTCOME, "refused", counters.refused)
+        .with(OUTCOME, "unhandled", counters.unhandled)
+        .with(OUTCOME, "postponed", counters.postponed),
+        MetricFamily::counter(
             "hookline_bus_unreadable_total",
             "Messages that broke the connection and were dead-lettered unread.",
         )
         .is(Value::from(counters.unreadable)),
-        Family::gauge(
+        MetricFamily::gauge(
             "hookline_bus_dead_letters",
             "Messages in the dead-letter queue, whoever put them there.",
         )
         .is(Value::from(bus.dead_letters().unwrap_or_default())),
-        Family::counter("hookline_bus_reconnects_total", "Connections to the bus made after the first.")
-            .is(Value::from(counters.reconnects)),
+        MetricFamily::counter(
+            "hookline_bus_reconnects_total",
+            "Connections to the bus made after the first.",
+        )
+        .is(Value::from(counters.reconnects)),
     ]
 }
 
-pub(super) fn store(commits: u64, readable: bool) -> Vec<Family> {
+pub(super) fn store(commits: u64, readable: bool) -> Vec<MetricFamily> {
     vec![
-        Family::counter("hookline_store_commits_total", "Commits of the store.").is(Value::from(commits)),
-        Family::gauge("hookline_store_readable", "1 when the store could say what is owed.")
+        MetricFamily::counter("hookline_store_commits_total", "Commits of the store.")
+            .is(Value::from(commits)),
+        MetricFamily::gauge("hookline_store_readable", "1 when the store could say what is owed.")
             .is(Value::from(readable)),
     ]
 }
 
-pub(super) fn clients(connections: &Connections) -> Vec<Family> {
+pub(super) fn clients(connections: &Connections) -> Vec<MetricFamily> {
     vec![
-        Family::gauge("hookline_api_connections", "Connections of clients of the API.")
+        MetricFamily::gauge("hookline_api_connections", "Connections of clients of the API.")
             .is(Value::from(connections.open())),
-        Family::gauge("hookline_api_connections_max", "Connections that clients may have at once.")
+        MetricFamily::gauge("hookline_api_connections_max", "Connections that clients may have at once.")
             .is(Value::from(connections.most())),
-        Family::counter("hookline_api_evictions_total", "Idle connections that made room for others.")
+        MetricFamily::counter("hookline_api_evictions_total", "Idle connections that made room for others.")
             .is(Value::from(connections.evicted())),
     ]
 }
 
-pub(super) fn access(access: &Access) -> Vec<Family> {
+pub(super) fn access(access: &Access) -> Vec<MetricFamily> {
     let counters = &access.counters;
     vec![
-        Family::gauge("hookline_tokens", "Access tokens, without the one in admin.token.")
+        MetricFamily::gauge("hookline_tokens", "Access tokens, without the one in admin.token.")
             .is(Value::from(access.tokens.len())),
-        Family::counter("hookline_api_refusals_total", "Requests that were not let in, by the reason.")
+        MetricFamily::counter("hookline_api_refusals_total", "Requests that were not let in, by the reason.")
             .with(REASON, "credentials", read(&counters.credentials))
             .with(REASON, "forbidden", read(&counters.forbidden))
             .with(REASON, "throttled", read(&counters.throttled)),
-        Family::counter("hookline_audit_failures_total", "Changes that are missing in the audit log.")
+        MetricFamily::counter("hookline_audit_failures_total", "Changes that are missing in the audit log.")
             .is(Value::from(access.audit.failures())),
     ]
 }
 
-pub(super) fn process(process: &Process) -> Vec<Family> {
+pub(super) fn process(process: &ProcessFigures) -> Vec<MetricFamily> {
     vec![
-        Family::counter("hookline_process_cpu_seconds_total", "Processor time in user and kernel mode.")
-            .is(process.cpu_seconds.map(Value::from)),
-        Family::gauge("hookline_process_resident_memory_bytes", "Resident memory.")
+        MetricFamily::counter(
+            "hookline_process_cpu_seconds_total",
+            "Processor time in user and kernel mode.",
+        )
+        .is(process.cpu_seconds.map(Value::from)),
+        MetricFamily::gauge("hookline_process_resident_memory_bytes", "Resident memory.")
             .is(process.resident_bytes.map(Value::from)),
-        Family::gauge("hookline_process_open_fds", "Open file descriptors.")
+        MetricFamily::gauge("hookline_process_open_fds", "Open file descriptors.")
             .is(process.open_files.map(Value::from)),
-        Family::gauge("hookline_process_max_fds", "File descriptors that may be open.")
+        MetricFamily::gauge("hookline_process_max_fds", "File descriptors that may be open.")
             .is(process.max_files.map(Value::from)),
-        Family::gauge("hookline_process_threads", "Threads.").is(process.threads.map(Value::from)),
+        MetricFamily::gauge("hookline_process_threads", "Threads.").is(process.threads.map(Value::from)),
     ]
 }
 

@@ -9,7 +9,7 @@ use crate::module::resident;
 
 /// What the process takes. What the system does not tell is missing.
 #[derive(Debug, Default)]
-pub(super) struct Process {
+pub(super) struct ProcessFigures {
     /// Seconds of all its threads, in user and kernel mode.
     pub(super) cpu_seconds: Option<f64>,
     pub(super) resident_bytes: Option<u64>,
@@ -19,11 +19,11 @@ pub(super) struct Process {
 }
 
 /// Asks the kernel. Blocks for as long as a look at some files of proc(5) takes.
-pub(super) fn read() -> Process {
+pub(super) fn read() -> ProcessFigures {
     let used = getrusage(UsageWho::RUSAGE_SELF).ok();
     let microseconds =
         used.map(|used| used.user_time().num_microseconds() + used.system_time().num_microseconds());
-    Process {
+    ProcessFigures {
         cpu_seconds: microseconds.map(|microseconds| microseconds as f64 / 1e6),
         resident_bytes: resident::of_process(std::process::id()),
         // The list itself is read through one more file.
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_everything() {
-        let Process { cpu_seconds, resident_bytes, open_files, max_files, threads } = read();
+        let ProcessFigures { cpu_seconds, resident_bytes, open_files, max_files, threads } = read();
         assert!(cpu_seconds.is_some_and(|seconds| seconds > 0.0));
         assert!(resident_bytes.is_some_and(|bytes| bytes > 100_000));
         assert!(open_files.zip(max_files).is_some_and(|(open, max)| 2 < open && open <= max));

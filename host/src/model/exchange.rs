@@ -8,7 +8,7 @@ use super::Verb;
 
 /// One request, as it will be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
+pub struct OutgoingRequest {
     /// How it is asked.
     pub method: Verb,
     /// Where; in profile `kazoo` the exact text that the original hands to its client, raw brackets and
@@ -22,16 +22,16 @@ pub struct Outgoing {
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub struct Exchange {
     /// What it means is for `verdict`.
-    pub answer: Answer,
+    pub answer: EndpointAnswer,
     /// The same for people: `status 404`, `connection refused`.
     pub told: String,
 }
 
 /// What came back for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum EndpointAnswer {
     /// A response.
     Status {
         /// Its status code.
@@ -52,7 +52,7 @@ pub enum Answer {
 
 /// What happens to a delivery after a try.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next {
+pub enum DeliveryOutcome {
     /// It arrived.
     Delivered,
     /// It is tried again after this time.

@@ -87,7 +87,7 @@ pub struct Guard {
 
 /// Why an address is not spoken to, for people: which, why, and what would allow it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Refusal {
+pub struct AddressRefusal {
     /// The name that led there, where there was one.
     pub name: Option<String>,
     /// The address.
@@ -100,7 +100,7 @@ pub struct Refusal {
 
 /// What stands in a URL where the host does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Host<'a> {
+pub enum TargetHost<'a> {
     /// An address that may be spoken to.
     Address,
     /// A name; what it leads to is looked at when it is resolved.
@@ -124,11 +124,11 @@ impl Guard {
     ///
     /// # Errors
     /// Why not.
-    pub fn check(&self, address: IpAddr) -> Result<(), Refusal> {
+    pub fn check(&self, address: IpAddr) -> Result<(), AddressRefusal> {
         if self.lists(address) {
             return Ok(());
         }
-        let refuse = |carried, kind| Err(Refusal { name: None, address, carried, kind });
+        let refuse = |carried, kind| Err(AddressRefusal { name: None, address, carried, kind });
         let six = match address {
             IpAddr::V4(four) => return special_v4(four).map_or(Ok(()), |kind| refuse(None, kind)),
             IpAddr::V6(six) => six,
@@ -150,12 +150,12 @@ impl Guard {
     ///
     /// # Errors
     /// It is an address that may not be spoken to.
-    pub fn check_url<'a>(&self, url: &'a Url) -> Result<Host<'a>, Refusal> {
+    pub fn check_url<'a>(&self, url: &'a Url) -> Result<TargetHost<'a>, AddressRefusal> {
         let address = match url.host() {
             Some(url::Host::Ipv4(four)) => IpAddr::V4(four),
             Some(url::Host::Ipv6(six)) => IpAddr::V6(six),
-            Some(url::Host::Domain(name)) => return Ok(Host::Name(name)),
-            None => return Ok(Host::Name("")),
+            Some(url::Host::Domain(name)) => return Ok(TargetHost::Name(name)),
+            None => return Ok(TargetHost::Name("")),
         };
         let exactly = self
             .exactly
@@ -163,7 +163,7 @@ impl Guard {
         if !exactly {
             self.check(address)?;
         }
-        Ok(Host::Address)
+        Ok(TargetHost::Address)
     }
 
     /// What is looked at when a hook is saved: addresses, and the names that mean this machine everywhere. Other
@@ -171,8 +171,8 @@ impl Guard {
     ///
     /// # Errors
     /// The host can never be spoken to.
-    pub fn check_saved(&self, url: &Url) -> Result<(), Refusal> {
-        let Host::Name(name) = self.check_url(url)? else { return Ok(()) };
+    pub fn check_saved(&self, url: &Url) -> Result<(), AddressRefusal> {
+        let TargetHost::Name(name) = self.check_url(url)? else { return Ok(()) };
         let bare = name.trim_end_matches('.').to_ascii_lowercase();
         if bare != "localhost" && !bare.ends_with(".localhost") {
             return Ok(());
@@ -188,7 +188,7 @@ impl Guard {
     ///
     /// # Errors
     /// There are addresses, and none of them may.
-    pub fn vet(&self, name: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, Refusal> {
+    pub fn vet(&self, name: &str, addresses: Vec<IpAddr>) -> Result<Vec<IpAddr>, AddressRefusal> {
         let mut refused = None;
         let mut vetted = addresses;
         vetted.retain(|address| match self.check(*address) {
@@ -208,7 +208,7 @@ impl Guard {
     ///
     /// # Errors
     /// One of them is not.
-    pub fn vet_all(&self, name: &str, addresses: &[IpAddr]) -> Result<(), Refusal> {
+    pub fn vet_all(&self, name: &str, addresses: &[IpAddr]) -> Result<(), AddressRefusal> {
         addresses.iter().try_for_each(|address| self.check(*address)).map_err(|refusal| refusal.of(name))
     }
 
@@ -217,13 +217,13 @@ impl Guard {
     }
 }
 
-impl Refusal {
+impl AddressRefusal {
     fn of(self, name: &str) -> Self {
         Self { name: Some(name.to_owned()), ..self }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for AddressRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address;
         if let Some(name) = &self.name {

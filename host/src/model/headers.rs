@@ -47,7 +47,7 @@ const DENIED_PREFIXES: [&str; 6] =
 
 /// Headers with their values, names in lower case. A value may be somebody's password, so none is shown.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, String)>);
+pub struct HookHeaders(Vec<(String, String)>);
 
 /// What is wrong with one header, or with all of them where no name stands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +59,7 @@ pub struct BadHeader {
     pub why: String,
 }
 
-impl Headers {
+impl HookHeaders {
     /// Reads an object of texts.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl Headers {
     }
 }
 
-impl fmt::Debug for Headers {
+impl fmt::Debug for HookHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
@@ -194,8 +194,8 @@ mod tests {
 
     use super::*;
 
-    fn read(object: Value) -> Result<Headers, Vec<BadHeader>> {
-        Headers::read(object.as_object().unwrap())
+    fn read(object: Value) -> Result<HookHeaders, Vec<BadHeader>> {
+        HookHeaders::read(object.as_object().unwrap())
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
         }
         assert_eq!(read(json!({"x-a": "1", "X-A": "2"})).unwrap_err()[0].name.as_deref(), Some("X-A"));
         let many: Document = (0..=MOST).map(|n| (format!("x-{n}"), json!("v"))).collect();
-        assert_eq!(Headers::read(&many).unwrap_err()[0].name, None);
+        assert_eq!(HookHeaders::read(&many).unwrap_err()[0].name, None);
     }
 
     #[test]

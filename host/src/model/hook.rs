@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::headers::Headers;
-use super::sign::Signing;
+use super::headers::HookHeaders;
+use super::sign::HookSigning;
 use super::{AccountId, Document, HookId, Profile, rate};
 
 /// The events that the original keeps in upper case inside and knows without any metadata document.
@@ -155,13 +155,13 @@ pub struct Hook {
     /// Waits before its further tries in milliseconds, in place of the configured ones. Profile `kazoo` has its own.
     pub retry_schedule_ms: Option<Vec<u64>>,
     /// How many requests it is sent within a time, in place of the configured limit.
-    pub rate_limit: Option<rate::Limit>,
+    pub rate_limit: Option<rate::RateBound>,
     /// Which of its deliveries go in the order of their events.
     pub ordering: Option<Ordering>,
     /// Headers of its own.
-    pub headers: Headers,
+    pub headers: HookHeaders,
     /// What its requests are signed with. Encrypted secrets are locked until [`vault::Vault::unlock`].
-    pub signing: Signing,
+    pub signing: HookSigning,
     /// Whether events of descendants fire it too.
     pub include_subaccounts: bool,
     /// Whether internal (loopback) legs fire it.

@@ -32,13 +32,13 @@ pub struct Payload {
 
 #[derive(Clone, Debug)]
 struct Field {
-    key: Key,
+    key: FieldKey,
     value: Range<usize>,
 }
 
 /// Most keys have no escapes and are a range too.
 #[derive(Clone, Debug)]
-enum Key {
+enum FieldKey {
     Plain(Range<usize>),
     Unescaped(Box<str>),
 }
@@ -48,15 +48,15 @@ impl Payload {
     pub fn parse(json: Bytes) -> Result<Self, BadPayload> {
         let text = std::str::from_utf8(&json)
             .map_err(|error| BadPayload::NotAnObject(serde::de::Error::custom(error)))?;
-        let Pairs(pairs) = serde_json::from_str(text).map_err(BadPayload::NotAnObject)?;
+        let FieldPairs(pairs) = serde_json::from_str(text).map_err(BadPayload::NotAnObject)?;
         let mut fields = Vec::with_capacity(pairs.len());
         for (key, value) in pairs {
             if nested_too_deep(value) {
                 return Err(BadPayload::TooDeep(key.into_owned()));
             }
             let key = match key {
-                Cow::Borrowed(key) => Key::Plain(place(text, key)),
-                Cow::Owned(key) => Key::Unescaped(key.into()),
+                Cow::Borrowed(key) => FieldKey::Plain(place(text, key)),
+                Cow::Owned(key) => FieldKey::Unescaped(key.into()),
             };
             fields.push(Field { key, value: place(text, value) });
         }
@@ -72,8 +72,8 @@ impl Payload {
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.fields.iter().map(|field| {
             let key = match &field.key {
-                Key::Plain(place) => self.text(place),
-                Key::Unescaped(key) => key,
+                FieldKey::Plain(place) => self.text(place),
+                FieldKey::Unescaped(key) => key,
             };
             (key, self.text(&field.value))
         })
@@ -135,18 +135,18 @@ fn nested_too_deep(raw: &str) -> bool {
 }
 
 /// An object's members as they stand, keys borrowed where they have no escapes.
-struct Pairs<'a>(Vec<(Cow<'a, str>, &'a str)>);
+struct FieldPairs<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 /// `Cow<str>` alone never borrows when it is deserialized.
 #[derive(Deserialize)]
 struct BorrowedKey<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for FieldPairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+        struct JsonMembers;
 
-        impl<'de> Visitor<'de> for Members {
-            type Value = Pairs<'de>;
+        impl<'de> Visitor<'de> for JsonMembers {
+            type Value = FieldPairs<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
@@ -157,17 +157,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
                 while let Some(BorrowedKey(key)) = map.next_key()? {
                     pairs.push((key, map.next_value::<&RawValue>()?.get()));
                 }
-                Ok(Pairs(pairs))
+                Ok(FieldPairs(pairs))
             }
         }
 
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(JsonMembers)
     }
 }
 
 /// The members of a nested object, from JSON text that was checked before; nothing when it is none.
 pub(crate) fn members(raw: &str) -> Vec<(Cow<'_, str>, &str)> {
-    serde_json::from_str::<Pairs<'_>>(raw).map(|pairs| pairs.0).unwrap_or_default()
+    serde_json::from_str::<FieldPairs<'_>>(raw).map(|pairs| pairs.0).unwrap_or_default()
 }
 
 /// The elements of a nested array, likewise.

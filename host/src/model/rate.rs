@@ -11,17 +11,17 @@ pub const PERIOD_MS: RangeInclusive<u64> = 100..=86_400_000;
 
 /// At most so many requests within any stretch of so much time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub struct RateBound {
     count: u32,
     per_ms: u64,
 }
 
-impl Limit {
+impl RateBound {
     /// `count` requests per `per_ms` milliseconds, cut to what a limit may be; none at all is no limit.
     #[must_use]
     pub fn new(count: u32, per_ms: u64) -> Option<Self> {
         let per_ms = per_ms.clamp(*PERIOD_MS.start(), *PERIOD_MS.end());
-        (count > 0).then(|| Limit { count: count.min(MOST), per_ms })
+        (count > 0).then(|| RateBound { count: count.min(MOST), per_ms })
     }
 
     /// Requests.
@@ -42,21 +42,21 @@ impl Limit {
 ///
 /// (Tokens that come back at a steady rate would let through almost twice the limit after a rest.)
 #[derive(Clone, Debug)]
-pub struct Bucket {
-    limit: Limit,
+pub struct TokenBucket {
+    limit: RateBound,
     /// When those that are out were taken, the oldest first.
     taken: VecDeque<i64>,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full one.
     #[must_use]
-    pub fn new(limit: Limit) -> Self {
-        Bucket { limit, taken: VecDeque::new() }
+    pub fn new(limit: RateBound) -> Self {
+        TokenBucket { limit, taken: VecDeque::new() }
     }
 
     /// From now on another limit holds; what was taken is not forgotten.
-    pub fn adopt(&mut self, limit: Limit) {
+    pub fn adopt(&mut self, limit: RateBound) {
         self.limit = limit;
     }
 
@@ -105,13 +105,13 @@ mod tests {
 
     use super::*;
 
-    fn limit(count: u32, per_ms: u64) -> Limit {
-        Limit::new(count, per_ms).unwrap()
+    fn limit(count: u32, per_ms: u64) -> RateBound {
+        RateBound::new(count, per_ms).unwrap()
     }
 
     #[test]
     fn tokens_come_back_when_their_time_has_passed() {
-        let mut bucket = Bucket::new(limit(2, 1000));
+        let mut bucket = TokenBucket::new(limit(2, 1000));
         for (now, expected) in [
             (0, Ok(())),
             (400, Ok(())),
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_new_limit_holds_at_once() {
-        let mut bucket = Bucket::new(limit(3, 1000));
+        let mut bucket = TokenBucket::new(limit(3, 1000));
         for now in [0, 100, 200] {
             assert_eq!(bucket.take(now), Ok(()));
         }
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_holds_nothing_up_for_long() {
-        let mut bucket = Bucket::new(limit(1, 1000));
+        let mut bucket = TokenBucket::new(limit(1, 1000));
         assert_eq!(bucket.take(1_000_000), Ok(()));
         assert_eq!(bucket.take(0), Err(1000));
         assert_eq!(bucket.take(1000), Ok(()));
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn none_at_all_is_no_limit_and_the_rest_is_cut() {
-        assert_eq!(Limit::new(0, 1000), None);
+        assert_eq!(RateBound::new(0, 1000), None);
         assert_eq!(limit(u32::MAX, 1), limit(MOST, *PERIOD_MS.start()));
     }
 
@@ -158,7 +158,7 @@ mod tests {
             count in 1_u32..6,
             waits in prop::collection::vec(0_i64..400, 1..200),
         ) {
-            let mut bucket = Bucket::new(limit(count, 1000));
+            let mut bucket = TokenBucket::new(limit(count, 1000));
             let (mut now, mut sent) = (0, Vec::new());
             for wait in waits {
                 now += wait;

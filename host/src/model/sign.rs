@@ -25,14 +25,14 @@ const SHARED_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// What a hook signs with, by the name that the specification gives its signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SecretKind {
     /// `v1`: both sides know the secret.
     Shared,
     /// `v1a`: the receiver knows the public key only.
     Pair,
 }
 
-impl Kind {
+impl SecretKind {
     /// `v1` or `v1a`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -73,11 +73,11 @@ pub enum BadSecret {
 #[derive(Clone)]
 pub struct Secret {
     text: String,
-    key: Key,
+    key: SigningKeyKind,
 }
 
 #[derive(Clone)]
-enum Key {
+enum SigningKeyKind {
     /// With the secret worked in already.
     Shared(Hmac<Sha256>),
     Pair(Box<SigningKey>),
@@ -96,9 +96,11 @@ impl Secret {
                 return Err(BadSecret::SharedLength(bytes.len()));
             }
             // It takes keys of every length.
-            Key::Shared(Hmac::new_from_slice(&bytes).map_err(|_| BadSecret::SharedLength(bytes.len()))?)
+            SigningKeyKind::Shared(
+                Hmac::new_from_slice(&bytes).map_err(|_| BadSecret::SharedLength(bytes.len()))?,
+            )
         } else if let Some(base64) = text.strip_prefix(PRIVATE) {
-            Key::Pair(Box::new(pair(&decode(base64, PRIVATE)?)?))
+            SigningKeyKind::Pair(Box::new(pair(&decode(base64, PRIVATE)?)?))
         } else {
             return Err(BadSecret::Prefix);
         };
@@ -106,10 +108,10 @@ impl Secret {
     }
 
     /// A new secret made of random bytes.
-    pub fn from_random(kind: Kind, random: [u8; 32]) -> Self {
+    pub fn from_random(kind: SecretKind, random: [u8; 32]) -> Self {
         let (prefix, key) = match kind {
-            Kind::Shared => return Self::shared(&random),
-            Kind::Pair => (PRIVATE, Key::Pair(Box::new(SigningKey::from_bytes(&random)))),
+            SecretKind::Shared => return Self::shared(&random),
+            SecretKind::Pair => (PRIVATE, SigningKeyKind::Pair(Box::new(SigningKey::from_bytes(&random)))),
         };
         Self { text: format!("{prefix}{}", STANDARD.encode(random)), key }
     }
@@ -118,7 +120,7 @@ impl Secret {
         // A key that is shorter than a block of SHA-256 is filled up with zeros, by the definition of HMAC.
         let mut block = [0; 64];
         block[..bytes.len()].copy_from_slice(bytes);
-        let key = Key::Shared(Hmac::new(&block.into()));
+        let key = SigningKeyKind::Shared(Hmac::new(&block.into()));
         Self { text: format!("{SHARED}{}", STANDARD.encode(bytes)), key }
     }
 
@@ -128,18 +130,20 @@ impl Secret {
     }
 
     /// What it signs with.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> SecretKind {
         match self.key {
-            Key::Shared(_) => Kind::Shared,
-            Key::Pair(_) => Kind::Pair,
+            SigningKeyKind::Shared(_) => SecretKind::Shared,
+            SigningKeyKind::Pair(_) => SecretKind::Pair,
         }
     }
 
     /// `whpk_…`, what a receiver of `v1a` signatures needs.
     pub fn public_key(&self) -> Option<String> {
         match &self.key {
-            Key::Shared(_) => None,
-            Key::Pair(pair) => Some(format!("{PUBLIC}{}", STANDARD.encode(pair.verifying_key().as_bytes()))),
+            SigningKeyKind::Shared(_) => None,
+            SigningKeyKind::Pair(pair) => {
+                Some(format!("{PUBLIC}{}", STANDARD.encode(pair.verifying_key().as_bytes())))
+            }
         }
     }
 
@@ -147,18 +151,20 @@ impl Secret {
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let head = format!("{id}.{timestamp}.");
         let signature = match &self.key {
-            Key::Shared(hmac) => {
+            SigningKeyKind::Shared(hmac) => {
                 let signed = hmac.clone().chain_update(head.as_bytes()).chain_update(body);
                 STANDARD.encode(signed.finalize().into_bytes())
             }
-            Key::Pair(pair) => STANDARD.encode(pair.sign(&[head.as_bytes(), body].concat()).to_bytes()),
+            SigningKeyKind::Pair(pair) => {
+                STANDARD.encode(pair.sign(&[head.as_bytes(), body].concat()).to_bytes())
+            }
         };
         format!("{},{signature}", self.kind().as_str())
     }
 
     /// `sha256=…`: hexadecimal HMAC-SHA256 of the body alone, with the same key as `v1`.
     pub fn sign_legacy(&self, body: &[u8]) -> Option<String> {
-        let Key::Shared(hmac) = &self.key else { return None };
+        let SigningKeyKind::Shared(hmac) = &self.key else { return None };
         let signed = hmac.clone().chain_update(body).finalize().into_bytes();
         let hex: String = signed.iter().map(|byte| format!("{byte:02x}")).collect();
         Some(format!("sha256={hex}"))
@@ -187,7 +193,7 @@ impl PartialEq for Secret {
 
 /// A secret and how long it signs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Valid {
+pub struct ValidSecret {
     /// The secret.
     pub secret: Secret,
     /// Unix seconds from which on it does not sign any more; `None` for the current one.
@@ -196,16 +202,16 @@ pub struct Valid {
 
 /// What a hook signs its requests with.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Signing {
+pub struct HookSigning {
     /// The current secret first, then those that were replaced and still sign. None: nothing is signed.
-    pub secrets: Vec<Valid>,
+    pub secrets: Vec<ValidSecret>,
     /// The header of the older signature, where one is wanted.
     pub legacy_header: Option<String>,
     /// Why the hook's secrets are not at hand although it has some: such a hook is not sent to.
     pub locked: Option<String>,
 }
 
-impl Signing {
+impl HookSigning {
     /// Whether requests are signed, or would be if the secrets were at hand.
     pub fn is_wanted(&self) -> bool {
         !self.secrets.is_empty() || self.locked.is_some()
@@ -274,12 +280,12 @@ mod tests {
 
     #[test]
     fn made_secrets_are_read_back_as_they_were_made() {
-        for kind in [Kind::Shared, Kind::Pair] {
+        for kind in [SecretKind::Shared, SecretKind::Pair] {
             let made = Secret::from_random(kind, std::array::from_fn(|n| n as u8 * 7));
             let read = Secret::parse(made.reveal()).unwrap();
             assert_eq!((made.kind(), read.kind()), (kind, kind));
             assert_eq!(read.sign(ID, AT, BODY), made.sign(ID, AT, BODY));
-            assert_eq!(Kind::named(kind.as_str()), Some(kind));
+            assert_eq!(SecretKind::named(kind.as_str()), Some(kind));
         }
     }
 
@@ -325,12 +331,12 @@ mod tests {
         assert!(key.verify_strict(&signed, &signature).is_ok());
     }
 
-    fn signing(secrets: &[(&str, Option<i64>)]) -> Signing {
-        let valid = |(text, until): &(&str, Option<i64>)| Valid {
+    fn signing(secrets: &[(&str, Option<i64>)]) -> HookSigning {
+        let valid = |(text, until): &(&str, Option<i64>)| ValidSecret {
             secret: Secret::parse(text).unwrap(),
             until: *until,
         };
-        Signing { secrets: secrets.iter().map(valid).collect(), ..Signing::default() }
+        HookSigning { secrets: secrets.iter().map(valid).collect(), ..HookSigning::default() }
     }
 
     #[test]
@@ -344,7 +350,7 @@ mod tests {
 
         let later = both.headers(ID, AT + 1, BODY).unwrap();
         assert!(later[0].1.starts_with("v1a,") && !later[0].1.contains(' '), "{later:?}");
-        assert_eq!(Signing::default().headers(ID, AT, BODY), Ok(Vec::new()));
+        assert_eq!(HookSigning::default().headers(ID, AT, BODY), Ok(Vec::new()));
     }
 
     #[test]
@@ -363,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_locked_hook_is_not_sent_unsigned_and_nothing_shows_a_secret() {
-        let locked = Signing { locked: Some("why".to_owned()), ..Signing::default() };
+        let locked = HookSigning { locked: Some("why".to_owned()), ..HookSigning::default() };
         assert!(locked.is_wanted());
         assert_eq!(locked.headers(ID, AT, BODY), Err("why".to_owned()));
         let shown = format!("{:?}", signing(&[(SHARED_SECRET, None), (PRIVATE_KEY, Some(1))]));

@@ -4,14 +4,14 @@
 
 use plugin_api::lend::CallError;
 
-use super::jobs::{Answer, CallFailure};
-use super::{Firing, Target};
+use super::jobs::{CallFailure, JobAnswer};
+use super::{Firing, HookTarget};
 use crate::event::Event;
 use crate::hooks::accounts::Accounts;
 use crate::model::AccountId;
 
 /// The answer, where every firing of it may be; else a failure that names the two accounts.
-pub(super) fn own(event: &Event, answer: Answer, accounts: &Accounts) -> Answer {
+pub(super) fn own(event: &Event, answer: JobAnswer, accounts: &Accounts) -> JobAnswer {
     let firings = answer?;
     match firings.iter().find_map(|firing| foreign(event, firing, accounts)) {
         None => Ok(firings),
@@ -20,7 +20,7 @@ pub(super) fn own(event: &Event, answer: Answer, accounts: &Accounts) -> Answer 
 }
 
 fn foreign(event: &Event, firing: &Firing, accounts: &Accounts) -> Option<String> {
-    let Target::Hooks { account, .. } = &firing.target else { return None };
+    let HookTarget::Hooks { account, .. } = &firing.target else { return None };
     let mut first = None;
     for own in event.accounts() {
         if own == account.as_str() || is_above(account, own, accounts) {
@@ -40,7 +40,7 @@ fn is_above(account: &AccountId, own: &str, accounts: &Accounts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hooks::accounts::Account;
+    use crate::hooks::accounts::AccountRecord;
     use crate::model::payload::Payload;
     use bytes::Bytes;
     use serde_json::{Value, json};
@@ -54,7 +54,7 @@ mod tests {
             json!({"_id": "below", "pvt_tree": ["top", "own"]}),
         ] {
             let Value::Object(document) = document else { unreachable!() };
-            accounts.put(Account::from_document(&document).unwrap());
+            accounts.put(AccountRecord::from_document(&document).unwrap());
         }
         accounts
     }
@@ -65,7 +65,7 @@ mod tests {
         event["Event-Category"] = "c".into();
         event["Event-Name"] = "n".into();
         let event = Event::parse(event.to_string().into()).unwrap();
-        let target = Target::Hooks {
+        let target = HookTarget::Hooks {
             event: "x".to_owned(),
             account: AccountId::from(fired_for),
             internal_leg: false,

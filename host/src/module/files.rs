@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
 
-use super::folder::{ENDING, Refusal, trusted_metadata};
+use super::folder::{ENDING, FileRefusal, trusted_metadata};
 use super::janitor;
 use crate::stall;
 
@@ -31,7 +31,7 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// What tells that a file was changed, or is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -39,10 +39,10 @@ pub(super) struct Stamp {
     changed_ns: i128,
 }
 
-impl Stamp {
+impl FileStamp {
     fn of(metadata: &std::fs::Metadata) -> Self {
         let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
-        Stamp {
+        FileStamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
@@ -60,16 +60,16 @@ impl Stamp {
 }
 
 /// What reading a file came to.
-pub(super) enum Reading {
+pub(super) enum FileReading {
     /// Somebody still writes it.
     Unfinished,
     /// Its bytes at this stamp; only the first ones of what is no library.
-    Whole(Stamp, Vec<u8>),
+    Whole(FileStamp, Vec<u8>),
 }
 
 /// Reads a file that nobody is writing, and that nobody else could have written.
-pub(super) fn read(file: &Path) -> Result<Reading, Refusal> {
-    let io = |doing: &'static str| move |error| Refusal::Io { doing, error };
+pub(super) fn read(file: &Path) -> Result<FileReading, FileRefusal> {
+    let io = |doing: &'static str| move |error| FileRefusal::Io { doing, error };
     // Opening a pipe waits for a writer, and opening a device may do anything.
     regular(&std::fs::metadata(file).map_err(io("cannot be looked at"))?)?;
     let mut options = std::fs::OpenOptions::new();
@@ -86,13 +86,13 @@ pub(super) fn read(file: &Path) -> Result<Reading, Refusal> {
     {
         trusted_metadata(folder, &metadata)?;
     }
-    let stamp = Stamp::of(&metadata);
+    let stamp = FileStamp::of(&metadata);
     if stamp.size > LARGEST {
-        return Err(Refusal::TooLarge(stamp.size));
+        return Err(FileRefusal::TooLarge(stamp.size));
     }
     let is_changing = stamp.size > LARGE && stamp.age() < QUIET;
     if is_changing || janitor::is_being_written(&opened) == Some(true) {
-        return Ok(Reading::Unfinished);
+        return Ok(FileReading::Unfinished);
     }
     let mut bytes = Vec::new();
     let mut from = (&opened).take(HEAD);
@@ -103,17 +103,17 @@ pub(super) fn read(file: &Path) -> Result<Reading, Refusal> {
         from.set_limit(stamp.size.saturating_sub(bytes.len() as u64) + 1);
         from.read_to_end(&mut bytes).map_err(io("cannot be read"))?;
         if bytes.len() as u64 != stamp.size {
-            return Ok(Reading::Unfinished);
+            return Ok(FileReading::Unfinished);
         }
     }
     let after = std::fs::metadata(file).map_err(io("cannot be looked at"))?;
-    match Stamp::of(&after) == stamp {
-        true => Ok(Reading::Whole(stamp, bytes)),
-        false => Ok(Reading::Unfinished),
+    match FileStamp::of(&after) == stamp {
+        true => Ok(FileReading::Whole(stamp, bytes)),
+        false => Ok(FileReading::Unfinished),
     }
 }
 
-fn regular(metadata: &std::fs::Metadata) -> Result<(), Refusal> {
+fn regular(metadata: &std::fs::Metadata) -> Result<(), FileRefusal> {
     let kind = metadata.file_type();
     let what = match kind {
         _ if kind.is_file() => return Ok(()),
@@ -123,15 +123,15 @@ fn regular(metadata: &std::fs::Metadata) -> Result<(), Refusal> {
         _ if kind.is_char_device() || kind.is_block_device() => "a device",
         _ => "something else",
     };
-    Err(Refusal::NotAFile(what))
+    Err(FileRefusal::NotAFile(what))
 }
 
 /// Something in the folder that is called like a library.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     pub(super) path: PathBuf,
     /// Of the name itself; what a link leads to is looked at by [`behind`].
-    pub(super) stamp: Stamp,
+    pub(super) stamp: FileStamp,
     pub(super) is_link: bool,
 }
 
@@ -140,7 +140,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// The folder itself cannot be read.
-pub(super) fn module_files(folder: &Path) -> anyhow::Result<Vec<Found>> {
+pub(super) fn module_files(folder: &Path) -> anyhow::Result<Vec<FoundFile>> {
     let naming = || format!("reading the plugins folder {} (plugins_dir, --plugins)", folder.display());
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).with_context(naming)? {
@@ -152,7 +152,7 @@ pub(super) fn module_files(folder: &Path) -> anyhow::Result<Vec<Found>> {
             && !hidden
             && let Ok(metadata) = std::fs::symlink_metadata(&path)
         {
-            files.push(Found { path, stamp: Stamp::of(&metadata), is_link: metadata.is_symlink() });
+            files.push(FoundFile { path, stamp: FileStamp::of(&metadata), is_link: metadata.is_symlink() });
         }
     }
     files.sort_by(|one, other| one.path.cmp(&other.path));
@@ -160,11 +160,11 @@ pub(super) fn module_files(folder: &Path) -> anyhow::Result<Vec<Found>> {
 }
 
 /// The stamp of what a link leads to; nothing where it leads nowhere: that is a file that is gone.
-pub(super) fn behind(link: &Path) -> Result<Option<Stamp>, Refusal> {
+pub(super) fn behind(link: &Path) -> Result<Option<FileStamp>, FileRefusal> {
     match std::fs::metadata(link) {
-        Ok(metadata) => Ok(Some(Stamp::of(&metadata))),
+        Ok(metadata) => Ok(Some(FileStamp::of(&metadata))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Refusal::Io { doing: "cannot be looked at", error }),
+        Err(error) => Err(FileRefusal::Io { doing: "cannot be looked at", error }),
     }
 }
 
@@ -182,17 +182,17 @@ impl<T: Send + 'static> PatientLooks<T> {
     /// What looking at this file comes to.
     ///
     /// # Errors
-    /// [`Refusal::Stuck`] after `within`, and at once while an earlier look at it has not ended.
+    /// [`FileRefusal::Stuck`] after `within`, and at once while an earlier look at it has not ended.
     pub(super) async fn look(
         &mut self,
         file: &Path,
         within: Duration,
         work: impl FnOnce(&Path) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, FileRefusal> {
         let mut under_way = match self.0.remove(file) {
             Some(under_way) if !under_way.is_finished() => {
                 self.0.insert(file.to_owned(), under_way);
-                return Err(Refusal::Stuck(within));
+                return Err(FileRefusal::Stuck(within));
             }
             Some(ended) => ended,
             None => {
@@ -202,10 +202,10 @@ impl<T: Send + 'static> PatientLooks<T> {
         };
         match stall::timeout(within, &mut under_way).await {
             Ok(Ok(came_to)) => Ok(came_to),
-            Ok(Err(error)) => Err(Refusal::Io { doing: "cannot be read", error: error.into() }),
+            Ok(Err(error)) => Err(FileRefusal::Io { doing: "cannot be read", error: error.into() }),
             Err(stall::Overdue) => {
                 self.0.insert(file.to_owned(), under_way);
-                Err(Refusal::Stuck(within))
+                Err(FileRefusal::Stuck(within))
             }
         }
     }
@@ -239,10 +239,10 @@ mod tests {
         let writer = std::fs::File::create(&path).unwrap();
         let reader = std::fs::File::open(&path).unwrap();
         if janitor::is_being_written(&reader).is_some() {
-            assert!(matches!(read(&path), Ok(Reading::Unfinished)));
+            assert!(matches!(read(&path), Ok(FileReading::Unfinished)));
         }
         drop(writer);
-        assert!(matches!(read(&path), Ok(Reading::Whole(_, bytes)) if bytes.is_empty()));
+        assert!(matches!(read(&path), Ok(FileReading::Whole(_, bytes)) if bytes.is_empty()));
     }
 
     #[track_caller]
@@ -290,7 +290,7 @@ mod tests {
         let sparse = std::fs::File::create(&path).unwrap();
         sparse.set_len(LARGE).unwrap();
         drop(sparse);
-        assert!(matches!(read(&path), Ok(Reading::Whole(_, bytes)) if bytes.len() as u64 == HEAD));
+        assert!(matches!(read(&path), Ok(FileReading::Whole(_, bytes)) if bytes.len() as u64 == HEAD));
     }
 
     #[tokio::test]
@@ -299,9 +299,9 @@ mod tests {
         let (answer, answers) = std::sync::mpsc::channel::<u32>();
         let (file, short) = (Path::new("x.so"), Duration::from_millis(5));
         let work = move |_: &Path| answers.recv().unwrap();
-        assert!(matches!(looks.look(file, short, work).await, Err(Refusal::Stuck(_))));
+        assert!(matches!(looks.look(file, short, work).await, Err(FileRefusal::Stuck(_))));
         let asked_again = looks.look(file, LOOK_WITHIN, |_| 1).await;
-        assert!(matches!(asked_again, Err(Refusal::Stuck(_))));
+        assert!(matches!(asked_again, Err(FileRefusal::Stuck(_))));
         assert!(matches!(looks.look(Path::new("y.so"), LOOK_WITHIN, |_| 2).await, Ok(2)));
         answer.send(7).unwrap();
         let heard = loop {

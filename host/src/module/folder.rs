@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::io::AsyncWriteExt as _;
 
-use super::files::{LARGEST, Reading, read};
-use super::generation::{Generation, How, Source, Unloaded};
-use super::inspect::{Inspected, Unfit, inspect};
+use super::files::{FileReading, LARGEST, read};
+use super::generation::{Generation, IsolationMode, LibrarySource, UnloadResult};
+use super::inspect::{InspectedFile, UnfitFile, inspect};
 use super::isolated::IsolationLimits;
 use super::probe::{ProbeRefusal, probe};
-use super::program::Program;
-use super::services::Lendable;
+use super::program::ModuleProgram;
+use super::services::LendableServices;
 use crate::config::Isolation;
 use crate::harmless::harmless_path;
 use crate::model::ModuleId;
@@ -29,10 +29,10 @@ pub const ENDING: &str = std::env::consts::DLL_EXTENSION;
 
 /// How files become modules.
 #[derive(Clone, Debug)]
-pub struct Loading {
+pub struct ModuleLoading {
     copies: PathBuf,
-    lendable: Lendable,
-    program: Program,
+    lendable: LendableServices,
+    program: ModuleProgram,
     allow_sha256: Vec<String>,
     isolation: Isolation,
     call_timeout: Duration,
@@ -42,7 +42,7 @@ pub struct Loading {
 
 /// Why a file is not taken. Each text continues a sentence that begins with the file's name.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum FileRefusal {
     /// It cannot be read or copied.
     #[error("{doing}: {error}")]
     Io {
@@ -65,10 +65,10 @@ pub enum Refusal {
     StillWritten,
     /// Others may write it.
     #[error(transparent)]
-    Untrusted(#[from] Untrusted),
+    Untrusted(#[from] UntrustedFile),
     /// It is not a module.
     #[error(transparent)]
-    Unfit(#[from] Unfit),
+    Unfit(#[from] UnfitFile),
     /// The operator allows others only.
     #[error("has the SHA-256 {0}, which modules.allow_sha256 does not list")]
     NotAllowed(String),
@@ -77,7 +77,7 @@ pub enum Refusal {
     Probe(#[from] ProbeRefusal),
     /// It could not be loaded.
     #[error(transparent)]
-    Load(#[from] Unloaded),
+    Load(#[from] UnloadResult),
     /// Another file has its id.
     #[error("has the id {id} that {} has already; remove one of them", harmless_path(other))]
     Duplicate {
@@ -96,7 +96,7 @@ pub enum Refusal {
 
 /// Who beside its owner may change a file, and so what this host runs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Untrusted {
+pub enum UntrustedFile {
     /// Group or others.
     #[error(
         "can be written by others than its owner (mode {mode:03o}), who could run their code in this host; run: chmod go-w {}",
@@ -126,25 +126,25 @@ pub enum Untrusted {
 /// Whether what is at `path` can be changed by nobody but its owner, this process's user, and root.
 ///
 /// # Errors
-/// [`Untrusted`]
-pub fn trusted(path: &Path, mode: u32, owner: u32, own: u32) -> Result<(), Untrusted> {
+/// [`UntrustedFile`]
+pub fn trusted(path: &Path, mode: u32, owner: u32, own: u32) -> Result<(), UntrustedFile> {
     if owner != own && owner != 0 {
-        return Err(Untrusted::Owner { path: path.to_owned(), owner, own });
+        return Err(UntrustedFile::Owner { path: path.to_owned(), owner, own });
     }
     if mode & 0o022 != 0 {
-        return Err(Untrusted::Mode { path: path.to_owned(), mode: mode & 0o7777 });
+        return Err(UntrustedFile::Mode { path: path.to_owned(), mode: mode & 0o7777 });
     }
     Ok(())
 }
 
-pub(super) fn trusted_metadata(path: &Path, metadata: &std::fs::Metadata) -> Result<(), Untrusted> {
+pub(super) fn trusted_metadata(path: &Path, metadata: &std::fs::Metadata) -> Result<(), UntrustedFile> {
     trusted(path, metadata.permissions().mode(), metadata.uid(), nix::unistd::geteuid().as_raw())
 }
 
 /// Whether the plugins folder can be changed by nobody else.
 ///
 /// # Errors
-/// It cannot be looked at, or [`Untrusted`]; the text names the folder and the setting.
+/// It cannot be looked at, or [`UntrustedFile`]; the text names the folder and the setting.
 pub fn trusted_folder(folder: &Path) -> anyhow::Result<()> {
     let naming = || format!("reading the plugins folder {} (plugins_dir, --plugins)", folder.display());
     let metadata = std::fs::metadata(folder).with_context(naming)?;
@@ -153,17 +153,17 @@ pub fn trusted_folder(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// A file that was read whole and looked at.
-pub struct Read {
+pub struct ReadModule {
     pub(super) bytes: Vec<u8>,
     /// What it says about itself.
-    pub inspected: Inspected,
+    pub inspected: InspectedFile,
 }
 
-impl Loading {
+impl ModuleLoading {
     /// How files become modules; copies go to `copies`, which nobody else writes to.
     #[must_use]
-    pub fn new(copies: PathBuf, lendable: Lendable, modules: &crate::config::Modules) -> Self {
-        Loading {
+    pub fn new(copies: PathBuf, lendable: LendableServices, modules: &crate::config::Modules) -> Self {
+        ModuleLoading {
             copies,
             lendable,
             program: modules.program.clone(),
@@ -178,19 +178,19 @@ impl Loading {
     /// The same with another limit for loading.
     #[must_use]
     pub fn within(self, within: Duration) -> Self {
-        Loading { within, ..self }
+        ModuleLoading { within, ..self }
     }
 
     /// Reads a file, tries it in a process of its own, and loads it.
     ///
     /// # Errors
-    /// [`Refusal`].
-    pub async fn load(&self, file: &Path, number: u64) -> Result<(Generation, Inspected), Refusal> {
+    /// [`FileRefusal`].
+    pub async fn load(&self, file: &Path, number: u64) -> Result<(Generation, InspectedFile), FileRefusal> {
         let path = file.to_owned();
         let reading = tokio::task::spawn_blocking(move || read(&path)).await;
         let reading =
-            reading.map_err(|error| Refusal::Io { doing: "cannot be read", error: error.into() })?;
-        let Reading::Whole(_, bytes) = reading? else { return Err(Refusal::StillWritten) };
+            reading.map_err(|error| FileRefusal::Io { doing: "cannot be read", error: error.into() })?;
+        let FileReading::Whole(_, bytes) = reading? else { return Err(FileRefusal::StillWritten) };
         let read = self.inspect(bytes)?;
         let copy = self.copy(&read, number).await?;
         let loaded = self.open(&read, number, &copy).await;
@@ -198,40 +198,45 @@ impl Loading {
     }
 
     /// Looks at the bytes of a file; nothing of it runs.
-    pub(super) fn inspect(&self, bytes: Vec<u8>) -> Result<Read, Refusal> {
+    pub(super) fn inspect(&self, bytes: Vec<u8>) -> Result<ReadModule, FileRefusal> {
         let inspected = inspect(&bytes)?;
         let allowed = |digest: &String| digest.eq_ignore_ascii_case(&inspected.sha256);
         if !self.allow_sha256.is_empty() && !self.allow_sha256.iter().any(allowed) {
-            return Err(Refusal::NotAllowed(inspected.sha256));
+            return Err(FileRefusal::NotAllowed(inspected.sha256));
         }
-        Ok(Read { bytes, inspected })
+        Ok(ReadModule { bytes, inspected })
     }
 
     /// Writes a private copy, whose name was never used before: the loader tells libraries apart by their names,
     /// and backtraces and maps show by it which code runs.
-    pub(super) async fn copy(&self, read: &Read, number: u64) -> Result<PathBuf, Refusal> {
+    pub(super) async fn copy(&self, read: &ReadModule, number: u64) -> Result<PathBuf, FileRefusal> {
         let nth = self.opened.fetch_add(1, Ordering::Relaxed);
         let module = &read.inspected.manifest.id;
         let copy = self.copies.join(format!("{module}.g{number}.{nth}.{ENDING}"));
         write_new(&copy, &read.bytes)
             .await
-            .map_err(|error| Refusal::Io { doing: "cannot be copied", error })?;
+            .map_err(|error| FileRefusal::Io { doing: "cannot be copied", error })?;
         Ok(copy)
     }
 
     /// Tries the copy in a process that may die of it, then loads it. The copy of a file that was refused
     /// before it was opened here is deleted.
-    pub(super) async fn open(&self, read: &Read, number: u64, copy: &Path) -> Result<Generation, Refusal> {
+    pub(super) async fn open(
+        &self,
+        read: &ReadModule,
+        number: u64,
+        copy: &Path,
+    ) -> Result<Generation, FileRefusal> {
         let module = ModuleId::new(&read.inspected.manifest.id);
         let how = self.how(&module);
-        if let How::Here = how {
+        if let IsolationMode::Here = how {
             let tried = probe(&self.program, &module, number, copy, &self.lendable, self.within).await;
             if let Err(refusal) = tried {
                 _ = tokio::fs::remove_file(copy).await;
                 return Err(refusal.into());
             }
         }
-        let source = Source { module, number, copy };
+        let source = LibrarySource { module, number, copy };
         let generation = Generation::load(source, self.lendable.clone(), how, self.within).await?;
         if let Some(reason) = &read.inspected.stays {
             generation.keep_mapped(reason.clone());
@@ -239,17 +244,17 @@ impl Loading {
         Ok(generation)
     }
 
-    fn how(&self, module: &ModuleId) -> How {
+    fn how(&self, module: &ModuleId) -> IsolationMode {
         let isolated = match &self.isolation {
             Isolation::None => false,
             Isolation::Process => true,
             Isolation::Only(ids) => ids.iter().any(|id| id == module.as_str()),
         };
         if !isolated {
-            return How::Here;
+            return IsolationMode::Here;
         }
         let limits = IsolationLimits { load_within: self.within, call_timeout: self.call_timeout };
-        How::Apart(self.program.clone(), limits)
+        IsolationMode::Apart(self.program.clone(), limits)
     }
 }
 

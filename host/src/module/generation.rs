@@ -19,15 +19,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Firing;
 use super::belonging::own;
-use super::isolated::{Isolated, IsolatedFigures, IsolationLimits};
-use super::jobs::Jobs;
-pub use super::jobs::{Answer, CallFailure, Job};
-use super::library::Mapped;
-pub(super) use super::library::{Entered, Entry, enter};
-pub use super::library::{LoadError, Step};
+use super::isolated::{IsolatedFigures, IsolatedRunner, IsolationLimits};
+use super::jobs::JobQueue;
+pub use super::jobs::{CallFailure, JobAnswer, ModuleJob};
+use super::library::MappedLibrary;
+pub(super) use super::library::{LibraryCall, ModuleEntry, enter};
+pub use super::library::{LoadError, LoadStep};
 use super::probe::ProbeRefusal;
-use super::program::Program;
-use super::services::{CallServices, Lendable};
+use super::program::ModuleProgram;
+use super::services::{CallServices, LendableServices};
 use crate::event::Event;
 use crate::model::ModuleId;
 use crate::stall::{self, StallDeadline, StallMark};
@@ -46,41 +46,41 @@ pub struct Generation {
     pub wants: BindingsAndResponders,
     /// Nanoseconds spent in `handle_event`.
     pub busy_ns: AtomicU64,
-    lendable: Lendable,
-    runs: Runs,
+    lendable: LendableServices,
+    runs: Runner,
     /// Held for reading while somebody calls from outside; false once it is released.
     usable: RwLock<bool>,
     /// A call was given up or a thread lost: its code may run for ever, so it stays mapped.
     tainted: AtomicBool,
     /// Why its file does not allow that it is unmapped.
     stays: OnceLock<String>,
-    thread: Mutex<Option<Thread>>,
-    mapped: Mutex<Option<Mapped>>,
+    thread: Mutex<Option<GenerationThread>>,
+    mapped: Mutex<Option<MappedLibrary>>,
 }
 
 /// Where its code runs. There are few of these, and each lives behind an `Arc`.
 #[allow(clippy::large_enum_variant)]
-enum Runs {
-    Here(Entry),
-    Apart(Isolated),
+enum Runner {
+    Here(ModuleEntry),
+    Apart(IsolatedRunner),
 }
 
 /// The thread that loaded it, serves with it and ends it.
-struct Thread {
-    orders: mpsc::Sender<Order>,
+struct GenerationThread {
+    orders: mpsc::Sender<ThreadOrder>,
     ended: mpsc::Receiver<Result<(), String>>,
     handle: JoinHandle<()>,
 }
 
 /// Serve with this generation until the worker is told to stop.
-struct Order {
+struct ThreadOrder {
     generation: Arc<Generation>,
-    worker: Arc<Worker>,
-    jobs: Arc<Jobs>,
+    worker: Arc<CallWorker>,
+    jobs: Arc<JobQueue>,
 }
 
 /// What loading needs to know.
-pub struct Source<'a> {
+pub struct LibrarySource<'a> {
     /// Whose library it is.
     pub module: ModuleId,
     /// The generation's number.
@@ -91,7 +91,7 @@ pub struct Source<'a> {
 
 /// Why a generation could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum Unloaded {
+pub enum UnloadResult {
     /// In this process.
     #[error(transparent)]
     Here(#[from] LoadError),
@@ -102,47 +102,47 @@ pub enum Unloaded {
 
 /// What became of a generation's library.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ReleaseResult {
     /// It is unmapped and its copy deleted, or its process has ended.
     Released,
     /// It stays mapped until the host ends, for this reason.
     Pinned(String),
 }
 
-type Loaded = Result<(Runs, Option<Mapped>, Metadata, BindingsAndResponders), Unloaded>;
+type LoadedParts = Result<(Runner, Option<MappedLibrary>, Metadata, BindingsAndResponders), UnloadResult>;
 
 /// How the code is run.
 #[derive(Clone)]
-pub enum How {
+pub enum IsolationMode {
     /// In this process.
     Here,
     /// In a process of its own.
-    Apart(Program, IsolationLimits),
+    Apart(ModuleProgram, IsolationLimits),
 }
 
 impl Generation {
     /// Opens, checks and initialises a library on a thread of its own, within this time.
     ///
     /// # Errors
-    /// [`Unloaded`]; after [`LoadError::TimedOut`] the thread is left to itself.
+    /// [`UnloadResult`]; after [`LoadError::TimedOut`] the thread is left to itself.
     pub async fn load(
-        source: Source<'_>,
-        lendable: Lendable,
-        how: How,
+        source: LibrarySource<'_>,
+        lendable: LendableServices,
+        how: IsolationMode,
         within: Duration,
-    ) -> Result<Self, Unloaded> {
-        let (done, loaded) = oneshot::channel::<Loaded>();
-        let (orders, ordered) = mpsc::channel::<Order>();
+    ) -> Result<Self, UnloadResult> {
+        let (done, loaded) = oneshot::channel::<LoadedParts>();
+        let (orders, ordered) = mpsc::channel::<ThreadOrder>();
         let (ends, ended) = mpsc::channel();
         let name = format!("{}.g{}", source.module.hook_name(), source.number);
-        let Source { module, number, copy } = source;
+        let LibrarySource { module, number, copy } = source;
         let copy = copy.to_owned();
         let of_thread = (module.clone(), copy.clone(), lendable.clone());
         let live = move || {
             let (module, copy, lendable) = of_thread;
             let loaded = load_here(&module, number, &copy, &lendable, how);
             let entry = match &loaded {
-                Ok((Runs::Here(entry), ..)) => Some(*entry),
+                Ok((Runner::Here(entry), ..)) => Some(*entry),
                 _ => None,
             };
             let failed = loaded.is_err();
@@ -151,7 +151,7 @@ impl Generation {
                 return;
             }
             let mut tainted = false;
-            while let Ok(Order { generation, worker, jobs }) = ordered.recv() {
+            while let Ok(ThreadOrder { generation, worker, jobs }) = ordered.recv() {
                 worker.serve(&generation, &jobs, None);
                 tainted = generation.tainted.load(Ordering::Acquire);
             }
@@ -185,7 +185,7 @@ impl Generation {
             usable: RwLock::new(true),
             tainted: AtomicBool::new(false),
             stays: OnceLock::new(),
-            thread: Mutex::new(Some(Thread { orders, ended, handle })),
+            thread: Mutex::new(Some(GenerationThread { orders, ended, handle })),
             mapped: Mutex::new(mapped),
         })
     }
@@ -209,28 +209,28 @@ impl Generation {
     pub fn cross(&self, event: &Event, services: &dyn HostServices) -> Option<Result<(), CallError>> {
         self.tainted.store(true, Ordering::Release);
         match &self.runs {
-            Runs::Here(entry) => Some(entry.handle(event, services)),
-            Runs::Apart(_) => None,
+            Runner::Here(entry) => Some(entry.handle(event, services)),
+            Runner::Apart(_) => None,
         }
     }
 
-    fn run(&self, event: &Arc<Event>) -> Answer {
+    fn run(&self, event: &Arc<Event>) -> JobAnswer {
         self.own(event, self.ask(event))
     }
 
     /// The answer, where all of it is for the event's own account.
-    fn own(&self, event: &Event, answer: Answer) -> Answer {
+    fn own(&self, event: &Event, answer: JobAnswer) -> JobAnswer {
         own(event, answer, &self.lendable.accounts)
     }
 
-    fn ask(&self, event: &Arc<Event>) -> Answer {
+    fn ask(&self, event: &Arc<Event>) -> JobAnswer {
         match &self.runs {
-            Runs::Here(entry) => {
+            Runner::Here(entry) => {
                 let services = CallServices::new(&self.lendable, &self.module, self.number).about(event);
                 entry.handle(event, &services).map_err(CallFailure::Failed)?;
                 Ok(services.into_fired())
             }
-            Runs::Apart(isolated) => {
+            Runner::Apart(isolated) => {
                 let mut answer = Err(CallFailure::Stopped);
                 isolated.handle(std::slice::from_ref(event), &mut |_, result| answer = result);
                 answer
@@ -242,8 +242,8 @@ impl Generation {
     #[must_use]
     pub fn process(&self) -> Option<IsolatedFigures> {
         match &self.runs {
-            Runs::Here(_) => None,
-            Runs::Apart(isolated) => Some(isolated.figures()),
+            Runner::Here(_) => None,
+            Runner::Apart(isolated) => Some(isolated.figures()),
         }
     }
 
@@ -267,9 +267,9 @@ impl Generation {
     }
 
     /// Orders its thread to answer the jobs until the worker is stopped.
-    pub(super) fn serve(self: &Arc<Self>, jobs: Arc<Jobs>) -> Arc<Worker> {
-        let worker = Arc::new(Worker::default());
-        let order = Order { generation: Arc::clone(self), worker: Arc::clone(&worker), jobs };
+    pub(super) fn serve(self: &Arc<Self>, jobs: Arc<JobQueue>) -> Arc<CallWorker> {
+        let worker = Arc::new(CallWorker::default());
+        let order = ThreadOrder { generation: Arc::clone(self), worker: Arc::clone(&worker), jobs };
         let sent = self.thread.lock().as_ref().is_some_and(|thread| thread.orders.send(order).is_ok());
         if !sent {
             worker.left.cancel();
@@ -281,8 +281,12 @@ impl Generation {
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub(super) fn stand_in(self: &Arc<Self>, jobs: Arc<Jobs>, first: Job) -> std::io::Result<Arc<Worker>> {
-        let worker = Arc::new(Worker::default());
+    pub(super) fn stand_in(
+        self: &Arc<Self>,
+        jobs: Arc<JobQueue>,
+        first: ModuleJob,
+    ) -> std::io::Result<Arc<CallWorker>> {
+        let worker = Arc::new(CallWorker::default());
         let (own, generation) = (Arc::clone(&worker), Arc::clone(self));
         let name = format!("{}.g{}", self.module.hook_name(), self.number);
         std::thread::Builder::new().name(name).spawn(move || own.serve(&generation, &jobs, Some(first)))?;
@@ -291,9 +295,9 @@ impl Generation {
 
     /// Ends its thread, calls the module's `shutdown`, and unmaps its library where that is safe. Its workers
     /// have been stopped before.
-    pub async fn release(self: Arc<Self>, within: Duration) -> Fate {
-        let Some(Thread { orders, ended, handle }) = self.thread.lock().take() else {
-            return Fate::Pinned("it was released before".to_owned());
+    pub async fn release(self: Arc<Self>, within: Duration) -> ReleaseResult {
+        let Some(GenerationThread { orders, ended, handle }) = self.thread.lock().take() else {
+            return ReleaseResult::Pinned("it was released before".to_owned());
         };
         drop(orders);
         let (told, fate) = oneshot::channel();
@@ -301,9 +305,9 @@ impl Generation {
         // A thread that never ran the library's code, and does nothing else.
         let reaper = move || told.send(generation.reap(&ended, handle, within));
         if let Err(error) = std::thread::Builder::new().name("module-reaper".to_owned()).spawn(reaper) {
-            return Fate::Pinned(format!("there is no thread to unmap it: {error}"));
+            return ReleaseResult::Pinned(format!("there is no thread to unmap it: {error}"));
         }
-        fate.await.unwrap_or_else(|_| Fate::Pinned("unmapping it crashed".to_owned()))
+        fate.await.unwrap_or_else(|_| ReleaseResult::Pinned("unmapping it crashed".to_owned()))
     }
 
     fn reap(
@@ -311,35 +315,38 @@ impl Generation {
         ended: &mpsc::Receiver<Result<(), String>>,
         handle: JoinHandle<()>,
         within: Duration,
-    ) -> Fate {
+    ) -> ReleaseResult {
         *self.usable.write() = false;
-        if let Runs::Apart(isolated) = &self.runs {
+        if let Runner::Apart(isolated) = &self.runs {
             isolated.stop(within);
         }
         match received(ended, within) {
             Err(_) => {
-                return Fate::Pinned(format!("its thread did not end within {} ms", within.as_millis()));
+                return ReleaseResult::Pinned(format!(
+                    "its thread did not end within {} ms",
+                    within.as_millis()
+                ));
             }
-            Ok(Err(error)) => return Fate::Pinned(format!("its shutdown {error}")),
+            Ok(Err(error)) => return ReleaseResult::Pinned(format!("its shutdown {error}")),
             Ok(Ok(())) => {}
         }
         if handle.join().is_err() {
-            return Fate::Pinned("its thread crashed".to_owned());
+            return ReleaseResult::Pinned("its thread crashed".to_owned());
         }
         if self.tainted.load(Ordering::Acquire) {
-            return Fate::Pinned("a call in it never ended".to_owned());
+            return ReleaseResult::Pinned("a call in it never ended".to_owned());
         }
-        if let (Some(reason), Runs::Here(_)) = (self.stays.get(), &self.runs) {
-            return Fate::Pinned(reason.clone());
+        if let (Some(reason), Runner::Here(_)) = (self.stays.get(), &self.runs) {
+            return ReleaseResult::Pinned(reason.clone());
         }
         if let Some(mapped) = self.mapped.lock().take()
             && let Err(reason) = mapped.unmap(&self.copy, within)
         {
-            return Fate::Pinned(reason.to_owned());
+            return ReleaseResult::Pinned(reason.to_owned());
         }
         // The folder is emptied at the next start in any case.
         _ = std::fs::remove_file(&self.copy);
-        Fate::Released
+        ReleaseResult::Released
     }
 }
 
@@ -354,46 +361,52 @@ fn received<T>(from: &mpsc::Receiver<T>, within: Duration) -> Result<T, mpsc::Re
     }
 }
 
-fn load_here(module: &ModuleId, number: u64, copy: &Path, lendable: &Lendable, how: How) -> Loaded {
+fn load_here(
+    module: &ModuleId,
+    number: u64,
+    copy: &Path,
+    lendable: &LendableServices,
+    how: IsolationMode,
+) -> LoadedParts {
     match how {
-        How::Here => {
+        IsolationMode::Here => {
             let services = CallServices::new(lendable, module, number);
-            let Entered { entry, metadata, wants, mapped } = enter(copy, &services, &|_| {})?;
-            Ok((Runs::Here(entry), Some(mapped), metadata, wants))
+            let LibraryCall { entry, metadata, wants, mapped } = enter(copy, &services, &|_| {})?;
+            Ok((Runner::Here(entry), Some(mapped), metadata, wants))
         }
-        How::Apart(program, limits) => {
+        IsolationMode::Apart(program, limits) => {
             let (isolated, metadata, wants) =
-                Isolated::start(&program, module.clone(), number, copy, lendable.clone(), limits)?;
-            Ok((Runs::Apart(isolated), None, metadata, wants))
+                IsolatedRunner::start(&program, module.clone(), number, copy, lendable.clone(), limits)?;
+            Ok((Runner::Apart(isolated), None, metadata, wants))
         }
     }
 }
 
 /// One thread's serving of a module's jobs with one generation, one event after another.
 ///
-/// The job in hand lies where [`Worker::overdue`] can take it away, so that a hanging call does not keep the
+/// The job in hand lies where [`CallWorker::overdue`] can take it away, so that a hanging call does not keep the
 /// one who waits.
 #[derive(Default)]
-pub struct Worker {
+pub struct CallWorker {
     in_hand: Mutex<Option<InHand>>,
     stop: AtomicBool,
     left: CancellationToken,
 }
 
 struct InHand {
-    job: Job,
+    job: ModuleJob,
     /// When the call for its next event began.
     since: StallMark,
 }
 
-impl Worker {
+impl CallWorker {
     /// Answers jobs until it is told to stop, the queue is closed, or a call was given up.
-    fn serve(&self, generation: &Arc<Generation>, jobs: &Jobs, first: Option<Job>) {
+    fn serve(&self, generation: &Arc<Generation>, jobs: &JobQueue, first: Option<ModuleJob>) {
         let mut next = first;
         while let Some(job) = next.take().or_else(|| jobs.take(&self.stop)) {
             let goes_on = match &generation.runs {
-                Runs::Here(_) => self.answer(generation, job, jobs),
-                Runs::Apart(isolated) => {
+                Runner::Here(_) => self.answer(generation, job, jobs),
+                Runner::Apart(isolated) => {
                     answer_apart(generation, isolated, job);
                     true
                 }
@@ -406,7 +419,7 @@ impl Worker {
     }
 
     /// Says false when a call was given up meanwhile: another thread has taken over.
-    fn answer(&self, generation: &Arc<Generation>, job: Job, jobs: &Jobs) -> bool {
+    fn answer(&self, generation: &Arc<Generation>, job: ModuleJob, jobs: &JobQueue) -> bool {
         if job.is_abandoned() {
             return true;
         }
@@ -443,7 +456,7 @@ impl Worker {
 
     /// Gives up a call that has taken longer than `limit` in which the host could run, with what is left of its job: the event in hand has
     /// failed, those before it keep their answers.
-    pub(super) fn overdue(&self, limit: Duration) -> Option<Job> {
+    pub(super) fn overdue(&self, limit: Duration) -> Option<ModuleJob> {
         let mut in_hand = self.in_hand.lock();
         let InHand { mut job, .. } = in_hand.take_if(|in_hand| in_hand.since.ran() >= limit)?;
         job.answer(Err(CallFailure::TimedOut(limit)));
@@ -452,7 +465,7 @@ impl Worker {
     }
 
     /// Lets it end after the call in hand.
-    pub(super) fn stop(&self, jobs: &Jobs) {
+    pub(super) fn stop(&self, jobs: &JobQueue) {
         jobs.stop(&self.stop);
     }
 
@@ -462,7 +475,7 @@ impl Worker {
     }
 }
 
-fn answer_apart(generation: &Generation, isolated: &Isolated, mut job: Job) {
+fn answer_apart(generation: &Generation, isolated: &IsolatedRunner, mut job: ModuleJob) {
     let mut since = Instant::now();
     let events = job.left();
     isolated.handle(&events, &mut |nth, result| {

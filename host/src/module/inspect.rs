@@ -15,7 +15,7 @@ use super::unloading::stays;
 
 /// What a file says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspected {
+pub struct InspectedFile {
     /// Its manifest.
     pub manifest: ReadManifest,
     /// SHA-256 of its bytes, in hexadecimal.
@@ -26,7 +26,7 @@ pub struct Inspected {
 
 /// Why a file is not taken. Each text ends a sentence that begins with the file's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum UnfitFile {
     /// No bytes.
     #[error("is empty")]
     Empty,
@@ -80,36 +80,36 @@ fn or_a_newer_host(found: (u16, u16)) -> String {
 /// Looks at the bytes of a file.
 ///
 /// # Errors
-/// [`Unfit`] says what is wrong and what would be right. No bytes make it panic.
-pub fn inspect(bytes: &[u8]) -> Result<Inspected, Unfit> {
+/// [`UnfitFile`] says what is wrong and what would be right. No bytes make it panic.
+pub fn inspect(bytes: &[u8]) -> Result<InspectedFile, UnfitFile> {
     if bytes.is_empty() {
-        return Err(Unfit::Empty);
+        return Err(UnfitFile::Empty);
     }
-    let not_a_library = |error: object::Error| Unfit::NotALibrary(error.to_string());
+    let not_a_library = |error: object::Error| UnfitFile::NotALibrary(error.to_string());
     if bytes.starts_with(b"\x7fELF") {
         whole_elf(bytes)?;
     }
     if object::FileKind::parse(bytes).is_err() {
         let start: String = String::from_utf8_lossy(bytes).chars().take(16).collect();
-        return Err(Unfit::NotALibrary(format!("it begins with {start:?}")));
+        return Err(UnfitFile::NotALibrary(format!("it begins with {start:?}")));
     }
     let file = object::File::parse(bytes).map_err(not_a_library)?;
     if file.architecture() != this_architecture() {
-        return Err(Unfit::OtherMachine { found: format!("{:?}", file.architecture()) });
+        return Err(UnfitFile::OtherMachine { found: format!("{:?}", file.architecture()) });
     }
     if file.kind() != object::ObjectKind::Dynamic {
-        return Err(Unfit::NotALibrary(format!("it is of the kind {:?}", file.kind())));
+        return Err(UnfitFile::NotALibrary(format!("it is of the kind {:?}", file.kind())));
     }
     let manifest = read_manifest(&file)?;
     fits(&manifest)?;
     let stays = stays(&file, manifest.flags);
-    Ok(Inspected { manifest, sha256: hex(&Sha256::digest(bytes)), stays })
+    Ok(InspectedFile { manifest, sha256: hex(&Sha256::digest(bytes)), stays })
 }
 
 /// Every segment and the section table must lie inside the file, or the loader maps pages that are not there.
-fn whole_elf(bytes: &[u8]) -> Result<(), Unfit> {
-    let cut_short = |need: u64| Unfit::CutShort { need, have: bytes.len() as u64 };
-    let bad = |error: object::Error| Unfit::NotALibrary(error.to_string());
+fn whole_elf(bytes: &[u8]) -> Result<(), UnfitFile> {
+    let cut_short = |need: u64| UnfitFile::CutShort { need, have: bytes.len() as u64 };
+    let bad = |error: object::Error| UnfitFile::NotALibrary(error.to_string());
     if bytes.len() < 64 {
         return Err(cut_short(64));
     }
@@ -140,21 +140,21 @@ fn whole_elf(bytes: &[u8]) -> Result<(), Unfit> {
     Ok(())
 }
 
-fn read_manifest(file: &object::File<'_>) -> Result<ReadManifest, Unfit> {
+fn read_manifest(file: &object::File<'_>) -> Result<ReadManifest, UnfitFile> {
     let address_of = |name: &'static str| {
         file.dynamic_symbols()
             .chain(file.symbols())
             .find(|symbol| symbol.is_definition() && symbol_is(symbol, name))
             .map(|symbol| symbol.address())
-            .ok_or(Unfit::NotAModule(name))
+            .ok_or(UnfitFile::NotAModule(name))
     };
     let address = address_of(SYMBOL)?;
     address_of(ROOT_SYMBOL)?;
     let bytes = file
         .segments()
         .find_map(|segment| segment.data_range(address, SIZE as u64).ok().flatten())
-        .ok_or_else(|| Unfit::BadManifest("its manifest lies outside the file".to_owned()))?;
-    ReadManifest::read(bytes).map_err(|error| Unfit::BadManifest(error.to_string()))
+        .ok_or_else(|| UnfitFile::BadManifest("its manifest lies outside the file".to_owned()))?;
+    ReadManifest::read(bytes).map_err(|error| UnfitFile::BadManifest(error.to_string()))
 }
 
 /// On macOS every symbol carries one more underscore.
@@ -162,15 +162,15 @@ fn symbol_is(symbol: &object::Symbol<'_, '_>, name: &str) -> bool {
     symbol.name().is_ok_and(|found| found == name || found.strip_prefix('_') == Some(name))
 }
 
-fn fits(manifest: &ReadManifest) -> Result<(), Unfit> {
+fn fits(manifest: &ReadManifest) -> Result<(), UnfitFile> {
     let (major, minor) = manifest.api;
     if major != abi::VERSION.0 || minor > abi::VERSION.1 {
-        return Err(Unfit::OtherApi { found: manifest.api });
+        return Err(UnfitFile::OtherApi { found: manifest.api });
     }
     let hook = manifest.id.strip_prefix("webhooks_").unwrap_or_default();
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if hook.is_empty() || !hook.chars().all(plain) {
-        return Err(Unfit::BadId(manifest.id.clone()));
+        return Err(UnfitFile::BadId(manifest.id.clone()));
     }
     Ok(())
 }
@@ -262,7 +262,7 @@ mod tests {
             ),
             ((major + 1, 0), format!(", or load it into a host that speaks {}.0", major + 1).as_str()),
         ] {
-            let told = Unfit::OtherApi { found }.to_string();
+            let told = UnfitFile::OtherApi { found }.to_string();
             let built = format!("was built against plugin-api {}.{}, ", found.0, found.1);
             assert_eq!(told, format!("{built}{change}{or_else}"));
         }
@@ -281,10 +281,10 @@ mod tests {
         assert_eq!(fits(&manifest("webhooks_door", (major, minor))), Ok(()));
         assert_eq!(fits(&manifest("webhooks_door", (major, 0))), Ok(()));
         for api in [(major + 1, 0), (major, minor + 1), (0, 9)] {
-            assert_eq!(fits(&manifest("webhooks_door", api)), Err(Unfit::OtherApi { found: api }));
+            assert_eq!(fits(&manifest("webhooks_door", api)), Err(UnfitFile::OtherApi { found: api }));
         }
         for id in ["door", "webhooks_", "webhooks_Door", "webhooks_a/b", "webhooks_../x"] {
-            assert_eq!(fits(&manifest(id, (major, minor))), Err(Unfit::BadId(id.to_owned())));
+            assert_eq!(fits(&manifest(id, (major, minor))), Err(UnfitFile::BadId(id.to_owned())));
         }
     }
 }

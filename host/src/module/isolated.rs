@@ -23,16 +23,16 @@ use plugin_api::{BindingsAndResponders, Metadata};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub use process::Death;
-use process::Process;
-use session::{Break, Lost};
-pub(super) use session::{Said, Session, Whose};
+use process::ChildProcess;
+pub use process::ProcessDeath;
+pub(super) use session::{CallOwner, CallWords, ChildSession};
+use session::{LostProcess, SessionBreak};
 
 use super::Firing;
 use super::generation::CallFailure;
 use super::probe::ProbeRefusal;
-use super::program::Program;
-use super::services::Lendable;
+use super::program::ModuleProgram;
+use super::services::LendableServices;
 use crate::event::Event;
 use crate::model::ModuleId;
 use crate::stall::StallDeadline;
@@ -66,28 +66,28 @@ pub struct IsolatedFigures {
 }
 
 /// A module in a process of its own. Dropping it kills the process.
-pub struct Isolated {
-    program: Program,
+pub struct IsolatedRunner {
+    program: ModuleProgram,
     module: ModuleId,
     number: u64,
     copy: PathBuf,
-    lendable: Lendable,
+    lendable: LendableServices,
     limits: IsolationLimits,
-    state: Mutex<State>,
-    /// The process that [`stop`](Isolated::stop) may kill while a call holds the state.
-    current: Mutex<Weak<Process>>,
+    state: Mutex<IsolatedState>,
+    /// The process that [`stop`](IsolatedRunner::stop) may kill while a call holds the state.
+    current: Mutex<Weak<ChildProcess>>,
     stopping: Mutex<bool>,
     told_to_stop: Condvar,
-    figures: Counters,
+    figures: IsolatedCounters,
 }
 
-struct State {
-    session: Option<Session>,
-    pauses: Pauses,
+struct IsolatedState {
+    session: Option<ChildSession>,
+    pauses: RestartPauses,
 }
 
 #[derive(Default)]
-struct Counters {
+struct IsolatedCounters {
     /// 0 while there is none.
     pid: AtomicU32,
     restarts: AtomicU64,
@@ -95,32 +95,32 @@ struct Counters {
     timeouts: AtomicU64,
 }
 
-impl Isolated {
+impl IsolatedRunner {
     /// Starts a process, loads the copy in it, and returns what `init` and `bindings_and_responders` said.
     /// Blocks: call it on a thread of the module's.
     ///
     /// # Errors
     /// [`ProbeRefusal`].
     pub fn start(
-        program: &Program,
+        program: &ModuleProgram,
         module: ModuleId,
         number: u64,
         copy: &Path,
-        lendable: Lendable,
+        lendable: LendableServices,
         limits: IsolationLimits,
     ) -> Result<(Self, Metadata, BindingsAndResponders), ProbeRefusal> {
-        let isolated = Isolated {
+        let isolated = IsolatedRunner {
             program: program.clone(),
             module,
             number,
             copy: copy.to_owned(),
             lendable,
             limits,
-            state: Mutex::new(State { session: None, pauses: Pauses::default() }),
+            state: Mutex::new(IsolatedState { session: None, pauses: RestartPauses::default() }),
             current: Mutex::new(Weak::new()),
             stopping: Mutex::new(false),
             told_to_stop: Condvar::new(),
-            figures: Counters::default(),
+            figures: IsolatedCounters::default(),
         };
         let (session, (metadata, wants)) = isolated.load()?;
         isolated.state.lock().session = Some(session);
@@ -137,7 +137,7 @@ impl Isolated {
         let mut state = self.state.lock();
         self.notice_death(&mut state);
         let mut done = 0;
-        let mut blame = Blame::default();
+        let mut blame = CallBlame::default();
         while done < events.len() && !self.is_stopping() {
             let alone = blame.alone.saturating_sub(done);
             let end = self.run(&mut state, &events[done..], alone, &mut |result| {
@@ -202,77 +202,77 @@ impl Isolated {
     /// Runs events until all are answered or the process is lost, and starts one where there is none.
     fn run(
         &self,
-        state: &mut State,
+        state: &mut IsolatedState,
         events: &[Arc<Event>],
         alone: usize,
         told: &mut dyn FnMut(Result<Vec<Firing>, CallError>),
-    ) -> Result<(), (End, usize)> {
+    ) -> Result<(), (ProcessEnd, usize)> {
         if state.session.is_none() {
-            let session = self.restart(&mut state.pauses).map_err(|how| (End::Died(how), 0))?;
+            let session = self.restart(&mut state.pauses).map_err(|how| (ProcessEnd::Died(how), 0))?;
             state.session = Some(session);
         }
-        let State { session: Some(session), pauses } = state else { return Ok(()) };
+        let IsolatedState { session: Some(session), pauses } = state else { return Ok(()) };
         let ran = session.run(&self.whose(), events, alone, self.limits.call_timeout, &mut |result| {
             pauses.reset();
             told(result);
         });
-        ran.map_err(|Break { lost, under_way }| (self.bury(state, lost), under_way))
+        ran.map_err(|SessionBreak { lost, under_way }| (self.bury(state, lost), under_way))
     }
 
     /// Ends a process that was lost, and says how it was.
-    fn bury(&self, state: &mut State, lost: Lost) -> End {
-        let Some(session) = state.session.take() else { return End::Died(Death::Exit(0)) };
+    fn bury(&self, state: &mut IsolatedState, lost: LostProcess) -> ProcessEnd {
+        let Some(session) = state.session.take() else { return ProcessEnd::Died(ProcessDeath::Exit(0)) };
         let how = session.process.reap();
         self.figures.pid.store(0, Ordering::Relaxed);
         if self.is_stopping() {
-            return End::Died(how);
+            return ProcessEnd::Died(how);
         }
         let (module, generation, pid) = (self.module.as_str(), self.number, session.process.pid());
         let last_words = session.process.last_words();
         match lost {
-            Lost::Late => {
+            LostProcess::Late => {
                 self.figures.timeouts.fetch_add(1, Ordering::Relaxed);
                 warn!(
                     module,
                     generation, pid, last_words, "a call does not end, the module's process is killed"
                 );
-                End::Late
+                ProcessEnd::Late
             }
-            Lost::Garbage(what) => {
+            LostProcess::Garbage(what) => {
                 self.died(&mut state.pauses);
                 warn!(
                     module,
                     generation, pid, what, last_words, "a module's process talks nonsense and is killed"
                 );
-                End::Garbage(what)
+                ProcessEnd::Garbage(what)
             }
-            Lost::Stopped => {
+            LostProcess::Stopped => {
                 self.died(&mut state.pauses);
                 warn!(module, generation, pid, "a module's process stays stopped and is replaced");
-                End::Died(how)
+                ProcessEnd::Died(how)
             }
-            Lost::Gone => {
+            LostProcess::Gone => {
                 self.died(&mut state.pauses);
                 warn!(module, generation, pid, %how, last_words, "a module's process has died");
-                End::Died(how)
+                ProcessEnd::Died(how)
             }
         }
     }
 
     /// A process that died while there was nothing to do is no event's fault.
-    fn notice_death(&self, state: &mut State) {
+    fn notice_death(&self, state: &mut IsolatedState) {
         if state.session.as_ref().is_some_and(|session| session.process.ended().is_some()) {
-            self.bury(state, Lost::Gone);
+            self.bury(state, LostProcess::Gone);
         }
     }
 
-    fn died(&self, pauses: &mut Pauses) {
+    fn died(&self, pauses: &mut RestartPauses) {
         self.figures.deaths.fetch_add(1, Ordering::Relaxed);
         pauses.died(Instant::now());
     }
 
     /// Another process, after the pause that is due.
-    fn restart(&self, pauses: &mut Pauses) -> Result<Session, Death> {
+    fn restart(&self, pauses: &mut RestartPauses) -> Result<ChildSession, ProcessDeath> {
         let mut stopping = self.stopping.lock();
         while !*stopping {
             let left = pauses.left(Instant::now());
@@ -282,7 +282,7 @@ impl Isolated {
             self.told_to_stop.wait_for(&mut stopping, left);
         }
         if *stopping {
-            return Err(Death::NotStarted("the module is told to stop".to_owned()));
+            return Err(ProcessDeath::NotStarted("the module is told to stop".to_owned()));
         }
         drop(stopping);
         match self.load() {
@@ -294,15 +294,15 @@ impl Isolated {
                 self.died(pauses);
                 let (module, generation) = (self.module.as_str(), self.number);
                 warn!(module, generation, reason = %refusal, "a module's process does not start again");
-                Err(Death::NotStarted(refusal.to_string()))
+                Err(ProcessDeath::NotStarted(refusal.to_string()))
             }
         }
     }
 
-    fn load(&self) -> Result<(Session, Said), ProbeRefusal> {
+    fn load(&self) -> Result<(ChildSession, CallWords), ProbeRefusal> {
         let (module, generation) = (self.module.clone(), self.number);
         let heard = move |line: &str| info!(%module, generation, said = line, "a module's process writes");
-        let (session, said) = Session::load(&self.whose(), self.limits.load_within, heard)?;
+        let (session, said) = ChildSession::load(&self.whose(), self.limits.load_within, heard)?;
         *self.current.lock() = Arc::downgrade(&session.process);
         let pid = session.process.pid();
         self.figures.pid.store(pid, Ordering::Relaxed);
@@ -310,8 +310,8 @@ impl Isolated {
         Ok((session, said))
     }
 
-    fn whose(&self) -> Whose<'_> {
-        Whose {
+    fn whose(&self) -> CallOwner<'_> {
+        CallOwner {
             program: &self.program,
             module: &self.module,
             number: self.number,
@@ -327,15 +327,15 @@ impl Isolated {
 
 /// Why a run of events ended before the last was answered.
 #[derive(Clone)]
-enum End {
-    Died(Death),
+enum ProcessEnd {
+    Died(ProcessDeath),
     Late,
     Garbage(String),
 }
 
 /// Whose fault the loss of a process is.
 #[derive(Default)]
-struct Blame {
+struct CallBlame {
     /// The event that is suspected, and how many processes it has cost so far.
     event: usize,
     deaths: u32,
@@ -343,10 +343,16 @@ struct Blame {
     alone: usize,
 }
 
-impl Blame {
+impl CallBlame {
     /// What the event in hand answers when its process was lost; nothing when it is handed over once more.
-    fn judge(&mut self, end: End, event: usize, under_way: usize, limit: Duration) -> Option<CallFailure> {
-        if let End::Late = end {
+    fn judge(
+        &mut self,
+        end: ProcessEnd,
+        event: usize,
+        under_way: usize,
+        limit: Duration,
+    ) -> Option<CallFailure> {
+        if let ProcessEnd::Late = end {
             return Some(CallFailure::TimedOut(limit));
         }
         if under_way > 1 {
@@ -358,9 +364,9 @@ impl Blame {
             (self.event, self.deaths) = (event, 0);
         }
         match end {
-            End::Late => None,
-            End::Garbage(what) => Some(CallFailure::Failed(CallError::Protocol(what))),
-            End::Died(how) => {
+            ProcessEnd::Late => None,
+            ProcessEnd::Garbage(what) => Some(CallFailure::Failed(CallError::Protocol(what))),
+            ProcessEnd::Died(how) => {
                 self.deaths += 1;
                 (self.deaths >= MAX_DEATHS).then_some(CallFailure::Killed { times: self.deaths, how })
             }
@@ -370,12 +376,12 @@ impl Blame {
 
 /// The pauses before processes are started anew.
 #[derive(Default)]
-struct Pauses {
+struct RestartPauses {
     last: Option<Duration>,
     until: Option<Instant>,
 }
 
-impl Pauses {
+impl RestartPauses {
     /// A process has died: twice the last pause.
     fn died(&mut self, now: Instant) {
         let pause = self.last.map_or(PAUSE.0, |last| (last * 2).min(PAUSE.1));
@@ -385,7 +391,7 @@ impl Pauses {
 
     /// One has answered.
     fn reset(&mut self) {
-        *self = Pauses::default();
+        *self = RestartPauses::default();
     }
 
     fn left(&self, now: Instant) -> Duration {

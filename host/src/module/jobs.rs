@@ -11,7 +11,7 @@ use plugin_api::lend::CallError;
 use tokio::sync::oneshot;
 
 use super::Firing;
-use super::isolated::Death;
+use super::isolated::ProcessDeath;
 use crate::event::Event;
 
 /// Why a call gave no firings.
@@ -29,7 +29,7 @@ pub enum CallFailure {
         /// How many processes it cost.
         times: u32,
         /// How the last one ended.
-        how: Death,
+        how: ProcessDeath,
     },
     /// It hung too often and is called no more.
     #[error("is quarantined after {0} calls that never ended")]
@@ -40,25 +40,25 @@ pub enum CallFailure {
 }
 
 /// What a module answers to one event.
-pub type Answer = Result<Vec<Firing>, CallFailure>;
+pub type JobAnswer = Result<Vec<Firing>, CallFailure>;
 
 /// Events for a module, the answers so far, and where they go: one job wakes the module's thread once, and the
 /// one who waits once, however many events it has.
-pub struct Job {
+pub struct ModuleJob {
     events: Vec<Arc<Event>>,
-    answers: Vec<Answer>,
+    answers: Vec<JobAnswer>,
     /// Closed where nobody waits any more.
-    told: oneshot::Sender<Vec<Answer>>,
+    told: oneshot::Sender<Vec<JobAnswer>>,
     /// The generation whose responders chose these events.
     chosen_by: u64,
 }
 
-impl Job {
+impl ModuleJob {
     /// A job with where its answers arrive, one for each event in their order.
     #[must_use]
-    pub fn new(events: Vec<Arc<Event>>, chosen_by: u64) -> (Self, oneshot::Receiver<Vec<Answer>>) {
+    pub fn new(events: Vec<Arc<Event>>, chosen_by: u64) -> (Self, oneshot::Receiver<Vec<JobAnswer>>) {
         let (told, answered) = oneshot::channel();
-        (Job { answers: Vec::with_capacity(events.len()), events, told, chosen_by }, answered)
+        (ModuleJob { answers: Vec::with_capacity(events.len()), events, told, chosen_by }, answered)
     }
 
     /// The generation whose responders chose these events.
@@ -77,7 +77,7 @@ impl Job {
     }
 
     /// The answer to the next event.
-    pub(super) fn answer(&mut self, answer: Answer) {
+    pub(super) fn answer(&mut self, answer: JobAnswer) {
         self.answers.push(answer);
     }
 
@@ -87,7 +87,7 @@ impl Job {
     }
 
     /// Gives each event that has no answer yet this one, and tells.
-    pub(super) fn end(mut self, answer: &Answer) {
+    pub(super) fn end(mut self, answer: &JobAnswer) {
         self.answers.resize_with(self.events.len(), || answer.clone());
         self.tell();
     }
@@ -101,7 +101,7 @@ impl Job {
 
 /// What becomes of jobs that come too late.
 #[derive(Clone, Debug)]
-pub(super) enum Closed {
+pub(super) enum QueueClosed {
     /// The module was taken away: an event that comes now is one that came after that, and fires nothing.
     Removed,
     /// The module cannot answer.
@@ -110,20 +110,20 @@ pub(super) enum Closed {
 
 /// The jobs that wait for a module. Whoever brings them has a bound on the events in hand, so this has none.
 #[derive(Default)]
-pub struct Jobs {
-    state: Mutex<State>,
+pub struct JobQueue {
+    state: Mutex<JobQueueState>,
     arrived: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    waiting: VecDeque<Job>,
-    closed: Option<Closed>,
+struct JobQueueState {
+    waiting: VecDeque<ModuleJob>,
+    closed: Option<QueueClosed>,
 }
 
-impl Jobs {
+impl JobQueue {
     /// Adds a job behind the others, or answers it at once where the queue is closed.
-    pub fn push(&self, job: Job) {
+    pub fn push(&self, job: ModuleJob) {
         let mut state = self.state.lock();
         match state.closed.clone() {
             None => {
@@ -139,7 +139,7 @@ impl Jobs {
     }
 
     /// Waits for a job; nothing once `stop` is set or the queue is closed and empty.
-    pub(super) fn take(&self, stop: &AtomicBool) -> Option<Job> {
+    pub(super) fn take(&self, stop: &AtomicBool) -> Option<ModuleJob> {
         let mut state = self.state.lock();
         loop {
             if stop.load(Ordering::Acquire) {
@@ -158,10 +158,10 @@ impl Jobs {
     }
 
     /// Puts a job back that was begun: the next thread goes on with it before all others.
-    pub(super) fn put_back(&self, job: Job) {
+    pub(super) fn put_back(&self, job: ModuleJob) {
         let mut state = self.state.lock();
         match state.closed.clone() {
-            Some(closed @ Closed::Failed(_)) => {
+            Some(closed @ QueueClosed::Failed(_)) => {
                 drop(state);
                 job.end(&late(closed));
             }
@@ -173,7 +173,7 @@ impl Jobs {
         }
     }
 
-    /// Sets `stop` and wakes who waits in [`take`](Jobs::take) with it.
+    /// Sets `stop` and wakes who waits in [`take`](JobQueue::take) with it.
     pub(super) fn stop(&self, stop: &AtomicBool) {
         let state = self.state.lock();
         stop.store(true, Ordering::Release);
@@ -183,11 +183,11 @@ impl Jobs {
 
     /// Takes no more jobs. Those that wait are still answered by the module where it was removed in order, and
     /// fail where it cannot answer.
-    pub(super) fn close(&self, closed: Closed) {
+    pub(super) fn close(&self, closed: QueueClosed) {
         let mut state = self.state.lock();
         let waiting = match closed {
-            Closed::Removed => VecDeque::new(),
-            Closed::Failed(_) => std::mem::take(&mut state.waiting),
+            QueueClosed::Removed => VecDeque::new(),
+            QueueClosed::Failed(_) => std::mem::take(&mut state.waiting),
         };
         state.closed = Some(closed.clone());
         drop(state);
@@ -203,10 +203,10 @@ impl Jobs {
     }
 }
 
-fn late(closed: Closed) -> Answer {
+fn late(closed: QueueClosed) -> JobAnswer {
     match closed {
-        Closed::Removed => Ok(Vec::new()),
-        Closed::Failed(failure) => Err(failure),
+        QueueClosed::Removed => Ok(Vec::new()),
+        QueueClosed::Failed(failure) => Err(failure),
     }
 }
 
@@ -216,12 +216,12 @@ mod tests {
 
     use super::*;
 
-    fn job(events: usize) -> (Job, oneshot::Receiver<Vec<Answer>>) {
+    fn job(events: usize) -> (ModuleJob, oneshot::Receiver<Vec<JobAnswer>>) {
         let event = || {
             let body = r#"{"Event-Category":"a","Event-Name":"b"}"#;
             Arc::new(Event::parse(Bytes::from_static(body.as_bytes())).unwrap())
         };
-        Job::new((0..events).map(|_| event()).collect(), 1)
+        ModuleJob::new((0..events).map(|_| event()).collect(), 1)
     }
 
     fn go_on() -> AtomicBool {
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn jobs_come_out_in_their_order_and_one_that_was_put_back_before_all() {
-        let jobs = Jobs::default();
+        let jobs = JobQueue::default();
         for events in 1..=3 {
             jobs.push(job(events).0);
         }
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_told_to_stop_leaves_the_jobs_to_its_successor() {
-        let jobs = Jobs::default();
+        let jobs = JobQueue::default();
         jobs.push(job(1).0);
         let stopped = go_on();
         jobs.stop(&stopped);
@@ -253,9 +253,9 @@ mod tests {
 
     #[test]
     fn a_removed_module_answers_what_waits_and_fires_nothing_for_what_comes_later() {
-        let jobs = Jobs::default();
+        let jobs = JobQueue::default();
         jobs.push(job(1).0);
-        jobs.close(Closed::Removed);
+        jobs.close(QueueClosed::Removed);
         assert!(jobs.take(&go_on()).is_some());
         assert!(jobs.take(&go_on()).is_none());
 
@@ -266,10 +266,10 @@ mod tests {
 
     #[test]
     fn a_module_that_cannot_answer_fails_what_waits_and_what_comes_until_it_is_opened_again() {
-        let jobs = Jobs::default();
+        let jobs = JobQueue::default();
         let (waiting, mut answered) = job(1);
         jobs.push(waiting);
-        jobs.close(Closed::Failed(CallFailure::Quarantined(3)));
+        jobs.close(QueueClosed::Failed(CallFailure::Quarantined(3)));
         assert!(matches!(answered.try_recv().unwrap()[0], Err(CallFailure::Quarantined(3))));
 
         let (late, mut answered) = job(1);

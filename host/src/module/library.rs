@@ -59,7 +59,7 @@ pub enum LoadError {
 
 /// The exports of an opened library with the instance that they made.
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct ModuleEntry {
     exports: ExportsRef,
     instance: Instance,
 }
@@ -67,16 +67,16 @@ pub(super) struct Entry {
 // SAFETY: `ExportsRef` points at constants of a library that stays mapped until every thread that may hold an
 // entry has ended (`Generation::release`), and the instance behind the pointer is a `Module`, which is
 // `Send + Sync`.
-unsafe impl Send for Entry {}
+unsafe impl Send for ModuleEntry {}
 // SAFETY: as above; calling the exports from several threads at once is allowed by `Module: Sync`.
-unsafe impl Sync for Entry {}
+unsafe impl Sync for ModuleEntry {}
 
-impl Entry {
+impl ModuleEntry {
     /// Runs one event through the module, on the calling thread.
     pub(super) fn handle(&self, event: &Event, services: &dyn HostServices) -> Result<(), CallError> {
         let call = Call::new(services);
         let lent = event.lend();
-        let Entry { exports, instance } = *self;
+        let ModuleEntry { exports, instance } = *self;
         let status = (exports.handle_event())(instance, lent.event(), call.host());
         call.end(status).map(|_| ())
     }
@@ -91,7 +91,7 @@ impl Entry {
 
 /// What loading has come to; whoever dies on the way can be told where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum LoadStep {
     /// The library is opened, its constructors run.
     Open,
     /// `init`
@@ -101,27 +101,27 @@ pub enum Step {
 }
 
 /// A library that was opened and initialised, and what it said.
-pub(super) struct Entered {
-    pub(super) entry: Entry,
+pub(super) struct LibraryCall {
+    pub(super) entry: ModuleEntry,
     pub(super) metadata: Metadata,
     pub(super) wants: BindingsAndResponders,
-    pub(super) mapped: Mapped,
+    pub(super) mapped: MappedLibrary,
 }
 
-/// An opened library. Dropped, it stays mapped: only [`Mapped::unmap`] takes it away.
-pub(super) struct Mapped {
+/// An opened library. Dropped, it stays mapped: only [`MappedLibrary::unmap`] takes it away.
+pub(super) struct MappedLibrary {
     library: Option<Library>,
     /// Where it is mapped, as far as the system tells.
     addresses: Option<Range<usize>>,
 }
 
-impl Drop for Mapped {
+impl Drop for MappedLibrary {
     fn drop(&mut self) {
         std::mem::forget(self.library.take());
     }
 }
 
-impl Mapped {
+impl MappedLibrary {
     /// Takes the library away, on a thread that never ran its code, after every thread that did has been joined
     /// and nothing of the library's is held any more. `copy` is the file that it was opened from.
     ///
@@ -152,11 +152,11 @@ impl Mapped {
 pub(super) fn enter(
     copy: &Path,
     services: &dyn HostServices,
-    now: &dyn Fn(Step),
-) -> Result<Entered, LoadError> {
-    now(Step::Open);
+    now: &dyn Fn(LoadStep),
+) -> Result<LibraryCall, LoadError> {
+    now(LoadStep::Open);
     let (exports, mapped) = open(copy)?;
-    now(Step::Init);
+    now(LoadStep::Init);
     let mut instance = None;
     let described = call("init", services, |host| {
         let initialised = (exports.init())(host);
@@ -165,11 +165,11 @@ pub(super) fn enter(
     })?;
     let metadata = read("init", &described)?;
     let instance = instance.ok_or_else(|| LoadError::Thread("init was not called".to_owned()))?;
-    now(Step::Wants);
+    now(LoadStep::Wants);
     let function = "bindings_and_responders";
     let wanted = call(function, services, |host| (exports.bindings_and_responders())(instance, host))?;
     let wants = read(function, &wanted)?;
-    Ok(Entered { entry: Entry { exports, instance }, metadata, wants, mapped })
+    Ok(LibraryCall { entry: ModuleEntry { exports, instance }, metadata, wants, mapped })
 }
 
 fn call(
@@ -188,7 +188,7 @@ fn read<T: serde::de::DeserializeOwned>(function: &'static str, document: &str) 
         .map_err(|error| LoadError::Document { function, reason: error.to_string() })
 }
 
-fn open(copy: &Path) -> Result<(ExportsRef, Mapped), LoadError> {
+fn open(copy: &Path) -> Result<(ExportsRef, MappedLibrary), LoadError> {
     // SAFETY: opening runs the library's constructors, which is the trust that an operator gives to every file
     // in the plugins folder; the file was inspected and is a private copy that nobody writes to.
     let library = unsafe { Library::open(Some(copy), RTLD_NOW | RTLD_LOCAL) }.map_err(LoadError::Open)?;
@@ -197,7 +197,7 @@ fn open(copy: &Path) -> Result<(ExportsRef, Mapped), LoadError> {
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_SYMBOL.as_bytes()) }.map_err(LoadError::Open)?;
     let header = *header;
     // Whatever comes from here lives as long as the library stays mapped, which is until `unmap`.
-    let mapped = Mapped { library: Some(library), addresses: janitor::mapping(copy) };
+    let mapped = MappedLibrary { library: Some(library), addresses: janitor::mapping(copy) };
     let header = header.upgrade().map_err(|error| LoadError::Format(first_lines(&error.to_string())))?;
     check_layout(header)?;
     // SAFETY: `check_layout` found the exports of both sides compatible.

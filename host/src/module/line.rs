@@ -11,11 +11,11 @@ use time::OffsetDateTime;
 use tracing::error;
 
 use super::Firing;
-use super::generation::{Fate, Generation, Worker};
-use super::inspect::Inspected;
+use super::generation::{CallWorker, Generation, ReleaseResult};
+use super::inspect::InspectedFile;
 use super::isolated::IsolatedFigures;
-use super::jobs::{Answer, CallFailure, Closed, Job, Jobs};
-use super::resident::{self, Sampled};
+use super::jobs::{CallFailure, JobAnswer, JobQueue, ModuleJob, QueueClosed};
+use super::resident::{self, ResidentSample};
 use crate::event::Event;
 use crate::model::ModuleId;
 
@@ -23,8 +23,8 @@ use crate::model::ModuleId;
 pub const MAX_HANGS: usize = 3;
 
 /// What the generations of one module share: a swap changes nothing here.
-pub(super) struct Line {
-    jobs: Arc<Jobs>,
+pub(super) struct ModuleQueue {
+    jobs: Arc<JobQueue>,
     calls: AtomicU64,
     failures: AtomicU64,
     /// Bytes of its largest answer lately; [`UNKNOWN`] before the first.
@@ -33,9 +33,9 @@ pub(super) struct Line {
 
 const UNKNOWN: usize = usize::MAX;
 
-impl Default for Line {
+impl Default for ModuleQueue {
     fn default() -> Self {
-        Line {
+        ModuleQueue {
             jobs: Arc::default(),
             calls: AtomicU64::default(),
             failures: AtomicU64::default(),
@@ -45,31 +45,31 @@ impl Default for Line {
 }
 
 /// A loaded module, served by one generation.
-pub struct Module {
+pub struct LoadedModule {
     /// Its id.
     pub id: ModuleId,
     /// What inspection found in its file.
-    pub inspected: Inspected,
+    pub inspected: InspectedFile,
     /// The file in the plugins folder.
     pub file: PathBuf,
     /// When it was loaded.
     pub loaded_at: OffsetDateTime,
     generation: Arc<Generation>,
-    line: Arc<Line>,
-    workers: Mutex<Vec<Arc<Worker>>>,
+    line: Arc<ModuleQueue>,
+    workers: Mutex<Vec<Arc<CallWorker>>>,
     hung: AtomicUsize,
-    memory: Sampled,
+    memory: ResidentSample,
 }
 
-impl Module {
+impl LoadedModule {
     /// A module that is loaded and does not serve yet; it goes on where `before` stops.
     pub(super) fn new(
         generation: Arc<Generation>,
-        inspected: Inspected,
+        inspected: InspectedFile,
         file: PathBuf,
-        before: Option<&Module>,
+        before: Option<&LoadedModule>,
     ) -> Self {
-        Module {
+        LoadedModule {
             id: generation.module.clone(),
             inspected,
             file,
@@ -78,7 +78,7 @@ impl Module {
             line: before.map_or_else(Arc::default, |before| Arc::clone(&before.line)),
             workers: Mutex::default(),
             hung: AtomicUsize::new(0),
-            memory: Sampled::default(),
+            memory: ResidentSample::default(),
         }
     }
 
@@ -90,10 +90,10 @@ impl Module {
 
     /// Hands it events together and waits for what each of them fires, in their order. A failure costs its one
     /// event.
-    pub async fn call_many(&self, events: Vec<Arc<Event>>) -> Vec<Answer> {
+    pub async fn call_many(&self, events: Vec<Arc<Event>>) -> Vec<JobAnswer> {
         let count = events.len();
         self.line.calls.fetch_add(count as u64, Ordering::Relaxed);
-        let (job, answered) = Job::new(events, self.generation.number);
+        let (job, answered) = ModuleJob::new(events, self.generation.number);
         self.line.jobs.push(job);
         // A job that is dropped can only be one of a host that stops.
         let answers = answered.await.unwrap_or_else(|_| vec![Err(CallFailure::Stopped); count]);
@@ -115,7 +115,7 @@ impl Module {
         (largest != UNKNOWN).then_some(largest)
     }
 
-    fn note_size(&self, answers: &[Answer]) {
+    fn note_size(&self, answers: &[JobAnswer]) {
         let largest = answers.iter().flatten().map(|firings| size(firings)).max();
         let Some(largest) = largest else { return };
         // An answer that was larger is forgotten by and by.
@@ -133,7 +133,7 @@ impl Module {
 
     fn quarantine(&self, hung: usize) -> CallFailure {
         let failure = CallFailure::Quarantined(hung);
-        self.line.jobs.close(Closed::Failed(failure.clone()));
+        self.line.jobs.close(QueueClosed::Failed(failure.clone()));
         error!(module = %self.id, generation = self.generation.number, hung, "the module is quarantined");
         failure
     }
@@ -154,7 +154,7 @@ impl Module {
     }
 
     /// Takes away calls that take longer than `limit`, with what is left of their jobs.
-    fn overdue(&self, limit: Duration) -> Vec<Job> {
+    fn overdue(&self, limit: Duration) -> Vec<ModuleJob> {
         let mut left = Vec::new();
         self.workers.lock().retain(|worker| {
             let job = worker.overdue(limit);
@@ -183,18 +183,18 @@ impl Module {
 
     /// Takes no more events, answers what waits, and ends.
     pub(super) async fn remove(&self, limit: Duration) {
-        self.line.jobs.close(Closed::Removed);
+        self.line.jobs.close(QueueClosed::Removed);
         let left = self.leave(limit).await;
         if !left.is_empty() {
             // It hung over what it was to answer last, and no other generation comes.
-            self.line.jobs.close(Closed::Failed(CallFailure::Stopped));
+            self.line.jobs.close(QueueClosed::Failed(CallFailure::Stopped));
             left.into_iter().for_each(|job| job.end(&Err(CallFailure::Stopped)));
-            self.line.jobs.close(Closed::Removed);
+            self.line.jobs.close(QueueClosed::Removed);
         }
     }
 
     /// Waits until no thread answers jobs any more; what is left of jobs whose call was given up.
-    async fn leave(&self, limit: Duration) -> Vec<Job> {
+    async fn leave(&self, limit: Duration) -> Vec<ModuleJob> {
         let pause = (limit / 4).max(Duration::from_millis(5));
         let mut left = Vec::new();
         loop {
@@ -208,17 +208,17 @@ impl Module {
     }
 
     /// Unmaps the library where that is safe.
-    pub(super) async fn release(&self, within: Duration) -> Fate {
+    pub(super) async fn release(&self, within: Duration) -> ReleaseResult {
         Arc::clone(&self.generation).release(within).await
     }
 
     /// The host stops: what still waits fails, the thread ends after the call in hand.
     pub(super) async fn end(&self, within: Duration) {
-        self.line.jobs.close(Closed::Failed(CallFailure::Stopped));
+        self.line.jobs.close(QueueClosed::Failed(CallFailure::Stopped));
         for worker in self.workers.lock().iter() {
             worker.stop(&self.line.jobs);
         }
-        if let Fate::Pinned(reason) = self.release(within).await {
+        if let ReleaseResult::Pinned(reason) = self.release(within).await {
             tracing::debug!(module = %self.id, reason, "a module stays mapped until the process ends");
         }
     }
@@ -252,9 +252,9 @@ impl Module {
 
     /// Figures about its calls.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> ModuleFigures {
         let hung = self.hung.load(Ordering::Relaxed);
-        Figures {
+        ModuleFigures {
             generation: self.generation.number,
             quarantined: hung >= MAX_HANGS,
             calls: self.line.calls.load(Ordering::Relaxed),
@@ -267,7 +267,7 @@ impl Module {
 
 /// What a module has done so far.
 #[derive(Clone, Copy, Debug)]
-pub struct Figures {
+pub struct ModuleFigures {
     /// Number of the generation that serves.
     pub generation: u64,
     /// It hung too often and is called no more.

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use plugin_api::{BindingsAndResponders, Metadata};
 
-use super::generation::Step;
-use super::isolated::{Death, Session, Whose};
-use super::program::Program;
-use super::services::Lendable;
+use super::generation::LoadStep;
+use super::isolated::{CallOwner, ChildSession, ProcessDeath};
+use super::program::ModuleProgram;
+use super::services::LendableServices;
 use crate::model::ModuleId;
 
 /// What a module said when it was tried.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Probed {
+pub struct ProbeResult {
     /// The answer of `init`.
     pub metadata: Metadata,
     /// The answer of `bindings_and_responders`.
@@ -36,9 +36,9 @@ pub enum ProbeRefusal {
     #[error("ended the process that tried it by {how} {}{}", during(*step), told(last_words.as_deref()))]
     Died {
         /// What was being done; nothing: the program had not begun.
-        step: Option<Step>,
+        step: Option<LoadStep>,
         /// How the process ended.
-        how: Death,
+        how: ProcessDeath,
         /// The last line that it wrote on standard error.
         last_words: Option<String>,
     },
@@ -46,7 +46,7 @@ pub enum ProbeRefusal {
     #[error("did not finish loading within {} ms, {}{}", within.as_millis(), stuck(*step), told(last_words.as_deref()))]
     TimedOut {
         /// What was being done; nothing: the program had not begun.
-        step: Option<Step>,
+        step: Option<LoadStep>,
         /// The limit.
         within: Duration,
         /// The last line that it wrote on standard error.
@@ -65,23 +65,23 @@ pub enum ProbeRefusal {
     },
 }
 
-fn during(step: Option<Step>) -> &'static str {
+fn during(step: Option<LoadStep>) -> &'static str {
     match step {
         None => "before it was opened; the program of the host itself may be at fault",
-        Some(Step::Open) => "while it was opened; look at what runs before init, such as constructors",
-        Some(Step::Init) => "in init",
-        Some(Step::Wants) => "in bindings_and_responders",
+        Some(LoadStep::Open) => "while it was opened; look at what runs before init, such as constructors",
+        Some(LoadStep::Init) => "in init",
+        Some(LoadStep::Wants) => "in bindings_and_responders",
     }
 }
 
-fn stuck(step: Option<Step>) -> &'static str {
+fn stuck(step: Option<LoadStep>) -> &'static str {
     match step {
         None => "nor begin to; the machine may be overloaded",
-        Some(Step::Open) => {
+        Some(LoadStep::Open) => {
             "it hangs while it is opened; look at what runs before init, such as constructors"
         }
-        Some(Step::Init) => "it hangs in init, which must not wait for anything",
-        Some(Step::Wants) => "it hangs in bindings_and_responders, which must not wait for anything",
+        Some(LoadStep::Init) => "it hangs in init, which must not wait for anything",
+        Some(LoadStep::Wants) => "it hangs in bindings_and_responders, which must not wait for anything",
     }
 }
 
@@ -95,23 +95,24 @@ fn told(last_words: Option<&str>) -> String {
 /// # Errors
 /// [`ProbeRefusal`]. Whatever the module does, the process is gone when this returns.
 pub async fn probe(
-    program: &Program,
+    program: &ModuleProgram,
     module: &ModuleId,
     number: u64,
     copy: &Path,
-    lendable: &Lendable,
+    lendable: &LendableServices,
     within: Duration,
-) -> Result<Probed, ProbeRefusal> {
+) -> Result<ProbeResult, ProbeRefusal> {
     let (program, module, copy) = (program.clone(), module.clone(), copy.to_owned());
     let lendable = lendable.clone();
     // It ends within the limit, also where nobody waits for it any more.
     let tried = tokio::task::spawn_blocking(move || {
-        let whose = Whose { program: &program, module: &module, number, copy: &copy, lendable: &lendable };
+        let whose =
+            CallOwner { program: &program, module: &module, number, copy: &copy, lendable: &lendable };
         // The process ends with the session. It is killed, so that no destructor of the library runs.
-        Session::load(&whose, within, |_| {}).map(|(_, said)| said)
+        ChildSession::load(&whose, within, |_| {}).map(|(_, said)| said)
     });
     match tried.await {
-        Ok(said) => said.map(|(metadata, wants)| Probed { metadata, wants }),
+        Ok(said) => said.map(|(metadata, wants)| ProbeResult { metadata, wants }),
         Err(error) => Err(ProbeRefusal::Broken(error.to_string())),
     }
 }

@@ -15,11 +15,11 @@ const KEPT: [&str; 7] =
 
 /// The executable to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
+pub struct ModuleProgram {
     path: PathBuf,
 }
 
-impl Program {
+impl ModuleProgram {
     /// The one that runs already.
     ///
     /// On Linux by the name `/proc/self/exe`, which the new process looks up before it becomes another: it leads
@@ -33,13 +33,13 @@ impl Program {
             // Without either, starting a module's process says that there is no such file.
             false => std::env::current_exe().unwrap_or_else(|_| magic.to_owned()),
         };
-        Program { path }
+        ModuleProgram { path }
     }
 
     /// Another build of the host, for programs that only lend themselves to it, such as tests.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
-        Program { path }
+        ModuleProgram { path }
     }
 
     /// The file.

@@ -13,12 +13,12 @@ use plugin_api::Binding;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-pub use super::line::{Figures, MAX_HANGS, Module};
+pub use super::line::{LoadedModule, MAX_HANGS, ModuleFigures};
 use crate::model::ModuleId;
 
 /// A file in the plugins folder that was not taken.
 #[derive(Clone, Debug)]
-pub struct Refused {
+pub struct FileRefused {
     /// The file.
     pub file: PathBuf,
     /// The module that it would have been, as far as its manifest could be read.
@@ -31,7 +31,7 @@ pub struct Refused {
 
 /// A generation that ended and could not be unmapped.
 #[derive(Clone, Debug)]
-pub struct Pinned {
+pub struct PinnedGeneration {
     /// Whose.
     pub module: ModuleId,
     /// Which.
@@ -44,17 +44,17 @@ pub struct Pinned {
 
 /// Everything loaded at one moment; an event sees one of these.
 #[derive(Default)]
-pub struct Snapshot {
-    modules: BTreeMap<ModuleId, Arc<Module>>,
-    routes: HashMap<String, HashMap<String, Vec<Arc<Module>>>>,
+pub struct ModuleSnapshot {
+    modules: BTreeMap<ModuleId, Arc<LoadedModule>>,
+    routes: HashMap<String, HashMap<String, Vec<Arc<LoadedModule>>>>,
 }
 
-impl Snapshot {
+impl ModuleSnapshot {
     /// Everything loaded, with its routes.
     #[must_use]
-    pub fn new(modules: impl IntoIterator<Item = Arc<Module>>) -> Self {
+    pub fn new(modules: impl IntoIterator<Item = Arc<LoadedModule>>) -> Self {
         let modules: BTreeMap<_, _> = modules.into_iter().map(|module| (module.id.clone(), module)).collect();
-        let mut routes: HashMap<String, HashMap<String, Vec<Arc<Module>>>> = HashMap::default();
+        let mut routes: HashMap<String, HashMap<String, Vec<Arc<LoadedModule>>>> = HashMap::default();
         for module in modules.values() {
             for responder in &module.wants().responders {
                 let names = routes.entry(responder.category.clone()).or_default();
@@ -64,14 +64,14 @@ impl Snapshot {
                 }
             }
         }
-        Snapshot { modules, routes }
+        ModuleSnapshot { modules, routes }
     }
 
     /// The modules that answer an event: those for exactly its category and name, and those with a `*` in the
     /// place of either. Each once, whatever it lists.
     #[must_use]
-    pub fn answering(&self, category: &str, name: &str) -> Vec<Arc<Module>> {
-        let mut answering: Vec<Arc<Module>> = Vec::new();
+    pub fn answering(&self, category: &str, name: &str) -> Vec<Arc<LoadedModule>> {
+        let mut answering: Vec<Arc<LoadedModule>> = Vec::new();
         for category in [category, "*"] {
             let Some(names) = self.routes.get(category) else { continue };
             for module in [name, "*"].iter().filter_map(|name| names.get(*name)).flatten() {
@@ -94,18 +94,18 @@ impl Snapshot {
     }
 
     /// The modules by id.
-    pub fn modules(&self) -> impl Iterator<Item = &Arc<Module>> {
+    pub fn modules(&self) -> impl Iterator<Item = &Arc<LoadedModule>> {
         self.modules.values()
     }
 
     /// One module.
     #[must_use]
-    pub fn module(&self, id: &str) -> Option<&Arc<Module>> {
+    pub fn module(&self, id: &str) -> Option<&Arc<LoadedModule>> {
         self.modules.values().find(|module| module.id.as_str() == id)
     }
 
     /// The same with this module in the place of the one of its id.
-    pub(super) fn with(&self, module: Arc<Module>) -> Self {
+    pub(super) fn with(&self, module: Arc<LoadedModule>) -> Self {
         let others = self.modules.values().filter(|other| other.id != module.id);
         Self::new(others.cloned().chain([Arc::clone(&module)]).collect::<Vec<_>>())
     }
@@ -118,17 +118,17 @@ impl Snapshot {
 
 /// What is loaded now, and what came of everything else.
 #[derive(Default)]
-pub struct Registry {
-    current: ArcSwap<Snapshot>,
+pub struct ModuleRegistry {
+    current: ArcSwap<ModuleSnapshot>,
     version: AtomicU64,
-    refused: Mutex<BTreeMap<PathBuf, Refused>>,
-    pinned: Mutex<Vec<Pinned>>,
-    counters: Counters,
+    refused: Mutex<BTreeMap<PathBuf, FileRefused>>,
+    pinned: Mutex<Vec<PinnedGeneration>>,
+    counters: ModuleCounters,
 }
 
 /// What has happened to modules since the start.
 #[derive(Debug, Default)]
-pub struct Counters {
+pub struct ModuleCounters {
     /// Generations that began to serve.
     pub loaded: AtomicU64,
     /// Files that were refused.
@@ -139,20 +139,20 @@ pub struct Counters {
     pub removed: AtomicU64,
 }
 
-impl Registry {
+impl ModuleRegistry {
     /// What is loaded now.
     #[must_use]
-    pub fn current(&self) -> Arc<Snapshot> {
+    pub fn current(&self) -> Arc<ModuleSnapshot> {
         self.current.load_full()
     }
 
     /// Replaces what is loaded.
-    pub(super) fn set(&self, snapshot: Snapshot) {
+    pub(super) fn set(&self, snapshot: ModuleSnapshot) {
         self.current.store(Arc::new(snapshot));
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// How often what is loaded was replaced. Whoever reads it before [`current`](Registry::current) never takes the old
+    /// How often what is loaded was replaced. Whoever reads it before [`current`](ModuleRegistry::current) never takes the old
     /// for the new.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -161,27 +161,27 @@ impl Registry {
 
     /// What has happened so far.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &ModuleCounters {
         &self.counters
     }
 
     /// Files that were not taken, by name.
     #[must_use]
-    pub fn refused(&self) -> Vec<Refused> {
+    pub fn refused(&self) -> Vec<FileRefused> {
         self.refused.lock().values().cloned().collect()
     }
 
     /// Why the newest file of a module was turned down; nothing when it was not.
     #[must_use]
-    pub fn last_refusal(&self, module: &Module) -> Option<Refused> {
+    pub fn last_refusal(&self, module: &LoadedModule) -> Option<FileRefused> {
         let refused = self.refused.lock();
         let of_module =
-            |refused: &&Refused| refused.file == module.file || refused.id.as_ref() == Some(&module.id);
+            |refused: &&FileRefused| refused.file == module.file || refused.id.as_ref() == Some(&module.id);
         refused.values().filter(of_module).max_by_key(|refused| refused.at).cloned()
     }
 
     /// Notes a refusal; says whether it is news.
-    pub(super) fn refuse(&self, refused: Refused) -> bool {
+    pub(super) fn refuse(&self, refused: FileRefused) -> bool {
         let file = refused.file.clone();
         let reason = refused.reason.clone();
         let before = self.refused.lock().insert(file, refused);
@@ -199,11 +199,11 @@ impl Registry {
 
     /// Generations that could not be unmapped.
     #[must_use]
-    pub fn pinned(&self) -> Vec<Pinned> {
+    pub fn pinned(&self) -> Vec<PinnedGeneration> {
         self.pinned.lock().clone()
     }
 
-    pub(super) fn pin(&self, pinned: Pinned) {
+    pub(super) fn pin(&self, pinned: PinnedGeneration) {
         self.pinned.lock().push(pinned);
     }
 

@@ -14,14 +14,16 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::files::{Found, LOOK_WITHIN, PatientLooks, Reading, Stamp, behind, module_files, read};
-use super::folder::{Loading, Read, Refusal, trusted_folder};
-use super::generation::{Fate, Generation};
-use super::inspect::Unfit;
+use super::files::{
+    FileReading, FileStamp, FoundFile, LOOK_WITHIN, PatientLooks, behind, module_files, read,
+};
+use super::folder::{FileRefusal, ModuleLoading, ReadModule, trusted_folder};
+use super::generation::{Generation, ReleaseResult};
+use super::inspect::UnfitFile;
 use super::janitor;
-use super::line::Module;
+use super::line::LoadedModule;
 use super::metadata;
-use super::registry::{Pinned, Refused, Registry};
+use super::registry::{FileRefused, ModuleRegistry, PinnedGeneration};
 use crate::background::spawn_background;
 use crate::bus::{Binding, Bus};
 use crate::clock;
@@ -29,7 +31,7 @@ use crate::harmless::harmless_path;
 use crate::model::ModuleId;
 use crate::stall::StallMark;
 use crate::store::{Documents, StoreError};
-use crate::stream::{Stream, What};
+use crate::stream::{HostEvent, HostStream};
 
 pub mod resetting;
 
@@ -58,27 +60,27 @@ const STAMP_RESOLUTION: Duration = Duration::from_millis(100);
 const GONE_FOR: Duration = Duration::from_millis(200);
 
 /// Turns what is in the plugins folder into what is loaded.
-pub struct Reloader {
+pub struct ModuleReloader {
     folder: PathBuf,
-    loading: Loading,
-    registry: Arc<Registry>,
+    loading: ModuleLoading,
+    registry: Arc<ModuleRegistry>,
     bus: Arc<dyn Bus>,
     documents: Arc<dyn Documents>,
     call_timeout: Duration,
-    stream: Arc<Stream>,
-    state: tokio::sync::Mutex<State>,
+    stream: Arc<HostStream>,
+    state: tokio::sync::Mutex<ReloadState>,
 }
 
 /// What was seen so far. It outlives the child that watches.
 #[derive(Default)]
-struct State {
-    files: BTreeMap<PathBuf, Seen>,
+struct ReloadState {
+    files: BTreeMap<PathBuf, SeenFile>,
     numbers: BTreeMap<ModuleId, u64>,
     folder_refused: bool,
     /// Looks that may hang: at the folder, behind links, into files.
-    listing: PatientLooks<anyhow::Result<Vec<Found>>>,
-    links: PatientLooks<Result<Option<Stamp>, Refusal>>,
-    reading: PatientLooks<Result<Reading, Refusal>>,
+    listing: PatientLooks<anyhow::Result<Vec<FoundFile>>>,
+    links: PatientLooks<Result<Option<FileStamp>, FileRefusal>>,
+    reading: PatientLooks<Result<FileReading, FileRefusal>>,
     /// Files that somebody writes, and since when.
     unfinished: BTreeMap<PathBuf, StallMark>,
     /// The folder was looked at before: what is in it at the start is not waited for.
@@ -86,8 +88,8 @@ struct State {
 }
 
 /// A file as it was when it was last looked at.
-struct Seen {
-    stamp: Stamp,
+struct SeenFile {
+    stamp: FileStamp,
     /// It was not there when the folder was last looked at.
     gone_since: Option<Instant>,
     /// It was so young that it may have changed since without another stamp.
@@ -96,7 +98,7 @@ struct Seen {
 
 /// What became of one file.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum ReloadOutcome {
     /// A generation of this number serves now.
     Loaded {
         /// Whose.
@@ -128,25 +130,25 @@ pub enum NotReloaded {
 
 /// Whether a file is looked at although nothing says that it changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
+enum ReloadCause {
     Changed,
     Asked,
 }
 
-impl Reloader {
+impl ModuleReloader {
     /// Nothing is loaded yet.
     #[must_use]
     pub fn new(
         folder: PathBuf,
-        loading: Loading,
-        registry: Arc<Registry>,
+        loading: ModuleLoading,
+        registry: Arc<ModuleRegistry>,
         bus: Arc<dyn Bus>,
         documents: Arc<dyn Documents>,
         call_timeout: Duration,
-        stream: Arc<Stream>,
+        stream: Arc<HostStream>,
     ) -> Self {
         let state = tokio::sync::Mutex::default();
-        Reloader { folder, loading, registry, bus, documents, call_timeout, stream, state }
+        ModuleReloader { folder, loading, registry, bus, documents, call_timeout, stream, state }
     }
 
     /// The folder that it looks at.
@@ -187,11 +189,11 @@ impl Reloader {
                 }
             }
             if stamp.is_some() {
-                soon |= self.look(state, file, Why::Changed).await;
+                soon |= self.look(state, file, ReloadCause::Changed).await;
             }
         }
         // What was refused before it was read is not among the files that were seen.
-        for Refused { file, .. } in self.registry.refused() {
+        for FileRefused { file, .. } in self.registry.refused() {
             if !present.contains(&file) && !state.files.contains_key(&file) {
                 self.registry.forget_refusal(&file);
             }
@@ -221,15 +223,15 @@ impl Reloader {
         let current = self.registry.current();
         let module = current.module(id).ok_or_else(|| NotReloaded::Unknown(id.to_owned()))?;
         let name = shown(&module.file);
-        match self.consider(&mut state, &module.file.clone(), Why::Asked).await {
-            Outcome::Loaded { generation, .. } => Ok(generation),
-            Outcome::Unchanged | Outcome::Unfinished => Err(NotReloaded::Unfinished(name)),
-            Outcome::Refused(reason) => Err(NotReloaded::Refused(format!("{name} {reason}"))),
+        match self.consider(&mut state, &module.file.clone(), ReloadCause::Asked).await {
+            ReloadOutcome::Loaded { generation, .. } => Ok(generation),
+            ReloadOutcome::Unchanged | ReloadOutcome::Unfinished => Err(NotReloaded::Unfinished(name)),
+            ReloadOutcome::Refused(reason) => Err(NotReloaded::Refused(format!("{name} {reason}"))),
         }
     }
 
     /// The stamp of what is to be loaded. Nothing for a link that leads nowhere; nothing in it where that is refused.
-    async fn stamp_of(&self, state: &mut State, found: &Found) -> Option<Option<Stamp>> {
+    async fn stamp_of(&self, state: &mut ReloadState, found: &FoundFile) -> Option<Option<FileStamp>> {
         if !found.is_link {
             return Some(Some(found.stamp));
         }
@@ -243,27 +245,27 @@ impl Reloader {
     }
 
     /// Says whether the file should be looked at again soon.
-    async fn look(&self, state: &mut State, file: &Path, why: Why) -> bool {
-        if !matches!(self.consider(state, file, why).await, Outcome::Unfinished) {
+    async fn look(&self, state: &mut ReloadState, file: &Path, why: ReloadCause) -> bool {
+        if !matches!(self.consider(state, file, why).await, ReloadOutcome::Unfinished) {
             state.unfinished.remove(file);
             return state.files.get(file).is_some_and(|seen| seen.look_again);
         }
         let since = state.unfinished.entry(file.to_owned()).or_insert_with(StallMark::now);
         let soon = since.ran() < STILL_WRITTEN;
         if !soon {
-            self.refuse(file, None, &Refusal::StillWritten);
+            self.refuse(file, None, &FileRefusal::StillWritten);
         }
         soon
     }
 
-    async fn consider(&self, state: &mut State, file: &Path, why: Why) -> Outcome {
+    async fn consider(&self, state: &mut ReloadState, file: &Path, why: ReloadCause) -> ReloadOutcome {
         let reading = state.reading.look(file, LOOK_WITHIN, read).await.and_then(std::convert::identity);
         let (stamp, bytes) = match reading {
-            Ok(Reading::Whole(stamp, bytes)) => (stamp, bytes),
-            Ok(Reading::Unfinished) => return Outcome::Unfinished,
+            Ok(FileReading::Whole(stamp, bytes)) => (stamp, bytes),
+            Ok(FileReading::Unfinished) => return ReloadOutcome::Unfinished,
             // It went away meanwhile: the next scan sees that.
-            Err(Refusal::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Outcome::Unfinished;
+            Err(FileRefusal::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
+                return ReloadOutcome::Unfinished;
             }
             Err(refusal) => return self.refuse(file, None, &refusal),
         };
@@ -271,21 +273,22 @@ impl Reloader {
         let inspecting = self.loading.clone();
         let read = match spawn_background(move || inspecting.inspect(bytes)).await {
             Ok(Ok(read)) => read,
-            Ok(Err(Refusal::Unfit(Unfit::Empty | Unfit::CutShort { .. } | Unfit::NotALibrary(_))))
-                if state.begun && stamp.age() < GROWING =>
-            {
-                return Outcome::Unfinished;
+            Ok(Err(FileRefusal::Unfit(
+                UnfitFile::Empty | UnfitFile::CutShort { .. } | UnfitFile::NotALibrary(_),
+            ))) if state.begun && stamp.age() < GROWING => {
+                return ReloadOutcome::Unfinished;
             }
             Ok(Err(refusal)) => {
-                state.files.insert(file.to_owned(), Seen { stamp, gone_since: None, look_again });
+                state.files.insert(file.to_owned(), SeenFile { stamp, gone_since: None, look_again });
                 return self.refuse(file, None, &refusal);
             }
             Err(error) => {
-                let refusal = Refusal::Io { doing: "cannot be read", error: std::io::Error::other(error) };
+                let refusal =
+                    FileRefusal::Io { doing: "cannot be read", error: std::io::Error::other(error) };
                 return self.refuse(file, None, &refusal);
             }
         };
-        state.files.insert(file.to_owned(), Seen { stamp, gone_since: None, look_again });
+        state.files.insert(file.to_owned(), SeenFile { stamp, gone_since: None, look_again });
         let id = ModuleId::new(&read.inspected.manifest.id);
         match self.take(state, file, read, why).await {
             Ok(outcome) => {
@@ -296,29 +299,35 @@ impl Reloader {
         }
     }
 
-    fn refuse(&self, file: &Path, id: Option<ModuleId>, refusal: &Refusal) -> Outcome {
+    fn refuse(&self, file: &Path, id: Option<ModuleId>, refusal: &FileRefusal) -> ReloadOutcome {
         let reason = refusal.to_string();
         let at = crate::clock::now();
-        let refused = Refused { file: file.to_owned(), id: id.clone(), reason: reason.clone(), at };
+        let refused = FileRefused { file: file.to_owned(), id: id.clone(), reason: reason.clone(), at };
         if self.registry.refuse(refused) {
             self.happened(id.as_ref(), None, file, "refused", Some(reason.clone()));
             warn!(file = %harmless_path(file), reason, "file refused");
         }
-        Outcome::Refused(reason)
+        ReloadOutcome::Refused(reason)
     }
 
     /// From the bytes of a file to the generation that serves.
-    async fn take(&self, state: &mut State, file: &Path, read: Read, why: Why) -> Result<Outcome, Refusal> {
+    async fn take(
+        &self,
+        state: &mut ReloadState,
+        file: &Path,
+        read: ReadModule,
+        why: ReloadCause,
+    ) -> Result<ReloadOutcome, FileRefusal> {
         let id = ModuleId::new(&read.inspected.manifest.id);
         let before = self.registry.current().module(id.as_str()).cloned();
         if let Some(before) = &before {
             // A file under another name takes over where the old one is gone: it was renamed.
             if before.file != file && before.file.exists() {
-                return Err(Refusal::Duplicate { id, other: before.file.clone() });
+                return Err(FileRefusal::Duplicate { id, other: before.file.clone() });
             }
             let same = before.file == file && before.inspected.sha256 == read.inspected.sha256;
-            if same && why == Why::Changed {
-                return Ok(Outcome::Unchanged);
+            if same && why == ReloadCause::Changed {
+                return Ok(ReloadOutcome::Unchanged);
             }
         }
         self.room()?;
@@ -330,10 +339,10 @@ impl Reloader {
             return Err(refusal);
         }
         state.numbers.insert(id.clone(), number);
-        let Read { inspected, bytes } = read;
-        let module = Arc::new(Module::new(generation, inspected, file.to_owned(), before.as_deref()));
+        let ReadModule { inspected, bytes } = read;
+        let module = Arc::new(LoadedModule::new(generation, inspected, file.to_owned(), before.as_deref()));
         self.swap(&module, before, bytes.len()).await;
-        Ok(Outcome::Loaded { id, generation: number })
+        Ok(ReloadOutcome::Loaded { id, generation: number })
     }
 
     fn happened(
@@ -345,18 +354,20 @@ impl Reloader {
         reason: Option<String>,
     ) {
         let (module, file) = (module.cloned(), shown(file));
-        self.stream.tell(What::Module { module, generation, file, change, reason });
+        self.stream.tell(HostEvent::Module { module, generation, file, change, reason });
     }
 
     /// Whether another generation may be loaded.
-    fn room(&self) -> Result<(), Refusal> {
+    fn room(&self) -> Result<(), FileRefusal> {
         let pinned = self.registry.pinned().len();
         if pinned >= MAX_PINNED {
-            return Err(Refusal::Exhausted(format!("{pinned} earlier generations could not be unmapped")));
+            return Err(FileRefusal::Exhausted(format!(
+                "{pinned} earlier generations could not be unmapped"
+            )));
         }
         let keys = janitor::next_key();
         if keys >= MAX_KEYS {
-            return Err(Refusal::Exhausted(format!(
+            return Err(FileRefusal::Exhausted(format!(
                 "{keys} of the process's {} thread-local keys are taken",
                 janitor::KEYS
             )));
@@ -365,16 +376,16 @@ impl Reloader {
     }
 
     /// Binds what the generation wants and nobody has bound for this module.
-    async fn bind(&self, generation: &Generation, before: Option<&Module>) -> Result<(), Refusal> {
+    async fn bind(&self, generation: &Generation, before: Option<&LoadedModule>) -> Result<(), FileRefusal> {
         let bound = before.map(|before| bindings(before.wants())).unwrap_or_default();
         let new: Vec<Binding> = bindings(&generation.wants).difference(&bound).cloned().collect();
         if new.is_empty() {
             return Ok(());
         }
-        self.bus.bind(&new).await.map_err(|error| Refusal::Unbound(error.to_string()))
+        self.bus.bind(&new).await.map_err(|error| FileRefusal::Unbound(error.to_string()))
     }
 
-    async fn swap(&self, module: &Arc<Module>, before: Option<Arc<Module>>, size: usize) {
+    async fn swap(&self, module: &Arc<LoadedModule>, before: Option<Arc<LoadedModule>>, size: usize) {
         let current = self.registry.current();
         self.registry.forget_refusal(&module.file);
         self.registry.set(current.with(Arc::clone(module)));
@@ -395,7 +406,7 @@ impl Reloader {
     }
 
     /// Unbinds what this module wanted and no module wants now.
-    async fn unbind(&self, before: &Module) {
+    async fn unbind(&self, before: &LoadedModule) {
         let current = self.registry.current();
         let wanted: BTreeSet<Binding> =
             current.modules().flat_map(|module| bindings(module.wants())).collect();
@@ -407,25 +418,30 @@ impl Reloader {
         }
     }
 
-    async fn end(&self, module: &Module, size: usize) {
+    async fn end(&self, module: &LoadedModule, size: usize) {
         let fate = module.release(RELEASE_WITHIN).await;
         self.put_away(&module.id, module.figures().generation, fate, size);
     }
 
-    fn put_away(&self, id: &ModuleId, generation: u64, fate: Fate, size: usize) {
+    fn put_away(&self, id: &ModuleId, generation: u64, fate: ReleaseResult, size: usize) {
         match fate {
-            Fate::Released => {
+            ReleaseResult::Released => {
                 self.registry.counters().released.fetch_add(1, Ordering::Relaxed);
             }
-            Fate::Pinned(reason) => {
+            ReleaseResult::Pinned(reason) => {
                 warn!(module = %id, generation, reason, "an old generation stays mapped until the host ends");
-                self.registry.pin(Pinned { module: id.clone(), generation, reason, bytes: size as u64 });
+                self.registry.pin(PinnedGeneration {
+                    module: id.clone(),
+                    generation,
+                    reason,
+                    bytes: size as u64,
+                });
             }
         }
     }
 
     /// The module whose file is gone. Says whether files of its id wait to take its place.
-    async fn take_away(&self, state: &mut State, file: &Path) -> bool {
+    async fn take_away(&self, state: &mut ReloadState, file: &Path) -> bool {
         let current = self.registry.current();
         let Some(module) = current.modules().find(|module| module.file == file).cloned() else {
             return false;
@@ -452,7 +468,7 @@ impl Reloader {
         !waiting.is_empty()
     }
 
-    async fn store_metadata(&self, module: &Module) {
+    async fn store_metadata(&self, module: &LoadedModule) {
         let id = module.id.as_str();
         let written = async {
             let stored = self.documents.metadata().await?;

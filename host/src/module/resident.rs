@@ -11,9 +11,9 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// A figure that is taken at most once in a second.
 #[derive(Debug, Default)]
-pub struct Sampled(Mutex<Option<(Instant, Option<u64>)>>);
+pub struct ResidentSample(Mutex<Option<(Instant, Option<u64>)>>);
 
-impl Sampled {
+impl ResidentSample {
     /// The figure, by `take` where the last one is too old.
     pub fn get(&self, take: impl FnOnce() -> Option<u64>) -> Option<u64> {
         let mut last = self.0.lock();
@@ -84,7 +84,7 @@ Rss:                 400 kB
 
     #[tokio::test(start_paused = true)]
     async fn a_figure_is_taken_once_in_a_second() {
-        let sampled = Sampled::default();
+        let sampled = ResidentSample::default();
         assert_eq!(sampled.get(|| Some(1)), Some(1));
         assert_eq!(sampled.get(|| Some(2)), Some(1));
         tokio::time::advance(FRESH).await;

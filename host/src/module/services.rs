@@ -10,11 +10,11 @@ use plugin_api::Level;
 use plugin_api::lend::{Fired, HostServices};
 use tracing::{Span, debug, error, info, trace, warn};
 
-use super::{Firing, Target};
+use super::{Firing, HookTarget};
 use crate::clock;
 use crate::event::Event;
 use crate::hooks::accounts::Accounts;
-use crate::hooks::matching::Filter;
+use crate::hooks::matching::PayloadFilter;
 use crate::model::AccountId;
 use crate::model::ModuleId;
 use crate::model::payload::Payload;
@@ -34,12 +34,12 @@ pub const MAX_BESIDE: usize = 1024 * 1024;
 
 /// How much one call has answered so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Answered {
+pub(super) struct CallAnswer {
     firings: usize,
     bytes: usize,
 }
 
-impl Answered {
+impl CallAnswer {
     /// Counts a firing.
     ///
     /// # Errors
@@ -72,32 +72,32 @@ impl Answered {
 }
 
 /// Settings that modules may read, by their name in the configuration, as JSON text.
-pub type Settings = BTreeMap<String, String>;
+pub type ModuleSettings = BTreeMap<String, String>;
 
 /// What every call of every module is lent.
 #[derive(Clone, Debug)]
-pub struct Lendable {
+pub struct LendableServices {
     /// Settings; they do not change while a generation lives.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<ModuleSettings>,
     /// The account tree, for resellers.
     pub accounts: Arc<Accounts>,
 }
 
 /// The services for one call of one generation.
 pub struct CallServices<'c> {
-    lendable: &'c Lendable,
+    lendable: &'c LendableServices,
     module: &'c ModuleId,
     generation: u64,
     /// Of the event in hand.
     lines: Option<&'c Span>,
-    answered: Cell<Answered>,
+    answered: Cell<CallAnswer>,
     fired: RefCell<Vec<Firing>>,
 }
 
 impl<'c> CallServices<'c> {
     /// Services that have seen no firing yet.
     #[must_use]
-    pub fn new(lendable: &'c Lendable, module: &'c ModuleId, generation: u64) -> Self {
+    pub fn new(lendable: &'c LendableServices, module: &'c ModuleId, generation: u64) -> Self {
         let (answered, fired) = (Cell::default(), RefCell::default());
         CallServices { lendable, module, generation, lines: None, answered, fired }
     }
@@ -154,15 +154,15 @@ fn checked(fired: Fired<'_>) -> Result<Firing, String> {
     let payload = Payload::parse(Bytes::copy_from_slice(fired.payload))
         .map_err(|error| format!("fired what is not a JSON object: {:#}", anyhow::Error::from(error)))?;
     let target = match fired.hook {
-        Some(hook) => Target::Carried(Bytes::copy_from_slice(hook)),
+        Some(hook) => HookTarget::Carried(Bytes::copy_from_slice(hook)),
         None if fired.hook_event.is_empty() => {
             return Err("fired without the name of a hook event".to_owned());
         }
-        None => Target::Hooks {
+        None => HookTarget::Hooks {
             event: fired.hook_event.into_owned(),
             account: AccountId::from(fired.account.as_ref()),
             internal_leg: fired.internal_leg,
-            filters: fired.filters.into_iter().map(|(key, value)| Filter { key, value }).collect(),
+            filters: fired.filters.into_iter().map(|(key, value)| PayloadFilter { key, value }).collect(),
         },
     };
     Ok(Firing { target, payload })

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::services::Settings;
+use super::services::ModuleSettings;
 use crate::config::{Config, DeliveryProfile};
 
 /// What modules see of the configuration. Nothing secret is among it: no address of a broker, no proxy.
 #[must_use]
-pub fn settings_for_modules(config: &Config) -> Settings {
+pub fn settings_for_modules(config: &Config) -> ModuleSettings {
     let profile = match config.delivery.profile {
         DeliveryProfile::Standard => "standard",
         DeliveryProfile::Kazoo => "kazoo",

@@ -14,7 +14,7 @@ const KEEPERS: [&str; 7] =
 
 /// What a library's file says about staying.
 #[derive(Debug, Default)]
-struct Signs<'a> {
+struct UnloadHazards<'a> {
     /// The bits of its manifest.
     flags: u32,
     /// Marked so that the loader never lets it go (`DF_1_NODELETE`).
@@ -28,7 +28,7 @@ struct Signs<'a> {
 /// Why the library of this file stays mapped when its generation has ended; `None` where it may go.
 #[must_use]
 pub(super) fn stays(file: &object::File<'_>, flags: u32) -> Option<String> {
-    let mut signs = Signs { flags, ..Signs::default() };
+    let mut signs = UnloadHazards { flags, ..UnloadHazards::default() };
     if let object::File::Elf64(elf) = file {
         signs.nodelete = is_nodelete(elf);
     }
@@ -53,7 +53,7 @@ fn is_nodelete(file: &ElfFile64<'_>) -> bool {
     })
 }
 
-impl Signs<'_> {
+impl UnloadHazards<'_> {
     fn reason(&self) -> Option<String> {
         if self.flags & UNLOADABLE == 0 {
             return Some("its manifest does not allow that it is unmapped".to_owned());
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(signs: &Signs<'_>, expected: Option<&str>) {
+    fn check(signs: &UnloadHazards<'_>, expected: Option<&str>) {
         let reason = signs.reason();
         assert_eq!(reason.is_some(), expected.is_some(), "{reason:?}");
         let reason = reason.unwrap_or_default();
@@ -83,14 +83,17 @@ mod tests {
 
     #[test]
     fn each_sign_keeps_it() {
-        let fine =
-            || Signs { flags: UNLOADABLE, imports: vec!["malloc", "pthread_key_create"], ..Signs::default() };
+        let fine = || UnloadHazards {
+            flags: UNLOADABLE,
+            imports: vec!["malloc", "pthread_key_create"],
+            ..UnloadHazards::default()
+        };
         check(&fine(), None);
-        check(&Signs { flags: 0, ..fine() }, Some("manifest"));
-        check(&Signs { nodelete: true, ..fine() }, Some("NODELETE"));
-        check(&Signs { unique: Some("_ZN1a"), ..fine() }, Some("_ZN1a"));
+        check(&UnloadHazards { flags: 0, ..fine() }, Some("manifest"));
+        check(&UnloadHazards { nodelete: true, ..fine() }, Some("NODELETE"));
+        check(&UnloadHazards { unique: Some("_ZN1a"), ..fine() }, Some("_ZN1a"));
         for keeper in KEEPERS {
-            check(&Signs { imports: vec!["malloc", keeper], ..fine() }, Some(keeper));
+            check(&UnloadHazards { imports: vec!["malloc", keeper], ..fine() }, Some(keeper));
         }
     }
 }

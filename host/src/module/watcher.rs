@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::reload::Reloader;
+use super::reload::ModuleReloader;
 
 /// How long the folder must be quiet before it is looked at.
 const QUIET: Duration = Duration::from_millis(20);
@@ -31,9 +31,9 @@ const RESCAN: Duration = Duration::from_secs(2);
 const UNFINISHED: Duration = Duration::from_millis(100);
 
 /// Looks at the folder until `stop`.
-pub async fn watch(reloader: &Reloader, stop: &CancellationToken) {
+pub async fn watch(reloader: &ModuleReloader, stop: &CancellationToken) {
     let hints = Arc::new(Notify::new());
-    let mut ear = Ear::default();
+    let mut ear = FolderNotifier::default();
     let mut pause = RESCAN;
     let mut complaint = None;
     loop {
@@ -75,13 +75,13 @@ async fn quiet(hints: &Notify) {
 
 /// Who is told of changes, and in which folder: another one may have been put in its place.
 #[derive(Default)]
-struct Ear {
+struct FolderNotifier {
     watcher: Option<notify::RecommendedWatcher>,
     folder: Option<(u64, u64)>,
     complained: bool,
 }
 
-impl Ear {
+impl FolderNotifier {
     fn listen(&mut self, folder: &Path, hints: &Arc<Notify>) {
         let now = std::fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino()));
         if now == self.folder && self.watcher.is_some() {

@@ -37,7 +37,7 @@ pub trait DeliveryStore: Send + Sync {
     }
     /// Writes down what became of deliveries, together with what others write within a few milliseconds.
     /// Unknown ids are passed over, so that repeating it is harmless.
-    async fn finish(&self, outcomes: Vec<Outcome>) -> Result<()>;
+    async fn finish(&self, outcomes: Vec<StoredOutcome>) -> Result<()>;
     /// Up to `limit` pending deliveries with ids above `after_id`, ascending: the sweep at start.
     async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>>;
     /// The pending ones among `ids`, in their order: retries that became due.
@@ -55,7 +55,7 @@ pub trait DeliveryStore: Send + Sync {
 #[async_trait]
 pub trait DisablerStore: Send + Sync {
     /// All failures that were noted and not forgotten.
-    async fn failures(&self) -> Result<Vec<Failure>>;
+    async fn failures(&self) -> Result<Vec<HookFailure>>;
     /// All hooks that fail.
     async fn failing(&self) -> Result<Vec<StoredFailing>>;
     /// Makes changes in their order; returns once they are durable. Repeating them is harmless.
@@ -143,7 +143,7 @@ pub struct WaitingRow {
 
 /// What became of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StoredOutcome {
     /// It arrived; it is forgotten.
     Delivered {
         /// The delivery.
@@ -184,7 +184,7 @@ pub struct DeliveryCounts {
 
 /// A failed try that may count against a hook.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Failure {
+pub struct HookFailure {
     /// The owner of the hook.
     pub account: AccountId,
     /// The hook's `_id`.
@@ -216,7 +216,7 @@ pub struct StoredFailing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FailureChange {
     /// Tries failed: so many in this millisecond, in place of what was known of it.
-    Failed(Failure),
+    Failed(HookFailure),
     /// How a hook that fails does now.
     Failing(StoredFailing),
     /// All failures of a hook are forgotten, and that it fails.

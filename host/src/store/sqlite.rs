@@ -12,16 +12,17 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::{
     Accepted, AcceptedEvent, AccountStore, AttemptQuery, AttemptScan, AttemptStore, AuditEntry, AuditKeep,
     AuditQuery, AuditStore, Backup, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore,
-    Failure, FailureChange, HookIdQuery, HookStore, ListedDocuments, ListedKind, ListingStore, MetadataStore,
-    NewAttempt, NewReplay, Outcome, Replay, ReplayStore, Result, SettingStore, StoreBackend, StoreError,
-    StoreRoom, StoredAuditEntry, StoredDelivery, StoredFailing, StoredToken, TokenStore, WaitingRow,
+    FailureChange, HookFailure, HookIdQuery, HookStore, ListedDocuments, ListedKind, ListingStore,
+    MetadataStore, NewAttempt, NewReplay, Replay, ReplayStore, Result, SettingStore, StoreBackend,
+    StoreError, StoreRoom, StoredAuditEntry, StoredDelivery, StoredFailing, StoredOutcome, StoredToken,
+    TokenStore, WaitingRow,
 };
 use crate::model::Document;
-use documents::Kind;
+use documents::DocumentKind;
 use reader::ReadingThread;
 use readers::ListingReaders;
-use tending::Caretaker;
-use writer::{Writer, Writing};
+use tending::StoreCaretaker;
+use writer::{StoreWrite, StoreWriter};
 
 mod attempts;
 mod access;
@@ -62,21 +63,21 @@ pub struct Options {
 /// The embedded store. Dropping it finishes what was handed in, as [`Store::close`] does.
 pub struct SqliteStore {
     file: Arc<PathBuf>,
-    writer: Writer,
+    writer: StoreWriter,
     /// For what the host reads for itself.
     reader: Arc<Mutex<Option<Connection>>>,
     /// For deliveries that are due, which wait for no other query.
     deliveries: ReadingThread,
     /// For people.
     readers: ListingReaders,
-    trouble: Trouble,
+    trouble: StoreTrouble,
     /// One copy at a time: each needs room on the disk.
     copying: Arc<AsyncMutex<()>>,
-    caretaker: Caretaker,
+    caretaker: StoreCaretaker,
 }
 
 /// What the last write failed with.
-type Trouble = Arc<Mutex<Option<StoreError>>>;
+type StoreTrouble = Arc<Mutex<Option<StoreError>>>;
 
 impl SqliteStore {
     /// Opens `hookline.db` in `dir` and makes both when they are missing.
@@ -89,9 +90,9 @@ impl SqliteStore {
         let file = Arc::new(opened.file.clone());
         let reader = open::reader(&opened.file)?;
         let readers = ListingReaders::open(&opened.file)?;
-        let caretaker = Caretaker::of(&opened)?;
-        let trouble = Trouble::default();
-        let writer = Writer::start(opened, Arc::clone(&caretaker.presence), Arc::clone(&trouble))?;
+        let caretaker = StoreCaretaker::of(&opened)?;
+        let trouble = StoreTrouble::default();
+        let writer = StoreWriter::start(opened, Arc::clone(&caretaker.presence), Arc::clone(&trouble))?;
         let reader = Arc::new(Mutex::new(Some(reader)));
         let deliveries = ReadingThread::start(&file, "delivery-reader")?;
         Ok(Self { writer, reader, deliveries, readers, file, trouble, copying: Arc::default(), caretaker })
@@ -144,7 +145,7 @@ impl SqliteStore {
         answer
     }
 
-    async fn save(&self, kind: Kind, doc: Document) -> Result<Document> {
+    async fn save(&self, kind: DocumentKind, doc: Document) -> Result<Document> {
         let mut doc = doc;
         documents::give_id(&mut doc);
         self.writer.write(1, move |writing| documents::save(writing.connection, kind, &doc)).await?
@@ -167,7 +168,7 @@ fn explain(file: &Path, error: &rusqlite::Error) -> StoreError {
 }
 
 /// Notes how a write, or a read of damage, ended; says so where that is news.
-fn note(trouble: &Trouble, error: Option<&StoreError>) {
+fn note(trouble: &StoreTrouble, error: Option<&StoreError>) {
     let mut known = trouble.lock();
     match (&*known, error) {
         // Damage does not heal because another page could be written.
@@ -186,37 +187,37 @@ fn closed() -> StoreError {
 #[async_trait]
 impl AccountStore for SqliteStore {
     async fn accounts(&self) -> Result<Vec<Document>> {
-        self.read(|connection| documents::all(connection, Kind::Account)).await
+        self.read(|connection| documents::all(connection, DocumentKind::Account)).await
     }
 
     async fn account(&self, id: &str) -> Result<Option<Document>> {
         let id = id.to_owned();
-        self.look(move |connection| documents::one(connection, Kind::Account, &id)).await
+        self.look(move |connection| documents::one(connection, DocumentKind::Account, &id)).await
     }
 
     async fn save_account(&self, doc: Document) -> Result<Document> {
-        self.save(Kind::Account, doc).await
+        self.save(DocumentKind::Account, doc).await
     }
 }
 
 #[async_trait]
 impl HookStore for SqliteStore {
     async fn hooks(&self) -> Result<Vec<Document>> {
-        self.read(|connection| documents::all(connection, Kind::Hook)).await
+        self.read(|connection| documents::all(connection, DocumentKind::Hook)).await
     }
 
     async fn hooks_of(&self, account: &str) -> Result<Vec<Document>> {
         let account = account.to_owned();
-        self.look(move |connection| documents::of_account(connection, Kind::Hook, &account)).await
+        self.look(move |connection| documents::of_account(connection, DocumentKind::Hook, &account)).await
     }
 
     async fn hook(&self, id: &str) -> Result<Option<Document>> {
         let id = id.to_owned();
-        self.look(move |connection| documents::one(connection, Kind::Hook, &id)).await
+        self.look(move |connection| documents::one(connection, DocumentKind::Hook, &id)).await
     }
 
     async fn save_hook(&self, doc: Document) -> Result<Document> {
-        self.save(Kind::Hook, doc).await
+        self.save(DocumentKind::Hook, doc).await
     }
 }
 
@@ -234,16 +235,18 @@ impl ListingStore for SqliteStore {
 #[async_trait]
 impl MetadataStore for SqliteStore {
     async fn metadata(&self) -> Result<Vec<Document>> {
-        self.read(|connection| documents::all(connection, Kind::Metadata)).await
+        self.read(|connection| documents::all(connection, DocumentKind::Metadata)).await
     }
 
     async fn save_metadata(&self, doc: Document) -> Result<Document> {
-        self.save(Kind::Metadata, doc).await
+        self.save(DocumentKind::Metadata, doc).await
     }
 
     async fn delete_metadata(&self, id: &str) -> Result<()> {
         let id = id.to_owned();
-        self.writer.write(1, move |writing| documents::delete(writing.connection, Kind::Metadata, &id)).await
+        self.writer
+            .write(1, move |writing| documents::delete(writing.connection, DocumentKind::Metadata, &id))
+            .await
     }
 }
 
@@ -279,13 +282,13 @@ impl DeliveryStore for SqliteStore {
         if pieces::are_needed(&events) {
             return pieces::accept(&self.writer, events).await;
         }
-        let accept = move |writing: &mut Writing<'_>| {
+        let accept = move |writing: &mut StoreWrite<'_>| {
             events.iter().map(|event| deliveries::accept(writing, event)).collect()
         };
         self.writer.write(rows, accept).await
     }
 
-    async fn finish(&self, outcomes: Vec<Outcome>) -> Result<()> {
+    async fn finish(&self, outcomes: Vec<StoredOutcome>) -> Result<()> {
         if outcomes.is_empty() {
             return Ok(());
         }
@@ -317,7 +320,7 @@ impl DeliveryStore for SqliteStore {
 
 #[async_trait]
 impl DisablerStore for SqliteStore {
-    async fn failures(&self) -> Result<Vec<Failure>> {
+    async fn failures(&self) -> Result<Vec<HookFailure>> {
         self.read(disabler::failures).await
     }
 

@@ -8,12 +8,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// The thread and its runtime. Dropping it ends the thread with whatever still runs there.
 #[derive(Debug)]
-pub struct Crew {
+pub struct RuntimeThread {
     runtime: Handle,
     _until: DropGuard,
 }
 
-impl Crew {
+impl RuntimeThread {
     /// Starts the thread, which has this name.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ impl Crew {
             // A name look-up that hangs in the C library keeps nobody.
             runtime.shutdown_background();
         })?;
-        Ok(Crew { runtime: handle, _until: until.drop_guard() })
+        Ok(RuntimeThread { runtime: handle, _until: until.drop_guard() })
     }
 
     /// Where its children run.

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::state::{Phase, Shared, SupervisorHandle};
-use super::{ChildContext, ChildSpec, Intensity, Ready, Restart, StartError, SupervisorExit};
+use super::state::{ChildPhase, SharedState, SupervisorHandle};
+use super::{ChildContext, ChildSpec, Ready, Restart, RestartIntensity, StartError, SupervisorExit};
 use crate::stall::sleep;
 
 /// An aborted child ends at its next await; one that never comes to it is left behind after this time.
@@ -23,18 +23,18 @@ const HURRIED: Duration = Duration::from_millis(500);
 
 /// Started children. Dropping it aborts them all.
 #[derive(Debug)]
-pub struct Running {
-    intensity: Intensity,
-    children: Vec<Child>,
+pub struct RunningSupervisor {
+    intensity: RestartIntensity,
+    children: Vec<SupervisedChild>,
     tasks: JoinSet<anyhow::Result<()>>,
     at_of: HashMap<Id, usize>,
     restarts: VecDeque<Instant>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     hurry: CancellationToken,
 }
 
 #[derive(Debug)]
-struct Child {
+struct SupervisedChild {
     spec: ChildSpec,
     /// What to cancel and what to abort while it runs.
     task: Option<(CancellationToken, AbortHandle)>,
@@ -42,14 +42,14 @@ struct Child {
 
 /// How a child ended.
 #[derive(Debug)]
-enum End {
+enum ChildEnd {
     Returned,
     Failed(anyhow::Error),
     Panicked(String),
     Aborted,
 }
 
-impl End {
+impl ChildEnd {
     fn of(outcome: Result<anyhow::Result<()>, JoinError>) -> Self {
         match outcome {
             Ok(Ok(())) => Self::Returned,
@@ -80,20 +80,20 @@ impl End {
 }
 
 /// What a child that ended means for the others.
-enum Consequence {
+enum ChildConsequence {
     GoOn,
     TooManyRestarts { child: String, last_error: String },
 }
 
-impl Running {
+impl RunningSupervisor {
     pub(super) async fn start(
-        intensity: Intensity,
+        intensity: RestartIntensity,
         specs: Vec<ChildSpec>,
         hurry: CancellationToken,
         stop: &CancellationToken,
     ) -> Result<Self, StartError> {
-        let shared = Shared::new(specs.iter().map(|spec| spec.name.as_str()));
-        let children = specs.into_iter().map(|spec| Child { spec, task: None }).collect();
+        let shared = SharedState::new(specs.iter().map(|spec| spec.name.as_str()));
+        let children = specs.into_iter().map(|spec| SupervisedChild { spec, task: None }).collect();
         let mut running = Self {
             intensity,
             children,
@@ -129,7 +129,8 @@ impl Running {
                 }
                 Some(ended) = self.next_end() => ended,
             };
-            if let Consequence::TooManyRestarts { child, last_error } = self.after_end(ended.0, &ended.1) {
+            if let ChildConsequence::TooManyRestarts { child, last_error } = self.after_end(ended.0, &ended.1)
+            {
                 error!(child, error = last_error, "child was restarted too often, stopping everything");
                 self.stop_all().await;
                 return SupervisorExit::TooManyRestarts { child, last_error };
@@ -151,7 +152,7 @@ impl Running {
                 self.shared.ended(at, &end.describe());
                 return Err(StartError::Child { child: self.name(at), source: end.into_error() });
             }
-            if let Consequence::TooManyRestarts { child, last_error } = self.after_end(who, &end) {
+            if let ChildConsequence::TooManyRestarts { child, last_error } = self.after_end(who, &end) {
                 return Err(StartError::TooManyRestarts { child, last_error });
             }
             if who == at {
@@ -167,7 +168,7 @@ impl Running {
             return heard;
         };
         let stop = CancellationToken::new();
-        let task = Watched {
+        let task = WatchedChild {
             at,
             name: child.spec.name.clone(),
             shared: self.shared.clone(),
@@ -176,7 +177,7 @@ impl Running {
         };
         let start = child.spec.start.clone();
         let child_stop = stop.clone();
-        self.shared.enter(at, Phase::Starting);
+        self.shared.enter(at, ChildPhase::Starting);
         // The child's function is called inside the task, so that its panic is the task's too.
         let work = async move {
             let (ready, readiness) = oneshot::channel();
@@ -194,7 +195,7 @@ impl Running {
     }
 
     /// The next child that ends; `None` when none runs.
-    async fn next_end(&mut self) -> Option<(usize, End)> {
+    async fn next_end(&mut self) -> Option<(usize, ChildEnd)> {
         loop {
             let (id, outcome) = match self.tasks.join_next_with_id().await? {
                 Ok((id, outcome)) => (id, Ok(outcome)),
@@ -206,33 +207,33 @@ impl Running {
             if let Some(child) = self.children.get_mut(at) {
                 child.task = None;
             }
-            return Some((at, End::of(outcome)));
+            return Some((at, ChildEnd::of(outcome)));
         }
     }
 
     /// Starts the child anew if its kind says so and the intensity allows it.
-    fn after_end(&mut self, at: usize, end: &End) -> Consequence {
+    fn after_end(&mut self, at: usize, end: &ChildEnd) -> ChildConsequence {
         let why = end.describe();
         self.shared.ended(at, &why);
         let child = self.name(at);
         let anew = match self.children.get(at).map(|child| child.spec.restart) {
             Some(Restart::Permanent) => true,
-            Some(Restart::Transient) => !matches!(end, End::Returned),
+            Some(Restart::Transient) => !matches!(end, ChildEnd::Returned),
             Some(Restart::Temporary) | None => false,
         };
         if !anew {
             info!(child, error = why, "child ended");
-            return Consequence::GoOn;
+            return ChildConsequence::GoOn;
         }
         if self.exceeds_intensity() {
-            return Consequence::TooManyRestarts { child, last_error: why };
+            return ChildConsequence::TooManyRestarts { child, last_error: why };
         }
         warn!(child, error = why, "child ended, starting it anew");
         // Counted after it was spawned: whoever sees the count finds the child starting, not stopped.
         // Nothing waits for its readiness, since the others started long ago.
         drop(self.spawn(at));
         self.shared.restarted(at);
-        Consequence::GoOn
+        ChildConsequence::GoOn
     }
 
     /// Notes a restart; true when it is one too many, as OTP counts.
@@ -260,7 +261,7 @@ impl Running {
             return;
         };
         let limit = child.spec.stop_within;
-        self.shared.enter(at, Phase::Stopping);
+        self.shared.enter(at, ChildPhase::Stopping);
         stop.cancel();
         let hurry = self.hurry.clone();
         let hurried = async move {
@@ -296,7 +297,7 @@ impl Running {
             let Some((who, end)) = ended else { return true };
             let why = end.describe();
             match end {
-                End::Returned | End::Aborted => debug!(child = self.name(who), "child stopped"),
+                ChildEnd::Returned | ChildEnd::Aborted => debug!(child = self.name(who), "child stopped"),
                 _ => warn!(child = self.name(who), error = why, "child ended badly while stopping"),
             }
             self.shared.ended(who, &why);
@@ -312,15 +313,15 @@ impl Running {
 }
 
 /// What stands around a child's own future: it passes readiness on and panics when a drill asks for it.
-struct Watched {
+struct WatchedChild {
     at: usize,
     name: String,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     trigger: Arc<Notify>,
     said: oneshot::Sender<()>,
 }
 
-impl Watched {
+impl WatchedChild {
     async fn run(
         self,
         mut work: BoxFuture<'static, anyhow::Result<()>>,
@@ -335,7 +336,7 @@ impl Watched {
                     // A child that drops its sender unused simply never becomes ready.
                     let said = said.take();
                     if answer.is_ok() {
-                        self.shared.enter(self.at, Phase::Running);
+                        self.shared.enter(self.at, ChildPhase::Running);
                         said.map(|said| said.send(()));
                     }
                 }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 /// Where a child is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum ChildPhase {
     /// Its turn has not come.
     Waiting,
     /// Started, not ready yet.
@@ -28,7 +28,7 @@ pub struct ChildState {
     /// Its name.
     pub name: String,
     /// Where it is in its life.
-    pub state: Phase,
+    pub state: ChildPhase,
     /// How often it was started anew.
     pub restarts: u64,
     /// Why it ended the last time: its error, or the message of its panic.
@@ -38,11 +38,11 @@ pub struct ChildState {
 /// Looks at a running supervisor; cheap to clone, outlives it.
 #[derive(Debug, Clone)]
 pub struct SupervisorHandle {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 impl SupervisorHandle {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<SharedState>) -> Self {
         Self { shared }
     }
 
@@ -67,17 +67,17 @@ impl SupervisorHandle {
 
 /// What the engine writes and the handles read.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedState {
     children: Mutex<Vec<ChildState>>,
     triggers: Vec<Arc<Notify>>,
     restarts: watch::Sender<u64>,
 }
 
-impl Shared {
+impl SharedState {
     pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Arc<Self> {
         let state = |name: &str| ChildState {
             name: name.to_owned(),
-            state: Phase::Waiting,
+            state: ChildPhase::Waiting,
             restarts: 0,
             last_exit: None,
         };
@@ -90,13 +90,13 @@ impl Shared {
         self.triggers.get(at).cloned().unwrap_or_default()
     }
 
-    pub(super) fn enter(&self, at: usize, phase: Phase) {
+    pub(super) fn enter(&self, at: usize, phase: ChildPhase) {
         self.change(at, |child| child.state = phase);
     }
 
     pub(super) fn ended(&self, at: usize, why: &str) {
         self.change(at, |child| {
-            child.state = Phase::Stopped;
+            child.state = ChildPhase::Stopped;
             child.last_exit = Some(why.to_owned());
         });
     }

@@ -41,7 +41,7 @@ fn mortal(restart: Restart, lives: Duration) -> ChildSpec {
 }
 
 fn supervisor() -> Supervisor {
-    Supervisor::new(Strategy::OneForOne, Intensity::default())
+    Supervisor::new(RestartStrategy::OneForOne, RestartIntensity::default())
 }
 
 async fn eventually_restarts(handle: &SupervisorHandle, count: u64) {
@@ -174,9 +174,9 @@ async fn an_injected_panic_restarts_its_child_and_disturbs_no_other() {
     let (_, (first, second)) = tokio::join!(running.run(&stop), watch);
 
     assert_eq!(first.restarts, 1);
-    assert_eq!(first.state, Phase::Running);
+    assert_eq!(first.state, ChildPhase::Running);
     assert_eq!(first.last_exit.as_deref(), Some("panicked: injected into first"));
-    assert_eq!((second.restarts, second.state, second.last_exit), (0, Phase::Running, None));
+    assert_eq!((second.restarts, second.state, second.last_exit), (0, ChildPhase::Running, None));
 }
 
 /// Runs one child that ends once with `result` and tells how often it was restarted.
@@ -276,5 +276,5 @@ async fn a_child_that_is_ready_and_done_at_once_has_started() {
     stop.cancel();
     running.run(&stop).await;
 
-    assert_eq!(state_of(&handle, "brief").state, Phase::Stopped);
+    assert_eq!(state_of(&handle, "brief").state, ChildPhase::Stopped);
 }

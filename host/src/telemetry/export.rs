@@ -20,7 +20,7 @@ use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::registry::LookupSpan;
 use url::Url;
 
-use crate::config::Telemetry;
+use crate::config::TelemetrySettings;
 use crate::trail::is_for_collectors;
 use crate::trust::TrustStore;
 
@@ -35,9 +35,9 @@ const ANSWER: usize = 64 * 1024;
 
 /// What tells a collector of spans. The default tells nobody.
 #[derive(Debug, Default)]
-pub(super) struct Exporter(Option<SdkTracerProvider>);
+pub(super) struct TraceExporter(Option<SdkTracerProvider>);
 
-impl Exporter {
+impl TraceExporter {
     /// Sends what is left; for two seconds at most.
     pub(super) async fn end(self) {
         let Some(provider) = self.0 else { return };
@@ -49,15 +49,15 @@ impl Exporter {
 
 /// The way of spans to the collector, where there is one.
 pub(super) fn to_collector<S>(
-    telemetry: &Telemetry,
-) -> anyhow::Result<Option<(Exporter, impl Layer<S> + Send + Sync + use<S>)>>
+    telemetry: &TelemetrySettings,
+) -> anyhow::Result<Option<(TraceExporter, impl Layer<S> + Send + Sync + use<S>)>>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
     let Some(endpoint) = &telemetry.otlp_endpoint else { return Ok(None) };
     let spans = SpanExporter::builder()
         .with_http()
-        .with_http_client(Collector::new(endpoint)?)
+        .with_http_client(SpanCollector::new(endpoint)?)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(traces_of(endpoint.clone()))
         .build()
@@ -77,7 +77,7 @@ where
         .with_target(false)
         .with_level(false)
         .with_filter(FilterFn::new(is_for_collectors));
-    Ok(Some((Exporter(Some(provider)), layer)))
+    Ok(Some((TraceExporter(Some(provider)), layer)))
 }
 
 /// Where a collector takes traces: what `OTEL_EXPORTER_OTLP_ENDPOINT` stands for, or the whole address.
@@ -90,7 +90,7 @@ fn traces_of(mut endpoint: Url) -> String {
 }
 
 /// The collector, as our own HTTP client reaches it.
-struct Collector {
+struct SpanCollector {
     client: reqwest::Client,
     /// What sends runs there: the thread that gathers spans has no runtime.
     runtime: Handle,
@@ -101,20 +101,20 @@ struct Collector {
     failing: AtomicBool,
 }
 
-impl fmt::Debug for Collector {
+impl fmt::Debug for SpanCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Collector({})", self.name)
     }
 }
 
-impl Collector {
+impl SpanCollector {
     fn new(endpoint: &Url) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
             .timeout(REQUEST)
             .redirect(reqwest::redirect::Policy::none())
             // Of a machine without authorities the library makes no client at all, not even for http.
             .tls_backend_preconfigured(TrustStore::of_system(None)?.client(&[b"h2", b"http/1.1"])?);
-        Ok(Collector {
+        Ok(SpanCollector {
             client: client.build().context("making the HTTP client for telemetry.otlp_endpoint")?,
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
@@ -135,7 +135,7 @@ impl Collector {
 }
 
 #[async_trait]
-impl HttpClient for Collector {
+impl HttpClient for SpanCollector {
     async fn send_bytes(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
         let (head, body) = request.into_parts();
         let request = self.client.post(head.uri.to_string()).headers(head.headers).body(body);

@@ -1,6 +1,6 @@
 //! The API key of an account: one of its tokens, which KAZOO's clients log in with. A new one takes the old one's place.
 
-use super::{NewToken, Shown, TokenError, Tokens};
+use super::{NewToken, ShownToken, TokenError, Tokens};
 use crate::access::token::Token;
 use crate::model::AccountId;
 use crate::store::StoreError;
@@ -13,7 +13,7 @@ impl Tokens {
     ///
     /// # Errors
     /// The store's.
-    pub async fn api_key(&self, account: &AccountId) -> Result<Option<Shown>, StoreError> {
+    pub async fn api_key(&self, account: &AccountId) -> Result<Option<ShownToken>, StoreError> {
         let id = self.documents.setting(&setting(account)).await?;
         Ok(id.and_then(|id| self.show(&id)).filter(|token| token.account == *account))
     }
@@ -29,7 +29,7 @@ impl Tokens {
         account: &AccountId,
         created_by: String,
         most: u64,
-    ) -> Result<(Token, Shown), TokenError> {
+    ) -> Result<(Token, ShownToken), TokenError> {
         let _turn = self.renewing.lock().await;
         let old = self.documents.setting(&setting(account)).await?;
         let replaces = old.as_deref().is_some_and(|id| self.show(id).is_some());

@@ -13,19 +13,19 @@ use crate::background::spawn_background;
 
 /// The description that was written last.
 #[derive(Default)]
-pub(in crate::api) struct Described(Mutex<Option<Written>>);
+pub(in crate::api) struct KeptDescription(Mutex<Option<WrittenDescription>>);
 
 /// A text, of some state of the modules.
 #[derive(Clone)]
-pub(super) struct Written {
+pub(super) struct WrittenDescription {
     version: u64,
     pub(super) text: Bytes,
-    pub(super) tag: Tag,
+    pub(super) tag: EntityTag,
 }
 
-impl Described {
+impl KeptDescription {
     /// As the modules are now.
-    pub(super) async fn now(&self, api: &Api) -> Written {
+    pub(super) async fn now(&self, api: &Api) -> WrittenDescription {
         let version = api.metadata.version();
         let mut last = self.0.lock().await;
         if let Some(written) = last.as_ref().filter(|written| written.version == version) {
@@ -39,7 +39,7 @@ impl Described {
         };
         // It takes milliseconds, which others need this thread for.
         let text = Bytes::from(spawn_background(write).await.unwrap_or_default());
-        let written = Written { version, tag: Tag::of(&text), text };
+        let written = WrittenDescription { version, tag: EntityTag::of(&text), text };
         *last = Some(written.clone());
         written
     }
@@ -47,13 +47,13 @@ impl Described {
 
 /// What tells one text from another.
 #[derive(Clone, Debug)]
-pub(in crate::api) struct Tag(HeaderValue);
+pub(in crate::api) struct EntityTag(HeaderValue);
 
-impl Tag {
+impl EntityTag {
     pub(in crate::api) fn of(bytes: &[u8]) -> Self {
         let digest: String =
             Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Tag(HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"\"")))
+        EntityTag(HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"\"")))
     }
 
     /// Whether the client says that it has it.
@@ -69,7 +69,7 @@ pub(in crate::api) async fn answered(
     api: &Api,
     headers: &HeaderMap,
     kind: &str,
-    tag: Tag,
+    tag: EntityTag,
     text: Bytes,
 ) -> Response {
     let mut response = if tag.is_known(headers) {
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_client_that_names_the_tag_has_it() {
-        let tag = Tag::of(b"text");
+        let tag = EntityTag::of(b"text");
         let own = tag.0.to_str().unwrap().to_owned();
         let known = |value: &str| {
             let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, value.parse().unwrap())]);

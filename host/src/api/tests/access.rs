@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::extract::ConnectInfo;
 
 use super::*;
-use crate::api::rules::{Reach, is_known, rows, rule};
+use crate::api::rules::{RouteReach, is_known, rows, rule};
 
 /// Clients of a host, each with a token, and accounts around one of them.
 struct Family {
@@ -132,7 +132,7 @@ async fn every_route_has_a_rule_and_every_rule_a_route() {
 #[tokio::test]
 async fn only_these_routes_want_no_token() {
     let open: Vec<&str> =
-        rows().filter(|(_, _, reach)| *reach == Reach::Anybody).map(|(_, path, _)| path).collect();
+        rows().filter(|(_, _, reach)| *reach == RouteReach::Anybody).map(|(_, path, _)| path).collect();
     assert_eq!(
         open,
         [
@@ -164,7 +164,7 @@ async fn what_is_the_operators_is_for_administrators() {
         (Method::PUT, "/v2/accounts"),
         (Method::GET, "/a/route/of/tomorrow"),
     ] {
-        assert_eq!(rule(&method, path).0, Reach::Administrators, "{method} {path}");
+        assert_eq!(rule(&method, path).0, RouteReach::Administrators, "{method} {path}");
     }
 }
 
@@ -195,16 +195,16 @@ async fn each_route_lets_in_whom_its_rule_names_and_nobody_else() {
         let reach = rule(&method, &route).0;
         for (caller, outcomes) in &callers {
             let expected = match reach {
-                Reach::Anybody => outcomes[0],
-                Reach::Known => {
+                RouteReach::Anybody => outcomes[0],
+                RouteReach::Known => {
                     if outcomes[1] == unknown {
                         unknown
                     } else {
                         passes
                     }
                 }
-                Reach::Account => outcomes[1],
-                Reach::Administrators => outcomes[2],
+                RouteReach::Account => outcomes[1],
+                RouteReach::Administrators => outcomes[2],
             };
             let token = caller.map(|name| family.tokens[name].as_str());
             let status = family.status(method.as_str(), &family.path(&route), token).await;

@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use time::macros::datetime;
 
 use super::*;
-use crate::delivery::request::{SharedBodies, Stamp};
+use crate::delivery::request::{SharedBodies, WebhookHeaders};
 use crate::model::payload::Payload;
 
 const WEBHOOK_ID: &str = "msg_0123456789abcdef";
@@ -16,8 +16,8 @@ struct Tried {
     hook: Hook,
     delivery: Option<i64>,
     tries: u32,
-    request: Outgoing,
-    trace: Trace,
+    request: OutgoingRequest,
+    trace: ExchangeTrace,
 }
 
 /// A try with this number, from 0, of a hook with these fields.
@@ -28,13 +28,14 @@ fn tried(profile: Profile, tries: u32, more: Value) -> Tried {
     let hook = Hook::from_document(document.as_object().unwrap()).unwrap();
     let payload = Payload::parse(Bytes::from_static("{\"a\":\"ää\"}".as_bytes())).unwrap();
     let bodies = SharedBodies::new(profile, "c", payload);
-    let request = bodies.request(&hook, Some(Stamp { webhook_id: WEBHOOK_ID, timestamp: 1 })).unwrap();
-    Tried { hook, delivery: Some(7), tries, request, trace: Trace::default() }
+    let request =
+        bodies.request(&hook, Some(WebhookHeaders { webhook_id: WEBHOOK_ID, timestamp: 1 })).unwrap();
+    Tried { hook, delivery: Some(7), tries, request, trace: ExchangeTrace::default() }
 }
 
 impl Tried {
     fn answered(mut self, code: u16, body: &str) -> Self {
-        self.trace.class = Class::Status;
+        self.trace.class = AttemptClass::Status;
         self.trace.status = Some(code);
         self.trace.headers = HeaderMap::from_iter([
             ("server".parse().unwrap(), HeaderValue::from_static("Test/1.0")),
@@ -44,19 +45,19 @@ impl Tried {
         self
     }
 
-    fn failed(mut self, class: Class) -> Self {
+    fn failed(mut self, class: AttemptClass) -> Self {
         self.trace.class = class;
         self
     }
 
-    fn document(&self, profile: Profile, next: &Next, limit: usize) -> Value {
+    fn document(&self, profile: Profile, next: &DeliveryOutcome, limit: usize) -> Value {
         let answer = match self.trace.status {
-            Some(code) => Answer::Status { code, retry_after: None },
-            None => Answer::ClientError,
+            Some(code) => EndpointAnswer::Status { code, retry_after: None },
+            None => EndpointAnswer::ClientError,
         };
-        let sent = Sent { answer, told: "told".to_owned() };
+        let sent = Exchange { answer, told: "told".to_owned() };
         let Tried { hook, request, trace, .. } = self;
-        let ended = Ended {
+        let ended = AttemptResult {
             delivery: self.delivery,
             webhook_id: WEBHOOK_ID,
             tries: self.tries,
@@ -67,13 +68,13 @@ impl Tried {
             next,
         };
         let attempt = ended.attempt(profile, limit, datetime!(2026-07-01 12:00 UTC));
-        assert_eq!(attempt.failed, next != &Next::Delivered);
+        assert_eq!(attempt.failed, next != &DeliveryOutcome::Delivered);
         serde_json::from_str(&attempt.document).unwrap()
     }
 }
 
-fn dead() -> Next {
-    Next::Dead("told".to_owned())
+fn dead() -> DeliveryOutcome {
+    DeliveryOutcome::Dead("told".to_owned())
 }
 
 #[test]
@@ -96,17 +97,17 @@ fn the_originals_counter_runs_down_and_counts_answers_otherwise_than_none() {
     for (tries, class, expected) in [
         (0, None, json!({"try": 2, "retries_left": 1})),
         (1, None, json!({"try": 1, "retries_left": "retries exceeded"})),
-        (0, Some(Class::Timeout), json!({"retries": 2, "retries_left": 2, "client_error": "timeout"})),
+        (0, Some(AttemptClass::Timeout), json!({"retries": 2, "retries_left": 2, "client_error": "timeout"})),
         (
             1,
-            Some(Class::Connect),
+            Some(AttemptClass::Connect),
             json!({"retries": 1, "retries_left": "retries exceeded", "client_error": "failed_connect: econnrefused"}),
         ),
-        (0, Some(Class::Resolve), json!({"client_error": "failed_connect: nxdomain"})),
-        (0, Some(Class::Broken), json!({"client_error": "socket_closed_remotely"})),
-        (0, Some(Class::Tls), json!({"client_error": "unknown"})),
-        (0, Some(Class::ConnectTimeout), json!({"client_error": "unknown"})),
-        (0, Some(Class::Guard), json!({"client_error": "told"})),
+        (0, Some(AttemptClass::Resolve), json!({"client_error": "failed_connect: nxdomain"})),
+        (0, Some(AttemptClass::Broken), json!({"client_error": "socket_closed_remotely"})),
+        (0, Some(AttemptClass::Tls), json!({"client_error": "unknown"})),
+        (0, Some(AttemptClass::ConnectTimeout), json!({"client_error": "unknown"})),
+        (0, Some(AttemptClass::Guard), json!({"client_error": "told"})),
     ] {
         let tried = tried(Profile::Kazoo, tries, json!({}));
         let tried = match class {
@@ -127,7 +128,7 @@ fn the_originals_counter_runs_down_and_counts_answers_otherwise_than_none() {
 fn the_original_logs_a_created_put_as_a_failure_although_it_is_delivered() {
     for (code, expected) in [(200, "success"), (201, "failure")] {
         let tried = tried(Profile::Kazoo, 0, json!({"http_verb": "put"})).answered(code, "");
-        let document = tried.document(Profile::Kazoo, &Next::Delivered, 10);
+        let document = tried.document(Profile::Kazoo, &DeliveryOutcome::Delivered, 10);
         assert_eq!((&document["result"], document.get("try")), (&json!(expected), None));
     }
 }
@@ -137,7 +138,7 @@ fn an_attempt_says_how_long_what_took_and_what_follows() {
     let mut tried = tried(Profile::Standard, 1, json!({"retries": 4})).answered(503, "busy");
     tried.trace.total = Duration::from_micros(1_500_250);
     tried.trace.first_byte = Some(Duration::from_millis(1200));
-    let document = tried.document(Profile::Standard, &Next::Retry(Duration::from_secs(5)), 1000);
+    let document = tried.document(Profile::Standard, &DeliveryOutcome::Retry(Duration::from_secs(5)), 1000);
     assert_eq!((&document["try"], &document["retries_left"]), (&json!(2), &json!(3)));
     assert_eq!((&document["class"], &document["reason"]), (&json!("status"), &json!("told")));
     assert_eq!(document["resp_status_code"], 503);
@@ -175,10 +176,10 @@ fn bodies_are_cut_between_characters_and_secrets_are_not_in_any_part() {
 fn a_test_is_of_no_delivery_and_the_only_try_and_says_that_it_is_one() {
     for profile in [Profile::Standard, Profile::Kazoo] {
         let tried = tried(profile, 0, json!({"retries": 5}));
-        let real = tried.failed(Class::Connect).document(profile, &dead(), 10);
+        let real = tried.failed(AttemptClass::Connect).document(profile, &dead(), 10);
         assert_eq!(real.get("test"), None);
         let test = Tried { delivery: None, ..self::tried(profile, 0, json!({"retries": 5})) };
-        let test = test.failed(Class::Connect).document(profile, &dead(), 10);
+        let test = test.failed(AttemptClass::Connect).document(profile, &dead(), 10);
         assert_eq!(test["test"], true);
         let left = if profile == Profile::Kazoo { json!("retries exceeded") } else { json!(0) };
         assert_eq!(test["retries_left"], left);

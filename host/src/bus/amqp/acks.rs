@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 
 /// The deliveries of one channel that the broker still waits to hear of, in the order of their tags.
 #[derive(Debug, Default)]
-pub(super) struct Acks {
+pub(super) struct AckTracker {
     /// Tag of the first entry in `window`.
     first: u64,
     /// Everything from the first delivery that is not accepted on.
-    window: VecDeque<State>,
+    window: VecDeque<AckState>,
     /// The last accepted tag before the window; everything before it that counts is accepted, too.
     up_to: Option<u64>,
     /// How many accepted deliveries `up_to` covers.
@@ -23,7 +23,7 @@ pub(super) struct Acks {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum AckState {
     /// Not answered.
     Open,
     /// Answered, and nothing said to the broker yet: no acknowledgement may cover it.
@@ -34,7 +34,7 @@ enum State {
     Settled,
 }
 
-impl Acks {
+impl AckTracker {
     /// A message arrived. Tags of a channel count up from 1 without gaps.
     pub(super) fn delivered(&mut self, tag: u64) {
         if self.window.is_empty() {
@@ -42,15 +42,15 @@ impl Acks {
         }
         // A gap cannot be; should it be, nothing is known of what is missing and nothing may cover it.
         while self.first + (self.window.len() as u64) < tag {
-            self.window.push_back(State::Kept);
+            self.window.push_back(AckState::Kept);
         }
-        self.window.push_back(State::Open);
+        self.window.push_back(AckState::Open);
         self.unanswered += 1;
     }
 
     /// The message is durable. `false` for a tag that was answered before or never delivered.
     pub(super) fn accept(&mut self, tag: u64) -> bool {
-        if !self.answer(tag, State::Accepted) {
+        if !self.answer(tag, AckState::Accepted) {
             return false;
         }
         self.stragglers += 1;
@@ -60,14 +60,14 @@ impl Acks {
 
     /// The message is answered but stays with us for now; nothing is acknowledged past it.
     pub(super) fn keep(&mut self, tag: u64) -> bool {
-        self.answer(tag, State::Kept)
+        self.answer(tag, AckState::Kept)
     }
 
     /// The broker has been told of an open or kept message by itself.
     pub(super) fn settled(&mut self, tag: u64) {
         let Some(state) = self.state(tag) else { return };
-        let before = std::mem::replace(state, State::Settled);
-        if before == State::Open {
+        let before = std::mem::replace(state, AckState::Settled);
+        if before == AckState::Open {
             self.unanswered -= 1;
         }
         self.advance();
@@ -98,18 +98,18 @@ impl Acks {
     pub(super) fn take_stragglers(&mut self) -> Vec<u64> {
         self.stragglers = 0;
         let tags = self.first..;
-        let accepted = tags.zip(&mut self.window).filter(|(_, state)| **state == State::Accepted);
+        let accepted = tags.zip(&mut self.window).filter(|(_, state)| **state == AckState::Accepted);
         accepted
             .map(|(tag, state)| {
-                *state = State::Settled;
+                *state = AckState::Settled;
                 tag
             })
             .collect()
     }
 
-    fn answer(&mut self, tag: u64, answer: State) -> bool {
+    fn answer(&mut self, tag: u64, answer: AckState) -> bool {
         match self.state(tag) {
-            Some(state @ State::Open) => {
+            Some(state @ AckState::Open) => {
                 *state = answer;
                 self.unanswered -= 1;
                 true
@@ -118,15 +118,15 @@ impl Acks {
         }
     }
 
-    fn state(&mut self, tag: u64) -> Option<&mut State> {
+    fn state(&mut self, tag: u64) -> Option<&mut AckState> {
         let index = usize::try_from(tag.checked_sub(self.first)?).ok()?;
         self.window.get_mut(index)
     }
 
     /// Moves everything that is decided from the front of the window to what one acknowledgement covers.
     fn advance(&mut self) {
-        while let Some(State::Accepted | State::Settled) = self.window.front() {
-            if self.window.pop_front() == Some(State::Accepted) {
+        while let Some(AckState::Accepted | AckState::Settled) = self.window.front() {
+            if self.window.pop_front() == Some(AckState::Accepted) {
                 self.up_to = Some(self.first);
                 self.covered += 1;
                 self.stragglers -= 1;
@@ -142,14 +142,14 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
-    fn delivered(count: u64) -> Acks {
-        let mut acks = Acks::default();
+    fn delivered(count: u64) -> AckTracker {
+        let mut acks = AckTracker::default();
         (1..=count).for_each(|tag| acks.delivered(tag));
         acks
     }
 
     #[track_caller]
-    fn check(acks: &mut Acks, up_to: Option<u64>, stragglers: &[u64]) {
+    fn check(acks: &mut AckTracker, up_to: Option<u64>, stragglers: &[u64]) {
         assert_eq!(acks.take_up_to(), up_to);
         assert_eq!(acks.take_stragglers(), stragglers);
     }
@@ -217,7 +217,7 @@ mod tests {
         fn only_what_was_accepted_is_acknowledged_and_all_of_it(
             steps in prop::collection::vec((0_u8..6, 1_u64..40), 1..200)
         ) {
-            let mut acks = Acks::default();
+            let mut acks = AckTracker::default();
             let (mut last, mut open, mut kept) = (0, BTreeSet::new(), BTreeSet::new());
             let (mut accepted, mut unacked) = (BTreeSet::new(), BTreeSet::new());
             for (what, pick) in steps {

@@ -4,11 +4,11 @@
 //! decoded beside, one after the other: small messages overtake it.
 
 use crate::background::spawn_background;
-use crate::bus::{Acker, Incoming, Refusal, content};
+use crate::bus::{Acker, IncomingMessage, Refusal, content};
 use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;
 use crate::memory::{EventMemory, MemoryShare, bytes_of_event};
-use crate::trail::Trail;
+use crate::trail::EventContext;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -21,31 +21,31 @@ use tracing::debug;
 const SMALL: usize = 128 * 1024;
 
 /// A message whose body is not decoded.
-pub(super) struct Packed {
+pub(super) struct PackedMessage {
     pub(super) content_type: Option<String>,
     pub(super) encoding: Option<String>,
     pub(super) body: Bytes,
     pub(super) cloud_event: Option<CloudEventId>,
     pub(super) acker: Acker,
-    pub(super) trail: Trail,
+    pub(super) trail: EventContext,
 }
 
 /// What has arrived and is not handed on.
-pub(super) struct Arriving {
+pub(super) struct ArrivingMessage {
     memory: Arc<EventMemory>,
     /// Bytes of an event.
     limit: usize,
-    held: VecDeque<Incoming>,
+    held: VecDeque<IncomingMessage>,
     /// The share of the first one that is held is asked for.
     asked: Option<BoxFuture<'static, MemoryShare>>,
-    large: VecDeque<Packed>,
-    unpacking: Option<BoxFuture<'static, Option<Incoming>>>,
+    large: VecDeque<PackedMessage>,
+    unpacking: Option<BoxFuture<'static, Option<IncomingMessage>>>,
 }
 
-impl Arriving {
+impl ArrivingMessage {
     pub(super) fn new(memory: Arc<EventMemory>, limit: usize) -> Self {
         let (held, large) = (VecDeque::new(), VecDeque::new());
-        Arriving { memory, limit, held, asked: None, large, unpacking: None }
+        ArrivingMessage { memory, limit, held, asked: None, large, unpacking: None }
     }
 
     /// Decoded messages that are not handed on.
@@ -54,7 +54,7 @@ impl Arriving {
     }
 
     /// Takes a message; one that cannot be read is refused.
-    pub(super) fn add(&mut self, packed: Packed) {
+    pub(super) fn add(&mut self, packed: PackedMessage) {
         let inline = SMALL.min(self.limit);
         if packed.body.len() > inline && inline < self.limit {
             return self.add_large(packed);
@@ -66,7 +66,7 @@ impl Arriving {
         }
     }
 
-    fn add_large(&mut self, packed: Packed) {
+    fn add_large(&mut self, packed: PackedMessage) {
         self.large.push_back(packed);
         self.unpack_next();
     }
@@ -79,7 +79,7 @@ impl Arriving {
         }
     }
 
-    /// Whether [`progress`](Arriving::progress) has something to wait for.
+    /// Whether [`progress`](ArrivingMessage::progress) has something to wait for.
     pub(super) fn is_waiting(&self) -> bool {
         self.asked.is_some() || self.unpacking.is_some()
     }
@@ -116,7 +116,7 @@ impl Arriving {
 
     /// Hands on what there is memory for and what the intake has room for. An intake that is closed shows when its room
     /// is waited for.
-    pub(super) fn hand_on(&mut self, intake: &mpsc::Sender<Incoming>) {
+    pub(super) fn hand_on(&mut self, intake: &mpsc::Sender<IncomingMessage>) {
         while self.first_has_memory()
             && let Ok(room) = intake.try_reserve()
             && let Some(message) = self.held.pop_front()
@@ -151,18 +151,18 @@ impl Arriving {
 
     /// Forgets everything; it goes back to the broker.
     pub(super) fn clear(&mut self) {
-        *self = Arriving::new(Arc::clone(&self.memory), self.limit);
+        *self = ArrivingMessage::new(Arc::clone(&self.memory), self.limit);
     }
 }
 
-impl Packed {
+impl PackedMessage {
     fn decoded(&self, limit: usize) -> Result<Bytes, Refusal> {
         content::decode(self.content_type.as_deref(), self.encoding.as_deref(), self.body.clone(), limit)
     }
 
-    fn with(self, body: Bytes, memory: MemoryShare) -> Incoming {
+    fn with(self, body: Bytes, memory: MemoryShare) -> IncomingMessage {
         let event = RawEvent { body, cloud_event: self.cloud_event };
-        Incoming { event, acker: self.acker, trail: self.trail, memory }
+        IncomingMessage { event, acker: self.acker, trail: self.trail, memory }
     }
 
     pub(super) fn refuse(self, reason: Refusal) {
@@ -173,7 +173,7 @@ impl Packed {
 }
 
 /// Only one is unpacked at a time, so what it takes before its share is known is bounded, too.
-async fn unpack(packed: Packed, memory: Arc<EventMemory>, limit: usize) -> Option<Incoming> {
+async fn unpack(packed: PackedMessage, memory: Arc<EventMemory>, limit: usize) -> Option<IncomingMessage> {
     let decode = move || {
         let decoded = packed.decoded(limit).map(|body| (bytes_of_event(&body), body));
         (packed, decoded)
@@ -201,7 +201,7 @@ mod tests {
     use std::io::Write as _;
     use tokio::sync::oneshot;
 
-    fn packed(text: &[u8], gzip: bool) -> (Packed, oneshot::Receiver<Answer>) {
+    fn packed(text: &[u8], gzip: bool) -> (PackedMessage, oneshot::Receiver<Answer>) {
         let (acker, answer) = Acker::pair();
         let mut body = text.to_vec();
         if gzip {
@@ -210,13 +210,13 @@ mod tests {
             body = encoder.finish().unwrap();
         }
         let encoding = gzip.then(|| "gzip".to_owned());
-        let (cloud_event, trail) = (None, Trail::default());
-        (Packed { content_type: None, encoding, body: body.into(), cloud_event, acker, trail }, answer)
+        let (cloud_event, trail) = (None, EventContext::default());
+        (PackedMessage { content_type: None, encoding, body: body.into(), cloud_event, acker, trail }, answer)
     }
 
     /// 64 KiB of memory for events.
-    fn arriving() -> Arriving {
-        Arriving::new(Arc::new(EventMemory::new(128 * 1024)), 1024 * 1024)
+    fn arriving() -> ArrivingMessage {
+        ArrivingMessage::new(Arc::new(EventMemory::new(128 * 1024)), 1024 * 1024)
     }
 
     #[tokio::test]

@@ -7,11 +7,11 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Doubles from a tenth of a second to ten seconds, for ever.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(super) struct ReconnectBackoff {
     failures: u32,
 }
 
-impl Backoff {
+impl ReconnectBackoff {
     /// The wait after one more failure. `dice` from 0 to 1 takes up to half of it away, so that many hosts
     /// that lost the same broker do not come back at the same moment.
     pub(super) fn next(&mut self, dice: f64) -> Duration {
@@ -32,7 +32,7 @@ mod tests {
 
     #[track_caller]
     fn check(failures: u32, dice: f64, expected_ms: u64) {
-        assert_eq!(Backoff { failures }.next(dice), Duration::from_millis(expected_ms));
+        assert_eq!(ReconnectBackoff { failures }.next(dice), Duration::from_millis(expected_ms));
     }
 
     #[test]
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn it_starts_anew_after_a_reset() {
-        let mut backoff = Backoff::default();
+        let mut backoff = ReconnectBackoff::default();
         let waits = [0, 1, 2].map(|_| backoff.next(0.0).as_millis());
         backoff.reset();
         assert_eq!(waits, [100, 200, 400]);

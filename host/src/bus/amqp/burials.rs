@@ -20,18 +20,18 @@ pub(super) const EXCHANGE_HEADER: &str = "x-hookline-exchange";
 
 /// Where a message came from, for those who want to put it back there.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Address {
+pub(crate) struct MessageOrigin {
     pub(super) exchange: ShortString,
     pub(super) routing_key: ShortString,
 }
 
 /// Messages on their way to the dead ones.
 #[derive(Default)]
-pub(super) struct Burials(FuturesUnordered<BoxFuture<'static, (u64, bool)>>);
+pub(super) struct DeadLetterPublishes(FuturesUnordered<BoxFuture<'static, (u64, bool)>>);
 
-impl Burials {
+impl DeadLetterPublishes {
     /// Begins with one.
-    pub(super) fn begin(&mut self, bus: &AmqpBus, tag: u64, address: Address, unhandled: Unhandled) {
+    pub(super) fn begin(&mut self, bus: &AmqpBus, tag: u64, address: MessageOrigin, unhandled: Unhandled) {
         let link = bus.link.lock().clone();
         let dead = super::topology::dead_letter_name(&bus.options.queue);
         let burial = async move {

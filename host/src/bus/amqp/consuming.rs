@@ -1,12 +1,12 @@
 //! What arrives on the consuming channel, and how and when it is answered.
 
-use super::acks::Acks;
-use super::arriving::{Arriving, Packed};
-use super::burials::{Address, Burials};
-use super::session::{CLOSE_LIMIT, End, ended_by};
+use super::acks::AckTracker;
+use super::arriving::{ArrivingMessage, PackedMessage};
+use super::burials::{DeadLetterPublishes, MessageOrigin};
+use super::session::{CLOSE_LIMIT, SessionEnd, ended_by};
 use super::{AmqpBus, message_headers, name};
-use crate::bus::{Acker, Answer, Incoming, SessionAnswer, Tally};
-use crate::trail::Trail;
+use crate::bus::{Acker, Answer, BusTally, IncomingMessage, SessionAnswer};
+use crate::trail::EventContext;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
@@ -33,17 +33,17 @@ const SHORTEST_PUT_OFF: Duration = Duration::from_millis(250);
 const LONGEST_PUT_OFF: Duration = Duration::from_secs(30);
 
 /// The consuming channel and what is known of its deliveries.
-pub(super) struct Consuming {
+pub(super) struct BusConsumer {
     channel: Channel,
     consumer: Consumer,
-    acks: Acks,
+    acks: AckTracker,
     /// Given to every acker; the answers of this channel's deliveries and of no other's.
     answering: mpsc::UnboundedSender<SessionAnswer>,
     answers: mpsc::UnboundedReceiver<SessionAnswer>,
     /// What the intake has no room for yet.
-    arriving: Arriving,
+    arriving: ArrivingMessage,
     /// Messages on their way to the dead ones.
-    burials: Burials,
+    burials: DeadLetterPublishes,
     /// The window of the channel is to have another size.
     resized: bool,
     /// When each postponed delivery goes back to the queue.
@@ -57,7 +57,7 @@ pub(super) struct Consuming {
     flush_at: Option<Instant>,
 }
 
-impl Consuming {
+impl BusConsumer {
     /// Asks the broker for messages.
     pub(super) async fn begin(bus: &AmqpBus, connection: &Connection) -> lapin::Result<Self> {
         let options = &bus.options;
@@ -78,11 +78,11 @@ impl Consuming {
         Ok(Self {
             channel,
             consumer,
-            acks: Acks::default(),
+            acks: AckTracker::default(),
             answering,
             answers,
-            arriving: Arriving::new(Arc::clone(&options.memory), options.event_limit),
-            burials: Burials::default(),
+            arriving: ArrivingMessage::new(Arc::clone(&options.memory), options.event_limit),
+            burials: DeadLetterPublishes::default(),
             resized: false,
             put_off: BTreeSet::new(),
             trouble_since: None,
@@ -98,23 +98,23 @@ impl Consuming {
     pub(super) async fn run(
         mut self,
         bus: &AmqpBus,
-        intake: &mpsc::Sender<Incoming>,
+        intake: &mpsc::Sender<IncomingMessage>,
         stop: &CancellationToken,
-    ) -> End {
+    ) -> SessionEnd {
         loop {
             match self.step(bus, intake, stop).await {
                 Ok(None) if self.resized => {
                     return match self.drain(bus).await {
-                        Ok(()) => End::Resized,
+                        Ok(()) => SessionEnd::Resized,
                         Err(error) => ended_by(&error),
                     };
                 }
                 Ok(None) => {}
-                Ok(Some(End::Stopped)) => {
+                Ok(Some(SessionEnd::Stopped)) => {
                     if let Err(error) = self.drain(bus).await {
                         debug!(%error, "the connection failed while stopping");
                     }
-                    return End::Stopped;
+                    return SessionEnd::Stopped;
                 }
                 Ok(Some(end)) => return end,
                 Err(error) => return ended_by(&error),
@@ -127,16 +127,16 @@ impl Consuming {
     async fn step(
         &mut self,
         bus: &AmqpBus,
-        intake: &mpsc::Sender<Incoming>,
+        intake: &mpsc::Sender<IncomingMessage>,
         stop: &CancellationToken,
-    ) -> lapin::Result<Option<End>> {
+    ) -> lapin::Result<Option<SessionEnd>> {
         let flush_at = self.flush_at.unwrap_or_else(Instant::now);
         let put_off_until = self.put_off.first().map_or(flush_at, |(at, _)| *at);
         let idle = self.flush_at.is_some() && self.acks.unanswered() == 0;
         let mut answers = Vec::new();
         tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(Some(End::Stopped)),
+            () = stop.cancelled() => return Ok(Some(SessionEnd::Stopped)),
             _ = self.answers.recv_many(&mut answers, AT_ONCE) => {
                 for (tag, address, answer) in answers {
                     self.answered(bus, tag, address, answer).await?;
@@ -154,7 +154,7 @@ impl Consuming {
                     drop(room);
                     self.arriving.hand_on(intake);
                 }
-                Err(_) => return Ok(Some(End::IntakeClosed)),
+                Err(_) => return Ok(Some(SessionEnd::IntakeClosed)),
             },
             next = self.consumer.next(), if self.arriving.held() == 0 => {
                 let end = self.arrived(bus, next)?;
@@ -171,13 +171,13 @@ impl Consuming {
         &mut self,
         bus: &AmqpBus,
         first: Option<lapin::Result<Delivery>>,
-    ) -> lapin::Result<Option<End>> {
+    ) -> lapin::Result<Option<SessionEnd>> {
         let mut next = Some(first);
         while let Some(arrived) = next {
             let Some(delivery) = arrived else {
                 let queue = self.consumer.queue();
                 let reason = format!("the broker ended consuming: queue {queue} was deleted or moved");
-                return Ok(Some(End::Lost(reason)));
+                return Ok(Some(SessionEnd::Lost(reason)));
             };
             self.delivered(bus, delivery?);
             next = if self.arriving.held() < AT_ONCE { self.consumer.next().now_or_never() } else { None };
@@ -186,7 +186,7 @@ impl Consuming {
     }
 
     fn delivered(&mut self, bus: &AmqpBus, delivery: Delivery) {
-        Tally::add(&bus.tally.received, 1);
+        BusTally::add(&bus.tally.received, 1);
         let Delivery { delivery_tag: tag, exchange, routing_key, properties, data, .. } = delivery;
         self.acks.delivered(tag);
         self.resized |= bus.pace.lock().arrived(data.len());
@@ -196,14 +196,14 @@ impl Consuming {
             Ok(cloud_event) => (cloud_event, None),
             Err(reason) => (None, Some(reason)),
         };
-        let address = Address { exchange, routing_key };
-        let packed = Packed {
+        let address = MessageOrigin { exchange, routing_key };
+        let packed = PackedMessage {
             content_type: text(properties.content_type()),
             encoding: text(properties.content_encoding()),
             body: Bytes::from(data),
             cloud_event,
             acker: Acker::of_session(tag, address, self.answering.clone()),
-            trail: Trail::begin(message_headers::origin(headers)),
+            trail: EventContext::begin(message_headers::origin(headers)),
         };
         match wrong {
             None => self.arriving.add(packed),
@@ -215,7 +215,7 @@ impl Consuming {
         &mut self,
         bus: &AmqpBus,
         tag: u64,
-        address: Address,
+        address: MessageOrigin,
         answer: Answer,
     ) -> lapin::Result<()> {
         bus.tally.answered(&answer);

@@ -13,7 +13,7 @@ const GROWTH: u16 = 4;
 
 /// The window of unacknowledged messages, and what is known of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pace {
+pub(super) struct PrefetchPace {
     most: u16,
     /// Bytes that a window may have.
     bytes: usize,
@@ -24,17 +24,17 @@ pub(super) struct Pace {
 
 /// What to do after a connection that a message broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextPrefetch {
     /// Connect again and take one message at a time.
     Search,
     /// The message at the head of the queue is the one.
     Bury,
 }
 
-impl Pace {
+impl PrefetchPace {
     /// As many as `most` at once, and no more than `bytes` of them as far as sizes are alike.
     pub(super) fn new(most: u16, bytes: usize) -> Self {
-        Pace { most, bytes, now: most, good: 0 }
+        PrefetchPace { most, bytes, now: most, good: 0 }
     }
 
     /// How many may be unacknowledged now.
@@ -67,8 +67,8 @@ impl Pace {
     }
 
     /// A message broke the connection.
-    pub(super) fn broken(&mut self) -> Next {
-        let next = if self.now == 1 { Next::Bury } else { Next::Search };
+    pub(super) fn broken(&mut self) -> NextPrefetch {
+        let next = if self.now == 1 { NextPrefetch::Bury } else { NextPrefetch::Search };
         (self.now, self.good) = (1, 0);
         next
     }
@@ -78,17 +78,17 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn answered(pace: &mut Pace, times: u32) -> bool {
+    fn answered(pace: &mut PrefetchPace, times: u32) -> bool {
         (0..times).map(|_| pace.answered()).last().unwrap_or(false)
     }
 
     #[test]
     fn it_narrows_to_one_and_grows_again_while_all_is_well() {
-        let mut pace = Pace::new(50, 1 << 20);
+        let mut pace = PrefetchPace::new(50, 1 << 20);
         assert!(!answered(&mut pace, 1_000));
-        assert_eq!(pace.broken(), Next::Search);
+        assert_eq!(pace.broken(), NextPrefetch::Search);
         assert_eq!(pace.window(), 1);
-        assert_eq!(pace.broken(), Next::Bury);
+        assert_eq!(pace.broken(), NextPrefetch::Bury);
         for (window, enough) in [(1, 2), (4, 8), (16, 32)] {
             assert_eq!(pace.window(), window);
             assert!(!answered(&mut pace, enough - 1));
@@ -100,20 +100,20 @@ mod tests {
 
     #[test]
     fn a_window_of_one_knows_at_once() {
-        assert_eq!(Pace::new(1, 1 << 20).broken(), Next::Bury);
+        assert_eq!(PrefetchPace::new(1, 1 << 20).broken(), NextPrefetch::Bury);
     }
 
     #[test]
     fn one_that_breaks_while_the_window_grows_is_searched_anew() {
-        let mut pace = Pace::new(200, 1 << 20);
+        let mut pace = PrefetchPace::new(200, 1 << 20);
         pace.broken();
         assert!(answered(&mut pace, 2));
-        assert_eq!((pace.window(), pace.broken(), pace.window()), (4, Next::Search, 1));
+        assert_eq!((pace.window(), pace.broken(), pace.window()), (4, NextPrefetch::Search, 1));
     }
 
     #[test]
     fn large_messages_come_in_small_windows() {
-        let mut pace = Pace::new(200, 1_000_000);
+        let mut pace = PrefetchPace::new(200, 1_000_000);
         assert!(!pace.arrived(5_000));
         assert!(pace.arrived(5_001));
         assert_eq!(pace.window(), 199);

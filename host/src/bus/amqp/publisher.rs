@@ -1,7 +1,7 @@
 //! How one message gets onto an exchange, and when it counts as published.
 
-use super::burials::{Address, EXCHANGE_HEADER, MODULE_HEADER, REASON_HEADER};
-use super::topology::{Setup, SetupError, words_of};
+use super::burials::{EXCHANGE_HEADER, MODULE_HEADER, MessageOrigin, REASON_HEADER};
+use super::topology::{QueueSetup, SetupError, words_of};
 use super::{message_headers, name};
 use crate::bus::{PublishError, Unhandled};
 use crate::clock;
@@ -21,13 +21,13 @@ const CONFIRM_LIMIT: Duration = Duration::from_secs(10);
 const PERSISTENT: u8 = 2;
 
 /// What publishers need of a connection, as long as it lives.
-pub(super) struct Link {
+pub(super) struct BrokerLink {
     connection: Arc<Connection>,
     channel: Mutex<Option<Channel>>,
     declared: Mutex<HashSet<String>>,
 }
 
-impl Link {
+impl BrokerLink {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
         Self { connection, channel: Mutex::default(), declared: Mutex::default() }
     }
@@ -59,7 +59,7 @@ impl Link {
     pub(super) async fn publish_dead(
         &self,
         dead: &str,
-        address: &Address,
+        address: &MessageOrigin,
         unhandled: &Unhandled,
     ) -> Result<(), PublishError> {
         let Unhandled { module, reason, event, origin } = unhandled;
@@ -114,7 +114,7 @@ impl Link {
         if exchange.is_empty() || self.declared.lock().contains(exchange) {
             return Ok(());
         }
-        match Setup::new(&self.connection).exchange(exchange).await {
+        match QueueSetup::new(&self.connection).exchange(exchange).await {
             Ok(()) => {
                 self.declared.lock().insert(exchange.to_owned());
                 Ok(())

@@ -1,11 +1,11 @@
 //! One connection, from its set-up to its end: in which order things are done, and what ends it.
 
-use super::consuming::Consuming;
-use super::publisher::Link;
-use super::topology::{Setup, SetupError, dead_letter_name, declare_queues, words_of};
+use super::consuming::BusConsumer;
+use super::publisher::BrokerLink;
+use super::topology::{QueueSetup, SetupError, dead_letter_name, declare_queues, words_of};
 use super::unreadable::is_unreadable;
 use super::{AmqpBus, name, tell};
-use crate::bus::{Binding, BusError, Incoming};
+use crate::bus::{Binding, BusError, IncomingMessage};
 use lapin::{Connection, ConnectionProperties};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const COUNT_DEAD: Duration = Duration::from_secs(5);
 
 /// Why a session ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum SessionEnd {
     /// It was told to.
     Stopped,
     /// The connection, the channel or the queue has gone, or never was.
@@ -39,7 +39,7 @@ pub(super) enum End {
 }
 
 /// A change of the bindings that is to reach the broker now.
-pub(super) struct Change {
+pub(super) struct BindingChange {
     pub(super) bindings: Vec<Binding>,
     pub(super) wanted: bool,
     pub(super) done: oneshot::Sender<Result<(), BusError>>,
@@ -48,27 +48,27 @@ pub(super) struct Change {
 /// Connects, sets everything up and consumes until the connection or the host ends.
 pub(super) async fn run(
     bus: &AmqpBus,
-    intake: &mpsc::Sender<Incoming>,
+    intake: &mpsc::Sender<IncomingMessage>,
     ready: &mut Option<oneshot::Sender<()>>,
     stop: &CancellationToken,
-) -> End {
+) -> SessionEnd {
     let connection = tokio::select! {
-        () = stop.cancelled() => return End::Stopped,
+        () = stop.cancelled() => return SessionEnd::Stopped,
         connected = connect(bus) => match connected {
             Ok(connection) => Arc::new(connection),
-            Err(reason) => return End::Lost(reason),
+            Err(reason) => return SessionEnd::Lost(reason),
         }
     };
     let end = {
-        let _attached = Attached { bus };
+        let _attached = AttachedConsumer { bus };
         let (wanted, changes) = bus.open_wishes();
         let opened = tokio::select! {
-            () = stop.cancelled() => return End::Stopped,
+            () = stop.cancelled() => return SessionEnd::Stopped,
             opened = timeout(SETUP_LIMIT, open(bus, &connection, &wanted)) => opened,
         };
         match opened {
             Ok(Ok(consuming)) => {
-                *bus.link.lock() = Some(Arc::new(Link::new(connection.clone())));
+                *bus.link.lock() = Some(Arc::new(BrokerLink::new(connection.clone())));
                 bus.connected();
                 tell(ready);
                 tokio::select! {
@@ -76,8 +76,8 @@ pub(super) async fn run(
                     error = serve_changes(bus, &connection, changes) => ended_by(&error),
                 }
             }
-            Ok(Err(reason)) => End::Lost(reason),
-            Err(_) => End::Lost(format!("the set-up took more than {} s", SETUP_LIMIT.as_secs())),
+            Ok(Err(reason)) => SessionEnd::Lost(reason),
+            Err(_) => SessionEnd::Lost(format!("the set-up took more than {} s", SETUP_LIMIT.as_secs())),
         }
     };
     if connection.status().connected() {
@@ -88,25 +88,25 @@ pub(super) async fn run(
 }
 
 /// How an error ends a session.
-pub(super) fn ended_by(error: &lapin::Error) -> End {
+pub(super) fn ended_by(error: &lapin::Error) -> SessionEnd {
     let words = words_of(error);
-    if is_unreadable(error) { End::Unreadable(words) } else { End::Lost(words) }
+    if is_unreadable(error) { SessionEnd::Unreadable(words) } else { SessionEnd::Lost(words) }
 }
 
 /// Consumes, and begins anew whenever the window is to have another size.
 async fn consume(
     bus: &AmqpBus,
     connection: &Connection,
-    mut consuming: Consuming,
-    intake: &mpsc::Sender<Incoming>,
+    mut consuming: BusConsumer,
+    intake: &mpsc::Sender<IncomingMessage>,
     stop: &CancellationToken,
-) -> End {
+) -> SessionEnd {
     loop {
         match consuming.run(bus, intake, stop).await {
-            End::Resized => {}
+            SessionEnd::Resized => {}
             end => return end,
         }
-        consuming = match Consuming::begin(bus, connection).await {
+        consuming = match BusConsumer::begin(bus, connection).await {
             Ok(consuming) => consuming,
             Err(error) => return ended_by(&error),
         };
@@ -114,11 +114,11 @@ async fn consume(
 }
 
 /// Whatever ends the session, publishers and binders are told that there is none.
-struct Attached<'a> {
+struct AttachedConsumer<'a> {
     bus: &'a AmqpBus,
 }
 
-impl Drop for Attached<'_> {
+impl Drop for AttachedConsumer<'_> {
     fn drop(&mut self) {
         self.bus.wishes.lock().session = None;
         *self.bus.link.lock() = None;
@@ -139,21 +139,21 @@ async fn open(
     bus: &AmqpBus,
     connection: &Connection,
     wanted: &BTreeSet<Binding>,
-) -> Result<Consuming, String> {
+) -> Result<BusConsumer, String> {
     let options = &bus.options;
     declare_queues(connection, &options.queue, options.queue_type).await?;
-    let refused = Setup::new(connection).bindings(&options.queue, wanted).await;
+    let refused = QueueSetup::new(connection).bindings(&options.queue, wanted).await;
     bus.trouble(refused.map_err(|error| words_of(&error))?);
-    Consuming::begin(bus, connection).await.map_err(|error| words_of(&error))
+    BusConsumer::begin(bus, connection).await.map_err(|error| words_of(&error))
 }
 
 /// Carries out changes of the bindings, one after the other, until the connection fails.
 async fn serve_changes(
     bus: &AmqpBus,
     connection: &Connection,
-    mut changes: mpsc::UnboundedReceiver<Change>,
+    mut changes: mpsc::UnboundedReceiver<BindingChange>,
 ) -> lapin::Error {
-    let mut setup = Setup::new(connection);
+    let mut setup = QueueSetup::new(connection);
     let mut retry = tokio::time::interval_at(Instant::now() + RETRY_REFUSED, RETRY_REFUSED);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut count = tokio::time::interval(COUNT_DEAD);
@@ -170,7 +170,7 @@ async fn serve_changes(
     }
 }
 
-async fn carry_out(bus: &AmqpBus, setup: &mut Setup<'_>, change: Change) -> lapin::Result<()> {
+async fn carry_out(bus: &AmqpBus, setup: &mut QueueSetup<'_>, change: BindingChange) -> lapin::Result<()> {
     let queue = &bus.options.queue;
     let (done, result) = if change.wanted {
         let bindings = change.bindings.into_iter().collect();
@@ -187,7 +187,7 @@ async fn carry_out(bus: &AmqpBus, setup: &mut Setup<'_>, change: Change) -> lapi
 }
 
 async fn unbind(
-    setup: &mut Setup<'_>,
+    setup: &mut QueueSetup<'_>,
     queue: &str,
     bindings: &[Binding],
 ) -> (Result<(), BusError>, lapin::Result<()>) {
@@ -202,13 +202,13 @@ async fn unbind(
     (first, Ok(()))
 }
 
-async fn count_dead(bus: &AmqpBus, setup: &mut Setup<'_>) -> lapin::Result<()> {
+async fn count_dead(bus: &AmqpBus, setup: &mut QueueSetup<'_>) -> lapin::Result<()> {
     let count = setup.messages_in(&dead_letter_name(&bus.options.queue)).await?;
     bus.note_dead_letters(count);
     Ok(())
 }
 
-async fn retry_refused(bus: &AmqpBus, setup: &mut Setup<'_>) -> lapin::Result<()> {
+async fn retry_refused(bus: &AmqpBus, setup: &mut QueueSetup<'_>) -> lapin::Result<()> {
     if bus.problems.lock().is_empty() {
         return Ok(());
     }

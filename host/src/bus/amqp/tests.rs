@@ -35,7 +35,7 @@ fn unique(what: &str) -> String {
 struct Stand {
     bus: Arc<AmqpBus>,
     queue: String,
-    incoming: mpsc::Receiver<Incoming>,
+    incoming: mpsc::Receiver<IncomingMessage>,
     stop: CancellationToken,
     running: JoinSet<anyhow::Result<()>>,
     connection: Connection,
@@ -85,7 +85,7 @@ impl Stand {
         self.put(exchange, key, kazoo_properties(), body.as_bytes()).await;
     }
 
-    async fn next(&mut self) -> Incoming {
+    async fn next(&mut self) -> IncomingMessage {
         timeout(PATIENCE, self.incoming.recv()).await.expect("no message came").expect("the bus ended")
     }
 

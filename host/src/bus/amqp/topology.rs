@@ -31,14 +31,14 @@ impl From<lapin::Error> for SetupError {
 
 /// How an exchange is to be declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Declared {
+enum DeclaredTopology {
     Topic,
     Direct,
     /// Not one of KAZOO's: taken as it stands, made as KAZOO makes one when there is none.
     AsItIs,
 }
 
-impl Declared {
+impl DeclaredTopology {
     fn of(exchange: &str) -> Self {
         if TOPIC_EXCHANGES.contains(&exchange) {
             Self::Topic
@@ -66,12 +66,12 @@ impl Declared {
 }
 
 /// Sets things up on a connection, on a channel that is replaced whenever a refusal has closed it.
-pub(super) struct Setup<'a> {
+pub(super) struct QueueSetup<'a> {
     connection: &'a Connection,
     channel: Option<Channel>,
 }
 
-impl<'a> Setup<'a> {
+impl<'a> QueueSetup<'a> {
     pub(super) fn new(connection: &'a Connection) -> Self {
         Self { connection, channel: None }
     }
@@ -87,8 +87,8 @@ impl<'a> Setup<'a> {
 
     /// Makes sure that an exchange is there and is what KAZOO expects it to be.
     pub(super) async fn exchange(&mut self, exchange: &str) -> Result<(), SetupError> {
-        let declared = Declared::of(exchange);
-        if declared == Declared::AsItIs {
+        let declared = DeclaredTopology::of(exchange);
+        if declared == DeclaredTopology::AsItIs {
             match self.declare(exchange, declared, true).await {
                 Err(error) if soft_error(&error) == Some(AMQPSoftError::NOTFOUND) => {}
                 found => return found.map_err(|error| refused_exchange(exchange, error)),
@@ -97,7 +97,12 @@ impl<'a> Setup<'a> {
         self.declare(exchange, declared, false).await.map_err(|error| refused_exchange(exchange, error))
     }
 
-    async fn declare(&mut self, exchange: &str, declared: Declared, passive: bool) -> lapin::Result<()> {
+    async fn declare(
+        &mut self,
+        exchange: &str,
+        declared: DeclaredTopology,
+        passive: bool,
+    ) -> lapin::Result<()> {
         let options = ExchangeDeclareOptions { passive, ..ExchangeDeclareOptions::default() };
         let channel = self.channel().await?;
         channel.exchange_declare(name(exchange), declared.kind(), options, FieldTable::default()).await
@@ -174,7 +179,7 @@ fn refused_exchange(exchange: &str, error: lapin::Error) -> SetupError {
     SetupError::Refused(BusError::Exchange {
         exchange: exchange.to_owned(),
         reason: words_of(&error),
-        right: Declared::of(exchange).right().to_owned(),
+        right: DeclaredTopology::of(exchange).right().to_owned(),
     })
 }
 
@@ -263,18 +268,18 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(exchange: &str, expected: Declared) {
-        assert_eq!(Declared::of(exchange), expected);
+    fn check(exchange: &str, expected: DeclaredTopology) {
+        assert_eq!(DeclaredTopology::of(exchange), expected);
     }
 
     #[test]
     fn the_originals_exchanges_are_declared_as_it_declares_them() {
-        check("callevt", Declared::Topic);
-        check("configuration", Declared::Topic);
-        check("notifications", Declared::Topic);
-        check("im", Declared::Topic);
-        check("targeted", Declared::Direct);
-        check("other", Declared::AsItIs);
+        check("callevt", DeclaredTopology::Topic);
+        check("configuration", DeclaredTopology::Topic);
+        check("notifications", DeclaredTopology::Topic);
+        check("im", DeclaredTopology::Topic);
+        check("targeted", DeclaredTopology::Direct);
+        check("other", DeclaredTopology::AsItIs);
     }
 
     #[test]

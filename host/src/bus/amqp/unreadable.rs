@@ -9,7 +9,7 @@
 use super::session::{CLOSE_LIMIT, connect};
 use super::topology::words_of;
 use super::{AmqpBus, name};
-use crate::bus::Tally;
+use crate::bus::BusTally;
 use futures_util::StreamExt as _;
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions};
@@ -53,8 +53,8 @@ pub(super) async fn bury(bus: &AmqpBus, reason: &str) -> Result<bool, String> {
     let (looked, ()) = tokio::join!(get(&connection, &channel, queue), reject(&channel, FIRST, false));
     close(&connection).await;
     match looked {
-        Looked::Unreadable => {
-            Tally::add(&bus.tally.unreadable, 1);
+        DeadLetterLook::Unreadable => {
+            BusTally::add(&bus.tally.unreadable, 1);
             error!(
                 queue,
                 reason,
@@ -62,12 +62,12 @@ pub(super) async fn bury(bus: &AmqpBus, reason: &str) -> Result<bool, String> {
             );
             Ok(true)
         }
-        Looked::Read(message) => {
+        DeadLetterLook::Read(message) => {
             // Another host had the one that was meant: this one goes back, and its copy with the dead ones is one too many.
             warn!(queue, "a message was dead-lettered in place of one that cannot be read, and is put back");
             put_back(bus, message).await.map(|()| false)
         }
-        Looked::Empty | Looked::Failed => Ok(false),
+        DeadLetterLook::Empty | DeadLetterLook::Failed => Ok(false),
     }
 }
 
@@ -77,28 +77,28 @@ async fn is_at_the_head(bus: &AmqpBus) -> Result<bool, String> {
         sleep(wait).await;
         let (connection, channel) = open(bus).await?;
         let looked = get(&connection, &channel, &bus.options.queue).await;
-        if let Looked::Read(message) = &looked {
+        if let DeadLetterLook::Read(message) = &looked {
             reject(&channel, message.delivery.delivery_tag, true).await;
         }
         close(&connection).await;
         match looked {
-            Looked::Unreadable => return Ok(true),
-            Looked::Failed => return Ok(false),
-            Looked::Read(_) | Looked::Empty => {}
+            DeadLetterLook::Unreadable => return Ok(true),
+            DeadLetterLook::Failed => return Ok(false),
+            DeadLetterLook::Read(_) | DeadLetterLook::Empty => {}
         }
     }
     Ok(false)
 }
 
 /// What came of asking for one message.
-enum Looked {
+enum DeadLetterLook {
     Read(Box<BasicGetMessage>),
     Unreadable,
     Empty,
     Failed,
 }
 
-async fn get(connection: &Connection, channel: &Channel, queue: &str) -> Looked {
+async fn get(connection: &Connection, channel: &Channel, queue: &str) -> DeadLetterLook {
     let getting = timeout(GET_LIMIT, channel.basic_get(name(queue), BasicGetOptions::default()));
     // Who waits for a message that has begun to arrive hears nothing of a connection that breaks over it.
     let breaking = connection.events_listener().filter_map(async |event| match event {
@@ -110,19 +110,19 @@ async fn get(connection: &Connection, channel: &Channel, queue: &str) -> Looked 
         // Asked before anything else is done.
         biased;
         got = getting => match got {
-            Ok(Ok(Some(message))) => return Looked::Read(Box::new(message)),
-            Ok(Ok(None)) => return Looked::Empty,
+            Ok(Ok(Some(message))) => return DeadLetterLook::Read(Box::new(message)),
+            Ok(Ok(None)) => return DeadLetterLook::Empty,
             Ok(Err(error)) => error,
             Err(_) => return failed("the broker did not answer"),
         },
         Some(error) = breaking.next() => error,
     };
-    if is_unreadable(&error) { Looked::Unreadable } else { failed(&words_of(&error)) }
+    if is_unreadable(&error) { DeadLetterLook::Unreadable } else { failed(&words_of(&error)) }
 }
 
-fn failed(reason: &str) -> Looked {
+fn failed(reason: &str) -> DeadLetterLook {
     debug!(reason, "looking for the message that cannot be read failed");
-    Looked::Failed
+    DeadLetterLook::Failed
 }
 
 async fn reject(channel: &Channel, tag: u64, requeue: bool) {

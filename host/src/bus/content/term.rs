@@ -31,7 +31,7 @@ const SMALL_ATOM_UTF8: u8 = 119;
 
 /// The JSON text that a term in the external format stands for, at most `limit` bytes of it.
 pub(super) fn to_json(term: &[u8], limit: usize) -> Result<Vec<u8>, Refusal> {
-    let mut reader = Reader { rest: term, out: Vec::with_capacity(term.len().min(limit)), limit };
+    let mut reader = TermReader { rest: term, out: Vec::with_capacity(term.len().min(limit)), limit };
     let version = reader.byte()?;
     if version != VERSION {
         return Err(wrong(format_args!("it starts with byte {version}, not with {VERSION}")));
@@ -47,13 +47,13 @@ fn wrong(what: impl std::fmt::Display) -> Refusal {
     Refusal::Term(what.to_string())
 }
 
-struct Reader<'a> {
+struct TermReader<'a> {
     rest: &'a [u8],
     out: Vec<u8>,
     limit: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TermReader<'a> {
     fn value(&mut self, depth: usize) -> Result<(), Refusal> {
         if depth > MAX_DEPTH {
             return Err(wrong(format_args!("it is nested deeper than {MAX_DEPTH}")));
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
 }
 
 fn is_undefined(term: &[u8]) -> bool {
-    let mut reader = Reader { rest: term, out: Vec::new(), limit: 0 };
+    let mut reader = TermReader { rest: term, out: Vec::new(), limit: 0 };
     reader.byte().and_then(|tag| reader.atom(tag)).is_ok_and(|name| name == "undefined")
 }
 

@@ -16,12 +16,12 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 
 use super::failure::{RequestFailure, words_of_io};
-use super::message::{Origin, login_of};
+use super::message::{EndpointOrigin, login_of};
 use super::race::{RaceProgress, WorkedAddresses, first_of};
 use super::trouble::LocalTrouble;
-use super::wire::Duplex;
-use crate::attempts::trace::{Class, Trace};
-use crate::delivery::resolve::{self, Resolver};
+use super::wire::ByteStream;
+use crate::attempts::trace::{AttemptClass, ExchangeTrace};
+use crate::delivery::resolve::{self, NameResolver};
 use crate::model::guard::Guard;
 use crate::stall::timeout;
 use crate::trust::TrustStore;
@@ -31,7 +31,7 @@ const TUNNEL_HEAD: usize = 16 << 10;
 
 /// A connection that can be spoken over.
 pub(super) struct DialedConnection {
-    pub(super) io: Box<dyn Duplex>,
+    pub(super) io: Box<dyn ByteStream>,
     /// HTTP/2 was agreed on.
     pub(super) streams: bool,
     /// The other end of the socket.
@@ -40,20 +40,20 @@ pub(super) struct DialedConnection {
 
 /// The proxy that all requests go through.
 pub(super) struct ProxyServer {
-    origin: Arc<Origin>,
+    origin: Arc<EndpointOrigin>,
     /// What it is told of who we are.
     pub(super) login: Option<HeaderValue>,
 }
 
 impl ProxyServer {
     pub(super) fn of(url: &Url) -> Option<Self> {
-        Some(ProxyServer { origin: Origin::of(url)?, login: login_of(url) })
+        Some(ProxyServer { origin: EndpointOrigin::of(url)?, login: login_of(url) })
     }
 }
 
 /// Makes connections.
-pub(super) struct Dialer {
-    pub(super) resolver: Arc<dyn Resolver>,
+pub(super) struct EndpointDialer {
+    pub(super) resolver: Arc<dyn NameResolver>,
     pub(super) guard: Arc<Guard>,
     pub(super) trust: TrustStore,
     /// With HTTP/2 and HTTP/1.1 on offer.
@@ -65,17 +65,17 @@ pub(super) struct Dialer {
     pub(super) worked: WorkedAddresses,
 }
 
-impl Dialer {
+impl EndpointDialer {
     /// A connection to an origin. `spare` gives a place for one more socket beside the first, while it lasts.
     pub(super) async fn dial(
         &self,
-        origin: &Arc<Origin>,
+        origin: &Arc<EndpointOrigin>,
         spare: &(dyn Fn() -> Option<OwnedSemaphorePermit> + Sync),
-        trace: &mut Trace,
+        trace: &mut ExchangeTrace,
     ) -> Result<DialedConnection, RequestFailure> {
         if origin.secure && self.trust.is_empty() {
             let missing = self.trust.missing().unwrap_or_default();
-            return Err(RequestFailure::of(Class::Tls, format!("https cannot be spoken: {missing}")));
+            return Err(RequestFailure::of(AttemptClass::Tls, format!("https cannot be spoken: {missing}")));
         }
         let first = self.proxy.as_ref().map_or(origin, |proxy| &proxy.origin);
         let addresses = self.addresses(first, trace).await?;
@@ -92,15 +92,15 @@ impl Dialer {
         let told = format!("no connection to {} within {} ms", listed(addresses), self.timeout.as_millis());
         match self.proxy {
             Some(_) => RequestFailure::local(LocalTrouble::Proxy, format!("the proxy: {told}")),
-            None => RequestFailure::of(Class::ConnectTimeout, told),
+            None => RequestFailure::of(AttemptClass::ConnectTimeout, told),
         }
     }
 
     /// Where an origin is. A proxy's own address is not looked at by the guard.
     async fn addresses(
         &self,
-        origin: &Arc<Origin>,
-        trace: &mut Trace,
+        origin: &Arc<EndpointOrigin>,
+        trace: &mut ExchangeTrace,
     ) -> Result<Vec<SocketAddr>, RequestFailure> {
         if let Some(address) = origin.address() {
             return Ok(vec![SocketAddr::new(address, origin.port)]);
@@ -117,7 +117,7 @@ impl Dialer {
             Ok(Err(error)) if self.proxy.is_some() => {
                 return Err(RequestFailure::local(LocalTrouble::Proxy, format!("the proxy: {error}")));
             }
-            Ok(Err(error)) => return Err(RequestFailure::of(Class::Resolve, error.to_string())),
+            Ok(Err(error)) => return Err(RequestFailure::of(AttemptClass::Resolve, error.to_string())),
             Err(_) => {
                 let told =
                     format!("the name {name} was not looked up within {} ms", self.timeout.as_millis());
@@ -129,15 +129,15 @@ impl Dialer {
             None => self
                 .guard
                 .vet(&name, found)
-                .map_err(|refusal| RequestFailure::of(Class::Guard, refused(&refusal)))?,
+                .map_err(|refusal| RequestFailure::of(AttemptClass::Guard, refused(&refusal)))?,
         };
         Ok(self.worked.in_order(origin, &vetted))
     }
 
     async fn connect(
         &self,
-        origin: &Arc<Origin>,
-        first: &Arc<Origin>,
+        origin: &Arc<EndpointOrigin>,
+        first: &Arc<EndpointOrigin>,
         addresses: &[SocketAddr],
         spare: &(dyn Fn() -> Option<OwnedSemaphorePermit> + Sync),
     ) -> Result<DialedConnection, RequestFailure> {
@@ -158,7 +158,7 @@ impl Dialer {
 
     async fn one(
         &self,
-        origin: &Arc<Origin>,
+        origin: &Arc<EndpointOrigin>,
         address: SocketAddr,
         progress: &RaceProgress,
     ) -> Result<DialedConnection, RequestFailure> {
@@ -174,7 +174,7 @@ impl Dialer {
                 Ok(DialedConnection { io: Box::new(socket), streams: false, peer: address })
             };
         };
-        let mut to_proxy: Box<dyn Duplex> = Box::new(socket);
+        let mut to_proxy: Box<dyn ByteStream> = Box::new(socket);
         if proxy.origin.secure {
             let safe = encrypted(to_proxy, &proxy.origin, &self.tls_to_proxy, address).await;
             to_proxy = safe.map_err(|failure| of_proxy(&failure.told))?.io;
@@ -191,7 +191,7 @@ impl Dialer {
         match LocalTrouble::of(error, address.ip()) {
             Some(trouble) => RequestFailure::local(trouble, told),
             None if self.proxy.is_some() => of_proxy(&told),
-            None => RequestFailure::of(Class::Connect, told),
+            None => RequestFailure::of(AttemptClass::Connect, told),
         }
     }
 }
@@ -201,7 +201,7 @@ fn of_proxy(told: &str) -> RequestFailure {
 }
 
 /// What is said where the guard lets nothing through.
-pub(crate) fn refused(refusal: &crate::model::guard::Refusal) -> String {
+pub(crate) fn refused(refusal: &crate::model::guard::AddressRefusal) -> String {
     format!("refused by the target guard: {refusal}")
 }
 
@@ -212,8 +212,8 @@ fn listed(addresses: &[SocketAddr]) -> String {
 
 /// TLS over a connection, with a certificate for the origin.
 async fn encrypted(
-    io: Box<dyn Duplex>,
-    origin: &Origin,
+    io: Box<dyn ByteStream>,
+    origin: &EndpointOrigin,
     tls: &Arc<ClientConfig>,
     peer: SocketAddr,
 ) -> Result<DialedConnection, RequestFailure> {
@@ -223,7 +223,7 @@ async fn encrypted(
     };
     let Ok(name) = named else {
         let told = format!("TLS with {}: it is no name that a certificate could be for", origin.name());
-        return Err(RequestFailure::of(Class::Tls, told));
+        return Err(RequestFailure::of(AttemptClass::Tls, told));
     };
     match TlsConnector::from(Arc::clone(tls)).connect(name, io).await {
         Ok(stream) => {
@@ -231,15 +231,15 @@ async fn encrypted(
             Ok(DialedConnection { io: Box::new(stream), streams, peer })
         }
         Err(error) => {
-            Err(RequestFailure::of(Class::Tls, format!("TLS with {peer}: {}", words_of_io(&error))))
+            Err(RequestFailure::of(AttemptClass::Tls, format!("TLS with {peer}: {}", words_of_io(&error))))
         }
     }
 }
 
 /// Asks a proxy for a tunnel.
 async fn tunnel(
-    io: &mut Box<dyn Duplex>,
-    origin: &Origin,
+    io: &mut Box<dyn ByteStream>,
+    origin: &EndpointOrigin,
     login: Option<&HeaderValue>,
 ) -> Result<(), RequestFailure> {
     let target = format!("{}:{}", origin.name(), origin.port);
@@ -277,7 +277,7 @@ fn tunnelled(target: &str, status: Option<u16>) -> Result<(), RequestFailure> {
         Some(200..300) => Ok(()),
         Some(status @ (502..=504)) => {
             let told = format!("the proxy has no connection to {target}: status {status}");
-            Err(RequestFailure::of(Class::Connect, told))
+            Err(RequestFailure::of(AttemptClass::Connect, told))
         }
         Some(407) => Err(of_proxy(
             "it wants a login: status 407 (delivery.proxy may hold one: http://user:password@…)",
@@ -296,12 +296,12 @@ mod tests {
         for (head, expected) in [
             (&b"HTTP/1.1 200 Connection established\r\n\r\n"[..], None),
             (b"HTTP/1.0 204\r\n\r\n", None),
-            (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", Some(Class::Connect)),
-            (b"HTTP/1.1 504 Late\r\n\r\n", Some(Class::Connect)),
-            (b"HTTP/1.1 407 Who?\r\n\r\n", Some(Class::Local)),
-            (b"HTTP/1.1 403 No\r\n\r\n", Some(Class::Local)),
-            (b"SSH-2.0-x\r\n\r\n", Some(Class::Local)),
-            (b"\xff\xfe\r\n\r\n", Some(Class::Local)),
+            (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", Some(AttemptClass::Connect)),
+            (b"HTTP/1.1 504 Late\r\n\r\n", Some(AttemptClass::Connect)),
+            (b"HTTP/1.1 407 Who?\r\n\r\n", Some(AttemptClass::Local)),
+            (b"HTTP/1.1 403 No\r\n\r\n", Some(AttemptClass::Local)),
+            (b"SSH-2.0-x\r\n\r\n", Some(AttemptClass::Local)),
+            (b"\xff\xfe\r\n\r\n", Some(AttemptClass::Local)),
         ] {
             let failed = tunnelled("a.example:443", status_of(head)).err().map(|failure| failure.class);
             assert_eq!(failed, expected, "{head:?}");

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::trouble::LocalTrouble;
 use super::wire::ByteCount;
-use crate::attempts::trace::Class;
+use crate::attempts::trace::AttemptClass;
 use crate::trust;
 
 /// Why there was no answer.
 #[derive(Debug)]
 pub(crate) struct RequestFailure {
     /// At which part it failed.
-    pub(crate) class: Class,
+    pub(crate) class: AttemptClass,
     /// The same for people.
     pub(crate) told: String,
     /// What is wrong on this machine, where it is that.
@@ -21,18 +21,19 @@ pub(crate) struct RequestFailure {
 }
 
 impl RequestFailure {
-    pub(super) fn of(class: Class, told: impl Into<String>) -> Self {
+    pub(super) fn of(class: AttemptClass, told: impl Into<String>) -> Self {
         RequestFailure { class, told: told.into(), local: None }
     }
 
     pub(super) fn local(trouble: LocalTrouble, told: impl Into<String>) -> Self {
-        RequestFailure { class: Class::Local, told: told.into(), local: Some(trouble) }
+        RequestFailure { class: AttemptClass::Local, told: told.into(), local: Some(trouble) }
     }
 
     /// The same failure, unless it is one of a connection and this process stood still for so long meanwhile: the other
     /// side was right to give it up. Limits need no such excuse, they do not count that time.
     pub(super) fn excused_by(self, stood_still: Duration) -> Self {
-        let of_connection = matches!(self.class, Class::Connect | Class::Tls | Class::Broken);
+        let of_connection =
+            matches!(self.class, AttemptClass::Connect | AttemptClass::Tls | AttemptClass::Broken);
         if stood_still < GIVEN_UP_AFTER || !of_connection {
             return self;
         }
@@ -216,14 +217,14 @@ mod tests {
     fn a_connection_that_is_lost_over_a_stop_of_this_process_is_nobodys_failure() {
         let stop = Duration::from_secs(5);
         for (class, stood_still, expected) in [
-            (Class::Broken, stop, Class::Local),
-            (Class::Connect, stop, Class::Local),
-            (Class::Tls, stop, Class::Local),
-            (Class::Broken, Duration::from_millis(120), Class::Broken),
-            (Class::Timeout, stop, Class::Timeout),
-            (Class::ConnectTimeout, stop, Class::ConnectTimeout),
-            (Class::Guard, stop, Class::Guard),
-            (Class::Unsent, stop, Class::Unsent),
+            (AttemptClass::Broken, stop, AttemptClass::Local),
+            (AttemptClass::Connect, stop, AttemptClass::Local),
+            (AttemptClass::Tls, stop, AttemptClass::Local),
+            (AttemptClass::Broken, Duration::from_millis(120), AttemptClass::Broken),
+            (AttemptClass::Timeout, stop, AttemptClass::Timeout),
+            (AttemptClass::ConnectTimeout, stop, AttemptClass::ConnectTimeout),
+            (AttemptClass::Guard, stop, AttemptClass::Guard),
+            (AttemptClass::Unsent, stop, AttemptClass::Unsent),
         ] {
             let failure = RequestFailure::of(class, "words").excused_by(stood_still);
             assert_eq!(failure.class, expected, "{class:?} {stood_still:?}");

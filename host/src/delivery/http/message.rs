@@ -12,12 +12,12 @@ use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use url::{Host, Position, Url};
 
-use crate::model::Outgoing;
+use crate::model::OutgoingRequest;
 use crate::model::Verb;
 
 /// Whom a connection is to: what requests must have in common to share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Origin {
+pub(super) struct EndpointOrigin {
     /// With TLS.
     pub(super) secure: bool,
     /// As the URL has it.
@@ -25,7 +25,7 @@ pub(super) struct Origin {
     pub(super) port: u16,
 }
 
-impl Origin {
+impl EndpointOrigin {
     /// Of a URL; nothing where it names nobody.
     pub(super) fn of(url: &Url) -> Option<Arc<Self>> {
         let secure = match url.scheme() {
@@ -39,7 +39,7 @@ impl Origin {
             Host::Ipv4(four) => Host::Ipv4(four),
             Host::Ipv6(six) => Host::Ipv6(six),
         };
-        Some(Arc::new(Origin { secure, host, port: url.port_or_known_default()? }))
+        Some(Arc::new(EndpointOrigin { secure, host, port: url.port_or_known_default()? }))
     }
 
     /// The address where it is written as such.
@@ -70,7 +70,7 @@ pub(super) enum TargetForm<'a> {
 
 /// Why a request cannot be written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unwritable {
+pub(super) enum UnwritableRequest {
     /// This header.
     Header(String),
     /// Its address.
@@ -79,11 +79,11 @@ pub(super) enum Unwritable {
 
 /// Makes the request.
 pub(super) fn written(
-    request: &Outgoing,
+    request: &OutgoingRequest,
     url: &Url,
     form: TargetForm<'_>,
-) -> Result<Request<Full<Bytes>>, Unwritable> {
-    let mut headers = header_map(&request.headers).map_err(Unwritable::Header)?;
+) -> Result<Request<Full<Bytes>>, UnwritableRequest> {
+    let mut headers = header_map(&request.headers).map_err(UnwritableRequest::Header)?;
     headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     if let Some(login) = login_of(url) {
         headers.entry(AUTHORIZATION).or_insert(login);
@@ -99,7 +99,7 @@ pub(super) fn written(
     match form {
         TargetForm::Stream => {}
         TargetForm::Path | TargetForm::Whole(_) => {
-            let host = HeaderValue::from_str(authority).map_err(|_| Unwritable::Address)?;
+            let host = HeaderValue::from_str(authority).map_err(|_| UnwritableRequest::Address)?;
             headers.entry(HOST).or_insert(host);
         }
     }
@@ -108,7 +108,7 @@ pub(super) fn written(
     }
     let mut made = Request::new(Full::new(request.body.clone()));
     *made.method_mut() = method(request.method);
-    *made.uri_mut() = uri.map_err(|_| Unwritable::Address)?;
+    *made.uri_mut() = uri.map_err(|_| UnwritableRequest::Address)?;
     *made.headers_mut() = headers;
     Ok(made)
 }
@@ -170,9 +170,9 @@ mod tests {
         assert!(wire_url("not an address").is_err());
     }
 
-    fn outgoing(headers: &[(&str, &str)]) -> Outgoing {
+    fn outgoing(headers: &[(&str, &str)]) -> OutgoingRequest {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Outgoing { method: Verb::Post, url: String::new(), headers, body: Bytes::from_static(b"{}") }
+        OutgoingRequest { method: Verb::Post, url: String::new(), headers, body: Bytes::from_static(b"{}") }
     }
 
     #[test]
@@ -195,12 +195,12 @@ mod tests {
         let own = written(&outgoing(&[("authorization", "Bearer t")]), &url, TargetForm::Path).unwrap();
         assert_eq!(own.headers()[AUTHORIZATION], "Bearer t");
         let wrong = written(&outgoing(&[("x-a", "b\nc")]), &url, TargetForm::Path);
-        assert_eq!(wrong.err(), Some(Unwritable::Header("x-a".to_owned())));
+        assert_eq!(wrong.err(), Some(UnwritableRequest::Header("x-a".to_owned())));
     }
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
-        let of = |text: &str| Origin::of(&Url::parse(text).unwrap());
+        let of = |text: &str| EndpointOrigin::of(&Url::parse(text).unwrap());
         assert_eq!(of("http://a.example/x"), of("http://A.example:80/y?z"));
         assert_ne!(of("http://a.example/x"), of("https://a.example:80/x"));
         assert_eq!(of("http://[::1]:81/").unwrap().address(), Some("::1".parse().unwrap()));

@@ -13,7 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::wire::{BEFORE_HEAD, ByteCount, CountedWire, Duplex};
+use super::wire::{BEFORE_HEAD, ByteCount, ByteStream, CountedWire};
 
 /// Headers of an answer beyond which it is none.
 const HEADERS: usize = 4096;
@@ -34,7 +34,7 @@ pub(super) struct OneByOne {
 impl OneByOne {
     /// Speaks HTTP/1 over these bytes. What endpoints write wrongly and clearly all the same is understood.
     pub(super) async fn over(
-        io: Box<dyn Duplex>,
+        io: Box<dyn ByteStream>,
         peer: Option<SocketAddr>,
         place: OwnedSemaphorePermit,
     ) -> hyper::Result<Self> {

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::message::Origin;
+use super::message::EndpointOrigin;
 use super::one::OneByOne;
 use super::streams::SharedConnection;
 
@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(4);
 const MOST_IDLE: usize = 1024;
 
 /// What a request goes out over.
-pub(super) enum Conversation {
+pub(super) enum HttpConversation {
     /// A connection of its own for as long as it takes.
     One(OneByOne),
     /// A stream of a shared one.
@@ -32,9 +32,9 @@ pub(super) enum Conversation {
 }
 
 /// What a request finds.
-pub(super) enum Found {
+pub(super) enum FoundConnection {
     /// A connection that is there.
-    Kept(Conversation),
+    Kept(HttpConversation),
     /// A new connection is to be made.
     Dial(DialTicket),
     /// Others are at it, or nothing is free; something has changed then.
@@ -43,7 +43,7 @@ pub(super) enum Found {
 
 /// All connections to endpoints.
 pub(super) struct ConnectionPool {
-    shelves: Mutex<Shelves>,
+    shelves: Mutex<IdleShelves>,
     places: Arc<Semaphore>,
     most_open: usize,
     most_idle: usize,
@@ -53,15 +53,15 @@ pub(super) struct ConnectionPool {
 }
 
 #[derive(Default)]
-struct Shelves {
+struct IdleShelves {
     /// In the order in which they became idle.
-    idle: BTreeMap<usize, Idle>,
-    of: FxHashMap<Arc<Origin>, Shelf>,
+    idle: BTreeMap<usize, IdleConnection>,
+    of: FxHashMap<Arc<EndpointOrigin>, IdleShelf>,
     last_key: usize,
 }
 
-struct Idle {
-    origin: Arc<Origin>,
+struct IdleConnection {
+    origin: Arc<EndpointOrigin>,
     since: Instant,
     kept: Kept,
 }
@@ -73,7 +73,7 @@ enum Kept {
 
 /// What there is of one origin.
 #[derive(Default)]
-struct Shelf {
+struct IdleShelf {
     /// Keys of idle connections that take one request at a time, the newest last.
     ones: Vec<usize>,
     shared: Vec<Arc<SharedConnection>>,
@@ -84,7 +84,7 @@ struct Shelf {
     changed: Arc<Notify>,
 }
 
-impl Shelf {
+impl IdleShelf {
     fn is_empty(&self) -> bool {
         self.ones.is_empty() && self.shared.is_empty() && self.dialing == 0 && self.waiting == 0
     }
@@ -120,39 +120,43 @@ impl ConnectionPool {
     /// `waits` is what it holds where it has waited already.
     pub(super) fn find(
         self: &Arc<Self>,
-        origin: &Arc<Origin>,
+        origin: &Arc<EndpointOrigin>,
         fresh: bool,
         waits: Option<&WaitTicket>,
-    ) -> Found {
+    ) -> FoundConnection {
         while !fresh && let Some(mut one) = self.take_one(origin) {
             // The other side may have gone meanwhile; that costs nobody anything here.
             if one.is_ready() {
                 one.reused = true;
-                return Found::Kept(Conversation::One(one));
+                return FoundConnection::Kept(HttpConversation::One(one));
             }
         }
         let mut shelves = self.shelves.lock();
         if !fresh && let Some(shared) = shelves.stream(origin) {
             drop(shelves);
-            return Found::Kept(Conversation::Stream(self.place_on(origin, shared, true)));
+            return FoundConnection::Kept(HttpConversation::Stream(self.place_on(origin, shared, true)));
         }
         let shelf = shelves.of.entry(Arc::clone(origin)).or_default();
         if fresh || may_dial(shelf.dialing, shelf.waiting + usize::from(waits.is_none()), shelf.streams) {
             shelf.dialing += 1;
             let changed = Arc::clone(&shelf.changed);
             drop(shelves);
-            return Found::Dial(DialTicket { pool: Arc::clone(self), origin: Arc::clone(origin), changed });
+            return FoundConnection::Dial(DialTicket {
+                pool: Arc::clone(self),
+                origin: Arc::clone(origin),
+                changed,
+            });
         }
-        Found::Wait(Arc::clone(&shelf.changed).notified_owned())
+        FoundConnection::Wait(Arc::clone(&shelf.changed).notified_owned())
     }
 
     /// Counts who waits for a stream; until it is dropped.
-    pub(super) fn wait_at(self: &Arc<Self>, origin: &Arc<Origin>) -> WaitTicket {
+    pub(super) fn wait_at(self: &Arc<Self>, origin: &Arc<EndpointOrigin>) -> WaitTicket {
         self.shelves.lock().of.entry(Arc::clone(origin)).or_default().waiting += 1;
         WaitTicket { pool: Arc::clone(self), origin: Arc::clone(origin) }
     }
 
-    fn take_one(&self, origin: &Arc<Origin>) -> Option<OneByOne> {
+    fn take_one(&self, origin: &Arc<EndpointOrigin>) -> Option<OneByOne> {
         let mut shelves = self.shelves.lock();
         let key = shelves.of.get_mut(origin)?.ones.pop()?;
         match shelves.idle.remove(&key)?.kept {
@@ -168,7 +172,7 @@ impl ConnectionPool {
             return Some(place);
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = OriginWaiters(&self.waiting);
         loop {
             let oldest = self.shelves.lock().oldest(None);
             let none_left = oldest.is_none();
@@ -190,7 +194,7 @@ impl ConnectionPool {
     }
 
     /// Keeps a connection for the next request, where it can be used again.
-    pub(super) fn keep(self: &Arc<Self>, origin: &Arc<Origin>, mut one: OneByOne) {
+    pub(super) fn keep(self: &Arc<Self>, origin: &Arc<EndpointOrigin>, mut one: OneByOne) {
         // Others have nowhere to go.
         if self.waiting.load(Ordering::Relaxed) > 0 || !one.is_ready() {
             return;
@@ -208,7 +212,7 @@ impl ConnectionPool {
     /// Others may use it, too; answers the stream of who made it.
     pub(super) fn share(
         self: &Arc<Self>,
-        origin: &Arc<Origin>,
+        origin: &Arc<EndpointOrigin>,
         shared: Arc<SharedConnection>,
     ) -> StreamPlace {
         shared.in_use.fetch_add(1, Ordering::Relaxed);
@@ -222,7 +226,7 @@ impl ConnectionPool {
     }
 
     /// The origin does not share connections, whatever it did before.
-    pub(super) fn speaks_one(&self, origin: &Arc<Origin>) {
+    pub(super) fn speaks_one(&self, origin: &Arc<EndpointOrigin>) {
         if let Some(shelf) = self.shelves.lock().of.get_mut(origin) {
             shelf.streams = None;
         }
@@ -230,7 +234,7 @@ impl ConnectionPool {
 
     fn place_on(
         self: &Arc<Self>,
-        origin: &Arc<Origin>,
+        origin: &Arc<EndpointOrigin>,
         shared: Arc<SharedConnection>,
         reused: bool,
     ) -> StreamPlace {
@@ -238,7 +242,7 @@ impl ConnectionPool {
     }
 
     /// A stream is over.
-    fn release(self: &Arc<Self>, origin: &Arc<Origin>, shared: &Arc<SharedConnection>) {
+    fn release(self: &Arc<Self>, origin: &Arc<EndpointOrigin>, shared: &Arc<SharedConnection>) {
         let mut shelves = self.shelves.lock();
         let left = shared.in_use.fetch_sub(1, Ordering::Relaxed) - 1;
         let over = shared.is_over() || (left == 0 && self.waiting.load(Ordering::Relaxed) > 0);
@@ -266,7 +270,7 @@ impl ConnectionPool {
         if self.sweeping.swap(true, Ordering::AcqRel) {
             return;
         }
-        let sweeping = Sweeping(Arc::downgrade(self));
+        let sweeping = PoolSweep(Arc::downgrade(self));
         self.tasks.spawn(async move {
             while let Some(next) = sweeping.sweep() {
                 tokio::time::sleep_until(next).await;
@@ -300,16 +304,16 @@ impl ConnectionPool {
     }
 }
 
-impl Shelves {
-    fn idle(&mut self, origin: &Arc<Origin>, kept: Kept) -> usize {
+impl IdleShelves {
+    fn idle(&mut self, origin: &Arc<EndpointOrigin>, kept: Kept) -> usize {
         self.last_key += 1;
-        let idle = Idle { origin: Arc::clone(origin), since: Instant::now(), kept };
+        let idle = IdleConnection { origin: Arc::clone(origin), since: Instant::now(), kept };
         self.idle.insert(self.last_key, idle);
         self.last_key
     }
 
     /// A free stream of a connection that is there.
-    fn stream(&mut self, origin: &Arc<Origin>) -> Option<Arc<SharedConnection>> {
+    fn stream(&mut self, origin: &Arc<EndpointOrigin>) -> Option<Arc<SharedConnection>> {
         let shelf = self.of.get_mut(origin)?;
         shelf.shared.retain(|shared| !shared.is_over());
         let free = |shared: &&Arc<SharedConnection>| shared.in_use.load(Ordering::Relaxed) < shared.streams();
@@ -321,7 +325,7 @@ impl Shelves {
     }
 
     /// Takes out the one that has been idle for longest, or since before `IDLE`.
-    fn oldest(&mut self, now: Option<Instant>) -> Option<Idle> {
+    fn oldest(&mut self, now: Option<Instant>) -> Option<IdleConnection> {
         let entry = self.idle.first_entry()?;
         if now.is_some_and(|now| entry.get().since + IDLE > now) {
             return None;
@@ -343,39 +347,39 @@ impl Shelves {
         Some(idle)
     }
 
-    fn forget(&mut self, origin: &Arc<Origin>, shared: &Arc<SharedConnection>) {
+    fn forget(&mut self, origin: &Arc<EndpointOrigin>, shared: &Arc<SharedConnection>) {
         if let Some(shelf) = self.of.get_mut(origin) {
             shelf.shared.retain(|other| !Arc::ptr_eq(other, shared));
         }
         self.clear(origin);
     }
 
-    fn clear(&mut self, origin: &Arc<Origin>) {
-        if self.of.get(origin).is_some_and(Shelf::is_empty) {
+    fn clear(&mut self, origin: &Arc<EndpointOrigin>) {
+        if self.of.get(origin).is_some_and(IdleShelf::is_empty) {
             self.of.remove(origin);
         }
     }
 }
 
 /// Somebody waits for a place.
-struct Waiting<'a>(&'a AtomicUsize);
+struct OriginWaiters<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for OriginWaiters<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The one task that lets idle connections go. Where its runtime ends, another may take over.
-struct Sweeping(Weak<ConnectionPool>);
+struct PoolSweep(Weak<ConnectionPool>);
 
-impl Sweeping {
+impl PoolSweep {
     fn sweep(&self) -> Option<Instant> {
         self.0.upgrade()?.sweep()
     }
 }
 
-impl Drop for Sweeping {
+impl Drop for PoolSweep {
     fn drop(&mut self) {
         let Some(pool) = self.0.upgrade() else { return };
         pool.sweeping.store(false, Ordering::Release);
@@ -385,7 +389,7 @@ impl Drop for Sweeping {
 /// A connection is being made; until it is dropped.
 pub(super) struct DialTicket {
     pool: Arc<ConnectionPool>,
-    origin: Arc<Origin>,
+    origin: Arc<EndpointOrigin>,
     /// Told of what changes at this origin.
     pub(super) changed: Arc<Notify>,
 }
@@ -405,7 +409,7 @@ impl Drop for DialTicket {
 /// A request waits for a stream; until it is dropped.
 pub(super) struct WaitTicket {
     pool: Arc<ConnectionPool>,
-    origin: Arc<Origin>,
+    origin: Arc<EndpointOrigin>,
 }
 
 impl Drop for WaitTicket {
@@ -421,7 +425,7 @@ impl Drop for WaitTicket {
 /// One stream of a shared connection; free again when this is dropped.
 pub(super) struct StreamPlace {
     pool: Arc<ConnectionPool>,
-    origin: Arc<Origin>,
+    origin: Arc<EndpointOrigin>,
     pub(super) shared: Arc<SharedConnection>,
     /// Whether the connection was made for another request.
     pub(super) reused: bool,

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::{Instant, sleep_until};
 
 use super::failure::RequestFailure;
-use super::message::Origin;
+use super::message::EndpointOrigin;
 
 /// When the next address is tried beside the last one (RFC 8305, 8: Connection Attempt Delay).
 const NEXT_AFTER: Duration = Duration::from_millis(250);
@@ -55,18 +55,18 @@ fn in_order(addresses: &[IpAddr], worked: Option<IpAddr>) -> Vec<IpAddr> {
 
 /// The addresses that worked.
 #[derive(Default)]
-pub(super) struct WorkedAddresses(Mutex<FxHashMap<Arc<Origin>, (IpAddr, Instant)>>);
+pub(super) struct WorkedAddresses(Mutex<FxHashMap<Arc<EndpointOrigin>, (IpAddr, Instant)>>);
 
 impl WorkedAddresses {
     /// Where to connect to, in this order.
-    pub(super) fn in_order(&self, origin: &Arc<Origin>, addresses: &[IpAddr]) -> Vec<SocketAddr> {
+    pub(super) fn in_order(&self, origin: &Arc<EndpointOrigin>, addresses: &[IpAddr]) -> Vec<SocketAddr> {
         let worked =
             self.0.lock().get(origin).filter(|(_, at)| at.elapsed() < REMEMBERED).map(|worked| worked.0);
         in_order(addresses, worked).into_iter().map(|address| SocketAddr::new(address, origin.port)).collect()
     }
 
     /// This one worked; it is remembered where there was a choice.
-    pub(super) fn worked(&self, origin: &Arc<Origin>, address: IpAddr, choice: usize) {
+    pub(super) fn worked(&self, origin: &Arc<EndpointOrigin>, address: IpAddr, choice: usize) {
         if choice < 2 {
             return;
         }
@@ -150,13 +150,13 @@ pub(super) async fn first_of<T, F: Future<Output = Result<T, RequestFailure>>>(
 }
 
 fn nowhere() -> RequestFailure {
-    RequestFailure::of(crate::attempts::trace::Class::Resolve, "the name leads to no address")
+    RequestFailure::of(crate::attempts::trace::AttemptClass::Resolve, "the name leads to no address")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attempts::trace::Class;
+    use crate::attempts::trace::AttemptClass;
 
     #[test]
     fn families_take_turns_and_what_worked_goes_first() {
@@ -200,10 +200,10 @@ mod tests {
     async fn an_address_that_refuses_costs_nothing_and_where_all_do_the_first_one_says_why() {
         let begun = Instant::now();
         let refusing = |address: SocketAddr, _| {
-            Some(async move { Err::<(), _>(RequestFailure::of(Class::Connect, address.to_string())) })
+            Some(async move { Err::<(), _>(RequestFailure::of(AttemptClass::Connect, address.to_string())) })
         };
         let failure = first_of(&addresses(3), &RaceProgress::default(), refusing).await.unwrap_err();
-        assert_eq!((failure.class, failure.told.as_str()), (Class::Connect, "192.0.2.1:80"));
+        assert_eq!((failure.class, failure.told.as_str()), (AttemptClass::Connect, "192.0.2.1:80"));
         assert!(begun.elapsed() < Duration::from_millis(10));
     }
 
@@ -229,7 +229,7 @@ mod tests {
             (!beside).then_some(async move {
                 if first {
                     tokio::time::sleep(Duration::from_secs(5)).await;
-                    return Err(RequestFailure::of(Class::Connect, "late"));
+                    return Err(RequestFailure::of(AttemptClass::Connect, "late"));
                 }
                 Ok(())
             })

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::wire::{ByteCount, CountedWire, Duplex};
+use super::wire::{ByteCount, ByteStream, CountedWire};
 
 /// Bytes of an answer's headers, as they count without compression.
 const HEADER_LIST: u32 = 512 << 10;
@@ -39,12 +39,12 @@ const FIRST_FRAME: Duration = Duration::from_millis(250);
 /// No sign of life is waited for so long that the library gives a connection up by itself: that is decided by request.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-type Driver = Mutex<Pin<Box<http2::Connection<TokioIo<CountedWire>, Full<Bytes>, ConnectionTasks>>>>;
+type StreamDriver = Mutex<Pin<Box<http2::Connection<TokioIo<CountedWire>, Full<Bytes>, ConnectionTasks>>>>;
 
 /// A connection that takes several requests at a time.
 pub(super) struct SharedConnection {
     sender: http2::SendRequest<Full<Bytes>>,
-    driver: Arc<Driver>,
+    driver: Arc<StreamDriver>,
     pub(super) count: Arc<ByteCount>,
     /// The other end.
     pub(super) peer: Option<SocketAddr>,
@@ -64,7 +64,7 @@ impl SharedConnection {
     /// Speaks HTTP/2 over these bytes; `tasks` move them until the connection ends. Pings go out while requests wait
     /// and nothing has come for `quiet`.
     pub(super) async fn over(
-        io: Box<dyn Duplex>,
+        io: Box<dyn ByteStream>,
         peer: Option<SocketAddr>,
         place: OwnedSemaphorePermit,
         tasks: &TaskTracker,
@@ -84,7 +84,7 @@ impl SharedConnection {
             .keep_alive_timeout(NEVER)
             .handshake(TokioIo::new(wire))
             .await?;
-        let driver: Arc<Driver> = Arc::new(Mutex::new(Box::pin(driver)));
+        let driver: Arc<StreamDriver> = Arc::new(Mutex::new(Box::pin(driver)));
         let shared = Arc::new(SharedConnection {
             sender,
             driver: Arc::clone(&driver),

@@ -81,12 +81,12 @@ const OVER_AFTER: Duration = Duration::from_secs(60);
 /// The troubles of this machine: how long they have lasted, how often they were met.
 #[derive(Debug, Default)]
 pub struct LocalTroubles {
-    episodes: Mutex<[Option<Episode>; LocalTrouble::ALL.len()]>,
+    episodes: Mutex<[Option<TroubleEpisode>; LocalTrouble::ALL.len()]>,
     counts: [AtomicU64; LocalTrouble::ALL.len()],
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Episode {
+struct TroubleEpisode {
     begun: Instant,
     last: Instant,
     told: Instant,
@@ -100,7 +100,7 @@ impl LocalTroubles {
         let (episode, news) = {
             let mut episodes = self.episodes.lock();
             let known = episodes[trouble as usize].filter(|episode| now - episode.last < OVER_AFTER);
-            let mut episode = known.unwrap_or(Episode { begun: now, last: now, told: now });
+            let mut episode = known.unwrap_or(TroubleEpisode { begun: now, last: now, told: now });
             let news = known.is_none() || now - episode.told >= OVER_AFTER;
             episode.last = now;
             if news {

@@ -20,9 +20,9 @@ const INTERIM: u64 = 256;
 const AT_ONCE: usize = 16 << 10;
 
 /// Something that bytes come from and go to.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// What is known of the bytes of a connection; shared by who reads them and who judges.
 #[derive(Debug, Default)]
@@ -81,13 +81,13 @@ impl ByteCount {
 /// What cannot be written any more is not an error here: an endpoint may answer before it has read everything and go
 /// away, and its answer is still to be read.
 pub(super) struct CountedWire {
-    inner: Box<dyn Duplex>,
+    inner: Box<dyn ByteStream>,
     count: Arc<ByteCount>,
     deaf: bool,
 }
 
 impl CountedWire {
-    pub(super) fn new(inner: Box<dyn Duplex>) -> (Self, Arc<ByteCount>) {
+    pub(super) fn new(inner: Box<dyn ByteStream>) -> (Self, Arc<ByteCount>) {
         let count = Arc::new(ByteCount::default());
         (CountedWire { inner, count: Arc::clone(&count), deaf: false }, count)
     }

@@ -19,9 +19,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What stood in the files when they were read last. Clones are of the same.
 #[derive(Clone)]
-pub(super) struct SystemFiles(Arc<Shared>);
+pub(super) struct SystemFiles(Arc<HostsFileState>);
 
-struct Shared {
+struct HostsFileState {
     /// `hosts` and `nsswitch.conf`.
     files: [PathBuf; 2],
     read: ArcSwap<FileContents>,
@@ -57,7 +57,7 @@ impl SystemFiles {
     pub(super) fn read(folder: &Path) -> Self {
         let files = [folder.join("hosts"), folder.join("nsswitch.conf")];
         let read = FileContents::read(&files);
-        SystemFiles(Arc::new(Shared {
+        SystemFiles(Arc::new(HostsFileState {
             files,
             read: ArcSwap::from_pointee(read),
             looked: Mutex::new(None),

@@ -12,7 +12,7 @@ const THREADS: usize = 4;
 /// Names that wait for one.
 const WAITING: usize = 256;
 
-struct Question {
+struct NameQuestion {
     name: String,
     answer: oneshot::Sender<Vec<IpAddr>>,
 }
@@ -20,21 +20,21 @@ struct Question {
 /// Asks the system. Its threads start with the first name.
 #[derive(Default)]
 pub(super) struct OtherSources {
-    threads: OnceLock<async_channel::Sender<Question>>,
+    threads: OnceLock<async_channel::Sender<NameQuestion>>,
 }
 
 impl OtherSources {
     /// The addresses of a name; nothing where nobody knows any, or all threads are held.
     pub(super) async fn look_up(&self, name: &str) -> Option<Vec<IpAddr>> {
         let (answer, answered) = oneshot::channel();
-        let asked = self.threads.get_or_init(start).try_send(Question { name: name.to_owned(), answer });
+        let asked = self.threads.get_or_init(start).try_send(NameQuestion { name: name.to_owned(), answer });
         asked.ok()?;
         answered.await.ok().filter(|addresses| !addresses.is_empty())
     }
 }
 
-fn start() -> async_channel::Sender<Question> {
-    let (sender, questions) = async_channel::bounded::<Question>(WAITING);
+fn start() -> async_channel::Sender<NameQuestion> {
+    let (sender, questions) = async_channel::bounded::<NameQuestion>(WAITING);
     for _ in 0..THREADS {
         let questions = questions.clone();
         let thread = std::thread::Builder::new().name("names".to_owned());
@@ -44,8 +44,8 @@ fn start() -> async_channel::Sender<Question> {
     sender
 }
 
-fn answer(questions: &async_channel::Receiver<Question>) {
-    while let Ok(Question { name, answer }) = questions.recv_blocking() {
+fn answer(questions: &async_channel::Receiver<NameQuestion>) {
+    while let Ok(NameQuestion { name, answer }) = questions.recv_blocking() {
         // Nobody may be waiting any more.
         if answer.is_closed() {
             continue;

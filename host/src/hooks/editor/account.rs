@@ -3,8 +3,8 @@
 use futures_util::future::try_join_all;
 use serde_json::Value;
 
-use super::casts::{self, Wanted};
-use super::{Desk, EditError, Editor, Reservation, fields};
+use super::casts::{self, WantedType};
+use super::{EditError, Editor, EditorInner, GrowthReservation, fields};
 use crate::clock;
 use crate::hooks::limits::{LimitName, OWN_LIMITS, document_bytes};
 use crate::model::{AccountId, Document};
@@ -118,7 +118,7 @@ impl Editor {
     }
 }
 
-impl Desk {
+impl EditorInner {
     async fn create_account(&self, parent: Option<&str>, public: Document) -> Result<Document, EditError> {
         let (id, now) = (fields::new_id(), clock::gregorian_now());
         let tree = match parent {
@@ -153,10 +153,10 @@ impl Desk {
         &self,
         mut doc: Document,
         before: u64,
-        reserved: Option<Reservation<'_>>,
+        reserved: Option<GrowthReservation<'_>>,
     ) -> Result<Document, EditError> {
         self.books.check_size(fields::id(&doc), &doc, before)?;
-        casts::cast(&mut doc, &[("enabled", Wanted::Boolean)]);
+        casts::cast(&mut doc, &[("enabled", WantedType::Boolean)]);
         validate(&doc).map_err(EditError::Invalid)?;
         let enabled = doc.get("enabled").cloned().unwrap_or(Value::Bool(true));
         fields::set(&mut doc, "pvt_enabled", enabled);
@@ -168,7 +168,7 @@ impl Desk {
     async fn save_account(
         &self,
         doc: Document,
-        reserved: Option<Reservation<'_>>,
+        reserved: Option<GrowthReservation<'_>>,
     ) -> Result<Document, EditError> {
         let saved = self.documents.save_account(doc).await?;
         self.show_account(&saved, reserved);

@@ -46,7 +46,7 @@ struct AccountEntry {
     below: u64,
     own: OwnLimits,
     /// What changes that have begun will add.
-    pending: Addition,
+    pending: BookedAddition,
 }
 
 /// A document in its newest revision, so that of two changes that end at once the later one stays.
@@ -58,16 +58,16 @@ struct DocumentEntry {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Addition {
+struct BookedAddition {
     hooks: u64,
     bytes: u64,
     below: u64,
 }
 
 /// What a change is going to add. It is given back when this is dropped, unless the change was entered with it.
-pub(super) struct Reservation<'b> {
+pub(super) struct GrowthReservation<'b> {
     books: &'b AccountBooks,
-    held: Vec<(String, Addition)>,
+    held: Vec<(String, BookedAddition)>,
 }
 
 /// What a document describes.
@@ -125,7 +125,7 @@ impl AccountBooks {
     ///
     /// # Errors
     /// [`LimitName::Hooks`].
-    pub(super) fn reserve_hook(&self, account: &str) -> Result<Reservation<'_>, LimitReached> {
+    pub(super) fn reserve_hook(&self, account: &str) -> Result<GrowthReservation<'_>, LimitReached> {
         let mut entries = self.entries.lock();
         let most = entries.limit(&self.defaults, account, LimitName::Hooks);
         let entry = entries.accounts.entry(account.to_owned()).or_default();
@@ -134,9 +134,9 @@ impl AccountBooks {
             return Err(LimitReached { limit: LimitName::Hooks, account: account.to_owned(), most, wanted });
         }
         entry.pending.hooks += 1;
-        Ok(Reservation {
+        Ok(GrowthReservation {
             books: self,
-            held: vec![(account.to_owned(), Addition { hooks: 1, ..Addition::default() })],
+            held: vec![(account.to_owned(), BookedAddition { hooks: 1, ..BookedAddition::default() })],
         })
     }
 
@@ -149,9 +149,9 @@ impl AccountBooks {
         account: &str,
         doc: &Document,
         before: u64,
-        reserved: Option<Reservation<'b>>,
-    ) -> Result<Reservation<'b>, LimitReached> {
-        let mut reserved = reserved.unwrap_or(Reservation { books: self, held: Vec::new() });
+        reserved: Option<GrowthReservation<'b>>,
+    ) -> Result<GrowthReservation<'b>, LimitReached> {
+        let mut reserved = reserved.unwrap_or(GrowthReservation { books: self, held: Vec::new() });
         let bytes = document_bytes(doc).saturating_sub(before);
         if bytes == 0 {
             return Ok(reserved);
@@ -171,7 +171,7 @@ impl AccountBooks {
             });
         }
         entry.pending.bytes += bytes;
-        reserved.held.push((account.to_owned(), Addition { bytes, ..Addition::default() }));
+        reserved.held.push((account.to_owned(), BookedAddition { bytes, ..BookedAddition::default() }));
         Ok(reserved)
     }
 
@@ -179,9 +179,9 @@ impl AccountBooks {
     ///
     /// # Errors
     /// [`LimitName::Depth`], or [`LimitName::AccountsBelow`] of any account above.
-    pub(super) fn reserve_below(&self, tree: &[Value]) -> Result<Reservation<'_>, LimitReached> {
+    pub(super) fn reserve_below(&self, tree: &[Value]) -> Result<GrowthReservation<'_>, LimitReached> {
         let Some(parent) = tree.last().and_then(Value::as_str) else {
-            return Ok(Reservation { books: self, held: Vec::new() });
+            return Ok(GrowthReservation { books: self, held: Vec::new() });
         };
         let mut entries = self.entries.lock();
         let most = entries.depth_below(&self.defaults, tree);
@@ -199,11 +199,14 @@ impl AccountBooks {
                 return Err(LimitReached { limit, account, most, wanted });
             }
         }
-        let one = Addition { below: 1, ..Addition::default() };
+        let one = BookedAddition { below: 1, ..BookedAddition::default() };
         for account in above() {
             entries.accounts.entry(account.to_owned()).or_default().pending.below += 1;
         }
-        Ok(Reservation { books: self, held: above().map(|account| (account.to_owned(), one)).collect() })
+        Ok(GrowthReservation {
+            books: self,
+            held: above().map(|account| (account.to_owned(), one)).collect(),
+        })
     }
 
     /// Enters a document as it was saved; what was reserved for it becomes what is there. Says whether it is the newest
@@ -213,7 +216,7 @@ impl AccountBooks {
         entries: &mut BookEntries,
         kind: EntryKind,
         doc: &Document,
-        reserved: Option<Reservation<'_>>,
+        reserved: Option<GrowthReservation<'_>>,
     ) -> bool {
         if let Some(mut reserved) = reserved {
             entries.give_back(&reserved.held);
@@ -277,7 +280,7 @@ impl BookEntries {
         tree.iter().rev().find_map(of).unwrap_or(defaults.depth)
     }
 
-    fn give_back(&mut self, held: &[(String, Addition)]) {
+    fn give_back(&mut self, held: &[(String, BookedAddition)]) {
         for (account, addition) in held {
             if let Some(entry) = self.accounts.get_mut(account) {
                 let pending = &mut entry.pending;
@@ -291,7 +294,10 @@ impl BookEntries {
     /// Of an account that is gone nothing is kept once it has nothing left.
     fn forget_empty(&mut self, account: &str) {
         let empty = |entry: &AccountEntry| {
-            entry.hooks == 0 && entry.bytes == 0 && entry.below == 0 && entry.pending == Addition::default()
+            entry.hooks == 0
+                && entry.bytes == 0
+                && entry.below == 0
+                && entry.pending == BookedAddition::default()
         };
         if self.accounts.get(account).is_some_and(empty) {
             self.accounts.remove(account);
@@ -299,7 +305,7 @@ impl BookEntries {
     }
 }
 
-impl Drop for Reservation<'_> {
+impl Drop for GrowthReservation<'_> {
     fn drop(&mut self) {
         if !self.held.is_empty() {
             self.books.entries.lock().give_back(&self.held);
@@ -322,7 +328,12 @@ mod tests {
         value.as_object().cloned().unwrap()
     }
 
-    fn enter(books: &AccountBooks, kind: EntryKind, value: Value, reserved: Option<Reservation<'_>>) -> bool {
+    fn enter(
+        books: &AccountBooks,
+        kind: EntryKind,
+        value: Value,
+        reserved: Option<GrowthReservation<'_>>,
+    ) -> bool {
         let doc = document(value);
         books.enter(&mut books.entries(), kind, &doc, reserved)
     }

@@ -7,7 +7,7 @@ use crate::model::Document;
 
 /// What a field should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum WantedType {
     /// A whole number.
     Integer,
     /// `true` or `false`.
@@ -16,7 +16,7 @@ pub enum Wanted {
 
 /// Makes these fields of a document what they should be, where a text says it. What says nothing of the kind is left for
 /// whoever checks the document.
-pub fn cast(document: &mut Document, fields: &[(&str, Wanted)]) {
+pub fn cast(document: &mut Document, fields: &[(&str, WantedType)]) {
     for (field, wanted) in fields {
         if let Some(value) = document.get_mut(*field) {
             cast_value(value, *wanted);
@@ -25,11 +25,11 @@ pub fn cast(document: &mut Document, fields: &[(&str, Wanted)]) {
 }
 
 /// The same for one value.
-pub fn cast_value(value: &mut Value, wanted: Wanted) {
+pub fn cast_value(value: &mut Value, wanted: WantedType) {
     let Value::String(text) = &*value else { return };
     let said = match wanted {
-        Wanted::Integer => integer(text),
-        Wanted::Boolean => match text.as_str() {
+        WantedType::Integer => integer(text),
+        WantedType::Boolean => match text.as_str() {
             "true" => Some(Value::Bool(true)),
             "false" => Some(Value::Bool(false)),
             _ => None,
@@ -107,7 +107,7 @@ mod tests {
             ("Infinity", json!("Infinity")),
         ] {
             let mut value = json!(text);
-            cast_value(&mut value, Wanted::Integer);
+            cast_value(&mut value, WantedType::Integer);
             assert_eq!(value, expected, "{text:?}");
         }
     }
@@ -127,7 +127,7 @@ mod tests {
             (json!([true]), json!([true])),
         ] {
             let mut value = given.clone();
-            cast_value(&mut value, Wanted::Boolean);
+            cast_value(&mut value, WantedType::Boolean);
             assert_eq!(value, expected, "{given}");
         }
     }
@@ -135,7 +135,10 @@ mod tests {
     #[test]
     fn only_the_named_fields_are_looked_at() {
         let Value::Object(mut document) = json!({"a": "1", "b": "1", "c": "true"}) else { unreachable!() };
-        cast(&mut document, &[("a", Wanted::Integer), ("c", Wanted::Boolean), ("d", Wanted::Integer)]);
+        cast(
+            &mut document,
+            &[("a", WantedType::Integer), ("c", WantedType::Boolean), ("d", WantedType::Integer)],
+        );
         assert_eq!(Value::Object(document), json!({"a": 1, "b": "1", "c": true}));
     }
 }

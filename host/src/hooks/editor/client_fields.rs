@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::fields;
 use crate::model::Document;
-use crate::model::headers::Headers;
+use crate::model::headers::HookHeaders;
 
 /// Headers of a hook's own, as they are kept.
 const HEADERS: &str = "headers";
@@ -126,7 +126,7 @@ pub(in crate::hooks) fn headers_of(doc: &Document) -> Option<Document> {
         Some(Value::Object(headers)) => Some(headers.clone()),
         Some(_) => None,
         None => match doc.get(CUSTOM_HEADERS)? {
-            Value::Object(custom) => Some(Headers::usable(custom)),
+            Value::Object(custom) => Some(HookHeaders::usable(custom)),
             _ => None,
         },
     }

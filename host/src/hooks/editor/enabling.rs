@@ -1,13 +1,13 @@
 //! Hooks that the host has switched off are switched on again, all of an account at once.
 
 use super::hook::{DISABLED_MESSAGE, PATIENCE};
-use super::{Desk, EditError, Editor, fields, is_enabled};
+use super::{EditError, Editor, EditorInner, fields, is_enabled};
 use crate::model::{AccountId, Document};
 use crate::store::StoreError;
 
 /// What was switched on in one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enabled {
+pub struct EnabledHooks {
     /// The account.
     pub account: AccountId,
     /// How many hooks it has.
@@ -22,7 +22,11 @@ impl Editor {
     ///
     /// # Errors
     /// [`EditError::NotFound`] without the account; otherwise the store's. What was switched on before stays so.
-    pub async fn enable_hooks(&self, account: &str, descendants: bool) -> Result<Vec<Enabled>, EditError> {
+    pub async fn enable_hooks(
+        &self,
+        account: &str,
+        descendants: bool,
+    ) -> Result<Vec<EnabledHooks>, EditError> {
         let (desk, account) = (self.desk.clone(), account.to_owned());
         self.whole(async move {
             desk.account(&account).await?;
@@ -40,8 +44,8 @@ impl Editor {
     }
 }
 
-impl Desk {
-    async fn enable_hooks_of(&self, account: AccountId) -> Result<Enabled, EditError> {
+impl EditorInner {
+    async fn enable_hooks_of(&self, account: AccountId) -> Result<EnabledHooks, EditError> {
         let stored = self.documents.hooks_of(account.as_str()).await?;
         let mut enabled = Vec::new();
         for doc in stored.iter().filter(|doc| is_switched_off(doc)) {
@@ -49,7 +53,7 @@ impl Desk {
                 enabled.push(fields::id(doc).to_owned());
             }
         }
-        Ok(Enabled { account, hooks: stored.len(), enabled })
+        Ok(EnabledHooks { account, hooks: stored.len(), enabled })
     }
 
     async fn enable_patiently(&self, hook: &str) -> Result<bool, EditError> {

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::client_fields::{self, HeadersName};
-use super::{Desk, EditError, Editor, Reservation, fields};
+use super::{EditError, Editor, EditorInner, GrowthReservation, fields};
 use crate::clock;
 use crate::hooks::limits::document_bytes;
-use crate::hooks::vault::{self, Change};
+use crate::hooks::vault::{self, SecretChange};
 use crate::model::Document;
 use crate::model::sign::Secret;
 use crate::store::StoreError;
@@ -69,7 +69,7 @@ impl Editor {
             let stored = desk.hook(&account, &hook).await?;
             let mut public = public;
             let headers = client_fields::translate(&mut public, Some(&stored)).map_err(EditError::Invalid)?;
-            let secret = Change::taken_from(&mut public);
+            let secret = SecretChange::taken_from(&mut public);
             client_fields::keep(&stored, &mut public);
             let change = HookChange { secret, headers, before: document_bytes(&stored) };
             desk.change_hook(fields::replaced(&stored, public), &change, None).await.map(with_secret)
@@ -92,7 +92,7 @@ impl Editor {
             let mut stored = desk.hook(&account, &hook).await?;
             let mut patch = patch;
             let headers = client_fields::translate(&mut patch, Some(&stored)).map_err(EditError::Invalid)?;
-            let secret = Change::taken_from(&mut patch);
+            let secret = SecretChange::taken_from(&mut patch);
             let change = HookChange { secret, headers, before: document_bytes(&stored) };
             client_fields::settle(&mut stored);
             desk.change_hook(fields::patched(&stored, patch), &change, None).await.map(with_secret)
@@ -193,14 +193,14 @@ pub fn is_enabled(doc: &Document) -> bool {
 
 /// What a change is about beside the fields.
 struct HookChange {
-    secret: Change,
+    secret: SecretChange,
     /// Under which name the headers were written.
     headers: HeadersName,
     /// How many bytes the fields had.
     before: u64,
 }
 
-impl Desk {
+impl EditorInner {
     async fn hook(&self, account: &str, hook: &str) -> Result<Document, EditError> {
         self.account(account).await?;
         let found = self.documents.hook(hook).await?.filter(|doc| fields::owner(doc) == account);
@@ -212,8 +212,8 @@ impl Desk {
         let reserved = self.books.reserve_hook(account)?;
         self.books.check_size(account, &public, 0)?;
         let headers = client_fields::translate(&mut public, None).map_err(EditError::Invalid)?;
-        let secret = Change::taken_from(&mut public);
-        if matches!(secret, Change::Set(_)) {
+        let secret = SecretChange::taken_from(&mut public);
+        if matches!(secret, SecretChange::Set(_)) {
             // What checks signatures reads JSON.
             public.entry("format").or_insert_with(|| "json".into());
         }
@@ -242,7 +242,7 @@ impl Desk {
         &self,
         mut doc: Document,
         change: &HookChange,
-        reserved: Option<Reservation<'_>>,
+        reserved: Option<GrowthReservation<'_>>,
     ) -> Result<(Document, Option<Secret>), EditError> {
         client_fields::settle(&mut doc);
         for field in DERIVED {
@@ -251,9 +251,9 @@ impl Desk {
         // Before it is looked at field by field.
         self.books.check_size(fields::owner(&doc), &doc, change.before)?;
         match &change.secret {
-            Change::Keep => {}
-            Change::Remove => drop(doc.shift_remove(vault::SEALED)),
-            Change::Set(secret) => fields::set(&mut doc, SECRET, secret.clone()),
+            SecretChange::Keep => {}
+            SecretChange::Remove => drop(doc.shift_remove(vault::SEALED)),
+            SecretChange::Set(secret) => fields::set(&mut doc, SECRET, secret.clone()),
         }
         let checked = self.validator.validate_hook(&mut doc);
         // From here on it stands nowhere in clear but in the answer.
@@ -291,7 +291,7 @@ impl Desk {
     pub(super) async fn save_hook(
         &self,
         doc: Document,
-        reserved: Option<Reservation<'_>>,
+        reserved: Option<GrowthReservation<'_>>,
     ) -> Result<Document, EditError> {
         let saved = self.documents.save_hook(doc).await?;
         self.show_hook(&saved, reserved)?;

@@ -37,7 +37,7 @@ impl Shelf {
     }
 }
 
-impl Tables for Shelf {
+impl EditorTables for Shelf {
     fn put_hook(&self, doc: &Document) -> Result<(), String> {
         if doc.get("uri") == Some(&json!("unloadable")) {
             return Err("the uri cannot be loaded".into());
@@ -70,7 +70,7 @@ impl Tables for Shelf {
 /// Wants a name, and fills in the number of retries.
 pub(crate) struct NamesOnly;
 
-impl Validator for NamesOnly {
+impl DocumentValidator for NamesOnly {
     fn validate_hook(&self, doc: &mut Document) -> Result<(), Value> {
         if !doc.contains_key("name") {
             return Err(fields::invalid("name", "required", "a hook needs a name"));
@@ -311,7 +311,7 @@ async fn a_load_brings_everything_that_was_stored_and_counts_what_it_cannot_use(
 
     let loaded = editor.load().await.unwrap();
 
-    assert_eq!(loaded, Loaded { accounts: 1, hooks: 1, refused: 1 });
+    assert_eq!(loaded, LoadedDocuments { accounts: 1, hooks: 1, refused: 1 });
     assert_eq!(shelf.hook_ids(), [hook]);
 }
 

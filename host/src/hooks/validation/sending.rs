@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{ValidationErrors, one_of, wrong_type};
-use crate::hooks::editor::casts::{self, Wanted};
+use crate::hooks::editor::casts::{self, WantedType};
 use crate::hooks::editor::fields;
 use crate::hooks::vault::{self, wanted_kind};
-use crate::model::headers::{self, Headers};
+use crate::model::headers::{self, HookHeaders};
 use crate::model::rate;
-use crate::model::sign::{Kind, Secret};
+use crate::model::sign::{Secret, SecretKind};
 use crate::model::{Document, Ordering};
 
 /// How many waits a schedule may have.
@@ -19,12 +19,12 @@ const WAIT_MS: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
 
 /// Makes numbers and booleans of the texts that say them, as for the fields that KAZOO knows.
 pub(super) fn cast(document: &mut Document) {
-    casts::cast(document, &[("legacy_signature", Wanted::Boolean)]);
+    casts::cast(document, &[("legacy_signature", WantedType::Boolean)]);
     if let Some(Value::Object(limit)) = document.get_mut("rate_limit") {
-        casts::cast(limit, &[("count", Wanted::Integer), ("per_ms", Wanted::Integer)]);
+        casts::cast(limit, &[("count", WantedType::Integer), ("per_ms", WantedType::Integer)]);
     }
     if let Some(Value::Array(waits)) = document.get_mut("retry_schedule_ms") {
-        waits.iter_mut().for_each(|wait| casts::cast_value(wait, Wanted::Integer));
+        waits.iter_mut().for_each(|wait| casts::cast_value(wait, WantedType::Integer));
     }
 }
 
@@ -88,7 +88,7 @@ fn own_headers(value: Option<&Value>, errors: &mut ValidationErrors) {
         Some(Value::Object(object)) => object,
         Some(other) => return wrong_type("headers", "object", other, errors),
     };
-    if let Err(too_many) = Headers::count(object) {
+    if let Err(too_many) = HookHeaders::count(object) {
         return errors.say(
             "headers",
             "maxProperties",
@@ -104,7 +104,7 @@ fn own_headers(value: Option<&Value>, errors: &mut ValidationErrors) {
             wrong_type(&format!("headers.{name}"), "string", value, errors);
         }
     }
-    for bad in Headers::read(&texts).err().unwrap_or_default() {
+    for bad in HookHeaders::read(&texts).err().unwrap_or_default() {
         let path = bad.name.as_ref().map_or_else(|| "headers".to_owned(), |name| format!("headers.{name}"));
         let extras = bad.name.map_or_else(|| json!({}), |name| json!({ "cause": name }));
         errors.say(&path, "error", bad.why, extras);
@@ -112,7 +112,7 @@ fn own_headers(value: Option<&Value>, errors: &mut ValidationErrors) {
 }
 
 /// Answers what the hook will sign with. What is wrong is told without the secret, which answers may not repeat.
-fn secret(document: &Document, errors: &mut ValidationErrors) -> Option<Kind> {
+fn secret(document: &Document, errors: &mut ValidationErrors) -> Option<SecretKind> {
     let text = match document.get("secret") {
         None => return vault::known(document)?.kind,
         Some(Value::String(text)) => text,
@@ -132,11 +132,11 @@ fn secret(document: &Document, errors: &mut ValidationErrors) -> Option<Kind> {
     }
 }
 
-fn legacy_signature(value: Option<&Value>, kind: Option<Kind>, errors: &mut ValidationErrors) {
+fn legacy_signature(value: Option<&Value>, kind: Option<SecretKind>, errors: &mut ValidationErrors) {
     let Some(value) = value else { return };
     match headers::legacy(value) {
         Err(why) => errors.say("legacy_signature", "error", why, json!({ "cause": value })),
-        Ok(Some(_)) if kind != Some(Kind::Shared) => {
+        Ok(Some(_)) if kind != Some(SecretKind::Shared) => {
             let message = "needs a secret that begins with whsec_";
             errors.say("legacy_signature", "error", message, json!({ "cause": value }));
         }

@@ -11,8 +11,8 @@ fn document(id: &str) -> Document {
     json!({"_id": id, "pvt_account_id": "a", "uri": "http://x/", "hook": "all"}).as_object().cloned().unwrap()
 }
 
-fn set(text: &str) -> Change {
-    Change::Set(json!(text))
+fn set(text: &str) -> SecretChange {
+    SecretChange::Set(json!(text))
 }
 
 fn unlocked(vault: &Vault, document: &Document) -> Hook {
@@ -44,9 +44,9 @@ fn a_replaced_secret_signs_for_the_overlap_and_a_removed_one_not_at_all() {
     vault.apply(&mut back, &set(FIRST), NOW + 5).unwrap();
     assert_eq!(shown(&unlocked(&vault, &back)), [(FIRST, None), (SECOND, Some(NOW + 86_405))]);
 
-    vault.apply(&mut doc, &Change::Keep, NOW + 86_400).unwrap();
+    vault.apply(&mut doc, &SecretChange::Keep, NOW + 86_400).unwrap();
     assert_eq!(shown(&unlocked(&vault, &doc)), [(SECOND, None)]);
-    vault.apply(&mut doc, &Change::Remove, NOW).unwrap();
+    vault.apply(&mut doc, &SecretChange::Remove, NOW).unwrap();
     assert!(!doc.contains_key(SEALED) && !unlocked(&vault, &doc).signing.is_wanted());
 }
 
@@ -62,7 +62,7 @@ fn without_overlap_the_old_secret_ends_at_once_and_with_it_few_are_kept() {
     let hook = unlocked(&none, &doc);
     assert_eq!(hook.signing.secrets.len(), 1);
     let known = known(&doc).unwrap();
-    assert_eq!(known.kind, Some(Kind::Pair));
+    assert_eq!(known.kind, Some(SecretKind::Pair));
     assert_eq!(known.public_key, hook.signing.secrets[0].secret.public_key().as_deref());
 }
 

@@ -198,7 +198,7 @@ fn an_address_is_recognised_however_it_is_written() {
         assert_eq!(refusal.name, None);
         let allowed =
             ["127.0.0.0/8", "::1/128", "0.0.0.0/32", "::/128", "169.254.169.254/32", "fd00:ec2::254/128"];
-        assert_eq!(guard(&allowed).check_url(&url), Ok(Host::Address), "{host}");
+        assert_eq!(guard(&allowed).check_url(&url), Ok(TargetHost::Address), "{host}");
     }
     // What only looks like an address is none for the parser either.
     for text in [
@@ -228,7 +228,7 @@ fn names_are_left_to_their_resolution_but_for_those_of_this_machine() {
         ("metadata.google.internal", true),
     ] {
         let url = Url::parse(&format!("https://{host}/")).unwrap();
-        assert!(matches!(guard(&[]).check_url(&url), Ok(Host::Name(_))), "{host}");
+        assert!(matches!(guard(&[]).check_url(&url), Ok(TargetHost::Name(_))), "{host}");
         assert_eq!(guard(&[]).check_saved(&url).is_ok(), saved, "{host}");
         assert_eq!(guard(&["::1/128"]).check_saved(&url), Ok(()), "{host}");
     }

@@ -26,11 +26,11 @@ use parking_lot::Mutex;
 use plugin_api::Level;
 use plugin_api::lend::{CallError, Fired, HostServices};
 
-use super::protocol::{FromChild, Inbox, MAX_TEXT, ToChild, VERSION};
+use super::protocol::{FrameReader, FromChild, MAX_TEXT, ToChild, VERSION};
 use crate::clock;
 use crate::event::Event;
-use crate::module::generation::{Entered, Entry, Step, enter};
-use crate::module::services::{Answered, MAX_PAYLOAD};
+use crate::module::generation::{LibraryCall, LoadStep, ModuleEntry, enter};
+use crate::module::services::{CallAnswer, MAX_PAYLOAD};
 use crate::stall::StallMark;
 
 /// Bytes of answers that wait at most for more of them.
@@ -42,7 +42,7 @@ const WAITS: Duration = Duration::from_millis(1);
 /// The whole life of a module's process; only returns to say that it is none.
 pub fn run() -> ExitCode {
     match take_off() {
-        Ok((socket, lifeline)) => match Line::new(socket, lifeline) {
+        Ok((socket, lifeline)) => match HostLine::new(socket, lifeline) {
             Ok(line) => serve(line),
             Err(error) => no_use(&error),
         },
@@ -94,7 +94,7 @@ fn close_inherited() {
 
 /// Reading ends when the host's end is closed, however the host died. The death signal of Linux would not do, since
 /// it follows the thread that started the process. Before that each byte is a nudge: the host waits for an answer.
-fn watch(mut lifeline: UnixStream, outbox: &Mutex<Outbox>) {
+fn watch(mut lifeline: UnixStream, outbox: &Mutex<FrameWriter>) {
     let mut nudge = [0; 64];
     loop {
         match lifeline.read(&mut nudge) {
@@ -121,14 +121,14 @@ fn die() -> ! {
     }
 }
 
-fn serve(line: Line) -> ! {
+fn serve(line: HostLine) -> ! {
     let line = RefCell::new(line);
     line.borrow().say(&FromChild::Speaks(VERSION));
-    let Order::Load(hello) = Line::order(&line) else { die() };
-    let services = Services::new(&line, &hello.settings);
+    let Order::Load(hello) = HostLine::order(&line) else { die() };
+    let services = ChildServices::new(&line, &hello.settings);
     if let Some(entry) = load(&hello, &services) {
         loop {
-            match Line::order(&line) {
+            match HostLine::order(&line) {
                 Order::Handle(text) => {
                     services.answered.take();
                     line.borrow().begin();
@@ -152,11 +152,11 @@ fn serve(line: Line) -> ! {
     }
 }
 
-fn load(hello: &Hello, services: &Services<'_>) -> Option<Entry> {
+fn load(hello: &ChildHello, services: &ChildServices<'_>) -> Option<ModuleEntry> {
     show_as(&hello.module, hello.generation);
     let say = |word: FromChild<'_>| services.line.borrow().say(&word);
-    let entered = enter(&hello.copy, services, &|step: Step| say(FromChild::Now(step)));
-    let Entered { entry, metadata, wants, mapped: _mapped } = match entered {
+    let entered = enter(&hello.copy, services, &|step: LoadStep| say(FromChild::Now(step)));
+    let LibraryCall { entry, metadata, wants, mapped: _mapped } = match entered {
         Ok(entered) => entered,
         Err(error) => {
             say(FromChild::Refused(error.to_string().into()));
@@ -183,7 +183,7 @@ fn load(hello: &Hello, services: &Services<'_>) -> Option<Entry> {
     }
 }
 
-fn handle(entry: Entry, text: Bytes, services: &Services<'_>) -> Result<(), CallError> {
+fn handle(entry: ModuleEntry, text: Bytes, services: &ChildServices<'_>) -> Result<(), CallError> {
     // The host has parsed it already; this cannot fail where both are the same program.
     let event = Event::parse(text).map_err(|error| CallError::Protocol(format!("the event {error}")))?;
     entry.handle(&event, services)
@@ -204,12 +204,12 @@ fn show_as(module: &str, generation: u64) {
 
 /// What the host wants done.
 enum Order {
-    Load(Hello),
+    Load(ChildHello),
     Handle(Bytes),
     End,
 }
 
-struct Hello {
+struct ChildHello {
     module: String,
     generation: u64,
     copy: PathBuf,
@@ -217,22 +217,22 @@ struct Hello {
 }
 
 /// What the host says, kept.
-enum Word {
+enum ChildWord {
     Order(Order),
     Reseller(Option<String>),
 }
 
 /// The socket, with what has arrived and what is to be sent.
-struct Line {
+struct HostLine {
     socket: UnixStream,
-    inbox: Inbox,
+    inbox: FrameReader,
     /// Orders that came while something else was waited for.
     waiting: VecDeque<Order>,
-    outbox: Arc<Mutex<Outbox>>,
+    outbox: Arc<Mutex<FrameWriter>>,
 }
 
 /// What is to be sent. The thread that watches the lifeline sends it too, while the module hangs.
-struct Outbox {
+struct FrameWriter {
     socket: UnixStream,
     bytes: Vec<u8>,
     /// When the first call began whose answer has not been sent.
@@ -241,7 +241,7 @@ struct Outbox {
     call_since: Option<StallMark>,
 }
 
-impl Outbox {
+impl FrameWriter {
     fn put(&mut self, word: &FromChild<'_>) {
         word.write(&mut self.bytes);
     }
@@ -256,16 +256,16 @@ impl Outbox {
     }
 }
 
-impl Line {
+impl HostLine {
     fn new(socket: UnixStream, lifeline: UnixStream) -> std::io::Result<Self> {
         let sending = socket.try_clone()?;
-        let outbox = Outbox { socket: sending, bytes: Vec::new(), held_since: None, call_since: None };
+        let outbox = FrameWriter { socket: sending, bytes: Vec::new(), held_since: None, call_since: None };
         let outbox = Arc::new(Mutex::new(outbox));
         let watched = Arc::clone(&outbox);
         std::thread::Builder::new().name("lifeline".to_owned()).spawn(move || watch(lifeline, &watched))?;
         // The host is trusted: its own limits are those of events.
-        let inbox = Inbox::new(u32::MAX as usize);
-        Ok(Line { socket, inbox, waiting: VecDeque::new(), outbox })
+        let inbox = FrameReader::new(u32::MAX as usize);
+        Ok(HostLine { socket, inbox, waiting: VecDeque::new(), outbox })
     }
 
     /// What is to be done next. Dies where the host is gone.
@@ -275,8 +275,8 @@ impl Line {
             return order;
         }
         match line.word() {
-            Word::Order(order) => order,
-            Word::Reseller(_) => die(),
+            ChildWord::Order(order) => order,
+            ChildWord::Reseller(_) => die(),
         }
     }
 
@@ -285,13 +285,13 @@ impl Line {
         self.say(&FromChild::ResellerOf(account.into()));
         loop {
             match self.word() {
-                Word::Reseller(reseller) => return reseller,
-                Word::Order(order) => self.waiting.push_back(order),
+                ChildWord::Reseller(reseller) => return reseller,
+                ChildWord::Order(order) => self.waiting.push_back(order),
             }
         }
     }
 
-    fn word(&mut self) -> Word {
+    fn word(&mut self) -> ChildWord {
         loop {
             let Ok(place) = self.inbox.next() else { die() };
             if let Some(place) = place {
@@ -343,34 +343,34 @@ impl Line {
     }
 }
 
-fn kept(word: ToChild<'_>) -> Word {
+fn kept(word: ToChild<'_>) -> ChildWord {
     match word {
-        ToChild::Hello { module, generation, copy, settings } => Word::Order(Order::Load(Hello {
+        ToChild::Hello { module, generation, copy, settings } => ChildWord::Order(Order::Load(ChildHello {
             module: module.into_owned(),
             generation,
             copy: Path::new(std::ffi::OsStr::from_bytes(&copy)).to_owned(),
             settings: settings.into_owned(),
         })),
-        ToChild::Event(text) => Word::Order(Order::Handle(Bytes::copy_from_slice(text.as_bytes()))),
-        ToChild::Shutdown => Word::Order(Order::End),
-        ToChild::Reseller(reseller) => Word::Reseller(reseller.map(str::to_owned)),
+        ToChild::Event(text) => ChildWord::Order(Order::Handle(Bytes::copy_from_slice(text.as_bytes()))),
+        ToChild::Shutdown => ChildWord::Order(Order::End),
+        ToChild::Reseller(reseller) => ChildWord::Reseller(reseller.map(str::to_owned)),
     }
 }
 
 /// The host's services as far as they reach into this process; the rest is asked for.
-struct Services<'l> {
-    line: &'l RefCell<Line>,
+struct ChildServices<'l> {
+    line: &'l RefCell<HostLine>,
     settings: &'l BTreeMap<String, String>,
-    answered: Cell<Answered>,
+    answered: Cell<CallAnswer>,
 }
 
-impl<'l> Services<'l> {
-    fn new(line: &'l RefCell<Line>, settings: &'l BTreeMap<String, String>) -> Self {
-        Services { line, settings, answered: Cell::default() }
+impl<'l> ChildServices<'l> {
+    fn new(line: &'l RefCell<HostLine>, settings: &'l BTreeMap<String, String>) -> Self {
+        ChildServices { line, settings, answered: Cell::default() }
     }
 }
 
-impl HostServices for Services<'_> {
+impl HostServices for ChildServices<'_> {
     /// Sent at once: they may be the last words.
     fn log(&self, level: Level, text: &str) {
         self.line.borrow().say(&FromChild::Log(level, text.into()));

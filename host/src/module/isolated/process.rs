@@ -14,14 +14,14 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 
-use crate::module::program::Program;
+use crate::module::program::ModuleProgram;
 
 /// Bytes of a line on standard error that are kept; the rest of the line is read and dropped.
 const LONGEST_LINE: usize = 1024;
 
 /// How a module's process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Death {
+pub enum ProcessDeath {
     /// By a signal.
     Signal(i32),
     /// By leaving with this code.
@@ -30,21 +30,21 @@ pub enum Death {
     NotStarted(String),
 }
 
-impl Death {
+impl ProcessDeath {
     fn of(status: ExitStatus) -> Self {
         match (status.signal(), status.code()) {
-            (Some(signal), _) => Death::Signal(signal),
-            (None, code) => Death::Exit(code.unwrap_or_default()),
+            (Some(signal), _) => ProcessDeath::Signal(signal),
+            (None, code) => ProcessDeath::Exit(code.unwrap_or_default()),
         }
     }
 }
 
-impl fmt::Display for Death {
+impl fmt::Display for ProcessDeath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = match self {
-            Death::Signal(number) => *number,
-            Death::Exit(code) => return write!(f, "exit code {code}"),
-            Death::NotStarted(reason) => return write!(f, "not starting again: {reason}"),
+            ProcessDeath::Signal(number) => *number,
+            ProcessDeath::Exit(code) => return write!(f, "exit code {code}"),
+            ProcessDeath::NotStarted(reason) => return write!(f, "not starting again: {reason}"),
         };
         let Ok(signal) = Signal::try_from(number) else { return write!(f, "signal {number}") };
         let meaning = match signal {
@@ -63,7 +63,7 @@ impl fmt::Display for Death {
 
 /// A running process. Dropping it kills it, with all that it started in its process group, and leaves neither a
 /// zombie nor a thread.
-pub(super) struct Process {
+pub(super) struct ChildProcess {
     child: Mutex<Child>,
     pid: u32,
     /// Our end of its standard output and error. It watches the other end: where ours is closed, because the
@@ -73,11 +73,11 @@ pub(super) struct Process {
     listener: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts a process; with it the socket that is its standard input. `heard` is told each line that it writes
     /// on standard output or error, on a thread of its own.
     pub(super) fn start(
-        program: &Program,
+        program: &ModuleProgram,
         label: &str,
         heard: impl Fn(&str) + Send + 'static,
     ) -> std::io::Result<(Self, UnixStream)> {
@@ -92,7 +92,7 @@ impl Process {
             .spawn()?;
         let pid = child.id();
         let last_line = Arc::new(Mutex::new(None));
-        let process = Process {
+        let process = ChildProcess {
             child: Mutex::new(child),
             pid,
             lifeline,
@@ -127,9 +127,9 @@ impl Process {
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&self) -> Option<Death> {
+    pub(super) fn ended(&self) -> Option<ProcessDeath> {
         // An error means that there is no such child any more, which cannot be while we hold it.
-        self.child.lock().try_wait().ok().flatten().map(Death::of)
+        self.child.lock().try_wait().ok().flatten().map(ProcessDeath::of)
     }
 
     /// Kills it and whatever it started in its process group. Nothing happens to one that was reaped already,
@@ -146,11 +146,11 @@ impl Process {
 
     /// Ends it and says how it ended. One that was about to end by itself keeps its own way: the system has
     /// noted that before it closes the socket, which is how we know.
-    pub(super) fn reap(&self) -> Death {
+    pub(super) fn reap(&self) -> ProcessDeath {
         self.kill();
         let status = self.child.lock().wait();
         self.hear_out();
-        status.map_or_else(|error| Death::NotStarted(error.to_string()), Death::of)
+        status.map_or_else(|error| ProcessDeath::NotStarted(error.to_string()), ProcessDeath::of)
     }
 
     /// The last line that it wrote on standard error, once it was reaped.
@@ -169,7 +169,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         self.reap();
     }
@@ -217,13 +217,13 @@ mod tests {
 
     #[test]
     fn a_death_is_called_by_the_signals_name_and_what_it_means() {
-        let check = |death: Death, text: &str| assert_eq!(death.to_string(), text);
-        check(Death::Signal(11), "SIGSEGV (segmentation fault)");
-        check(Death::Signal(6), "SIGABRT (abort)");
-        check(Death::Signal(9), "SIGKILL (killed, perhaps for want of memory)");
-        check(Death::Signal(15), "SIGTERM");
-        check(Death::Signal(60), "signal 60");
-        check(Death::Exit(7), "exit code 7");
+        let check = |death: ProcessDeath, text: &str| assert_eq!(death.to_string(), text);
+        check(ProcessDeath::Signal(11), "SIGSEGV (segmentation fault)");
+        check(ProcessDeath::Signal(6), "SIGABRT (abort)");
+        check(ProcessDeath::Signal(9), "SIGKILL (killed, perhaps for want of memory)");
+        check(ProcessDeath::Signal(15), "SIGTERM");
+        check(ProcessDeath::Signal(60), "signal 60");
+        check(ProcessDeath::Exit(7), "exit code 7");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::ops::Range;
 use plugin_api::Level;
 use plugin_api::lend::{CallError, Fired, PanicReport};
 
-use crate::module::generation::Step;
+use crate::module::generation::LoadStep;
 use crate::module::services::{MAX_BESIDE, MAX_PAYLOAD};
 
 /// Raised with every change of what is said. Both sides are the same program, unless somebody mixed builds.
@@ -35,7 +35,7 @@ const KEPT: usize = 1024 * 1024;
 
 /// What the other side said makes no sense; what about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Garbage(pub(super) String);
+pub(super) struct BadFrame(pub(super) String);
 
 /// What the host says.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +62,7 @@ pub(super) enum FromChild<'a> {
     /// The first word: its [`VERSION`]. This frame never changes.
     Speaks(u32),
     /// What loading has come to.
-    Now(Step),
+    Now(LoadStep),
     /// It is loaded; the documents of `init` and `bindings_and_responders`.
     Loaded { metadata: Cow<'a, str>, wants: Cow<'a, str> },
     /// It cannot be loaded.
@@ -104,8 +104,8 @@ impl ToChild<'_> {
 
 impl<'a> ToChild<'a> {
     /// Reads a frame without its length.
-    pub(super) fn read(frame: &'a [u8]) -> Result<Self, Garbage> {
-        let mut fields = Fields::of(frame)?;
+    pub(super) fn read(frame: &'a [u8]) -> Result<Self, BadFrame> {
+        let mut fields = FrameFields::of(frame)?;
         match fields.kind {
             1 => {
                 let module = fields.text()?.into();
@@ -130,9 +130,9 @@ impl FromChild<'_> {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
             FromChild::Speaks(version) => frame(out, 1, |out| out.extend(version.to_le_bytes())),
-            FromChild::Now(Step::Open) => frame(out, 2, |out| out.push(0)),
-            FromChild::Now(Step::Init) => frame(out, 2, |out| out.push(1)),
-            FromChild::Now(Step::Wants) => frame(out, 2, |out| out.push(2)),
+            FromChild::Now(LoadStep::Open) => frame(out, 2, |out| out.push(0)),
+            FromChild::Now(LoadStep::Init) => frame(out, 2, |out| out.push(1)),
+            FromChild::Now(LoadStep::Wants) => frame(out, 2, |out| out.push(2)),
             FromChild::Loaded { metadata, wants } => frame(out, 3, |out| {
                 bytes(out, metadata.as_bytes());
                 bytes(out, wants.as_bytes());
@@ -153,15 +153,15 @@ impl FromChild<'_> {
 
 impl<'a> FromChild<'a> {
     /// Reads a frame without its length.
-    pub(super) fn read(frame: &'a [u8]) -> Result<Self, Garbage> {
-        let mut fields = Fields::of(frame)?;
+    pub(super) fn read(frame: &'a [u8]) -> Result<Self, BadFrame> {
+        let mut fields = FrameFields::of(frame)?;
         match fields.kind {
             1 => fields.number().map(FromChild::Speaks),
             2 => match fields.byte()? {
-                0 => Ok(FromChild::Now(Step::Open)),
-                1 => Ok(FromChild::Now(Step::Init)),
-                2 => Ok(FromChild::Now(Step::Wants)),
-                other => Err(Garbage(format!("the unknown step {other}"))),
+                0 => Ok(FromChild::Now(LoadStep::Open)),
+                1 => Ok(FromChild::Now(LoadStep::Init)),
+                2 => Ok(FromChild::Now(LoadStep::Wants)),
+                other => Err(BadFrame(format!("the unknown step {other}"))),
             },
             3 => Ok(FromChild::Loaded { metadata: fields.text()?.into(), wants: fields.text()?.into() }),
             4 => Ok(FromChild::Refused(fields.text()?.into())),
@@ -176,8 +176,8 @@ impl<'a> FromChild<'a> {
     }
 }
 
-fn unknown(kind: u8) -> Garbage {
-    Garbage(format!("a frame of the unknown kind {kind}"))
+fn unknown(kind: u8) -> BadFrame {
+    BadFrame(format!("a frame of the unknown kind {kind}"))
 }
 
 fn level(number: u8) -> Level {
@@ -209,7 +209,7 @@ fn write_fired(out: &mut Vec<u8>, fired: &Fired<'_>) {
     out.extend(fired.payload);
 }
 
-fn read_fired<'a>(fields: &mut Fields<'a>) -> Result<Fired<'a>, Garbage> {
+fn read_fired<'a>(fields: &mut FrameFields<'a>) -> Result<Fired<'a>, BadFrame> {
     let hook_event = fields.text()?.into();
     let account = fields.text()?.into();
     let internal_leg = fields.byte()? != 0;
@@ -248,7 +248,7 @@ fn write_ended(out: &mut Vec<u8>, result: &Result<(), CallError>) {
     }
 }
 
-fn read_ended(fields: &mut Fields<'_>) -> Result<Result<(), CallError>, Garbage> {
+fn read_ended(fields: &mut FrameFields<'_>) -> Result<Result<(), CallError>, BadFrame> {
     match fields.byte()? {
         0 => Ok(Ok(())),
         1 => Ok(Err(CallError::Error(fields.text()?.to_owned()))),
@@ -261,7 +261,7 @@ fn read_ended(fields: &mut Fields<'_>) -> Result<Result<(), CallError>, Garbage>
             Ok(Err(CallError::Panicked(PanicReport { message, place, addresses })))
         }
         3 => Ok(Err(CallError::Protocol(fields.text()?.to_owned()))),
-        other => Err(Garbage(format!("a call that ended in the unknown way {other}"))),
+        other => Err(BadFrame(format!("a call that ended in the unknown way {other}"))),
     }
 }
 
@@ -291,53 +291,53 @@ fn clipped(text: &str) -> &[u8] {
     &text.as_bytes()[..text.floor_char_boundary(MAX_TEXT)]
 }
 
-fn as_text(bytes: &[u8]) -> Result<&str, Garbage> {
-    std::str::from_utf8(bytes).map_err(|_| Garbage("text that is not UTF-8".to_owned()))
+fn as_text(bytes: &[u8]) -> Result<&str, BadFrame> {
+    std::str::from_utf8(bytes).map_err(|_| BadFrame("text that is not UTF-8".to_owned()))
 }
 
 /// The fields of one frame, taken from its front.
-struct Fields<'a> {
+struct FrameFields<'a> {
     kind: u8,
     rest: &'a [u8],
 }
 
-impl<'a> Fields<'a> {
-    fn of(frame: &'a [u8]) -> Result<Self, Garbage> {
-        let (kind, rest) = frame.split_first().ok_or_else(|| Garbage("an empty frame".to_owned()))?;
-        Ok(Fields { kind: *kind, rest })
+impl<'a> FrameFields<'a> {
+    fn of(frame: &'a [u8]) -> Result<Self, BadFrame> {
+        let (kind, rest) = frame.split_first().ok_or_else(|| BadFrame("an empty frame".to_owned()))?;
+        Ok(FrameFields { kind: *kind, rest })
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Garbage> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], BadFrame> {
         let (head, tail) = self
             .rest
             .split_at_checked(length)
-            .ok_or_else(|| Garbage(format!("a frame of the kind {} that ends too early", self.kind)))?;
+            .ok_or_else(|| BadFrame(format!("a frame of the kind {} that ends too early", self.kind)))?;
         self.rest = tail;
         Ok(head)
     }
 
-    fn byte(&mut self) -> Result<u8, Garbage> {
+    fn byte(&mut self) -> Result<u8, BadFrame> {
         self.take(1).map(|byte| byte.first().copied().unwrap_or_default())
     }
 
-    fn number(&mut self) -> Result<u32, Garbage> {
+    fn number(&mut self) -> Result<u32, BadFrame> {
         self.take(4).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()))
     }
 
-    fn long(&mut self) -> Result<u64, Garbage> {
+    fn long(&mut self) -> Result<u64, BadFrame> {
         self.take(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()))
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], Garbage> {
+    fn bytes(&mut self) -> Result<&'a [u8], BadFrame> {
         let length = self.number()?;
         self.take(length as usize)
     }
 
-    fn text(&mut self) -> Result<&'a str, Garbage> {
+    fn text(&mut self) -> Result<&'a str, BadFrame> {
         as_text(self.bytes()?)
     }
 
-    fn optional(&mut self) -> Result<Option<&'a str>, Garbage> {
+    fn optional(&mut self) -> Result<Option<&'a str>, BadFrame> {
         let present = self.byte()? != 0;
         let text = self.text()?;
         Ok(present.then_some(text))
@@ -346,17 +346,17 @@ impl<'a> Fields<'a> {
 
 /// Bytes that arrived, cut into frames.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(super) struct FrameReader {
     buffer: Vec<u8>,
     /// What has arrived and was not taken yet.
     filled: Range<usize>,
     most: usize,
 }
 
-impl Inbox {
+impl FrameReader {
     /// An empty one that takes frames of up to `most` bytes.
     pub(super) fn new(most: usize) -> Self {
-        Inbox { buffer: vec![0; CHUNK], filled: 0..0, most }
+        FrameReader { buffer: vec![0; CHUNK], filled: 0..0, most }
     }
 
     /// Whether the next frame has arrived whole.
@@ -366,13 +366,13 @@ impl Inbox {
     }
 
     /// The place of the next whole frame, without its length; it is taken.
-    pub(super) fn next(&mut self) -> Result<Option<Range<usize>>, Garbage> {
+    pub(super) fn next(&mut self) -> Result<Option<Range<usize>>, BadFrame> {
         let Some((length, rest)) = self.buffer[self.filled.clone()].split_first_chunk::<4>() else {
             return Ok(None);
         };
         let length = u32::from_le_bytes(*length) as usize;
         if length > self.most {
-            return Err(Garbage(format!("a frame of {length} bytes; the limit is {}", self.most)));
+            return Err(BadFrame(format!("a frame of {length} bytes; the limit is {}", self.most)));
         }
         if rest.len() < length {
             return Ok(None);

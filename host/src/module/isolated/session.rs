@@ -12,15 +12,15 @@ use plugin_api::lend::{CallError, HostServices as _};
 use plugin_api::{BindingsAndResponders, Metadata};
 use tracing::warn;
 
-use super::process::Process;
-use super::protocol::{FromChild, Garbage, Inbox, MAX_FRAME, ToChild, VERSION};
+use super::process::ChildProcess;
+use super::protocol::{BadFrame, FrameReader, FromChild, MAX_FRAME, ToChild, VERSION};
 use crate::event::Event;
 use crate::model::ModuleId;
 use crate::module::Firing;
-use crate::module::generation::Step;
+use crate::module::generation::LoadStep;
 use crate::module::probe::ProbeRefusal;
-use crate::module::program::Program;
-use crate::module::services::{Answered, CallServices, Lendable};
+use crate::module::program::ModuleProgram;
+use crate::module::services::{CallAnswer, CallServices, LendableServices};
 use crate::stall::{StallDeadline, StallMark};
 
 /// Events that are sent before the first of them is answered.
@@ -51,7 +51,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(10);
 
 /// Why a conversation cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+pub(super) enum LostProcess {
     /// The process has closed its end: it is dead, or as good as.
     Gone,
     /// It did not answer in time, although it could run.
@@ -64,53 +64,53 @@ pub(super) enum Lost {
 
 /// Where a conversation broke: the first event that was not answered is in hand or was, of so many.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Break {
-    pub(super) lost: Lost,
+pub(super) struct SessionBreak {
+    pub(super) lost: LostProcess,
     pub(super) under_way: usize,
 }
 
-impl From<Garbage> for Lost {
-    fn from(Garbage(what): Garbage) -> Self {
-        Lost::Garbage(what)
+impl From<BadFrame> for LostProcess {
+    fn from(BadFrame(what): BadFrame) -> Self {
+        LostProcess::Garbage(what)
     }
 }
 
 /// Whose process it is.
 #[derive(Clone, Debug)]
-pub(in crate::module) struct Whose<'w> {
-    pub(in crate::module) program: &'w Program,
+pub(in crate::module) struct CallOwner<'w> {
+    pub(in crate::module) program: &'w ModuleProgram,
     pub(in crate::module) module: &'w ModuleId,
     pub(in crate::module) number: u64,
     pub(in crate::module) copy: &'w Path,
-    pub(in crate::module) lendable: &'w Lendable,
+    pub(in crate::module) lendable: &'w LendableServices,
 }
 
 /// What a module said when it was loaded.
-pub(in crate::module) type Said = (Metadata, BindingsAndResponders);
+pub(in crate::module) type CallWords = (Metadata, BindingsAndResponders);
 
 /// A process and the way to talk to it.
-pub(in crate::module) struct Session {
-    pub(super) process: Arc<Process>,
-    line: Line,
+pub(in crate::module) struct ChildSession {
+    pub(super) process: Arc<ChildProcess>,
+    line: SessionLine,
 }
 
-impl Session {
+impl ChildSession {
     /// Starts a process and loads the module in it.
     pub(in crate::module) fn load(
-        whose: &Whose<'_>,
+        whose: &CallOwner<'_>,
         within: Duration,
         heard: impl Fn(&str) + Send + 'static,
-    ) -> Result<(Self, Said), ProbeRefusal> {
+    ) -> Result<(Self, CallWords), ProbeRefusal> {
         let until = StallDeadline::after(within);
         let label = format!("{}.g{}", whose.module.hook_name(), whose.number);
         let start = |error: std::io::Error| ProbeRefusal::Start {
             program: whose.program.path().display().to_string(),
             reason: error.to_string(),
         };
-        let (process, socket) = Process::start(whose.program, &label, heard).map_err(start)?;
+        let (process, socket) = ChildProcess::start(whose.program, &label, heard).map_err(start)?;
         let process = Arc::new(process);
-        let line = Line::new(socket, Arc::clone(&process));
-        let mut session = Session { process, line };
+        let line = SessionLine::new(socket, Arc::clone(&process));
+        let mut session = ChildSession { process, line };
         let mut step = None;
         match session.line.load(whose, until, &mut step) {
             Ok(Ok(said)) => Ok((session, said)),
@@ -122,13 +122,13 @@ impl Session {
         }
     }
 
-    fn refusal(&self, lost: Lost, step: Option<Step>, within: Duration) -> ProbeRefusal {
+    fn refusal(&self, lost: LostProcess, step: Option<LoadStep>, within: Duration) -> ProbeRefusal {
         let how = self.process.reap();
         let last_words = self.process.last_words();
         match lost {
-            Lost::Gone | Lost::Stopped => ProbeRefusal::Died { step, how, last_words },
-            Lost::Late => ProbeRefusal::TimedOut { step, within, last_words },
-            Lost::Garbage(what) => ProbeRefusal::Broken(what),
+            LostProcess::Gone | LostProcess::Stopped => ProbeRefusal::Died { step, how, last_words },
+            LostProcess::Late => ProbeRefusal::TimedOut { step, within, last_words },
+            LostProcess::Garbage(what) => ProbeRefusal::Broken(what),
         }
     }
 
@@ -136,19 +136,19 @@ impl Session {
     /// one.
     pub(super) fn run(
         &mut self,
-        whose: &Whose<'_>,
+        whose: &CallOwner<'_>,
         events: &[Arc<Event>],
         alone: usize,
         limit: Duration,
         told: &mut dyn FnMut(Result<Vec<Firing>, CallError>),
-    ) -> Result<(), Break> {
+    ) -> Result<(), SessionBreak> {
         let mut ahead = Ahead { alone, ..Ahead::default() };
         for event in events {
             ahead.send_more(events, &mut self.line.outbox);
             let services = CallServices::new(whose.lendable, whose.module, whose.number).about(event);
             self.line.begin();
             let ended = self.answer(&services, ahead.under_way(), limit);
-            let ended = ended.map_err(|lost| Break { lost, under_way: ahead.under_way() })?;
+            let ended = ended.map_err(|lost| SessionBreak { lost, under_way: ahead.under_way() })?;
             told(ended.map(|()| services.into_fired()));
             ahead.done += 1;
             ahead.bytes -= event.json().len();
@@ -162,7 +162,7 @@ impl Session {
         services: &CallServices<'_>,
         under_way: usize,
         limit: Duration,
-    ) -> Result<Result<(), CallError>, Lost> {
+    ) -> Result<Result<(), CallError>, LostProcess> {
         // The process begins with it when it has answered the one before.
         self.line.send(StallDeadline::after(limit))?;
         let mut silence = SILENCE.min(limit);
@@ -170,16 +170,16 @@ impl Session {
         let mut asked = 0;
         loop {
             match self.line.hear(services, until) {
-                Ok(Heard::Ended(ended)) => return Ok(self.line.judged(ended)),
+                Ok(ChildMessage::Ended(ended)) => return Ok(self.line.judged(ended)),
                 // It may have been answered, and a later one takes long and keeps the answer from being sent. And
                 // only the process knows for how much of the time it could run.
-                Err(Lost::Late) if asked < NUDGES => {
+                Err(LostProcess::Late) if asked < NUDGES => {
                     asked += 1;
                     self.process.nudge();
                     until = StallDeadline::after(ANSWERS_A_NUDGE);
                 }
-                Ok(Heard::Here(taken)) if taken >= limit => return Err(Lost::Late),
-                Ok(Heard::Here(taken)) => {
+                Ok(ChildMessage::Here(taken)) if taken >= limit => return Err(LostProcess::Late),
+                Ok(ChildMessage::Here(taken)) => {
                     asked = 0;
                     let left = limit.saturating_sub(taken) + MARGIN;
                     silence = silence.saturating_mul(4).min(left);
@@ -192,16 +192,20 @@ impl Session {
     }
 
     /// Tells the module to end and waits until it has.
-    pub(super) fn shut_down(&mut self, whose: &Whose<'_>, until: StallDeadline) -> Result<(), Lost> {
+    pub(super) fn shut_down(
+        &mut self,
+        whose: &CallOwner<'_>,
+        until: StallDeadline,
+    ) -> Result<(), LostProcess> {
         self.line.waits_for_stopped = false;
         ToChild::Shutdown.write(&mut self.line.outbox);
         self.line.send(until)?;
         let services = CallServices::new(whose.lendable, whose.module, whose.number);
         loop {
             match self.line.hear(&services, until)? {
-                Heard::Bye => return Ok(()),
+                ChildMessage::Bye => return Ok(()),
                 // To a nudge that came when all was answered.
-                Heard::Here(_) => {}
+                ChildMessage::Here(_) => {}
                 other => return Err(other.out_of_place()),
             }
         }
@@ -242,10 +246,10 @@ impl Ahead {
 }
 
 /// What the process said that is not served on the spot.
-enum Heard {
+enum ChildMessage {
     Speaks(u32),
-    Now(Step),
-    Loaded(Result<Said, String>),
+    Now(LoadStep),
+    Loaded(Result<CallWords, String>),
     Refused(String),
     /// How the call ended, as far as the process knows.
     Ended(Result<(), CallError>),
@@ -254,49 +258,49 @@ enum Heard {
     Here(Duration),
 }
 
-impl Heard {
-    fn out_of_place(&self) -> Lost {
+impl ChildMessage {
+    fn out_of_place(&self) -> LostProcess {
         let what = match self {
-            Heard::Speaks(_) => "its version",
-            Heard::Now(_) => "a step of loading",
-            Heard::Loaded(_) => "that it is loaded",
-            Heard::Refused(_) => "that it is refused",
-            Heard::Ended(_) => "the end of a call",
-            Heard::Bye => "good-bye",
-            Heard::Here(_) => "how long a call takes",
+            ChildMessage::Speaks(_) => "its version",
+            ChildMessage::Now(_) => "a step of loading",
+            ChildMessage::Loaded(_) => "that it is loaded",
+            ChildMessage::Refused(_) => "that it is refused",
+            ChildMessage::Ended(_) => "the end of a call",
+            ChildMessage::Bye => "good-bye",
+            ChildMessage::Here(_) => "how long a call takes",
         };
-        Lost::Garbage(format!("{what}, out of place"))
+        LostProcess::Garbage(format!("{what}, out of place"))
     }
 }
 
 /// The socket, with what has arrived and what is to be sent.
-struct Line {
+struct SessionLine {
     socket: UnixStream,
     /// Whose line it is.
-    process: Arc<Process>,
-    inbox: Inbox,
+    process: Arc<ChildProcess>,
+    inbox: FrameReader,
     outbox: Vec<u8>,
     /// The limits that the socket has now, for reading and for writing.
     patience: (Option<Duration>, Option<Duration>),
     /// What was wrong with a firing of the call in hand.
     refused: Option<String>,
-    answered: Answered,
+    answered: CallAnswer,
     /// Since when it is known to be stopped.
     stopped: Option<StallMark>,
     waits_for_stopped: bool,
 }
 
-impl Line {
-    fn new(socket: UnixStream, process: Arc<Process>) -> Self {
-        let inbox = Inbox::new(MAX_FRAME);
-        Line {
+impl SessionLine {
+    fn new(socket: UnixStream, process: Arc<ChildProcess>) -> Self {
+        let inbox = FrameReader::new(MAX_FRAME);
+        SessionLine {
             socket,
             process,
             inbox,
             outbox: Vec::new(),
             patience: (None, None),
             refused: None,
-            answered: Answered::default(),
+            answered: CallAnswer::default(),
             stopped: None,
             waits_for_stopped: true,
         }
@@ -304,17 +308,17 @@ impl Line {
 
     fn load(
         &mut self,
-        whose: &Whose<'_>,
+        whose: &CallOwner<'_>,
         until: StallDeadline,
-        step: &mut Option<Step>,
-    ) -> Result<Result<Said, String>, Lost> {
+        step: &mut Option<LoadStep>,
+    ) -> Result<Result<CallWords, String>, LostProcess> {
         let services = CallServices::new(whose.lendable, whose.module, whose.number);
         match self.hear(&services, until)? {
-            Heard::Speaks(VERSION) => {}
-            Heard::Speaks(other) => {
+            ChildMessage::Speaks(VERSION) => {}
+            ChildMessage::Speaks(other) => {
                 let what =
                     format!("the program speaks version {other} of the protocol and the host {VERSION}");
-                return Err(Lost::Garbage(what));
+                return Err(LostProcess::Garbage(what));
             }
             other => return Err(other.out_of_place()),
         }
@@ -328,9 +332,9 @@ impl Line {
         self.send(until)?;
         loop {
             match self.hear(&services, until)? {
-                Heard::Now(now) => *step = Some(now),
-                Heard::Loaded(said) => return Ok(said),
-                Heard::Refused(text) => return Ok(Err(text)),
+                ChildMessage::Now(now) => *step = Some(now),
+                ChildMessage::Loaded(said) => return Ok(said),
+                ChildMessage::Refused(text) => return Ok(Err(text)),
                 other => return Err(other.out_of_place()),
             }
         }
@@ -339,7 +343,7 @@ impl Line {
     /// Another event is in hand.
     fn begin(&mut self) {
         self.refused = None;
-        self.answered = Answered::default();
+        self.answered = CallAnswer::default();
     }
 
     /// How the event in hand ended. As where the module runs in the host's process, what was wrong with a firing
@@ -350,24 +354,30 @@ impl Line {
     }
 
     /// What it says next; what it asks meanwhile is answered.
-    fn hear(&mut self, services: &CallServices<'_>, until: StallDeadline) -> Result<Heard, Lost> {
+    fn hear(
+        &mut self,
+        services: &CallServices<'_>,
+        until: StallDeadline,
+    ) -> Result<ChildMessage, LostProcess> {
         loop {
             let place = self.next(until)?;
             let reseller = match FromChild::read(self.inbox.frame(place))? {
-                FromChild::Speaks(version) => return Ok(Heard::Speaks(version)),
-                FromChild::Now(step) => return Ok(Heard::Now(step)),
-                FromChild::Loaded { metadata, wants } => return Ok(Heard::Loaded(said(&metadata, &wants))),
-                FromChild::Refused(text) => return Ok(Heard::Refused(text.into_owned())),
-                FromChild::Ended(result) => return Ok(Heard::Ended(result)),
-                FromChild::Bye => return Ok(Heard::Bye),
-                FromChild::Here(ms) => return Ok(Heard::Here(Duration::from_millis(ms))),
+                FromChild::Speaks(version) => return Ok(ChildMessage::Speaks(version)),
+                FromChild::Now(step) => return Ok(ChildMessage::Now(step)),
+                FromChild::Loaded { metadata, wants } => {
+                    return Ok(ChildMessage::Loaded(said(&metadata, &wants)));
+                }
+                FromChild::Refused(text) => return Ok(ChildMessage::Refused(text.into_owned())),
+                FromChild::Ended(result) => return Ok(ChildMessage::Ended(result)),
+                FromChild::Bye => return Ok(ChildMessage::Bye),
+                FromChild::Here(ms) => return Ok(ChildMessage::Here(Duration::from_millis(ms))),
                 FromChild::Log(level, text) => {
                     services.log(level, &text);
                     continue;
                 }
                 FromChild::Fired(fired) => {
                     // The process counts too, and sends nothing beyond the limits.
-                    self.answered.count(&fired).map_err(Lost::Garbage)?;
+                    self.answered.count(&fired).map_err(LostProcess::Garbage)?;
                     if let Err(what) = services.fire(fired) {
                         self.refused.get_or_insert(what);
                     }
@@ -381,7 +391,7 @@ impl Line {
     }
 
     /// The next whole frame.
-    fn next(&mut self, mut until: StallDeadline) -> Result<Range<usize>, Lost> {
+    fn next(&mut self, mut until: StallDeadline) -> Result<Range<usize>, LostProcess> {
         loop {
             if let Some(place) = self.inbox.next()? {
                 self.stopped = None;
@@ -389,36 +399,36 @@ impl Line {
             }
             let left = self.left(&mut until)?;
             if let Some(left) = needed(self.patience.0, left) {
-                self.socket.set_read_timeout(Some(left)).map_err(|_| Lost::Gone)?;
+                self.socket.set_read_timeout(Some(left)).map_err(|_| LostProcess::Gone)?;
                 self.patience.0 = Some(left);
             }
             match self.inbox.fill(&mut self.socket) {
-                Ok(0) => return Err(Lost::Gone),
+                Ok(0) => return Err(LostProcess::Gone),
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Looked at again: the clock may say that there is some time left.
                 Err(error) if is_late(&error) => {}
                 // It died with something of ours unread.
-                Err(_) => return Err(Lost::Gone),
+                Err(_) => return Err(LostProcess::Gone),
             }
         }
     }
 
     /// What is left of the time. Where none is, and the process is stopped, that is begun anew for a while.
-    fn left(&mut self, until: &mut StallDeadline) -> Result<Duration, Lost> {
+    fn left(&mut self, until: &mut StallDeadline) -> Result<Duration, LostProcess> {
         let left = until.left();
         if !left.is_zero() {
             return Ok(left);
         }
         if !self.waits_for_stopped || !self.process.is_stopped() {
-            return Err(Lost::Late);
+            return Err(LostProcess::Late);
         }
         let since = self.stopped.get_or_insert_with(|| {
             warn!(pid = self.process.pid(), "a module's process is stopped (SIGSTOP) and waited for");
             StallMark::now()
         });
         if since.ran() >= LONGEST_STOP {
-            return Err(Lost::Stopped);
+            return Err(LostProcess::Stopped);
         }
         *until = StallDeadline::after(AFTER_A_STOP);
         Ok(AFTER_A_STOP)
@@ -426,7 +436,7 @@ impl Line {
 
     /// Sends what is to be sent. Where the process has died the answers that it gave before are still to be
     /// read, so that is left to the reader to find out.
-    fn send(&mut self, until: StallDeadline) -> Result<(), Lost> {
+    fn send(&mut self, until: StallDeadline) -> Result<(), LostProcess> {
         let outbox = std::mem::take(&mut self.outbox);
         let sent = self.send_all(&outbox, until);
         self.outbox = outbox;
@@ -434,11 +444,11 @@ impl Line {
         sent
     }
 
-    fn send_all(&mut self, mut bytes: &[u8], mut until: StallDeadline) -> Result<(), Lost> {
+    fn send_all(&mut self, mut bytes: &[u8], mut until: StallDeadline) -> Result<(), LostProcess> {
         while !bytes.is_empty() {
             let left = self.left(&mut until)?;
             if let Some(left) = needed(self.patience.1, left) {
-                self.socket.set_write_timeout(Some(left)).map_err(|_| Lost::Gone)?;
+                self.socket.set_write_timeout(Some(left)).map_err(|_| LostProcess::Gone)?;
                 self.patience.1 = Some(left);
             }
             match self.socket.write(bytes) {
@@ -461,7 +471,7 @@ fn is_late(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-fn said(metadata: &str, wants: &str) -> Result<Said, String> {
+fn said(metadata: &str, wants: &str) -> Result<CallWords, String> {
     let read = |error: serde_json::Error| format!("answered what the host cannot read: {error}");
     Ok((serde_json::from_str(metadata).map_err(read)?, serde_json::from_str(wants).map_err(read)?))
 }

@@ -4,17 +4,17 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_millis(100);
 
-fn segfault() -> End {
-    End::Died(Death::Signal(11))
+fn segfault() -> ProcessEnd {
+    ProcessEnd::Died(ProcessDeath::Signal(11))
 }
 
 #[test]
 fn an_event_is_handed_over_again_until_it_has_cost_three_processes() {
-    let mut blame = Blame::default();
+    let mut blame = CallBlame::default();
     assert_eq!(blame.judge(segfault(), 0, 1, LIMIT), None);
     assert_eq!(blame.judge(segfault(), 0, 1, LIMIT), None);
     let failure = blame.judge(segfault(), 0, 1, LIMIT).unwrap();
-    assert_eq!(failure, CallFailure::Killed { times: 3, how: Death::Signal(11) });
+    assert_eq!(failure, CallFailure::Killed { times: 3, how: ProcessDeath::Signal(11) });
     assert_eq!(
         failure.to_string(),
         "ended its process 3 times over this event, at last by SIGSEGV (segmentation fault)"
@@ -23,7 +23,7 @@ fn an_event_is_handed_over_again_until_it_has_cost_three_processes() {
 
 #[test]
 fn each_event_is_blamed_for_its_own_deaths() {
-    let mut blame = Blame::default();
+    let mut blame = CallBlame::default();
     for event in 0..5 {
         assert_eq!(blame.judge(segfault(), event, 1, LIMIT), None);
         assert_eq!(blame.judge(segfault(), event, 1, LIMIT), None);
@@ -32,8 +32,8 @@ fn each_event_is_blamed_for_its_own_deaths() {
 
 #[test]
 fn nobody_is_blamed_where_several_were_under_way_and_they_go_one_by_one() {
-    let mut blame = Blame::default();
-    for end in [segfault(), End::Garbage("an empty frame".to_owned())] {
+    let mut blame = CallBlame::default();
+    for end in [segfault(), ProcessEnd::Garbage("an empty frame".to_owned())] {
         assert_eq!(blame.judge(end, 4, 3, LIMIT), None);
         assert_eq!(blame.alone, 7);
     }
@@ -44,8 +44,8 @@ fn nobody_is_blamed_where_several_were_under_way_and_they_go_one_by_one() {
 
 #[test]
 fn a_process_that_does_not_start_again_counts_against_the_event_that_needs_it() {
-    let mut blame = Blame::default();
-    let not_started = || End::Died(Death::NotStarted("init failed".to_owned()));
+    let mut blame = CallBlame::default();
+    let not_started = || ProcessEnd::Died(ProcessDeath::NotStarted("init failed".to_owned()));
     assert_eq!(blame.judge(segfault(), 0, 1, LIMIT), None);
     assert_eq!(blame.judge(not_started(), 0, 0, LIMIT), None);
     let failure = blame.judge(not_started(), 0, 0, LIMIT).unwrap().to_string();
@@ -57,16 +57,16 @@ fn a_process_that_does_not_start_again_counts_against_the_event_that_needs_it() 
 
 #[test]
 fn a_call_that_does_not_end_and_one_that_ends_in_nonsense_are_given_up_at_once() {
-    let mut blame = Blame::default();
-    assert_eq!(blame.judge(End::Late, 0, 9, LIMIT), Some(CallFailure::TimedOut(LIMIT)));
-    let nonsense = blame.judge(End::Garbage("an empty frame".to_owned()), 0, 1, LIMIT).unwrap();
+    let mut blame = CallBlame::default();
+    assert_eq!(blame.judge(ProcessEnd::Late, 0, 9, LIMIT), Some(CallFailure::TimedOut(LIMIT)));
+    let nonsense = blame.judge(ProcessEnd::Garbage("an empty frame".to_owned()), 0, 1, LIMIT).unwrap();
     assert_eq!(nonsense.to_string(), "broke the module protocol: an empty frame");
 }
 
 #[test]
 fn the_pause_before_a_new_process_doubles_up_to_five_seconds_and_starts_anew_after_an_answer() {
     let now = Instant::now();
-    let mut pauses = Pauses::default();
+    let mut pauses = RestartPauses::default();
     assert_eq!(pauses.left(now), Duration::ZERO);
 
     let mut seen = Vec::new();

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::Reloader;
+use super::ModuleReloader;
 use crate::clock;
 use crate::model::Document;
 use crate::model::ModuleId;
 use crate::module::metadata;
-use crate::module::registry::Module;
+use crate::module::registry::LoadedModule;
 use crate::store::StoreError;
 
 /// What every id begins with.
@@ -21,7 +21,7 @@ const PREFIX: &str = "webhooks_";
 
 /// What a reset did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reset {
+pub struct MetadataReset {
     /// Documents that say what their module says, and nothing else.
     pub written: Vec<String>,
     /// Documents of modules that are not loaded: they are gone.
@@ -44,13 +44,13 @@ pub enum NotReset {
     },
 }
 
-impl Reloader {
+impl ModuleReloader {
     /// Writes the documents of all loaded modules anew and takes those of others away; with an id, only that one's.
     /// The `webhooks_` in front of an id may be left out.
     ///
     /// # Errors
     /// [`NotReset`]; what was reset before stays so, and repeating it is harmless.
-    pub async fn reset_metadata(&self, id: Option<&str>) -> Result<Reset, NotReset> {
+    pub async fn reset_metadata(&self, id: Option<&str>) -> Result<MetadataReset, NotReset> {
         // No module comes, changes or goes meanwhile.
         let _state = self.state.lock().await;
         let failed = |id: &str| {
@@ -60,7 +60,7 @@ impl Reloader {
         let stored = self.documents.metadata().await.map_err(failed(id.unwrap_or(PREFIX)))?;
         let current = self.registry.current();
         let ids = wanted(id, &stored, current.modules())?;
-        let mut reset = Reset::default();
+        let mut reset = MetadataReset::default();
         for id in ids {
             let known = stored.iter().find(|document| has_id(document, &id));
             match current.module(&id) {
@@ -84,7 +84,7 @@ impl Reloader {
 fn wanted<'m>(
     id: Option<&str>,
     stored: &[Document],
-    modules: impl Iterator<Item = &'m Arc<Module>>,
+    modules: impl Iterator<Item = &'m Arc<LoadedModule>>,
 ) -> Result<BTreeSet<String>, NotReset> {
     let stored = stored.iter().filter_map(|document| document.get("_id")?.as_str().map(str::to_owned));
     let known: BTreeSet<String> = stored.chain(modules.map(|module| module.id.to_string())).collect();

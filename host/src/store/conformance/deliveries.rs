@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::{MakeLedger, accepted, copy_of_a_crash, event, owed, payload, pending_ids};
 use crate::clock::now_ms;
-use crate::store::{Accepted, NewDelivery, Outcome, StoreError, StoredDelivery};
+use crate::store::{Accepted, NewDelivery, StoreError, StoredDelivery, StoredOutcome};
 
 pub(in crate::store) async fn accepted_deliveries_survive_a_reopen(make: MakeLedger) {
     let dir = TempDir::new().unwrap();
@@ -34,7 +34,7 @@ pub(in crate::store) async fn a_known_identity_adds_nothing(make: MakeLedger) {
     let ids = accepted(&*ledger, again()).await;
 
     assert_eq!(ledger.accept(again()).await, Ok(Accepted::AlreadyKnown));
-    ledger.finish(vec![Outcome::Delivered { id: ids[0] }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Delivered { id: ids[0] }]).await.unwrap();
     ledger.close().await.unwrap();
     let ledger = make(dir.path());
 
@@ -94,7 +94,7 @@ pub(in crate::store) async fn a_delivered_delivery_is_forgotten(make: MakeLedger
     let ledger = make(dir.path());
     let ids = accepted(&*ledger, event(None, vec![owed("h1", &payload("{}"))])).await;
 
-    ledger.finish(vec![Outcome::Delivered { id: ids[0] }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Delivered { id: ids[0] }]).await.unwrap();
 
     assert!(ledger.load(&ids).await.unwrap().is_empty());
     assert_eq!(ledger.counts().await.unwrap().pending, 0);
@@ -106,7 +106,7 @@ pub(in crate::store) async fn a_retry_is_pending_with_its_tries_and_due_time(mak
     let ids =
         accepted(&*ledger, event(None, vec![owed("h1", &payload("{}")), owed("h2", &payload("{}"))])).await;
 
-    ledger.finish(vec![Outcome::Retry { id: ids[1], tries: 1, due_ms: 5_000 }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Retry { id: ids[1], tries: 1, due_ms: 5_000 }]).await.unwrap();
 
     let loaded = ledger.load(&[ids[1], ids[0]]).await.unwrap();
     let (retry, first): (&StoredDelivery, &StoredDelivery) = (&loaded[0], &loaded[1]);
@@ -120,9 +120,9 @@ pub(in crate::store) async fn a_dead_delivery_is_kept_but_not_pending(make: Make
     let ledger = make(dir.path());
     let ids = accepted(&*ledger, event(None, vec![owed("h1", &payload("{}"))])).await;
 
-    let dead = Outcome::Dead { id: ids[0], tries: 3, reason: "410 Gone".into() };
+    let dead = StoredOutcome::Dead { id: ids[0], tries: 3, reason: "410 Gone".into() };
     ledger.finish(vec![dead]).await.unwrap();
-    ledger.finish(vec![Outcome::Retry { id: ids[0], tries: 4, due_ms: 1 }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Retry { id: ids[0], tries: 4, due_ms: 1 }]).await.unwrap();
 
     assert!(pending_ids(&*ledger).await.is_empty());
     assert!(ledger.load(&ids).await.unwrap().is_empty());
@@ -140,9 +140,9 @@ pub(in crate::store) async fn the_oldest_of_what_waits_says_since_when(make: Mak
     let waiting = accepted(&*ledger, event(None, vec![owed("h2", &payload("{}"))])).await;
 
     let first = ledger.counts().await.unwrap().oldest_ms.unwrap();
-    ledger.finish(vec![Outcome::Dead { id: dead[0], tries: 1, reason: "gone".into() }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Dead { id: dead[0], tries: 1, reason: "gone".into() }]).await.unwrap();
     let second = ledger.counts().await.unwrap().oldest_ms.unwrap();
-    ledger.finish(vec![Outcome::Delivered { id: waiting[0] }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Delivered { id: waiting[0] }]).await.unwrap();
 
     assert!((before..=after).contains(&first));
     assert!(second >= first);
@@ -157,9 +157,9 @@ pub(in crate::store) async fn outcomes_of_unknown_deliveries_are_passed_over(mak
     let strange = ids[0] + 1_000;
     ledger
         .finish(vec![
-            Outcome::Delivered { id: strange },
-            Outcome::Retry { id: strange, tries: 1, due_ms: 1 },
-            Outcome::Dead { id: strange, tries: 1, reason: String::new() },
+            StoredOutcome::Delivered { id: strange },
+            StoredOutcome::Retry { id: strange, tries: 1, due_ms: 1 },
+            StoredOutcome::Dead { id: strange, tries: 1, reason: String::new() },
         ])
         .await
         .unwrap();
@@ -173,7 +173,7 @@ pub(in crate::store) async fn an_outcome_goes_along_with_the_next_commit(make: M
     let ids = accepted(&*ledger, event(None, vec![owed("h1", &payload("{}"))])).await;
     let before = ledger.commits();
 
-    let outcome = ledger.finish(vec![Outcome::Delivered { id: ids[0] }]);
+    let outcome = ledger.finish(vec![StoredOutcome::Delivered { id: ids[0] }]);
     let next = ledger.accept(event(None, vec![owed("h2", &payload("{}"))]));
     let (finished, next) = tokio::join!(outcome, next);
 
@@ -191,7 +191,7 @@ pub(in crate::store) async fn ids_of_deliveries_are_never_used_again(make: MakeL
         let ids = accepted(&*ledger, event(None, vec![owed("h1", &payload("{}"))])).await;
         assert!(ids[0] > highest);
         highest = ids[0];
-        ledger.finish(vec![Outcome::Delivered { id: highest }]).await.unwrap();
+        ledger.finish(vec![StoredOutcome::Delivered { id: highest }]).await.unwrap();
         ledger.close().await.unwrap();
     }
 }
@@ -211,7 +211,7 @@ pub(in crate::store) async fn a_shared_payload_lives_as_long_as_its_last_deliver
             let expected = if matches!(delivery.hook.as_ref(), "h2" | "h4") { &other } else { &one };
             assert_eq!(delivery.payload, expected, "of {}", delivery.hook);
         }
-        ledger.finish(vec![Outcome::Delivered { id }]).await.unwrap();
+        ledger.finish(vec![StoredOutcome::Delivered { id }]).await.unwrap();
     }
 
     assert!(pending_ids(&*ledger).await.is_empty());
@@ -242,8 +242,8 @@ pub(in crate::store) async fn what_waits_is_known_without_its_payload(make: Make
     let deliveries = vec![owed("h1", &shared), owed("h2", &shared), carried, owed("h4", &payload("{}"))];
     let ids = accepted(&*ledger, event(None, deliveries)).await;
     let now = now_ms();
-    ledger.finish(vec![Outcome::Retry { id: ids[1], tries: 1, due_ms: now + 60_000 }]).await.unwrap();
-    ledger.finish(vec![Outcome::Delivered { id: ids[3] }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Retry { id: ids[1], tries: 1, due_ms: now + 60_000 }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Delivered { id: ids[3] }]).await.unwrap();
 
     let rows = ledger.waiting_after(0, 10).await.unwrap();
 
@@ -290,7 +290,7 @@ pub(in crate::store) async fn an_event_with_thousands_of_deliveries_is_taken_as_
     let hooks: Vec<String> =
         ledger.load(&ids).await.unwrap().iter().map(|stored| stored.hook.as_str().to_owned()).collect();
     assert_eq!(hooks, (0..2_345).map(|n| format!("h{n}")).collect::<Vec<_>>());
-    ledger.finish(ids.iter().map(|id| Outcome::Delivered { id: *id }).collect()).await.unwrap();
+    ledger.finish(ids.iter().map(|id| StoredOutcome::Delivered { id: *id }).collect()).await.unwrap();
     assert_eq!(pending_ids(&*ledger).await, small);
 
     // Together with others: each is answered as if it had come alone.

@@ -6,8 +6,8 @@ use tempfile::TempDir;
 use super::MakeLedger;
 use crate::clock::now_ms;
 use crate::store::{
-    AttemptKey, AttemptQuery, AuditEntry, AuditKeep, AuditQuery, Failure, FailureChange, Ledger, NewAttempt,
-    StoredFailing, StoredToken,
+    AttemptKey, AttemptQuery, AuditEntry, AuditKeep, AuditQuery, FailureChange, HookFailure, Ledger,
+    NewAttempt, StoredFailing, StoredToken,
 };
 
 fn token(id: &str) -> StoredToken {
@@ -187,7 +187,7 @@ pub(in crate::store) async fn what_is_known_of_failing_hooks_survives_a_reopen(m
     let dir = TempDir::new().unwrap();
     let ledger = make(dir.path());
     let failures =
-        |hook: &str, at_ms, times| Failure { account: "acct".into(), hook: hook.into(), at_ms, times };
+        |hook: &str, at_ms, times| HookFailure { account: "acct".into(), hook: hook.into(), at_ms, times };
     let failure = |hook: &str, at_ms| failures(hook, at_ms, 1);
     let failing = |hook: &str, step| StoredFailing {
         hook: hook.into(),

@@ -4,14 +4,14 @@ use tempfile::TempDir;
 
 use super::{MakeLedger, accepted, event, owed, payload};
 use crate::clock::now_ms;
-use crate::store::{DeliveryQuery, Ledger, NewReplay, Outcome, ReplayState};
+use crate::store::{DeliveryQuery, Ledger, NewReplay, ReplayState, StoredOutcome};
 
 /// Two deliveries each to h1 and h2, of which the first two are dead.
 async fn two_dead_of_four(ledger: &dyn Ledger) -> Vec<i64> {
     let shared = payload(r#"{"shared":true}"#);
     let deliveries = ["h1", "h2", "h1", "h2"].map(|hook| owed(hook, &shared)).to_vec();
     let ids = accepted(ledger, event(None, deliveries)).await;
-    let dead = |id: i64| Outcome::Dead { id, tries: 3, reason: "410 Gone".into() };
+    let dead = |id: i64| StoredOutcome::Dead { id, tries: 3, reason: "410 Gone".into() };
     ledger.finish(vec![dead(ids[0]), dead(ids[1])]).await.unwrap();
     ids
 }
@@ -67,7 +67,7 @@ pub(in crate::store) async fn a_revived_delivery_is_pending_with_no_tries_made(m
     assert_eq!(loaded.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), [ids[0], ids[2], ids[3]]);
     assert_eq!((loaded[0].tries, loaded[0].webhook_id.as_str()), (0, "msg_h1"));
     assert_eq!(ledger.untried(&ids).await, Ok(3));
-    ledger.finish(vec![Outcome::Retry { id: ids[0], tries: 1, due_ms: 1 }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Retry { id: ids[0], tries: 1, due_ms: 1 }]).await.unwrap();
     assert_eq!(ledger.untried(&ids).await, Ok(2));
 }
 
@@ -104,7 +104,7 @@ pub(in crate::store) async fn a_replay_takes_each_of_its_deliveries_once_and_out
     let ledger = make(dir.path());
     assert_eq!(ledger.running_replays().await, Ok(vec![job.id]));
     // What dies meanwhile, again or for the first time, is not the job's.
-    let dead = |id: i64| Outcome::Dead { id, tries: 1, reason: "again".into() };
+    let dead = |id: i64| StoredOutcome::Dead { id, tries: 1, reason: "again".into() };
     ledger.finish(vec![dead(ids[0]), dead(ids[2])]).await.unwrap();
     assert_eq!(ledger.step_replay(job.id, 10).await, Ok(vec![ids[1]]));
     assert_eq!(ledger.step_replay(job.id, 10).await, Ok(Vec::new()));

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::writer::Writing;
+use super::writer::StoreWrite;
 use crate::store::{AuditEntry, AuditKeep, AuditQuery, StoredAuditEntry, StoredToken};
 
 /// Expired entries that go with one new one, so that no commit pays for a year at once.
@@ -45,7 +45,7 @@ pub(super) fn note_uses(connection: &Connection, uses: &[(String, i64)]) -> rusq
 }
 
 pub(super) fn add_audit(
-    writing: &mut Writing<'_>,
+    writing: &mut StoreWrite<'_>,
     entry: &AuditEntry,
     keep: AuditKeep,
 ) -> rusqlite::Result<()> {

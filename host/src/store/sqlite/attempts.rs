@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, ToSql, params};
 
-use super::writer::Writing;
+use super::writer::StoreWrite;
 use crate::store::{AttemptKey, AttemptQuery, AttemptScan, NewAttempt, StoredAttempt};
 
-pub(super) fn add(writing: &Writing<'_>, attempts: &[NewAttempt], max_rows: u64) -> rusqlite::Result<()> {
+pub(super) fn add(writing: &StoreWrite<'_>, attempts: &[NewAttempt], max_rows: u64) -> rusqlite::Result<()> {
     let mut insert = writing.connection.prepare_cached(
         "INSERT INTO attempts (created_ms, failed, account, hook, doc) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;

@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use rustc_hash::FxHashMap;
 
 use super::documents;
-use super::writer::Writing;
+use super::writer::StoreWrite;
 use crate::store::{
-    Accepted, AcceptedEvent, DeliveryCounts, NewDelivery, Outcome, StoredDelivery, WaitingRow,
+    Accepted, AcceptedEvent, DeliveryCounts, NewDelivery, StoredDelivery, StoredOutcome, WaitingRow,
 };
 use crate::trail::Origin;
 
@@ -27,12 +27,12 @@ const COLUMNS: &str =
 
 /// Ids of deliveries. SQLite alone would give the id of a finished delivery to a new one, and a late outcome
 /// of the first would then hit the second.
-pub(super) struct Ids {
+pub(super) struct IdList {
     next: i64,
     reserved: i64,
 }
 
-impl Ids {
+impl IdList {
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let reserved = documents::setting(connection, NEXT_ID)?.and_then(|id| id.parse().ok()).unwrap_or(1);
         let highest: Option<i64> =
@@ -62,7 +62,7 @@ impl Ids {
     }
 }
 
-pub(super) fn accept(writing: &mut Writing<'_>, event: &AcceptedEvent) -> rusqlite::Result<Accepted> {
+pub(super) fn accept(writing: &mut StoreWrite<'_>, event: &AcceptedEvent) -> rusqlite::Result<Accepted> {
     if event.deliveries.is_empty() {
         return Ok(Accepted::New(Vec::new()));
     }
@@ -75,7 +75,7 @@ pub(super) fn accept(writing: &mut Writing<'_>, event: &AcceptedEvent) -> rusqli
 }
 
 /// Remembers an identity; says whether it was new.
-pub(super) fn remember(writing: &mut Writing<'_>, identity: &str) -> rusqlite::Result<bool> {
+pub(super) fn remember(writing: &mut StoreWrite<'_>, identity: &str) -> rusqlite::Result<bool> {
     let added = writing
         .connection
         .prepare_cached(
@@ -87,7 +87,7 @@ pub(super) fn remember(writing: &mut Writing<'_>, identity: &str) -> rusqlite::R
 }
 
 /// Lays deliveries down; answers their ids, which follow one another.
-pub(super) fn insert(writing: &mut Writing<'_>, deliveries: &[NewDelivery]) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn insert(writing: &mut StoreWrite<'_>, deliveries: &[NewDelivery]) -> rusqlite::Result<Vec<i64>> {
     let first = writing.ids.take(writing.connection, deliveries.len())?;
     let ids: Vec<i64> = (first..).take(deliveries.len()).collect();
     let shared = shared_payloads(&ids, deliveries);
@@ -121,11 +121,11 @@ pub(super) fn insert(writing: &mut Writing<'_>, deliveries: &[NewDelivery]) -> r
     Ok(ids)
 }
 
-pub(super) fn finish(writing: &mut Writing<'_>, outcomes: &[Outcome]) -> rusqlite::Result<()> {
+pub(super) fn finish(writing: &mut StoreWrite<'_>, outcomes: &[StoredOutcome]) -> rusqlite::Result<()> {
     let connection = writing.connection;
     for outcome in outcomes {
         match outcome {
-            Outcome::Delivered { id } => {
+            StoredOutcome::Delivered { id } => {
                 // Looking first costs half of what RETURNING does, which makes a table of its answer.
                 let payload: Option<Option<i64>> = connection
                     .prepare_cached("SELECT payload_id FROM deliveries WHERE id = ?1")?
@@ -134,14 +134,14 @@ pub(super) fn finish(writing: &mut Writing<'_>, outcomes: &[Outcome]) -> rusqlit
                 writing.touched.extend(payload.flatten());
                 connection.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
             }
-            Outcome::Retry { id, tries, due_ms } => {
+            StoredOutcome::Retry { id, tries, due_ms } => {
                 connection
                     .prepare_cached(
                         "UPDATE deliveries SET tries = ?2, due_ms = ?3, wait_ms = ?4 WHERE id = ?1 AND state = 0",
                     )?
                     .execute(params![id, tries, due_ms, due_ms.saturating_sub(writing.now_ms).max(0)])?;
             }
-            Outcome::Dead { id, tries, reason } => {
+            StoredOutcome::Dead { id, tries, reason } => {
                 connection
                     .prepare_cached(
                         "UPDATE deliveries SET state = 1, tries = ?2, reason = ?3, due_ms = ?4
@@ -155,7 +155,7 @@ pub(super) fn finish(writing: &mut Writing<'_>, outcomes: &[Outcome]) -> rusqlit
 }
 
 /// Removes the shared payloads that lost their last delivery in this commit.
-pub(super) fn forget_payloads(writing: &mut Writing<'_>) -> rusqlite::Result<()> {
+pub(super) fn forget_payloads(writing: &mut StoreWrite<'_>) -> rusqlite::Result<()> {
     writing.touched.sort_unstable();
     writing.touched.dedup();
     for id in writing.touched.drain(..) {
@@ -264,14 +264,17 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<DeliveryCounts
     })
 }
 
-struct Shared<'a> {
+struct SharedPayload<'a> {
     first: i64,
     last: i64,
     body: &'a [u8],
 }
 
 /// Payloads that stand in memory once for several deliveries, by their place.
-fn shared_payloads<'a>(ids: &[i64], deliveries: &'a [NewDelivery]) -> FxHashMap<(usize, usize), Shared<'a>> {
+fn shared_payloads<'a>(
+    ids: &[i64],
+    deliveries: &'a [NewDelivery],
+) -> FxHashMap<(usize, usize), SharedPayload<'a>> {
     let mut found = FxHashMap::default();
     if deliveries.len() < 2 {
         return found;
@@ -279,8 +282,8 @@ fn shared_payloads<'a>(ids: &[i64], deliveries: &'a [NewDelivery]) -> FxHashMap<
     for (&id, delivery) in ids.iter().zip(deliveries) {
         found
             .entry(place(&delivery.payload))
-            .and_modify(|payload: &mut Shared<'_>| payload.last = id)
-            .or_insert(Shared { first: id, last: id, body: &delivery.payload });
+            .and_modify(|payload: &mut SharedPayload<'_>| payload.last = id)
+            .or_insert(SharedPayload { first: id, last: id, body: &delivery.payload });
     }
     found.retain(|_, payload| payload.last > payload.first);
     found

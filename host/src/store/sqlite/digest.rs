@@ -28,7 +28,7 @@ const CHUNK: usize = 256 << 10;
 
 /// What the end of a file says about the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seal {
+pub(super) enum BackupSeal {
     /// There is none.
     Missing,
     /// So many bytes before it are what was written.
@@ -66,22 +66,22 @@ pub(super) fn seal(file: &mut File) -> io::Result<u64> {
 }
 
 /// Reads the seal, and all before it.
-pub(super) fn look(file: &mut File) -> io::Result<Seal> {
+pub(super) fn look(file: &mut File) -> io::Result<BackupSeal> {
     let length = file.seek(SeekFrom::End(0))?;
-    let Some(bytes) = length.checked_sub(LENGTH as u64) else { return Ok(Seal::Missing) };
+    let Some(bytes) = length.checked_sub(LENGTH as u64) else { return Ok(BackupSeal::Missing) };
     file.seek(SeekFrom::Start(bytes))?;
     let mut end = Vec::with_capacity(LENGTH);
     file.read_to_end(&mut end)?;
     let says = String::from_utf8_lossy(&end).into_owned();
     if !says.starts_with(BEFORE) {
-        return Ok(Seal::Missing);
+        return Ok(BackupSeal::Missing);
     }
     file.rewind()?;
     let (digest, bytes) = digest((&mut *file).take(bytes))?;
     if says == line(&digest, bytes) {
-        return Ok(Seal::Whole { bytes });
+        return Ok(BackupSeal::Whole { bytes });
     }
-    Ok(Seal::Broken(format!(
+    Ok(BackupSeal::Broken(format!(
         "it is not what was written: its checksum line says {:?}, and its {bytes} bytes have the SHA-256 {digest}",
         says.trim()
     )))
@@ -128,7 +128,7 @@ mod tests {
     fn what_was_sealed_is_whole() {
         for content in [&b""[..], b"some bytes", &[7; 600_000]] {
             let bytes = content.len() as u64;
-            assert_eq!(look(&mut sealed(content)).unwrap(), Seal::Whole { bytes });
+            assert_eq!(look(&mut sealed(content)).unwrap(), BackupSeal::Whole { bytes });
         }
     }
 
@@ -142,7 +142,10 @@ mod tests {
                 file.write_all(&changed).unwrap();
                 let seal = look(&mut file).unwrap();
                 // Without the line it is for the database to miss it.
-                assert!(matches!(seal, Seal::Broken(_) | Seal::Missing), "{what} at {at}: {seal:?}");
+                assert!(
+                    matches!(seal, BackupSeal::Broken(_) | BackupSeal::Missing),
+                    "{what} at {at}: {seal:?}"
+                );
             }
         }
     }

@@ -4,12 +4,12 @@ use rusqlite::{Connection, params};
 
 use super::documents;
 use crate::model::Document;
-use crate::store::{Failure, FailureChange, StoredFailing};
+use crate::store::{FailureChange, HookFailure, StoredFailing};
 
-pub(super) fn failures(connection: &Connection) -> rusqlite::Result<Vec<Failure>> {
+pub(super) fn failures(connection: &Connection) -> rusqlite::Result<Vec<HookFailure>> {
     let mut query = connection.prepare_cached("SELECT account, hook, at_ms, times FROM failures")?;
     let failure = |row: &rusqlite::Row<'_>| {
-        Ok(Failure {
+        Ok(HookFailure {
             account: row.get_ref(0)?.as_str()?.into(),
             hook: row.get_ref(1)?.as_str()?.into(),
             at_ms: row.get(2)?,

@@ -9,13 +9,13 @@ use crate::store::{HookIdQuery, ListedDocuments, ListedKind, StoreError};
 
 /// What a document describes.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum DocumentKind {
     Account,
     Hook,
     Metadata,
 }
 
-impl Kind {
+impl DocumentKind {
     fn name(self) -> &'static str {
         match self {
             Self::Account => "account",
@@ -36,7 +36,7 @@ pub(super) fn give_id(doc: &mut Document) {
 /// Saves a document over the revision that it names. The outer error spoils the transaction, the inner does not.
 pub(super) fn save(
     connection: &Connection,
-    kind: Kind,
+    kind: DocumentKind,
     doc: &Document,
 ) -> rusqlite::Result<Result<Document, StoreError>> {
     let id = text(doc, "_id").unwrap_or_default();
@@ -68,14 +68,14 @@ pub(super) fn save(
 }
 
 /// Takes a document away for good.
-pub(super) fn delete(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<()> {
+pub(super) fn delete(connection: &Connection, kind: DocumentKind, id: &str) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM documents WHERE kind = ?1 AND id = ?2")?
         .execute([kind.name(), id])
         .map(drop)
 }
 
-pub(super) fn all(connection: &Connection, kind: Kind) -> rusqlite::Result<Vec<Document>> {
+pub(super) fn all(connection: &Connection, kind: DocumentKind) -> rusqlite::Result<Vec<Document>> {
     let mut query = connection
         .prepare_cached("SELECT doc FROM documents WHERE kind = ?1 AND NOT deleted ORDER BY seq")?;
     query.query_map([kind.name()], document)?.collect()
@@ -83,7 +83,7 @@ pub(super) fn all(connection: &Connection, kind: Kind) -> rusqlite::Result<Vec<D
 
 pub(super) fn of_account(
     connection: &Connection,
-    kind: Kind,
+    kind: DocumentKind,
     account: &str,
 ) -> rusqlite::Result<Vec<Document>> {
     let mut query = connection.prepare_cached(
@@ -92,7 +92,11 @@ pub(super) fn of_account(
     query.query_map([kind.name(), account], document)?.collect()
 }
 
-pub(super) fn one(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<Option<Document>> {
+pub(super) fn one(
+    connection: &Connection,
+    kind: DocumentKind,
+    id: &str,
+) -> rusqlite::Result<Option<Document>> {
     connection
         .prepare_cached("SELECT doc FROM documents WHERE kind = ?1 AND id = ?2 AND NOT deleted")?
         .query_row([kind.name(), id], document)
@@ -126,8 +130,8 @@ pub(super) fn listed(
     bytes: usize,
 ) -> rusqlite::Result<ListedDocuments> {
     let kind = match kind {
-        ListedKind::Account => Kind::Account,
-        ListedKind::Hook => Kind::Hook,
+        ListedKind::Account => DocumentKind::Account,
+        ListedKind::Hook => DocumentKind::Hook,
     };
     let mut found = ListedDocuments::default();
     let mut query =

@@ -36,20 +36,20 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 const IN_USE: &str = "store.in_use";
 
 /// A checked file, with the lock that keeps other hosts away for as long as it lives.
-pub(super) struct Opened {
+pub(super) struct OpenedDatabase {
     pub(super) file: PathBuf,
     pub(super) connection: Connection,
     pub(super) lock: File,
 }
 
-impl Opened {
+impl OpenedDatabase {
     /// What is open, and what the next start looks for.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         [FILE, LOG, INDEX, LOCK].map(|name| self.file.with_file_name(name)).into()
     }
 }
 
-pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
+pub(super) fn open(dir: &Path, options: Options) -> Result<OpenedDatabase> {
     let failed = |what: &str, path: &Path, error: std::io::Error| {
         StoreError::Unavailable(format!("{what} {}: {error}", path.display()))
     };
@@ -74,7 +74,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened> {
     digest::renounce(&connection).map_err(sqlite)?;
     mark(&connection, true).map_err(sqlite)?;
     write_holder(&lock).map_err(|error| failed("writing", &dir.join(LOCK), error))?;
-    Ok(Opened { file, connection, lock })
+    Ok(OpenedDatabase { file, connection, lock })
 }
 
 /// Keeps hosts out of a folder for as long as the answer lives.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
 use super::deliveries::{insert, remember};
-use super::writer::{Writer, Writing};
+use super::writer::{StoreWrite, StoreWriter};
 use crate::store::{Accepted, AcceptedEvent, NewDelivery, Result};
 
 /// Deliveries of one commit. A few milliseconds are spent on them.
@@ -27,7 +27,7 @@ pub(super) fn are_needed(events: &[AcceptedEvent]) -> bool {
 }
 
 /// Stores events in pieces; with an error nothing of them stays, and nothing of those whose identity is known.
-pub(super) async fn accept(writer: &Writer, events: Vec<AcceptedEvent>) -> Result<Vec<Accepted>> {
+pub(super) async fn accept(writer: &StoreWriter, events: Vec<AcceptedEvent>) -> Result<Vec<Accepted>> {
     let events: Arc<[AcceptedEvent]> = events.into();
     loop {
         let known = {
@@ -43,7 +43,7 @@ pub(super) async fn accept(writer: &Writer, events: Vec<AcceptedEvent>) -> Resul
 
 /// Stores those that are not known; nothing of them where one has become known meanwhile.
 async fn accept_new(
-    writer: &Writer,
+    writer: &StoreWriter,
     events: &Arc<[AcceptedEvent]>,
     known: &[bool],
 ) -> Result<Option<Vec<Accepted>>> {
@@ -54,7 +54,7 @@ async fn accept_new(
     while left > PIECE {
         let (event, broken_off) = (begun.event, Arc::clone(&begun.broken_off));
         let piece = deliveries.by_ref().take(PIECE).cloned().collect::<Vec<_>>();
-        let work = move |writing: &mut Writing<'_>| match broken_off.load(Ordering::Acquire) {
+        let work = move |writing: &mut StoreWrite<'_>| match broken_off.load(Ordering::Acquire) {
             true => Ok(Vec::new()),
             false => unfinished(writing, event, &piece),
         };
@@ -64,7 +64,7 @@ async fn accept_new(
     let (event, last) = (begun.event, deliveries.cloned().collect::<Vec<_>>());
     let identities: Vec<String> = new().filter_map(identity_of).map(str::to_owned).collect();
     let broken_off = Arc::clone(&begun.broken_off);
-    let work = move |writing: &mut Writing<'_>| match broken_off.load(Ordering::Acquire) {
+    let work = move |writing: &mut StoreWrite<'_>| match broken_off.load(Ordering::Acquire) {
         true => Ok(None),
         false => finish(writing, event, &identities, &last),
     };
@@ -130,7 +130,7 @@ fn known(connection: &Connection, events: &[AcceptedEvent]) -> rusqlite::Result<
     Ok(answers)
 }
 
-fn unfinished(writing: &mut Writing<'_>, event: i64, piece: &[NewDelivery]) -> rusqlite::Result<Vec<i64>> {
+fn unfinished(writing: &mut StoreWrite<'_>, event: i64, piece: &[NewDelivery]) -> rusqlite::Result<Vec<i64>> {
     let ids = insert(writing, piece)?;
     if let (Some(first), Some(last)) = (ids.first(), ids.last()) {
         writing
@@ -143,7 +143,7 @@ fn unfinished(writing: &mut Writing<'_>, event: i64, piece: &[NewDelivery]) -> r
 
 /// The last piece; nothing, and nothing stored, where another copy of an event has ended before.
 fn finish(
-    writing: &mut Writing<'_>,
+    writing: &mut StoreWrite<'_>,
     event: i64,
     identities: &[String],
     last: &[NewDelivery],

@@ -7,7 +7,7 @@ use crate::store::{Result, StoreError};
 
 /// Open files by their paths, each with what tells it from another one there.
 #[derive(Debug)]
-pub(super) struct Presence(Vec<(PathBuf, FileId)>);
+pub(super) struct FilePresence(Vec<(PathBuf, FileId)>);
 
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +23,11 @@ impl FileId {
     }
 }
 
-impl Presence {
+impl FilePresence {
     /// Of files that have just been opened. One that is not there is not looked after.
     pub(super) fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         let known = |path: PathBuf| FileId::of(&path).ok().map(|id| (path, id));
-        Presence(paths.into_iter().filter_map(known).collect())
+        FilePresence(paths.into_iter().filter_map(known).collect())
     }
 
     /// Looks at each path, which takes some microseconds.
@@ -59,7 +59,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, elsewhere) = (folder.path().join("file"), folder.path().join("elsewhere"));
         std::fs::write(&path, "x").unwrap();
-        let presence = Presence::of([path.clone(), folder.path().join("never there")]);
+        let presence = FilePresence::of([path.clone(), folder.path().join("never there")]);
         let told = || presence.check().map_err(|error| error.to_string());
         assert_eq!(told(), Ok(()));
 

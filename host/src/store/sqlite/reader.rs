@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::{closed, explain, open};
 use crate::store::{Result, StoreError};
 
-type Query = Box<dyn FnOnce(&Connection) + Send>;
+type ReaderQuery = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The handle of the thread.
 pub(super) struct ReadingThread {
     file: Arc<PathBuf>,
-    queries: Mutex<Option<mpsc::UnboundedSender<Query>>>,
+    queries: Mutex<Option<mpsc::UnboundedSender<ReaderQuery>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -26,7 +26,7 @@ impl ReadingThread {
     pub(super) fn start(file: &Arc<PathBuf>, name: &str) -> Result<Self> {
         let connection = open::reader(file)?;
         // Whoever asks waits for the answer, so what is queued is bounded by those who ask.
-        let (queries, mut queue) = mpsc::unbounded_channel::<Query>();
+        let (queries, mut queue) = mpsc::unbounded_channel::<ReaderQuery>();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
@@ -50,7 +50,7 @@ impl ReadingThread {
     {
         let (answer, answered) = oneshot::channel();
         let queries = self.queries.lock().clone().ok_or_else(closed)?;
-        let ask: Query = Box::new(move |connection| drop(answer.send(query(connection))));
+        let ask: ReaderQuery = Box::new(move |connection| drop(answer.send(query(connection))));
         queries.send(ask).map_err(|_| closed())?;
         drop(queries);
         let answer =

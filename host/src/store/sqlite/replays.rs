@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
-use super::writer::Writing;
+use super::writer::StoreWrite;
 use crate::store::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState};
 
 const DELIVERY: &str =
@@ -13,14 +13,14 @@ const REPLAY: &str =
     "id, state, created_ms, finished_ms, account, hook, since_ms, until_ms, total, replayed FROM replays";
 
 /// Values for the conditions of a query, by their names.
-type Named<'a> = Vec<(&'static str, &'a dyn ToSql)>;
+type NamedValue<'a> = Vec<(&'static str, &'a dyn ToSql)>;
 
 pub(super) fn list(connection: &Connection, wanted: &DeliveryQuery) -> rusqlite::Result<Vec<DeliveryRow>> {
     let (account, hook) =
         (wanted.account.as_ref().map(AsRef::as_ref), wanted.hook.as_ref().map(AsRef::as_ref));
     let start = wanted.start.unwrap_or(i64::MAX);
     let limit = i64::try_from(wanted.limit).unwrap_or(i64::MAX);
-    let mut values: Named<'_> = vec![(":start", &start), (":limit", &limit)];
+    let mut values: NamedValue<'_> = vec![(":start", &start), (":limit", &limit)];
     let mut conditions = chosen(&account, &hook, &mut values);
     match wanted.dead {
         // Written out, so that the partial indices are found.
@@ -51,7 +51,7 @@ pub(super) fn one(connection: &Connection, id: i64) -> rusqlite::Result<Option<(
     query.query_row([id], found).optional()
 }
 
-pub(super) fn revive(writing: &Writing<'_>, id: i64) -> rusqlite::Result<bool> {
+pub(super) fn revive(writing: &StoreWrite<'_>, id: i64) -> rusqlite::Result<bool> {
     let revived = writing
         .connection
         .prepare_cached(
@@ -71,7 +71,7 @@ pub(super) fn untried(connection: &Connection, ids: &[i64]) -> rusqlite::Result<
     Ok(count)
 }
 
-pub(super) fn clean(writing: &mut Writing<'_>, before_ms: i64, limit: usize) -> rusqlite::Result<usize> {
+pub(super) fn clean(writing: &mut StoreWrite<'_>, before_ms: i64, limit: usize) -> rusqlite::Result<usize> {
     let connection = writing.connection;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let expired: Vec<(i64, Option<i64>)> = connection
@@ -93,12 +93,12 @@ pub(super) fn clean(writing: &mut Writing<'_>, before_ms: i64, limit: usize) -> 
     Ok(expired.len())
 }
 
-pub(super) fn begin(writing: &Writing<'_>, wanted: &NewReplay) -> rusqlite::Result<Replay> {
+pub(super) fn begin(writing: &StoreWrite<'_>, wanted: &NewReplay) -> rusqlite::Result<Replay> {
     let connection = writing.connection;
     let (since_ms, until_ms) = (wanted.since_ms.unwrap_or(0), wanted.until_ms.unwrap_or(i64::MAX));
     let (account, hook) =
         (wanted.account.as_ref().map(AsRef::as_ref), wanted.hook.as_ref().map(AsRef::as_ref));
-    let mut values: Named<'_> = vec![(":since", &since_ms), (":until", &until_ms)];
+    let mut values: NamedValue<'_> = vec![(":since", &since_ms), (":until", &until_ms)];
     let conditions = chosen(&account, &hook, &mut values);
     let (total, upto): (i64, i64) = connection
         .prepare_cached(&format!(
@@ -133,7 +133,7 @@ pub(super) fn running(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
         .collect()
 }
 
-pub(super) fn step(writing: &Writing<'_>, id: i64, limit: usize) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn step(writing: &StoreWrite<'_>, id: i64, limit: usize) -> rusqlite::Result<Vec<i64>> {
     let connection = writing.connection;
     let Some(job) = job(connection, id)?.filter(|job| job.state == ReplayState::Running) else {
         return Ok(Vec::new());
@@ -141,7 +141,7 @@ pub(super) fn step(writing: &Writing<'_>, id: i64, limit: usize) -> rusqlite::Re
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let (account, hook) =
         (job.wanted.account.as_ref().map(AsRef::as_ref), job.wanted.hook.as_ref().map(AsRef::as_ref));
-    let mut values: Named<'_> = vec![(":job", &id), (":limit", &limit)];
+    let mut values: NamedValue<'_> = vec![(":job", &id), (":limit", &limit)];
     let conditions = chosen(&account, &hook, &mut values);
     let ids: Vec<i64> = connection
         .prepare_cached(&format!(
@@ -163,12 +163,12 @@ pub(super) fn step(writing: &Writing<'_>, id: i64, limit: usize) -> rusqlite::Re
     Ok(ids)
 }
 
-pub(super) fn cancel(writing: &Writing<'_>, id: i64) -> rusqlite::Result<Option<Replay>> {
+pub(super) fn cancel(writing: &StoreWrite<'_>, id: i64) -> rusqlite::Result<Option<Replay>> {
     end(writing, id, 2)?;
     job(writing.connection, id)
 }
 
-fn end(writing: &Writing<'_>, id: i64, state: i64) -> rusqlite::Result<usize> {
+fn end(writing: &StoreWrite<'_>, id: i64, state: i64) -> rusqlite::Result<usize> {
     writing
         .connection
         .prepare_cached("UPDATE replays SET state = ?2, finished_ms = ?3 WHERE id = ?1 AND state = 0")?
@@ -176,7 +176,11 @@ fn end(writing: &Writing<'_>, id: i64, state: i64) -> rusqlite::Result<usize> {
 }
 
 /// The conditions on account and hook, where they are given.
-fn chosen<'a>(account: &'a Option<&'a str>, hook: &'a Option<&'a str>, values: &mut Named<'a>) -> String {
+fn chosen<'a>(
+    account: &'a Option<&'a str>,
+    hook: &'a Option<&'a str>,
+    values: &mut NamedValue<'a>,
+) -> String {
     let mut conditions = String::new();
     if account.is_some() {
         values.push((":account", account));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use time::macros::format_description;
 
-use super::digest::{self, Seal};
+use super::digest::{self, BackupSeal};
 use super::open;
 use crate::store::StoreError;
 
@@ -71,7 +71,7 @@ type Result<T> = std::result::Result<T, NotRestored>;
 
 /// What a database holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Contents {
+pub struct BackupContents {
     /// The version of its schema.
     pub schema: u32,
     /// Accounts that are not deleted.
@@ -88,9 +88,9 @@ pub struct Contents {
 
 /// What was done.
 #[derive(Debug)]
-pub struct Restored {
+pub struct RestoredBackup {
     /// What the folder holds now.
-    pub contents: Contents,
+    pub contents: BackupContents,
     /// Whether a checksum has shown that each byte is as it was written. An older program's backup has none, nor has a
     /// database that was copied.
     pub checked: bool,
@@ -102,7 +102,7 @@ pub struct Restored {
 ///
 /// # Errors
 /// It is no whole database of this program or an older one.
-pub fn contents(file: &Path) -> Result<Contents> {
+pub fn contents(file: &Path) -> Result<BackupContents> {
     let mut opened = doing(format!("reading {}", file.display()), File::open(file))?;
     let sealed = sealed(file, &mut opened)?;
     looked_through(file, sealed.is_some())
@@ -111,9 +111,9 @@ pub fn contents(file: &Path) -> Result<Contents> {
 /// How long the database is that a checksum follows, and speaks well of.
 fn sealed(file: &Path, opened: &mut File) -> Result<Option<u64>> {
     match doing(format!("reading {}", file.display()), digest::look(opened))? {
-        Seal::Whole { bytes } => Ok(Some(bytes)),
-        Seal::Missing => Ok(None),
-        Seal::Broken(reason) => Err(NotRestored::Damaged { path: file.to_owned(), reason }),
+        BackupSeal::Whole { bytes } => Ok(Some(bytes)),
+        BackupSeal::Missing => Ok(None),
+        BackupSeal::Broken(reason) => Err(NotRestored::Damaged { path: file.to_owned(), reason }),
     }
 }
 
@@ -124,7 +124,7 @@ fn unsealed(copy: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
-fn looked_through(file: &Path, sealed: bool) -> Result<Contents> {
+fn looked_through(file: &Path, sealed: bool) -> Result<BackupContents> {
     let damaged = |reason: String| NotRestored::Damaged { path: file.to_owned(), reason };
     let sqlite = |error: rusqlite::Error| damaged(error.to_string());
     let connection = open::reader(file).map_err(|error| damaged(error.to_string()))?;
@@ -145,12 +145,12 @@ fn looked_through(file: &Path, sealed: bool) -> Result<Contents> {
 }
 
 /// Nothing, or an error, where the tables are not those of a store.
-fn counted(connection: &Connection, schema: u32) -> rusqlite::Result<Option<Contents>> {
+fn counted(connection: &Connection, schema: u32) -> rusqlite::Result<Option<BackupContents>> {
     if schema == 0 {
         return Ok(None);
     }
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0).map(i64::cast_unsigned));
-    Ok(Some(Contents {
+    Ok(Some(BackupContents {
         schema,
         accounts: count("SELECT count(*) FROM documents WHERE kind = 'account' AND deleted = 0")?,
         hooks: count("SELECT count(*) FROM documents WHERE kind = 'hook' AND deleted = 0")?,
@@ -170,7 +170,7 @@ fn counted(connection: &Connection, schema: u32) -> rusqlite::Result<Option<Cont
 ///
 /// # Errors
 /// Why not; the folder's database is then what it was.
-pub fn restore(backup: &Path, folder: &Path) -> Result<Restored> {
+pub fn restore(backup: &Path, folder: &Path) -> Result<RestoredBackup> {
     let log = beside(backup, "-wal");
     if std::fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
         return Err(NotRestored::InPieces { path: backup.to_owned(), log });
@@ -207,7 +207,7 @@ pub fn restore(backup: &Path, folder: &Path) -> Result<Restored> {
     let aside = doing(format!("keeping {}", place.display()), put_aside(&place))?;
     doing(format!("writing {}", place.display()), std::fs::rename(&copy, &place))?;
     doing(format!("writing {}", folder.display()), open::keep_names(folder))?;
-    Ok(Restored { contents, checked: sealed.is_some(), aside })
+    Ok(RestoredBackup { contents, checked: sealed.is_some(), aside })
 }
 
 /// Where an administrator restores for a host that runs as another user, the files are to be that user's.

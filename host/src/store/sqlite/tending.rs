@@ -9,10 +9,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::Trouble;
-use super::open::{self, Opened};
-use super::presence::Presence;
-use super::writer::Writer;
+use super::StoreTrouble;
+use super::open::{self, OpenedDatabase};
+use super::presence::FilePresence;
+use super::writer::StoreWriter;
 use crate::store::StoreRoom;
 
 /// Bytes of the log beyond which it is emptied also while there are commits. Without a reader that keeps old pages alive
@@ -36,7 +36,7 @@ const REWRITTEN_AT_START: u64 = 64 << 20;
 
 /// What is known of the files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Looked {
+struct RoomLook {
     free_pages: u64,
     log_bytes: u64,
     /// So many commits there were so far.
@@ -45,7 +45,7 @@ struct Looked {
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Chores {
+pub(super) struct StoreChores {
     /// The log is to be emptied.
     pub(super) empty_log: bool,
     /// So many pages are to be given back; 0: none.
@@ -53,17 +53,17 @@ pub(super) struct Chores {
 }
 
 /// Looks at the files from time to time.
-pub(super) struct Tending {
+pub(super) struct StoreTending {
     connection: Connection,
     log: PathBuf,
     /// Whether the database can give pages back.
     shrinks: bool,
     /// Pages were given back in commits that are still in the log only: the file shrinks when the log is emptied.
     gave_back: bool,
-    before: VecDeque<Looked>,
+    before: VecDeque<RoomLook>,
 }
 
-impl Tending {
+impl StoreTending {
     /// Over a connection of its own, so that nobody waits for it.
     pub(super) fn of(file: &Path) -> crate::store::Result<Self> {
         let connection = open::reader(file)?;
@@ -73,16 +73,16 @@ impl Tending {
         let shrinks = number(&connection, "auto_vacuum").map_err(failed)? == 2;
         let mut log = file.as_os_str().to_owned();
         log.push("-wal");
-        Ok(Tending { connection, log: log.into(), shrinks, gave_back: false, before: VecDeque::new() })
+        Ok(StoreTending { connection, log: log.into(), shrinks, gave_back: false, before: VecDeque::new() })
     }
 
     /// Looks, and says what is to be done.
-    pub(super) fn look(&mut self, commits: u64) -> rusqlite::Result<(StoreRoom, Chores)> {
+    pub(super) fn look(&mut self, commits: u64) -> rusqlite::Result<(StoreRoom, StoreChores)> {
         let size = number(&self.connection, "page_size")?;
         let (pages, free_pages) =
             (number(&self.connection, "page_count")?, number(&self.connection, "freelist_count")?);
         let log_bytes = std::fs::metadata(&self.log).map_or(0, |log| log.len());
-        let now = Looked { free_pages, log_bytes, commits };
+        let now = RoomLook { free_pages, log_bytes, commits };
         let mut chores = chores(&self.before, now);
         if !self.shrinks {
             chores.pages = 0;
@@ -116,21 +116,21 @@ impl Tending {
 }
 
 /// Who looks after the files of an open store.
-pub(super) struct Caretaker {
+pub(super) struct StoreCaretaker {
     /// Whether they are where they should be.
-    pub(super) presence: Arc<Presence>,
+    pub(super) presence: Arc<FilePresence>,
     /// Nothing once it is closed.
-    tending: Arc<Mutex<Option<Tending>>>,
+    tending: Arc<Mutex<Option<StoreTending>>>,
     room: Mutex<StoreRoom>,
 }
 
-impl Caretaker {
+impl StoreCaretaker {
     /// Of what has just been opened.
-    pub(super) fn of(opened: &Opened) -> crate::store::Result<Self> {
-        let mut tending = Tending::of(&opened.file)?;
+    pub(super) fn of(opened: &OpenedDatabase) -> crate::store::Result<Self> {
+        let mut tending = StoreTending::of(&opened.file)?;
         let (room, _) = tending.look(0).map_err(|error| super::explain(&opened.file, &error))?;
-        Ok(Caretaker {
-            presence: Arc::new(Presence::of(opened.files())),
+        Ok(StoreCaretaker {
+            presence: Arc::new(FilePresence::of(opened.files())),
             tending: Arc::new(Mutex::new(Some(tending))),
             room: Mutex::new(room),
         })
@@ -142,7 +142,7 @@ impl Caretaker {
     }
 
     /// Looks, and does the next step; true where there is another one.
-    pub(super) async fn tend(&self, writer: &Writer, trouble: &Trouble) -> bool {
+    pub(super) async fn tend(&self, writer: &StoreWriter, trouble: &StoreTrouble) -> bool {
         let presence = Arc::clone(&self.presence);
         match tokio::task::spawn_blocking(move || presence.check()).await {
             Ok(Ok(())) => {}
@@ -180,7 +180,7 @@ impl Caretaker {
     async fn with<T, F>(&self, work: F) -> Option<T>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Tending) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&mut StoreTending) -> rusqlite::Result<T> + Send + 'static,
     {
         let tending = Arc::clone(&self.tending);
         let worked = tokio::task::spawn_blocking(move || tending.lock().as_mut().map(work));
@@ -196,13 +196,13 @@ impl Caretaker {
 }
 
 /// What follows from what is seen now and was before, the oldest first.
-fn chores(before: &VecDeque<Looked>, now: Looked) -> Chores {
+fn chores(before: &VecDeque<RoomLook>, now: RoomLook) -> StoreChores {
     let idle = before.back().is_some_and(|last| last.commits == now.commits);
     let empty_log = now.log_bytes > LARGE_LOG || idle && now.log_bytes > SMALL_LOG;
     let long_enough = before.len() + 1 >= LOOKS;
     let unused = before.iter().map(|looked| looked.free_pages).min().unwrap_or_default().min(now.free_pages);
     let pages = if long_enough { unused.saturating_sub(KEPT).min(STEP) } else { 0 };
-    Chores { empty_log, pages }
+    StoreChores { empty_log, pages }
 }
 
 /// Gives so many pages back, within a transaction of the writer's.
@@ -248,13 +248,13 @@ fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
 mod tests {
     use super::*;
 
-    fn looked(free_pages: u64, log_bytes: u64, commits: u64) -> Looked {
-        Looked { free_pages, log_bytes, commits }
+    fn looked(free_pages: u64, log_bytes: u64, commits: u64) -> RoomLook {
+        RoomLook { free_pages, log_bytes, commits }
     }
 
     #[track_caller]
-    fn check(before: &[Looked], now: Looked, empty_log: bool, pages: u64) {
-        assert_eq!(chores(&before.iter().copied().collect(), now), Chores { empty_log, pages });
+    fn check(before: &[RoomLook], now: RoomLook, empty_log: bool, pages: u64) {
+        assert_eq!(chores(&before.iter().copied().collect(), now), StoreChores { empty_log, pages });
     }
 
     #[test]

@@ -193,9 +193,9 @@ async fn a_payload_of_many_deliveries_is_stored_once_and_removed_with_the_last()
     assert_eq!(query(dir.path(), "SELECT count(payload) FROM deliveries"), 0);
 
     let (last, others) = ids.split_last().unwrap();
-    store.finish(others.iter().map(|&id| Outcome::Delivered { id }).collect()).await.unwrap();
+    store.finish(others.iter().map(|&id| StoredOutcome::Delivered { id }).collect()).await.unwrap();
     assert_eq!(query(dir.path(), "SELECT count(*) FROM payloads"), 1);
-    store.finish(vec![Outcome::Delivered { id: *last }]).await.unwrap();
+    store.finish(vec![StoredOutcome::Delivered { id: *last }]).await.unwrap();
 
     assert_eq!(query(dir.path(), "SELECT count(*) FROM payloads"), 0);
 }

@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::deliveries::{self, Ids};
-use super::open::{self, Opened};
-use super::presence::Presence;
-use super::{Trouble, closed, explain, note, pieces};
+use super::deliveries::{self, IdList};
+use super::open::{self, OpenedDatabase};
+use super::presence::FilePresence;
+use super::{StoreTrouble, closed, explain, note, pieces};
 use crate::clock::now_ms;
 use crate::store::{Result, StoreError};
 
@@ -28,7 +28,7 @@ const GROUP: usize = 500;
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// The handle of the writer thread.
-pub(super) struct Writer {
+pub(super) struct StoreWriter {
     jobs: Mutex<Option<mpsc::Sender<Wake>>>,
     patient: Arc<Patient>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -38,15 +38,15 @@ pub(super) struct Writer {
 }
 
 /// What wakes the writer thread: a job, or none where patient ones have waited long enough.
-type Wake = Option<Box<dyn Job>>;
+type Wake = Option<Box<dyn WriterJob>>;
 
 /// Jobs that wait for the next commit.
-type Patient = Mutex<Vec<Box<dyn Job>>>;
+type Patient = Mutex<Vec<Box<dyn WriterJob>>>;
 
 /// What a write works with.
-pub(super) struct Writing<'a> {
+pub(super) struct StoreWrite<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) ids: &'a mut Ids,
+    pub(super) ids: &'a mut IdList,
     /// The time of the commit, Unix milliseconds.
     pub(super) now_ms: i64,
     /// Shared payloads that lost a delivery in this commit.
@@ -55,18 +55,22 @@ pub(super) struct Writing<'a> {
     pub(super) identities: usize,
 }
 
-impl Writer {
-    pub(super) fn start(opened: Opened, presence: Arc<Presence>, trouble: Trouble) -> Result<Self> {
+impl StoreWriter {
+    pub(super) fn start(
+        opened: OpenedDatabase,
+        presence: Arc<FilePresence>,
+        trouble: StoreTrouble,
+    ) -> Result<Self> {
         let (commits, patient) = (Arc::new(AtomicU64::new(0)), Arc::new(Patient::default()));
         let abandoned: Arc<Mutex<Vec<i64>>> = Arc::default();
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let Opened { file, connection, lock } = opened;
-        let ids = Ids::load(&connection).map_err(|error| explain(&file, &error))?;
-        let state = State {
+        let OpenedDatabase { file, connection, lock } = opened;
+        let ids = IdList::load(&connection).map_err(|error| explain(&file, &error))?;
+        let state = WriterState {
             connection,
             file,
             ids,
-            pruned: Prune::default(),
+            pruned: PruneState::default(),
             commits: Arc::clone(&commits),
             patient: Arc::clone(&patient),
             abandoned: Arc::clone(&abandoned),
@@ -96,25 +100,25 @@ impl Writer {
     pub(super) async fn write<T, F>(&self, rows: usize, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&mut StoreWrite<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
         let (answer, answered) = oneshot::channel();
-        let job = Box::new(Task { rows, work, result: None, answer });
+        let job = Box::new(WriterTask { rows, work, result: None, answer });
         jobs.send(Some(job)).await.map_err(|_| closed())?;
         answered.await.map_err(|_| ended())?
     }
 
-    /// As [`write`](Writer::write), for what can wait a little: it joins the next commit, and causes one only
+    /// As [`write`](StoreWriter::write), for what can wait a little: it joins the next commit, and causes one only
     /// when there is none for [`PATIENCE`].
     pub(super) async fn write_patiently<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send + 'static,
+        F: FnMut(&mut StoreWrite<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
         let (answer, mut answered) = oneshot::channel();
-        self.patient.lock().push(Box::new(Task { rows: 0, work, result: None, answer }));
+        self.patient.lock().push(Box::new(WriterTask { rows: 0, work, result: None, answer }));
         if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answered).await {
             return answer.map_err(|_| ended())?;
         }
@@ -135,7 +139,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for StoreWriter {
     fn drop(&mut self) {
         drop(self.jobs.lock().take());
         if let Some(thread) = self.thread.lock().take()
@@ -147,25 +151,25 @@ impl Drop for Writer {
 }
 
 /// One caller's write, with its type hidden.
-trait Job: Send {
+trait WriterJob: Send {
     fn rows(&self) -> usize;
-    fn apply(&mut self, writing: &mut Writing<'_>) -> rusqlite::Result<()>;
+    fn apply(&mut self, writing: &mut StoreWrite<'_>) -> rusqlite::Result<()>;
     fn answer(self: Box<Self>, committed: Result<()>);
 }
 
-struct Task<T, F> {
+struct WriterTask<T, F> {
     rows: usize,
     work: F,
     result: Option<T>,
     answer: oneshot::Sender<Result<T>>,
 }
 
-impl<T: Send, F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send> Job for Task<T, F> {
+impl<T: Send, F: FnMut(&mut StoreWrite<'_>) -> rusqlite::Result<T> + Send> WriterJob for WriterTask<T, F> {
     fn rows(&self) -> usize {
         self.rows
     }
 
-    fn apply(&mut self, writing: &mut Writing<'_>) -> rusqlite::Result<()> {
+    fn apply(&mut self, writing: &mut StoreWrite<'_>) -> rusqlite::Result<()> {
         self.result = Some((self.work)(writing)?);
         Ok(())
     }
@@ -182,7 +186,7 @@ impl<T: Send, F: FnMut(&mut Writing<'_>) -> rusqlite::Result<T> + Send> Job for 
 }
 
 /// The jobs that are committed together with the first one: patient ones, and what is queued.
-fn group(first: Wake, patient: &Patient, queue: &mut mpsc::Receiver<Wake>) -> Vec<Box<dyn Job>> {
+fn group(first: Wake, patient: &Patient, queue: &mut mpsc::Receiver<Wake>) -> Vec<Box<dyn WriterJob>> {
     let mut jobs = std::mem::take(&mut *patient.lock());
     let mut rows = first.as_ref().map_or(0, |job| job.rows());
     jobs.extend(first);
@@ -200,27 +204,27 @@ fn ended() -> StoreError {
 }
 
 /// Why a group was rolled back.
-enum Spoilt {
+enum SpoiltTransaction {
     /// By one of its jobs: the others may succeed alone.
     ByJob(StoreError),
     /// By the file: it would be so for each.
     ByFile(StoreError),
 }
 
-struct State {
+struct WriterState {
     connection: Connection,
     file: PathBuf,
-    ids: Ids,
-    pruned: Prune,
+    ids: IdList,
+    pruned: PruneState,
     commits: Arc<AtomicU64>,
     patient: Arc<Patient>,
     abandoned: Arc<Mutex<Vec<i64>>>,
-    presence: Arc<Presence>,
-    trouble: Trouble,
+    presence: Arc<FilePresence>,
+    trouble: StoreTrouble,
     _lock: File,
 }
 
-impl State {
+impl WriterState {
     fn run(mut self, mut queue: mpsc::Receiver<Wake>) {
         while let Some(first) = queue.blocking_recv() {
             let group = group(first, &self.patient, &mut queue);
@@ -238,14 +242,14 @@ impl State {
         }
     }
 
-    fn commit(&mut self, mut group: Vec<Box<dyn Job>>) {
+    fn commit(&mut self, mut group: Vec<Box<dyn WriterJob>>) {
         match self.together(&mut group) {
             Ok(()) => answer(group, Ok(())),
-            Err(Spoilt::ByJob(_)) if group.len() > 1 => {
+            Err(SpoiltTransaction::ByJob(_)) if group.len() > 1 => {
                 for job in group {
                     let mut alone = vec![job];
                     let outcome = self.together(&mut alone);
-                    answer(alone, outcome.map_err(Spoilt::into_error));
+                    answer(alone, outcome.map_err(SpoiltTransaction::into_error));
                 }
             }
             Err(spoilt) => answer(group, Err(spoilt.into_error())),
@@ -253,15 +257,21 @@ impl State {
     }
 
     /// As one transaction; what kept it from being written is noted for those who ask how the store is.
-    fn together(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Spoilt> {
+    fn together(&mut self, group: &mut [Box<dyn WriterJob>]) -> std::result::Result<(), SpoiltTransaction> {
         let outcome = self.transaction(group);
-        let error = outcome.as_ref().err().map(|(Spoilt::ByJob(error) | Spoilt::ByFile(error))| error);
+        let error = outcome
+            .as_ref()
+            .err()
+            .map(|(SpoiltTransaction::ByJob(error) | SpoiltTransaction::ByFile(error))| error);
         note(&self.trouble, error);
         outcome
     }
 
-    fn transaction(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Spoilt> {
-        let by_file = |error: rusqlite::Error| Spoilt::ByFile(explain(&self.file, &error));
+    fn transaction(
+        &mut self,
+        group: &mut [Box<dyn WriterJob>],
+    ) -> std::result::Result<(), SpoiltTransaction> {
+        let by_file = |error: rusqlite::Error| SpoiltTransaction::ByFile(explain(&self.file, &error));
         self.connection
             .prepare_cached("BEGIN IMMEDIATE")
             .and_then(|mut begin| begin.execute([]))
@@ -270,9 +280,9 @@ impl State {
         let outcome = self.apply(group);
         let outcome = outcome.and_then(|()| {
             // What is written into a file that nobody finds again is not kept.
-            self.presence.check().map_err(Spoilt::ByFile)?;
+            self.presence.check().map_err(SpoiltTransaction::ByFile)?;
             let commit = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-            commit.map(drop).map_err(|error| Spoilt::ByFile(explain(&self.file, &error)))
+            commit.map(drop).map_err(|error| SpoiltTransaction::ByFile(explain(&self.file, &error)))
         });
         match outcome {
             Ok(()) => {
@@ -287,8 +297,8 @@ impl State {
         }
     }
 
-    fn apply(&mut self, group: &mut [Box<dyn Job>]) -> std::result::Result<(), Spoilt> {
-        let mut writing = Writing {
+    fn apply(&mut self, group: &mut [Box<dyn WriterJob>]) -> std::result::Result<(), SpoiltTransaction> {
+        let mut writing = StoreWrite {
             connection: &self.connection,
             ids: &mut self.ids,
             now_ms: now_ms(),
@@ -296,12 +306,12 @@ impl State {
             identities: 0,
         };
         for job in group {
-            job.apply(&mut writing).map_err(|error| Spoilt::ByJob(explain(&self.file, &error)))?;
+            job.apply(&mut writing).map_err(|error| SpoiltTransaction::ByJob(explain(&self.file, &error)))?;
         }
         let tidy = deliveries::forget_payloads(&mut writing)
             .and_then(|()| pieces::remove_abandoned(&self.connection, &self.abandoned))
             .and_then(|()| self.pruned.step(&self.connection, writing.now_ms, writing.identities));
-        tidy.map_err(|error| Spoilt::ByFile(explain(&self.file, &error)))
+        tidy.map_err(|error| SpoiltTransaction::ByFile(explain(&self.file, &error)))
     }
 
     fn roll_back(&self) {
@@ -314,7 +324,7 @@ impl State {
     }
 }
 
-impl Spoilt {
+impl SpoiltTransaction {
     fn into_error(self) -> StoreError {
         match self {
             Self::ByJob(error) | Self::ByFile(error) => error,
@@ -322,7 +332,7 @@ impl Spoilt {
     }
 }
 
-fn answer(group: Vec<Box<dyn Job>>, outcome: Result<()>) {
+fn answer(group: Vec<Box<dyn WriterJob>>, outcome: Result<()>) {
     for job in group {
         job.answer(outcome.clone());
     }
@@ -330,12 +340,12 @@ fn answer(group: Vec<Box<dyn Job>>, outcome: Result<()>) {
 
 /// Identities leave at twice the pace at which they come, so no commit pays for a day at once.
 #[derive(Default)]
-struct Prune {
+struct PruneState {
     /// When the oldest identity was accepted, as far as known.
     oldest_ms: Option<i64>,
 }
 
-impl Prune {
+impl PruneState {
     fn step(&mut self, connection: &Connection, now_ms: i64, added: usize) -> rusqlite::Result<()> {
         let remembered = now_ms - deliveries::REMEMBERED_MS..=now_ms + deliveries::AHEAD_MS;
         if self.oldest_ms.is_some_and(|oldest| remembered.contains(&oldest)) {

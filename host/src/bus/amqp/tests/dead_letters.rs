@@ -96,7 +96,7 @@ async fn what_a_module_cannot_handle_is_dead_with_the_reason_in_its_headers() {
     stand
         .put("callevt", &key, kazoo_properties().with_content_encoding(name("gzip")), &gzip(body.as_bytes()))
         .await;
-    let Incoming { event, acker, .. } = stand.next().await;
+    let IncomingMessage { event, acker, .. } = stand.next().await;
     let (module, reason) = ("webhooks_x".to_owned(), "is quarantined".to_owned());
     acker.unhandled(Unhandled { module, reason, event, origin: Origin::default() });
 

@@ -21,9 +21,9 @@ fn every_word_of_the_child() -> Vec<FromChild<'static>> {
     let carried = Fired { hook: Some(b"{\"id\":1}"), payload: b"", filters: Vec::new(), ..fired.clone() };
     vec![
         FromChild::Speaks(VERSION),
-        FromChild::Now(Step::Open),
-        FromChild::Now(Step::Init),
-        FromChild::Now(Step::Wants),
+        FromChild::Now(LoadStep::Open),
+        FromChild::Now(LoadStep::Init),
+        FromChild::Now(LoadStep::Wants),
         FromChild::Loaded { metadata: "{}".into(), wants: "[]".into() },
         FromChild::Refused("init failed".into()),
         FromChild::Log(Level::Warn, "näh".into()),
@@ -57,8 +57,8 @@ fn every_word_of_the_host() -> Vec<ToChild<'static>> {
 }
 
 /// The frames that come out of an inbox which is filled in pieces of these lengths, again and again.
-fn through(stream: &[u8], pieces: &[usize]) -> Result<Vec<Vec<u8>>, Garbage> {
-    let mut inbox = Inbox::new(MAX_FRAME);
+fn through(stream: &[u8], pieces: &[usize]) -> Result<Vec<Vec<u8>>, BadFrame> {
+    let mut inbox = FrameReader::new(MAX_FRAME);
     let mut frames = Vec::new();
     let mut rest = stream;
     for piece in pieces.iter().cycle() {
@@ -132,7 +132,7 @@ fn long_text_is_cut_between_two_characters() {
 fn a_large_frame_does_not_keep_its_room() {
     let mut out = Vec::new();
     frame(&mut out, 4, |out| bytes(out, &[b'x'; 4 * KEPT]));
-    let mut inbox = Inbox::new(MAX_FRAME);
+    let mut inbox = FrameReader::new(MAX_FRAME);
     let mut from = out.as_slice();
     while inbox.next().unwrap().is_none() {
         inbox.fill(&mut from).unwrap();

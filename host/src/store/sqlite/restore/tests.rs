@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::super::{Options, SqliteStore};
 use super::*;
 use crate::store::conformance::{document, event, owed, payload};
-use crate::store::{AccountStore as _, DeliveryStore as _, HookStore as _, Outcome, StoreBackend as _};
+use crate::store::{AccountStore as _, DeliveryStore as _, HookStore as _, StoreBackend as _, StoredOutcome};
 
 fn open_in(folder: &Path) -> SqliteStore {
     SqliteStore::open(folder, Options::default()).unwrap()
@@ -26,14 +26,15 @@ async fn filled(folder: &Path) -> SqliteStore {
     let body = payload(r#"{"call":1}"#);
     let deliveries = ["h1", "h2", "h1"].map(|hook| owed(hook, &body));
     store.accept(event(Some("m1"), deliveries.into())).await.unwrap();
-    let dead = Outcome::Dead { id: store.pending(0, 1).await.unwrap()[0].id, tries: 1, reason: "410".into() };
+    let dead =
+        StoredOutcome::Dead { id: store.pending(0, 1).await.unwrap()[0].id, tries: 1, reason: "410".into() };
     store.finish(vec![dead]).await.unwrap();
     store
 }
 
 /// What such a store holds.
-fn all_of_it() -> Contents {
-    Contents { schema: open::newest(), accounts: 1, hooks: 2, secrets: 1, owed: 2, dead: 1 }
+fn all_of_it() -> BackupContents {
+    BackupContents { schema: open::newest(), accounts: 1, hooks: 2, secrets: 1, owed: 2, dead: 1 }
 }
 
 /// A backup of a store, in a file.
