@@ -11,6 +11,9 @@ use tests::{
     Broker, Receiver, TestHost, cdylib, corrupted_copy, eventually, program, versioned, versioned_for_good,
 };
 
+mod refused;
+mod under_load;
+
 const ID: &str = "webhooks_versioned";
 const FILE: &str = "libwebhooks_versioned.so";
 const FAST: &str = "[modules]\ncall_timeout_ms = 100\n";
@@ -170,59 +173,6 @@ async fn a_file_that_only_lost_its_stamp_is_no_new_generation() {
     host.inside().parts.reloader.scan().await.unwrap();
 
     assert_eq!(host.module(ID).await["generation"], 1);
-}
-
-#[tokio::test]
-async fn a_bad_file_leaves_the_old_generation_serving_and_says_why() {
-    let (host, account, mut receiver) = host_with_the_first("").await;
-    let whole = versioned(2);
-
-    host.install(FILE, &whole[..whole.len() / 3]);
-
-    let reason = host.refused(FILE).await;
-    assert!(reason.contains("was cut short"), "{reason}");
-    let module = host.module(ID).await;
-    assert_eq!(module["generation"], 1);
-    assert_eq!(module["last_refusal"]["reason"], reason);
-    assert_eq!(answering(&host, &account, 1, &mut receiver).await, "000001");
-
-    host.install(FILE, &whole);
-    let module = host.generation(ID, 2).await;
-    assert_eq!(module["last_refusal"], Value::Null);
-    assert_eq!(host.ask("GET", "/modules", None).await.json["refused"], json!([]));
-    assert_eq!(answering(&host, &account, 2, &mut receiver).await, "000002");
-}
-
-/// Drops a module that cannot be loaded into a running host.
-async fn turned_down(module: &str, reason: &str) {
-    let (host, account, mut receiver) = host_with_the_first("").await;
-    let file = format!("lib{module}.so");
-
-    host.install(&file, &std::fs::read(cdylib(module)).unwrap());
-
-    let said = host.refused(&file).await;
-    assert!(said.contains(reason), "{said}");
-    assert_eq!(answering(&host, &account, 1, &mut receiver).await, "000001");
-}
-
-#[tokio::test]
-async fn a_module_that_aborts_while_it_is_opened_is_turned_down() {
-    turned_down("webhooks_constructor_aborts", "SIGABRT").await;
-}
-
-#[tokio::test]
-async fn a_module_that_panics_in_init_is_turned_down() {
-    turned_down("webhooks_init_panics", "init panicked at").await;
-}
-
-#[tokio::test]
-async fn a_module_that_panics_in_bindings_and_responders_is_turned_down() {
-    turned_down("webhooks_bindings_panic", "bindings_and_responders panicked at").await;
-}
-
-#[tokio::test]
-async fn a_library_that_is_no_module_is_turned_down() {
-    turned_down("no_module", "does not export").await;
 }
 
 #[tokio::test]
@@ -430,49 +380,6 @@ async fn without_hot_reload_files_are_taken_only_on_request() {
     assert_eq!(host.ask("POST", "/modules/webhooks_versioned/reload", None).await.status, 200);
 
     assert_eq!(answering(&host, &account, 2, &mut receiver).await, "000002");
-}
-
-/// Replaces the module again and again while events come, and counts what arrives.
-async fn replaced_under_load(settings: &str, generations: u32, events: u32) {
-    let (host, account, mut receiver) = host_with_the_first(settings).await;
-    let versions = [versioned(1), versioned(2)];
-    let replacing = async {
-        for generation in 2..=generations {
-            host.install(FILE, &versions[(generation as usize + 1) % 2]);
-            host.module_with(ID, move |module| module["generation"].as_u64() >= Some(generation.into()))
-                .await;
-        }
-    };
-    let publishing = async {
-        for n in (1..=events).step_by(10) {
-            let batch: Vec<Value> = (n..n + 10).map(|n| event(&account, n)).collect();
-            host.publish(batch.into()).await;
-        }
-    };
-
-    tokio::join!(replacing, publishing);
-    host.settled().await;
-
-    let mut arrived: Vec<u64> = Vec::new();
-    while arrived.len() < events as usize {
-        arrived.push(receiver.next_request().await.json()["n"].as_u64().unwrap());
-    }
-    assert!(receiver.waiting().is_empty(), "something arrived twice");
-    arrived.sort_unstable();
-    assert_eq!(arrived, (1..=u64::from(events)).collect::<Vec<_>>());
-    let module = host.module(ID).await;
-    assert_eq!((&module["failures"], &module["pinned"]), (&json!(0), &json!([])));
-}
-
-#[tokio::test]
-async fn replacing_under_load_loses_no_event_and_sends_none_twice() {
-    replaced_under_load("", 25, 2000).await;
-}
-
-#[tokio::test]
-async fn replacing_under_load_loses_no_event_of_a_broker_and_sends_none_twice() {
-    let settings = Broker::shared().settings(&Broker::queue_of_its_own());
-    replaced_under_load(&settings, 25, 2000).await;
 }
 
 #[tokio::test]

@@ -14,16 +14,14 @@ use crate::delivery::dispatch::Dispatch;
 use crate::delivery::http::trouble::LocalTrouble;
 use crate::disabler::Disabler;
 use crate::listener::shared::{ListenerCounters, SharedListener};
-use crate::module::isolated::IsolatedFigures;
-use crate::module::janitor;
-use crate::module::registry::{LoadedModule, ModuleRegistry, ModuleSnapshot};
-use crate::module::resident;
 use crate::replays;
 use crate::store::DeliveryCounts;
 
 mod machine;
+mod modules;
 
 pub(super) use machine::{machine, room};
+pub(super) use modules::{module_changes, modules};
 pub(super) mod memory;
 
 const MODULE: &str = "module";
@@ -64,125 +62,6 @@ pub(super) fn events(counters: &ListenerCounters) -> Vec<MetricFamily> {
             "Deliveries that accepted events caused.",
         )
         .is(read(&counters.deliveries)),
-    ]
-}
-
-pub(super) fn modules(current: &ModuleSnapshot) -> Vec<MetricFamily> {
-    let of_each = |family: MetricFamily, figure: &dyn Fn(&LoadedModule) -> Value| {
-        current
-            .modules()
-            .fold(family, |family, module| family.with(MODULE, module.id.as_str(), figure(module)))
-    };
-    let mut families = vec![
-        MetricFamily::gauge("hookline_modules", "Modules that serve.")
-            .is(Value::from(current.modules().count())),
-        of_each(
-            MetricFamily::counter("hookline_module_calls_total", "Events handed to a module."),
-            &|module| module.figures().calls.into(),
-        ),
-        of_each(
-            MetricFamily::counter(
-                "hookline_module_failures_total",
-                "Events that a module did not answer properly.",
-            ),
-            &|module| module.figures().failures.into(),
-        ),
-        of_each(
-            MetricFamily::counter(
-                "hookline_module_hung_total",
-                "Calls of the serving generation that were given up.",
-            ),
-            &|module| module.figures().hung.into(),
-        ),
-        of_each(
-            MetricFamily::counter(
-                "hookline_module_seconds_total",
-                "Time spent in calls of the serving generation.",
-            ),
-            &|module| module.figures().busy.as_secs_f64().into(),
-        ),
-        of_each(
-            MetricFamily::gauge("hookline_module_generation", "Number of the generation that serves."),
-            &|module| module.figures().generation.into(),
-        ),
-        of_each(
-            MetricFamily::gauge(
-                "hookline_module_quarantined",
-                "1 when a module hung too often and is called no more.",
-            ),
-            &|module| module.figures().quarantined.into(),
-        ),
-    ];
-    families.extend(processes(current));
-    families
-}
-
-/// Of modules in a process of their own.
-fn processes(current: &ModuleSnapshot) -> [MetricFamily; 4] {
-    let of_each = |family: MetricFamily, figure: &dyn Fn(&IsolatedFigures) -> u64| {
-        current.modules().fold(family, |family, module| match module.process() {
-            Some(process) => family.with(MODULE, module.id.as_str(), figure(&process)),
-            None => family,
-        })
-    };
-    [
-        of_each(
-            MetricFamily::counter(
-                "hookline_module_process_restarts_total",
-                "Processes of a module started after the first.",
-            ),
-            &|process| process.restarts,
-        ),
-        of_each(
-            MetricFamily::counter(
-                "hookline_module_process_deaths_total",
-                "Processes of a module that ended by themselves or did not start again.",
-            ),
-            &|process| process.deaths,
-        ),
-        of_each(
-            MetricFamily::counter(
-                "hookline_module_process_timeouts_total",
-                "Processes of a module killed because of a call that took too long.",
-            ),
-            &|process| process.timeouts,
-        ),
-        of_each(
-            MetricFamily::gauge(
-                "hookline_module_process_resident_memory_bytes",
-                "Resident memory of a module's own process; 0 while there is none.",
-            ),
-            &|process| process.pid.and_then(resident::of_process).unwrap_or_default(),
-        ),
-    ]
-}
-
-pub(super) fn module_changes(registry: &ModuleRegistry) -> Vec<MetricFamily> {
-    let counters = registry.counters();
-    vec![
-        MetricFamily::counter("hookline_module_loads_total", "Generations that began to serve.")
-            .is(read(&counters.loaded)),
-        MetricFamily::counter(
-            "hookline_module_refusals_total",
-            "Times that a file was refused, for a new reason.",
-        )
-        .is(read(&counters.refused)),
-        MetricFamily::counter("hookline_modules_removed_total", "Modules whose file was taken away.")
-            .is(read(&counters.removed)),
-        MetricFamily::counter("hookline_generations_released_total", "Old generations that were unmapped.")
-            .is(read(&counters.released)),
-        MetricFamily::gauge(
-            "hookline_generations_pinned",
-            "Old generations that stay mapped until the host ends.",
-        )
-        .is(Value::from(registry.pinned().len())),
-        MetricFamily::gauge("hookline_files_refused", "Files in the plugins folder that are refused now.")
-            .is(Value::from(registry.refused().len())),
-        MetricFamily::gauge(
-            "hookline_thread_local_keys",
-            "The lowest thread-local key of the process that is free.",
-        )
-        .is(Value::from(u64::from(janitor::next_key()))),
     ]
 }
 

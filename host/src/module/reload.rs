@@ -33,7 +33,10 @@ use crate::stall::StallMark;
 use crate::store::{Documents, StoreError};
 use crate::stream::{HostEvent, HostStream};
 
+mod outcome;
 pub mod resetting;
+
+pub use outcome::{NotReloaded, ReloadOutcome};
 
 /// How long an old generation's thread may take to end, `shutdown` included, before it is left mapped.
 pub const RELEASE_WITHIN: Duration = Duration::from_secs(2);
@@ -94,38 +97,6 @@ struct SeenFile {
     gone_since: Option<Instant>,
     /// It was so young that it may have changed since without another stamp.
     look_again: bool,
-}
-
-/// What became of one file.
-#[derive(Debug)]
-pub enum ReloadOutcome {
-    /// A generation of this number serves now.
-    Loaded {
-        /// Whose.
-        id: ModuleId,
-        /// Its number.
-        generation: u64,
-    },
-    /// What it holds serves already.
-    Unchanged,
-    /// Somebody still writes it.
-    Unfinished,
-    /// It is not taken.
-    Refused(String),
-}
-
-/// Why a module was not loaded again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotReloaded {
-    /// No such module.
-    #[error("there is no module {0}")]
-    Unknown(String),
-    /// Its file is being written.
-    #[error("{0} is still being written; try again")]
-    Unfinished(String),
-    /// Its file was turned down; the old generation serves.
-    #[error("{0}")]
-    Refused(String),
 }
 
 /// Whether a file is looked at although nothing says that it changed.
