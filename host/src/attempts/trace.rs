@@ -174,6 +174,15 @@ impl ExchangeTrace {
         body
     }
 
+    /// The head of an answer has come, and only its status can be read; `why` it is no more.
+    pub fn answered_oddly(&mut self, status: u16, address: Option<SocketAddr>, why: &str) {
+        self.first_byte = Some(self.begun.elapsed());
+        self.class = AttemptClass::Status;
+        self.address = address;
+        self.status = Some(status);
+        self.body_lost = Some(format!("only the status of its head can be read: {why}"));
+    }
+
     /// All is over, and failed at this part where it failed.
     pub fn over_as(&mut self, class: Option<AttemptClass>) {
         self.total = self.begun.elapsed();

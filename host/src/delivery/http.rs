@@ -264,7 +264,15 @@ impl HttpTransport {
             let answer = match one.ask(asked).await {
                 Ok(answer) => answer,
                 Err(error) => {
-                    return Err(LostRequest::of(&error, &one.count, one.count.read() > before));
+                    let lost = LostRequest::of(&error, &one.count, one.count.read() > before);
+                    // What is odd is the rest of the head; the status stands in its first line.
+                    return match one.count.status() {
+                        Some(status) if error.is_parse() => {
+                            trace.answered_oddly(status, peer, &lost.told);
+                            Ok(false)
+                        }
+                        _ => Err(lost),
+                    };
                 }
             };
             let mut body = trace.answered(answer, peer);

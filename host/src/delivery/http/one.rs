@@ -73,7 +73,9 @@ impl OneByOne {
             answer.as_mut().poll(context)
         });
         let answer = answer.await;
-        self.count.allow(u64::MAX, false);
+        if answer.is_ok() {
+            self.count.allow(u64::MAX, false);
+        }
         answer
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What comes before the end of a head, interim answers included.
@@ -18,6 +19,9 @@ const INTERIM: u64 = 256;
 /// What is taken at once while a head is waited for: each may hold many interim answers, and others wait for the thread
 /// meanwhile.
 const AT_ONCE: usize = 16 << 10;
+
+/// How much of a head is kept to find its status where it cannot be read in full.
+const KEPT_HEAD: usize = 256 << 10;
 
 /// Something that bytes come from and go to.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -33,6 +37,7 @@ pub(super) struct ByteCount {
     interim: AtomicU64,
     flooded: AtomicBool,
     heard: AtomicBool,
+    head: Mutex<Vec<u8>>,
 }
 
 impl ByteCount {
@@ -51,6 +56,23 @@ impl ByteCount {
         self.allowed.store(self.read().saturating_add(more), Ordering::Relaxed);
         self.in_head.store(in_head, Ordering::Relaxed);
         self.interim.store(0, Ordering::Relaxed);
+        let mut head = self.head.lock();
+        head.clear();
+        head.shrink_to(AT_ONCE);
+    }
+
+    /// The status of the answer whose head has come, whatever else stands in that head.
+    pub(super) fn status(&self) -> Option<u16> {
+        status_of(&self.head.lock())
+    }
+
+    fn came(&self, bytes: &[u8]) {
+        self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if self.in_head.load(Ordering::Relaxed) {
+            let mut head = self.head.lock();
+            let room = KEPT_HEAD.saturating_sub(head.len());
+            head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        }
     }
 
     /// An interim answer has come.
@@ -73,6 +95,40 @@ impl ByteCount {
             return None;
         }
         Some(if self.in_head.load(Ordering::Relaxed) { left.min(AT_ONCE) } else { left })
+    }
+}
+
+/// The status of the first final answer (not 1xx) whose head is complete.
+fn status_of(mut bytes: &[u8]) -> Option<u16> {
+    loop {
+        bytes = bytes.trim_ascii_start();
+        let [minor, b' ', digits @ ..] = bytes.strip_prefix(b"HTTP/1.")? else { return None };
+        let (digits, rest) = digits.split_at_checked(3)?;
+        if !minor.is_ascii_digit() || !matches!(rest.first(), Some(b' ' | b'\r' | b'\n')) {
+            return None;
+        }
+        let digits = std::str::from_utf8(digits)
+            .ok()
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let status: u16 = digits.parse().ok()?;
+        let end = end_of_head(bytes)?;
+        if !(100..200).contains(&status) {
+            return Some(status);
+        }
+        bytes = bytes.get(end..)?;
+    }
+}
+
+/// Behind the empty line that ends a head.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let mut end = 0;
+    loop {
+        let line = lines.next()?;
+        end += line.len();
+        if matches!(line, b"\n" | b"\r\n") {
+            return Some(end);
+        }
     }
 }
 
@@ -128,8 +184,7 @@ impl AsyncRead for CountedWire {
             buffer.advance(read);
             polled
         };
-        let read = (buffer.filled().len() - before) as u64;
-        self.count.read.fetch_add(read, Ordering::Relaxed);
+        self.count.came(buffer.filled().get(before..).unwrap_or_default());
         polled
     }
 }
@@ -177,5 +232,30 @@ impl AsyncWrite for CountedWire {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_found_where_the_head_is_complete_whatever_else_it_says() {
+        for (head, expected) in [
+            ("HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\nbody", Some(200)),
+            ("HTTP/1.0 200\r\ntransfer-encoding: chunked\r\n\r\n", Some(200)),
+            ("HTTP/1.2 201 Made\n\n", Some(201)),
+            ("\r\nHTTP/1.1 503 \u{1}\r\nx: a\0b\r\n\r\n", Some(503)),
+            ("HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 204 No\r\n\r\n", Some(204)),
+            ("HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nx: y\r\n", None),
+            ("HTTP/1.1 200 OK\r\ncontent-length: +5\r\n", None),
+            ("HTTP/1.1 2000 OK\r\n\r\n", None),
+            ("HTTP/1.1 +20 OK\r\n\r\n", None),
+            ("HTTP/2 200\r\n\r\n", None),
+            ("220 mail.example ESMTP\r\n\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(status_of(head.as_bytes()), expected, "{head:?}");
+        }
     }
 }
