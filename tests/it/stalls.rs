@@ -56,19 +56,22 @@ async fn nothing_is_blamed(isolation: &str, pauses: &[(Stopped, Duration)]) {
     let child = module(&host).await["process"]["pid"].as_u64().map(|pid| u32::try_from(pid).unwrap());
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut lanes = JoinSet::new();
+    // Many events are under way in each of them.
+    const AT_ONCE: usize = 50;
     for lane in 0..4_usize {
         let (url, token, account) = (format!("{}/events", host.url()), host.token(), account.clone());
         let stopped = stopped.clone();
         lanes.spawn(async move {
             let (http, mut taken) = (reqwest::Client::new(), Vec::new());
-            let mut nth = lane;
+            let mut next = lane * AT_ONCE;
             while !*stopped.borrow() {
-                let event = told_to("fire", &account, nth);
-                let sent = http.post(&url).header("x-auth-token", &token).json(&event).send().await;
+                let these = next..next + AT_ONCE;
+                let events: Vec<Value> = these.clone().map(|nth| told_to("fire", &account, nth)).collect();
+                let sent = http.post(&url).header("x-auth-token", &token).json(&events).send().await;
                 if sent.is_ok_and(|answer| answer.status() == 202) {
-                    taken.push(nth);
+                    taken.extend(these);
                 }
-                nth += 4;
+                next += 4 * AT_ONCE;
             }
             taken
         });
@@ -251,20 +254,23 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     let host = home.start_as(command).await;
     let account = host.account("acme").await;
     host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
+    let mut fired = told_to("fire", &account, 0);
+    fired.as_object_mut().unwrap().remove("Msg-ID");
     let lost = || async {
-        for _ in 0..50 {
-            host.request("GET", "/v2/accounts").send().await.unwrap();
-        }
+        let many: Vec<Value> = (0..500).map(|_| fired.clone()).collect();
+        assert_eq!(host.ask("POST", "/events", Some(many.into())).await.status, 202);
         let text = host.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
         let figure = text.lines().find_map(|line| line.strip_prefix("hookline_log_lines_lost_total "));
         (figure.unwrap() != "0").then_some(())
     };
     eventually("lines are lost", lost).await;
 
-    for nth in 0..20 {
+    host.owes_nothing().await;
+    receiver.waiting();
+    for nth in 1..20 {
         assert_eq!(host.ask("POST", "/events", Some(told_to("fire", &account, nth))).await.status, 202);
         assert_eq!(receiver.next_request().await.json()["said"], nth);
     }
     let (ended, _) = host.signalled("TERM").await;
-    assert!(ended.err.contains("log lines were lost"), "{} bytes", ended.err.len());
+    assert_eq!(ended.code, Some(0), "nor does the end wait for long");
 }

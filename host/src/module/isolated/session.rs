@@ -163,6 +163,8 @@ impl ChildSession {
         under_way: usize,
         limit: Duration,
     ) -> Result<Result<(), CallError>, LostProcess> {
+        // While this process stood still the other one may have waited for it, which its own clock does not tell.
+        let since = StallMark::now();
         // The process begins with it when it has answered the one before.
         self.line.send(StallDeadline::after(limit))?;
         let mut silence = SILENCE.min(limit);
@@ -178,10 +180,12 @@ impl ChildSession {
                     self.process.nudge();
                     until = StallDeadline::after(ANSWERS_A_NUDGE);
                 }
-                Ok(ChildMessage::Here(taken)) if taken >= limit => return Err(LostProcess::Late),
+                Ok(ChildMessage::Here(taken)) if taken.min(since.ran()) >= limit => {
+                    return Err(LostProcess::Late);
+                }
                 Ok(ChildMessage::Here(taken)) => {
                     asked = 0;
-                    let left = limit.saturating_sub(taken) + MARGIN;
+                    let left = limit.saturating_sub(taken.min(since.ran())) + MARGIN;
                     silence = silence.saturating_mul(4).min(left);
                     until = StallDeadline::after(if under_way > 1 { silence } else { left });
                 }
