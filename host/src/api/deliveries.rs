@@ -224,6 +224,7 @@ pub(super) enum Status {
 
 /// A delivery that waits or is dead.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub(super) struct DeliveryShape {
     id: i64,
     status: Status,

@@ -101,6 +101,7 @@ pub(super) enum OneOrMany {
 
 /// How many events were taken.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Accepted)]
 pub(super) struct AcceptedCount {
     accepted: usize,
 }

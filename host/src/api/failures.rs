@@ -82,6 +82,7 @@ pub(super) struct Failing {
 /// What is done about it: nothing yet; nothing is sent; one delivery tries whether it works again.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = Phase)]
 pub(super) enum FailingPhase {
     Failing,
     Paused,

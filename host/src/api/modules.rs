@@ -15,6 +15,7 @@ use crate::module::reload::NotReloaded;
 
 /// A loaded module as the API shows it.
 #[derive(Debug, Clone, Default, Serialize, ToSchema)]
+#[schema(as = Module)]
 pub struct ModuleShape {
     /// Its crate's name.
     pub id: String,

@@ -14,6 +14,7 @@ pub(super) use webhook::{NewWebhook, Webhook, WebhookPatch};
 
 /// What stands around the data of every answer.
 #[derive(ToSchema)]
+#[schema(as = Envelope)]
 pub(super) struct EnvelopeShape {
     #[schema(schema_with = success)]
     status: String,
@@ -44,6 +45,7 @@ pub(super) struct ShareShape {
 
 /// Something that is allowed and seldom meant.
 #[derive(ToSchema)]
+#[schema(as = Warning)]
 pub(super) struct WarningShape {
     /// The field of the document.
     field: String,
@@ -53,6 +55,7 @@ pub(super) struct WarningShape {
 
 /// What an envelope says of pages.
 #[derive(ToSchema)]
+#[schema(as = Paging)]
 pub(super) struct PagingShape {
     /// How many items this page has.
     page_size: u32,
@@ -64,6 +67,7 @@ pub(super) struct PagingShape {
 
 /// The answer when something is wrong.
 #[derive(ToSchema)]
+#[schema(as = Failed)]
 pub(super) struct ErrorShape {
     /// What is wrong, and what would be right. Of a validation error: by dotted path of the field, then by the rule.
     data: Map<String, Value>,
@@ -96,6 +100,7 @@ fn constant(word: &str) -> Object {
 
 /// An account, with whatever else its owner keeps in it.
 #[derive(ToSchema)]
+#[schema(as = Account)]
 pub(super) struct AccountShape {
     #[schema(pattern = "^[0-9a-f]{32}$")]
     id: String,
@@ -154,10 +159,12 @@ pub(super) struct EventType {
 
 /// An example of a payload, as the module sends it.
 #[derive(ToSchema)]
+#[schema(as = Sample)]
 pub(super) struct SampleShape(Map<String, Value>);
 
 /// One try of a delivery. Profile `kazoo` keeps the original's fields, profile `standard` more.
 #[derive(ToSchema)]
+#[schema(as = Attempt)]
 pub(super) struct AttemptShape {
     hook_id: String,
     hook_event: String,

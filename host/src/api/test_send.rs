@@ -47,6 +47,7 @@ fn place_or_fields() -> Schema {
 /// What was tested, and what came back: an attempt with the fields of profile `standard`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is written as a document; this is its shape")]
+#[schema(as = Tested)]
 pub(super) struct TestAnswer {
     hook_id: String,
     hook_event: String,

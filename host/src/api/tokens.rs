@@ -205,6 +205,7 @@ pub(super) struct RevokedToken {
 
 /// That something is deleted.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Gone)]
 pub(super) struct RevokedShape {
     deleted: bool,
 }

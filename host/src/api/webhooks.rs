@@ -183,6 +183,7 @@ pub(super) async fn delete(
 #[derive(ToSchema)]
 #[schema(example = json!({"re-enable": true}))]
 #[expect(dead_code, reason = "it is read as a document; this is its shape")]
+#[schema(as = Enable)]
 pub(super) struct EnableRequest {
     #[schema(rename = "re-enable", schema_with = yes)]
     re_enable: bool,
@@ -218,6 +219,7 @@ pub(super) async fn enable_descendants(
 /// What was done, in words.
 #[derive(Serialize, ToSchema)]
 #[schema(example = "hooks updated")]
+#[schema(as = Done)]
 pub(super) struct EnabledCount(&'static str);
 
 async fn enable_all(api: &Api, account: &str, descendants: bool, data: &Document) -> Answer<EnabledCount> {
