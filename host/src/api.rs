@@ -62,6 +62,7 @@ mod modules;
 mod offload;
 mod openapi;
 pub mod pacing;
+mod reading_client;
 mod rules;
 mod shapes;
 mod stream;
@@ -130,6 +131,8 @@ pub struct StrangerLimits {
     large: pacing::StrangerTurns,
     /// Bodies of requests under way.
     bodies: Arc<arriving::BodiesByAccount>,
+    /// Answers under way.
+    answers: Arc<arriving::BodiesByAccount>,
 }
 
 impl Default for StrangerLimits {
@@ -140,6 +143,7 @@ impl Default for StrangerLimits {
             turns: pacing::StrangerTurns::new(Duration::from_micros(500), 200),
             large: pacing::StrangerTurns::new(Duration::from_millis(20), 20),
             bodies: Arc::default(),
+            answers: Arc::default(),
         }
     }
 }

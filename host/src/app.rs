@@ -45,6 +45,8 @@ pub struct RunningHost {
     pub children: SupervisorHandle,
     stopping: HostStop,
     ended: JoinHandle<SupervisorExit>,
+    /// Owns the task that `ended` waits for.
+    _tasks: TaskTracker,
 }
 
 /// How a host is told to end.
@@ -101,9 +103,10 @@ async fn start_until(
         }
     };
     let children = running.handle();
-    // The tracker owns the one task that owns all others.
+    // It owns the one task that owns all others.
+    let tasks = TaskTracker::new();
     let (own_stopping, own_parts) = (stopping.clone(), Arc::clone(&parts));
-    let ended = TaskTracker::new().spawn(async move {
+    let ended = tasks.spawn(async move {
         let exit = tokio::select! {
             exit = running.run(&own_stopping.stop) => exit,
             never = own_stopping.at_once_after(own_parts.config.stop_timeout) => match never {},
@@ -111,7 +114,7 @@ async fn start_until(
         own_parts.close().await;
         exit
     });
-    Ok(RunningHost { address, parts, children, stopping, ended })
+    Ok(RunningHost { address, parts, children, stopping, ended, _tasks: tasks })
 }
 
 impl HostStop {
@@ -186,6 +189,9 @@ pub async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
     ended
 }
 
+/// Bytes of answers that the kernel keeps for one client.
+const SEND_BUFFER: u32 = 256 << 10;
+
 /// Clients that come all at once wait for their turn; the usual queue of 128 would turn them away for a second.
 fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = match address {
@@ -193,6 +199,8 @@ fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
+    // What clients do not read waits here, where it is counted, and not with the kernel, which would take megabytes for each.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     socket.listen(4_096)?.into_std()
 }

@@ -24,6 +24,8 @@ pub struct EventMemory {
     /// Bodies of requests without events, until these are answered. They come on top: nobody who has events waits for
     /// them.
     pub requests: MemoryPool,
+    /// What is answered to requests, until its client has taken it. It comes on top, too.
+    pub written: MemoryPool,
     /// Events in hand, with their index.
     pub events: MemoryPool,
     /// What modules answer.
@@ -37,6 +39,7 @@ impl EventMemory {
         EventMemory {
             bodies: MemoryPool::new(bytes / 4),
             requests: MemoryPool::new(bytes / 8),
+            written: MemoryPool::new(bytes / 4),
             events: MemoryPool::new(bytes / 2),
             answers: MemoryPool::new(bytes / 4),
         }
@@ -50,11 +53,12 @@ impl EventMemory {
 
     /// Bytes that are taken now, of how many.
     #[must_use]
-    pub fn figures(&self) -> [(&'static str, usize, usize); 4] {
+    pub fn figures(&self) -> [(&'static str, usize, usize); 5] {
         let of = |name, pool: &MemoryPool| (name, pool.in_use(), pool.size());
         [
             of("bodies", &self.bodies),
             of("requests", &self.requests),
+            of("written", &self.written),
             of("events", &self.events),
             of("answers", &self.answers),
         ]

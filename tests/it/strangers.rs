@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Receiver, TestHost, cdylib};
+use tests::{Receiver, TestHost, cdylib, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 const MISBEHAVING: &str = "webhooks_misbehaving";
@@ -98,6 +99,79 @@ async fn clients_that_ask_for_what_is_not_there_hold_nobody_up() {
 #[tokio::test]
 async fn clients_that_guess_tokens_hold_nobody_up() {
     holds_nobody_up("/hooks", Some("hlt_wrong")).await;
+}
+
+/// Bodies that do not come hold no place that somebody else needs.
+#[tokio::test]
+async fn clients_that_send_their_bodies_slowly_leave_room_for_others() {
+    let host = TestHost::configured("api.max_connections = 32\n", &[]).await;
+    let address = host.url().strip_prefix("http://").unwrap().to_owned();
+    let known = host.token().to_owned();
+    let mut slow = Vec::new();
+    for nth in 0..200 {
+        let (path, token) =
+            if nth % 2 == 0 { ("/v2/api_auth", "") } else { ("/v2/accounts", known.as_str()) };
+        // One of those before may have made room for it already.
+        let Ok(mut client) = TcpStream::connect(&address).await else { continue };
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nhost: x\r\nx-auth-token: {token}\r\ncontent-length: 200\r\n\r\n{{"
+        );
+        if client.write_all(head.as_bytes()).await.is_ok() {
+            slow.push(client);
+        }
+    }
+    for _ in 0..20 {
+        let asked = reqwest::Client::new().get(format!("{}/healthz", host.url())).send();
+        let answer = tokio::time::timeout(Duration::from_secs(10), asked).await.expect("an answer in time");
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    drop(slow);
+}
+
+/// Answers that nobody takes have a bound together, and each account has a part of it.
+#[tokio::test]
+async fn clients_that_do_not_read_take_bounded_memory_and_leave_some_to_others() {
+    let host = TestHost::configured("[limits]\nhook_bytes = 65536\n", &[MISBEHAVING]).await;
+    let greedy = host.account("greedy").await;
+    let made = host.ask("PUT", &format!("/v2/accounts/{greedy}/api_key"), Some(json!({"data": {}}))).await;
+    let token = made.json["data"]["api_key"].as_str().unwrap().to_owned();
+    let uri = format!("http://127.0.0.1:9/{}", "x".repeat(4_000));
+    for _ in 0..500 {
+        host.hook(&greedy, "misbehaving", &uri, json!({})).await;
+    }
+    let address = host.url().strip_prefix("http://").unwrap().to_owned();
+    let mut deaf = Vec::new();
+    for _ in 0..100 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut client = socket.connect(address.parse().unwrap()).await.unwrap();
+        let head = format!(
+            "GET /v2/accounts/{greedy}/webhooks?paginate=false HTTP/1.1\r\nhost: x\r\nx-auth-token: {token}\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        deaf.push(client);
+    }
+    // Each of them has been answered something by now, or was told to come again.
+    let figures = async |name: &str| {
+        let text = host.request("GET", "/metrics").send().await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}{{for=\"written\"}} ")));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let full = || async {
+        let path = format!("/v2/accounts/{greedy}/webhooks?paginate=false");
+        let asked = host.request("GET", &path).header("x-auth-token", &token).send().await.unwrap();
+        (asked.status() == 429).then_some(())
+    };
+    eventually("the account has its part", full).await;
+
+    let (taken, most) =
+        (figures("hookline_events_memory_bytes").await, figures("hookline_events_memory_max_bytes").await);
+    assert!(taken > 0 && taken <= most / 2, "{taken} of {most}");
+    let other = host.account("other").await;
+    let listed = host.ask("GET", &format!("/v2/accounts/{greedy}/webhooks?paginate=false"), None).await;
+    assert_eq!(listed.status, 200, "whoever runs the host");
+    assert_eq!(host.ask("GET", &format!("/v2/accounts/{other}/webhooks"), None).await.status, 200);
+    drop(deaf);
 }
 
 /// Such a client sends all of it first, and listens then.

@@ -151,6 +151,21 @@ impl<'a> BodyRoom<'a> {
     }
 }
 
+/// The memory for an answer of so many bytes, where there is some now.
+///
+/// # Errors
+/// All of it is taken, or the account's part.
+pub(super) fn memory_for_answer(room: BodyRoom<'_>, bytes: usize) -> Result<BodyMemory, Failure> {
+    let BodyRoom { pool, mut of_account } = room;
+    if let Some(part) = &mut of_account
+        && !part.add(bytes)
+    {
+        return Err(no_part(part.most));
+    }
+    let of_all = pool.try_take(bytes).ok_or_else(|| no_memory(pool.size()))?;
+    Ok(BodyMemory { _of_all: of_all, _of_account: of_account })
+}
+
 /// Reads what is left of a body and forgets it: a client that still sends would not see the answer.
 async fn pass_over(mut parts: BodyDataStream, mut left: usize) {
     while let Some(Ok(part)) = parts.next().await {
@@ -163,13 +178,13 @@ async fn pass_over(mut parts: BodyDataStream, mut left: usize) {
 
 fn no_memory(size: usize) -> Failure {
     let sentence = format!(
-        "the bodies of requests under way take all of the {size} bytes that they may have (a part of memory.events_bytes)"
+        "requests and answers under way take all of the {size} bytes that they may have (a part of memory.events_bytes)"
     );
     Failure::new(StatusCode::SERVICE_UNAVAILABLE, "out_of_memory", sentence).retry_soon()
 }
 
 fn no_part(most: usize) -> Failure {
-    let sentence = format!("the bodies of an account's requests under way may have {most} bytes together");
+    let sentence = format!("an account's requests, or answers, under way may have {most} bytes together");
     Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", sentence).retry_soon()
 }
 

@@ -4,14 +4,17 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::ConnectInfo;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +25,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::reading_client::ReadingClient;
 
 /// How much of a request is held before it is understood: its line and its headers. Beyond it, 431.
 const HEAD_BYTES: usize = 64 << 10;
@@ -44,10 +49,20 @@ pub struct Connections {
 #[derive(Debug, Default)]
 struct OpenConnections {
     connections: FxHashMap<u64, Arc<ClientConnection>>,
-    /// Those without a request under way, in the order in which they make room: strangers first, then the oldest.
-    dispensable: BTreeSet<(bool, u64)>,
+    /// Those whose request is not worked on, in the order in which they make room: by their rank, then the oldest.
+    dispensable: BTreeSet<(Rank, u64)>,
     next: u64,
     evicted: u64,
+}
+
+/// Who makes room before whom. A body that is still to come gives no right to a place: whoever sends one slowly could
+/// keep it for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    IdleStranger,
+    SendingStranger,
+    IdleKnown,
+    SendingKnown,
 }
 
 /// One client's connection, as an extension of each of its requests.
@@ -57,6 +72,9 @@ pub(super) struct ClientConnection {
     number: u64,
     requests: AtomicUsize,
     known: AtomicBool,
+    /// Where it stands among those that may make room, if it does; changed under the lock of all.
+    rank: Mutex<Option<Rank>>,
+    all: Weak<Connections>,
     evict: CancellationToken,
 }
 
@@ -93,10 +111,12 @@ impl Connections {
             number,
             requests: AtomicUsize::new(0),
             known: AtomicBool::new(false),
+            rank: Mutex::default(),
+            all: Arc::downgrade(self),
             evict: CancellationToken::new(),
         });
         open.connections.insert(number, Arc::clone(&connection));
-        open.dispensable.insert((false, number));
+        open.place(&connection, Some(Rank::IdleStranger));
         Some(ConnectionPermit { connections: Arc::clone(self), connection })
     }
 
@@ -118,11 +138,11 @@ struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// A request is under way until this is dropped.
-    fn busy(&self) -> BusyConnection {
+    /// A request is under way until this is dropped; `sending` as long as its body is to come.
+    fn busy(&self, sending: bool) -> BusyConnection {
         let mut open = self.connections.open.lock();
         self.connection.requests.fetch_add(1, Ordering::Relaxed);
-        open.dispensable.remove(&self.connection.rank());
+        open.place(&self.connection, sending.then(|| self.connection.sending()));
         BusyConnection {
             connections: Arc::clone(&self.connections),
             connection: Arc::clone(&self.connection),
@@ -134,16 +154,24 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         open.connections.remove(&self.connection.number);
-        open.dispensable.remove(&self.connection.rank());
+        open.place(&self.connection, None);
         drop(open);
         self.connections.freed.notify_one();
     }
 }
 
 /// A request under way.
+#[derive(Debug)]
 struct BusyConnection {
     connections: Arc<Connections>,
     connection: Arc<ClientConnection>,
+}
+
+impl BusyConnection {
+    /// Its body has come: it is worked on, and makes room for nobody.
+    fn is_worked_on(&self) {
+        self.connections.open.lock().place(&self.connection, None);
+    }
 }
 
 impl Drop for BusyConnection {
@@ -151,7 +179,7 @@ impl Drop for BusyConnection {
         let mut open = self.connections.open.lock();
         let left = self.connection.requests.fetch_sub(1, Ordering::Relaxed) - 1;
         if left == 0 && open.connections.contains_key(&self.connection.number) {
-            open.dispensable.insert(self.connection.rank());
+            open.place(&self.connection, Some(self.connection.idle()));
             drop(open);
             // Whoever waits for a place may have this one.
             self.connections.freed.notify_one();
@@ -160,9 +188,22 @@ impl Drop for BusyConnection {
 }
 
 impl OpenConnections {
+    /// Puts a connection among those that may make room, or takes it out.
+    fn place(&mut self, connection: &ClientConnection, rank: Option<Rank>) {
+        let mut placed = connection.rank.lock();
+        if let Some(before) = placed.take() {
+            self.dispensable.remove(&(before, connection.number));
+        }
+        if let Some(rank) = rank.filter(|_| self.connections.contains_key(&connection.number)) {
+            self.dispensable.insert((rank, connection.number));
+            *placed = Some(rank);
+        }
+    }
+
     fn make_room(&mut self) -> bool {
         let gone = self.dispensable.pop_first().and_then(|(_, number)| self.connections.remove(&number));
         gone.inspect(|gone| {
+            gone.rank.lock().take();
             gone.evict.cancel();
             self.evicted += 1;
         })
@@ -171,13 +212,56 @@ impl OpenConnections {
 }
 
 impl ClientConnection {
-    /// Its client has sent a known token. It does so in a request, while it makes room for nobody.
+    /// Its client has sent a known token.
     pub(super) fn is_known(&self) {
-        self.known.store(true, Ordering::Relaxed);
+        if self.known.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(all) = self.all.upgrade() {
+            let mut open = all.open.lock();
+            let sending = *self.rank.lock() == Some(Rank::SendingStranger);
+            if sending {
+                open.place(self, Some(Rank::SendingKnown));
+            }
+        }
     }
 
-    fn rank(&self) -> (bool, u64) {
-        (self.known.load(Ordering::Relaxed), self.number)
+    fn idle(&self) -> Rank {
+        if self.known.load(Ordering::Relaxed) { Rank::IdleKnown } else { Rank::IdleStranger }
+    }
+
+    fn sending(&self) -> Rank {
+        if self.known.load(Ordering::Relaxed) { Rank::SendingKnown } else { Rank::SendingStranger }
+    }
+}
+
+/// A request's body that says when it has come.
+struct ComingBody {
+    inner: Incoming,
+    busy: Arc<BusyConnection>,
+}
+
+impl HttpBody for ComingBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if matches!(polled, Poll::Ready(None)) || polled.is_ready() && self.inner.is_end_stream() {
+            self.busy.is_worked_on();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 
@@ -238,8 +322,10 @@ async fn attend(
         super::asked::settle(&mut request);
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(Arc::clone(connection));
-        let busy = place.busy();
-        let answer = router.call(request);
+        let sending = !request.body().is_end_stream();
+        let busy = Arc::new(place.busy(sending));
+        let of_body = Arc::clone(&busy);
+        let answer = router.call(request.map(|inner| ComingBody { inner, busy: of_body }));
         async move {
             let answer = answer.await;
             drop(busy);
@@ -250,7 +336,10 @@ async fn attend(
         .timer(TokioTimer::new())
         .header_read_timeout(place.connections.header_timeout)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(
+            TokioIo::new(ReadingClient::new(stream, place.connections.header_timeout)),
+            service,
+        );
     tokio::pin!(served);
     // However it ends is the client's affair.
     tokio::select! {
@@ -292,7 +381,7 @@ mod tests {
     fn the_oldest_stranger_without_a_request_makes_room() {
         let connections = room(3);
         let [first, second, third] = [(); 3].map(|()| connections.place().unwrap());
-        let busy = first.busy();
+        let busy = first.busy(false);
 
         let _fourth = connections.place().unwrap();
         assert_eq!(gone(&[&first, &second, &third]), [false, true, false]);
@@ -306,15 +395,33 @@ mod tests {
         let connections = room(2);
         let known = connections.place().unwrap();
         let stranger = connections.place().unwrap();
-        let busy = known.busy();
+        let busy = known.busy(false);
         known.connection.is_known();
         drop(busy);
 
         let third = connections.place().unwrap();
         assert_eq!(gone(&[&known, &stranger, &third]), [false, true, false]);
-        let _busy = third.busy();
+        let _busy = third.busy(false);
         let _fourth = connections.place().unwrap();
         assert_eq!(gone(&[&known, &stranger, &third]), [true, true, false]);
+    }
+
+    #[test]
+    fn a_body_that_is_still_to_come_keeps_no_place_and_one_that_has_come_does() {
+        let connections = room(3);
+        let [slow, worked_on, idle] = [(); 3].map(|()| connections.place().unwrap());
+        let _slow = slow.busy(true);
+        let busy = worked_on.busy(true);
+        busy.is_worked_on();
+
+        let _fourth = connections.place().unwrap();
+        assert_eq!(gone(&[&slow, &worked_on, &idle]), [false, false, true]);
+        let fifth = connections.place().unwrap();
+        let _fifth = fifth.busy(true);
+        fifth.connection.is_known();
+        assert_eq!(gone(&[&slow, &worked_on, &fifth]), [false, false, false]);
+        let _sixth = connections.place().unwrap();
+        assert_eq!(gone(&[&slow, &worked_on, &fifth]), [true, false, false]);
     }
 
     #[test]
@@ -337,7 +444,7 @@ mod tests {
     async fn whoever_finds_all_busy_waits_for_one_that_is_not() {
         let connections = room(1);
         let only = connections.place().unwrap();
-        let busy = only.busy();
+        let busy = only.busy(false);
 
         let waiting = connections.wait_for_place();
         tokio::pin!(waiting);

@@ -1,15 +1,19 @@
 //! The shape of every answer: Crossbar's envelope, put around what a route says, also when it fails or panics.
 
+use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
+use hyper::body::{Frame, SizeHint};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -17,6 +21,7 @@ use time::format_description::well_known::Rfc3339;
 use tracing::Instrument as _;
 
 use super::Api;
+use super::arriving::{BodyMemory, BodyRoom, memory_for_answer};
 use super::auth::{self, ApiCaller};
 use super::connections::ClientConnection;
 use super::error::Failure;
@@ -148,10 +153,18 @@ impl<T, const STATUS: u16> IntoResponse for Reply<T, STATUS> {
 /// here only wrong tokens cost anything.
 const REMAINING: u32 = 100;
 
+/// Answers of this length are not counted.
+const SMALL_ANSWER: usize = 8 << 10;
+
+/// How much of a long answer is handed over at once.
+const PIECE: usize = 32 << 10;
+
 /// What every envelope of one request says.
 struct EnvelopeFrame {
     request_id: String,
     caller: ApiCaller,
+    /// Whether the route is one of Crossbar's, whose envelope repeats the token.
+    of_crossbar: bool,
 }
 
 /// The id of a request, as an extension.
@@ -170,7 +183,11 @@ async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let from = auth::address_or_none(request.extensions());
     let caller = ApiCaller::of(auth::token(&request), from, &api.access).await;
-    let frame = EnvelopeFrame { request_id: request_id.clone(), caller: caller.clone() };
+    let frame = EnvelopeFrame {
+        request_id: request_id.clone(),
+        caller: caller.clone(),
+        of_crossbar: path.starts_with("/v2/"),
+    };
     if let (Some(connection), ApiCaller::Known { .. }) =
         (request.extensions().get::<Arc<ClientConnection>>(), &caller)
     {
@@ -239,7 +256,7 @@ fn harden(headers: &mut HeaderMap) {
 
 async fn enclose(api: &Api, frame: &EnvelopeFrame, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let (data, mut fields) = if let Some(reply) = parts.extensions.remove::<Arc<ResponseBody>>() {
+    let (mut data, mut fields) = if let Some(reply) = parts.extensions.remove::<Arc<ResponseBody>>() {
         if let Some(location) = reply.location.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             parts.headers.insert(header::LOCATION, location);
         }
@@ -259,13 +276,69 @@ async fn enclose(api: &Api, frame: &EnvelopeFrame, response: Response) -> Respon
         // A page, metrics or a stream: not for an envelope.
         return Response::from_parts(parts, body);
     };
+    if data.len() > SMALL_ANSWER {
+        match memory_for_answer(frame.room(api), data.len()) {
+            Ok(memory) => {
+                let body = enveloped(data, fields, frame, api);
+                json_headers(&mut parts.headers);
+                return Response::from_parts(
+                    parts,
+                    Body::new(HeldAnswer { left: body.into(), _memory: memory }),
+                );
+            }
+            Err(failure) => {
+                parts.status = failure.status;
+                if let Some(seconds) = failure.retry_after_seconds {
+                    parts.headers.insert(header::RETRY_AFTER, seconds.into());
+                }
+                (data, fields) = failed(&failure);
+            }
+        }
+    }
+    json_headers(&mut parts.headers);
+    Response::from_parts(parts, Body::from(enveloped(data, fields, frame, api)))
+}
+
+fn json_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.remove(header::CONTENT_LENGTH);
+}
+
+/// Data may be long; it is neither parsed nor copied more than this once. What stands beside it is never empty.
+fn enveloped(data: String, mut fields: Map<String, Value>, frame: &EnvelopeFrame, api: &Api) -> String {
     frame.fill(&mut fields, api);
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    parts.headers.remove(header::CONTENT_LENGTH);
     let beside = Value::Object(fields).to_string();
-    // Data may be long; it is neither parsed nor copied more than this once. What stands beside it is never empty.
-    let body = ["{\"data\":", &data, ",", beside.get(1..).unwrap_or_default()].concat();
-    Response::from_parts(parts, Body::from(body))
+    ["{\"data\":", &data, ",", beside.get(1..).unwrap_or_default()].concat()
+}
+
+/// An answer that holds its memory until its client has taken nearly all of it.
+struct HeldAnswer {
+    left: Bytes,
+    _memory: BodyMemory,
+}
+
+impl HttpBody for HeldAnswer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = self.left.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.left.split_to(piece)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
 }
 
 /// Data as it is written, and the fields beside it.
@@ -292,6 +365,16 @@ fn failed(failure: &Failure) -> (String, Map<String, Value>) {
 }
 
 impl EnvelopeFrame {
+    /// Where the memory for a long answer comes from.
+    fn room<'a>(&self, api: &'a Api) -> BodyRoom<'a> {
+        let (pool, answers) = (&api.memory.written, &api.strangers.answers);
+        match self.caller.holder().map(|holder| &holder.account) {
+            None => BodyRoom::part_of(pool, answers, ""),
+            Some(None) => BodyRoom::of(pool),
+            Some(Some(account)) => BodyRoom::part_of(pool, answers, account.as_str()),
+        }
+    }
+
     fn fill(&self, fields: &mut Map<String, Value>, api: &Api) {
         fields.insert("request_id".to_owned(), self.request_id.clone().into());
         fields.insert("timestamp".to_owned(), now().into());
@@ -299,7 +382,9 @@ impl EnvelopeFrame {
         if let ApiCaller::Known { token, .. } = &self.caller {
             fields.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
             // What a log-in answers is the new one.
-            fields.entry("auth_token").or_insert_with(|| token.clone().into());
+            if self.of_crossbar {
+                fields.entry("auth_token").or_insert_with(|| token.clone().into());
+            }
             fields.insert("tokens".to_owned(), json!({"consumed": 0, "remaining": REMAINING}));
         }
     }

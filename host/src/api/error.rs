@@ -20,7 +20,7 @@ pub(super) struct Failure {
     /// A fixed code, such as `bad_identifier`.
     pub(super) message: String,
     pub(super) data: Value,
-    retry_after_seconds: Option<u32>,
+    pub(super) retry_after_seconds: Option<u32>,
 }
 
 impl Failure {

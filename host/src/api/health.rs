@@ -14,6 +14,7 @@ use super::error::Failure;
 
 /// That the host lives.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Alive)]
 pub(super) struct LivenessAnswer {
     alive: bool,
 }
@@ -26,6 +27,7 @@ pub(super) async fn alive() -> Reply<LivenessAnswer> {
 
 /// That the host is ready.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Ready)]
 pub(super) struct ReadyAnswer {
     ready: bool,
     /// What does not work although events are taken; empty when all is well.
@@ -34,6 +36,7 @@ pub(super) struct ReadyAnswer {
 
 /// A part that does not work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Degraded)]
 pub struct DegradedPart {
     /// The module, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +44,9 @@ pub struct DegradedPart {
     /// The broker's queue, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// The file, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// What is wrong.
     pub reason: String,
 }
