@@ -74,7 +74,7 @@ pub enum Command {
     /// It is a folder that builds and tests anywhere, with this program's plugin-api inside. Its README.md leads
     /// from there to a fired webhook.
     New(new::NewArgs),
-    /// Put events onto the bus of the running host
+    /// Give events to the running host; with --exchange, publish them on RabbitMQ
     ///
     /// The input is one JSON object, an array of objects, or one object a line. All of it is checked before
     /// any of it is sent.
@@ -314,10 +314,10 @@ pub struct HooksArgs {
     /// What to do; `list` unless told.
     #[command(subcommand)]
     pub action: Option<HooksAction>,
-    /// Only the hooks of this account
+    /// The account: only its hooks are listed; `test` needs the one that the hook belongs to
     #[arg(long, global = true, value_name = "ID")]
     pub account: Option<String>,
-    /// Print the hooks as JSON
+    /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
     /// How to reach the host.

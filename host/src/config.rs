@@ -385,7 +385,7 @@ fn read_bus(reader: &mut SettingsReader<'_>) -> Option<Bus> {
     let kinds = [("embedded", BusKind::Embedded), ("amqp", BusKind::Amqp)];
     let kind = reader.read("bus.kind", |v| rules::one_of(v, &kinds));
     let uri = reader.read("bus.uri", rules::broker);
-    let queue = reader.read("bus.queue", |v| rules::text(v, 255));
+    let queue = reader.read("bus.queue", |v| rules::text(v, 250));
     let types = [("quorum", QueueType::Quorum), ("classic", QueueType::Classic)];
     let queue_type = reader.read("bus.queue_type", |v| rules::one_of(v, &types));
     let prefetch = reader.read("bus.prefetch", |v| rules::number(v, 1, u16::MAX));

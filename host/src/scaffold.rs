@@ -68,6 +68,11 @@ plugin-api = "
     for profile in ["dev", "release"] {
         let section =
             manifest::sections(ROOT_MANIFEST, &format!("profile.{profile}"), &format!("profile.{profile}"));
+        // Its own lines alone: those for single crates, and what is said of them, are the host's.
+        let mut section = section.into_iter();
+        let header = section.next();
+        let settings = section.take_while(|line| !line.starts_with('[')).filter(|line| line.contains(" = "));
+        let section: Vec<String> = header.into_iter().chain(settings).collect();
         text.push('\n');
         text.push_str(section.join("\n").trim_end());
         text.push('\n');

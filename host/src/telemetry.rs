@@ -125,9 +125,15 @@ fn filter(log: &LogSettings) -> anyhow::Result<EnvFilter> {
     match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives)
             .with_context(|| format!("RUST_LOG: {directives:?} is not a filter")),
-        _ => EnvFilter::try_new(&log.level)
+        _ => EnvFilter::try_new(with_quiet_clients(&log.level))
             .with_context(|| format!("log.level: {:?} is not a filter", log.level)),
     }
+}
+
+/// The AMQP client says as an error what the host handles and tells in its own words, and shows messages byte by byte. It
+/// is heard where it is named.
+fn with_quiet_clients(level: &str) -> String {
+    if level.contains("lapin") { level.to_owned() } else { format!("{level},lapin=off,io_loop=off") }
 }
 
 #[cfg(test)]
@@ -138,7 +144,7 @@ mod tests {
     fn the_configured_level_is_the_filter() {
         let log = LogSettings { format: LogFormat::Text, level: "warn,hookline::bus=trace".to_owned() };
         if std::env::var_os(EnvFilter::DEFAULT_ENV).is_none() {
-            assert_eq!(filter(&log).unwrap().to_string(), "hookline::bus=trace,warn");
+            assert_eq!(filter(&log).unwrap().to_string(), "hookline::bus=trace,io_loop=off,lapin=off,warn");
         }
     }
 }

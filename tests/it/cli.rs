@@ -321,8 +321,14 @@ async fn what_commands_did_is_an_object_for_programs() {
     let again = object(&["restore", &path("backup"), "--data", &path("data")]).await;
     assert!(Path::new(again["put_aside"].as_str().unwrap()).exists(), "{again}");
 
-    assert_eq!(object(&["health", "--url", &url]).await, json!({"ready": true, "reasons": []}));
-    assert_eq!(object(&["health", "--alive", "--url", &url]).await, json!({"alive": true, "reasons": []}));
+    assert_eq!(
+        object(&["health", "--url", &url]).await,
+        json!({"ready": true, "reasons": [], "degraded": []})
+    );
+    assert_eq!(
+        object(&["health", "--alive", "--url", &url]).await,
+        json!({"alive": true, "reasons": [], "degraded": []})
+    );
     let gone = object(&["health", "--url", "http://127.0.0.1:1"]).await;
     assert_eq!(gone["ready"], false);
     assert!(gone["reasons"][0].as_str().unwrap().starts_with("cannot reach the host at "), "{gone}");

@@ -46,6 +46,11 @@ impl KeptFiles {
         self.0.iter().filter(|file| file.lost.load(Ordering::Relaxed)).count() as u64
     }
 
+    /// Those, by name.
+    pub(super) fn lost_files(&self) -> impl Iterator<Item = String> {
+        self.0.iter().filter(|file| file.lost.load(Ordering::Relaxed)).map(|file| harmless_path(&file.path))
+    }
+
     /// Looks at them for as long as it is awaited.
     pub(super) async fn watch(&self) -> Infallible {
         loop {

@@ -146,7 +146,14 @@ impl HostHealth for HostParts {
     }
 
     fn degraded(&self) -> Vec<DegradedPart> {
-        degraded(&self.registry.current(), self.bus.dead_letters(), &self.config.bus.queue)
+        let mut parts = degraded(&self.registry.current(), self.bus.dead_letters(), &self.config.bus.queue);
+        parts.extend(self.kept_files.lost_files().map(|file| DegradedPart {
+            module: None,
+            queue: None,
+            file: Some(file),
+            reason: "the next start needs it, and it is gone or changed: put it back".to_owned(),
+        }));
+        parts
     }
 }
 
@@ -163,11 +170,16 @@ fn degraded(modules: &ModuleSnapshot, dead_letters: Option<u64>, queue: &str) ->
             Some(process) if process.pid.is_none() => "it has no process; events for it wait".to_owned(),
             _ => continue,
         };
-        degraded.push(DegradedPart { module: Some(module.id.to_string()), queue: None, reason });
+        degraded.push(DegradedPart { module: Some(module.id.to_string()), queue: None, file: None, reason });
     }
     if let Some(messages) = dead_letters.filter(|messages| *messages > 0) {
         let reason = format!("{messages} messages were dead-lettered; their headers say why");
-        degraded.push(DegradedPart { module: None, queue: Some(format!("{queue}.dead")), reason });
+        degraded.push(DegradedPart {
+            module: None,
+            queue: Some(format!("{queue}.dead")),
+            file: None,
+            reason,
+        });
     }
     degraded
 }

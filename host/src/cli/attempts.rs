@@ -76,7 +76,10 @@ pub(super) async fn attempts(args: &AttemptsArgs, out: &mut dyn Write) -> anyhow
         return Ok(());
     }
     if latest.is_empty() {
-        writeln!(out, "no attempts")?;
+        writeln!(
+            out,
+            "no attempts; those that succeed are kept only with delivery.log_successful_attempts = true"
+        )?;
         return Ok(());
     }
     let rows = latest.iter().map(|attempt| row(attempt).to_vec());

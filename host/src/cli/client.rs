@@ -9,7 +9,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::ClientArgs;
-use super::listing::harmless;
+
+use crate::harmless::harmless;
 use crate::trust::TrustStore;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -188,6 +189,9 @@ fn explain(envelope: &Value) -> String {
         Value::Object(fields) if !fields.is_empty() => Some(data.to_string()),
         _ => None,
     });
+    if text(envelope, "message").as_deref() == Some("bad_identifier") {
+        return format!("there is nothing with the id {}", cause.unwrap_or_default());
+    }
     let mut parts: Vec<String> = text(envelope, "message").into_iter().chain(cause).collect();
     parts.dedup();
     parts.join(": ")

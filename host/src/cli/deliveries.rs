@@ -48,9 +48,9 @@ pub struct DeliveriesArgs {
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("which").required(true).args(["since", "delivery"]))]
 pub struct ReplayArgs {
-    /// The hook whose dead deliveries are sent again
-    #[arg(long, value_name = "ID")]
-    pub hook: String,
+    /// The hook whose dead deliveries are sent again; --delivery needs none
+    #[arg(long, value_name = "ID", required_unless_present = "delivery")]
+    pub hook: Option<String>,
     /// All that were accepted from this time on: 2026-07-01T12:00:00Z, or how long ago: 90s, 15m, 2h, 3d
     #[arg(long, value_name = "T", value_parser = moment)]
     pub since: Option<String>,
@@ -137,7 +137,8 @@ pub(super) async fn replay(args: &ReplayArgs, out: &mut dyn Write) -> anyhow::Re
     if let Some(id) = args.delivery {
         return replay_one(&client, args, &id.to_string(), out).await;
     }
-    let mut data = Map::from_iter([("hook".to_owned(), Value::from(args.hook.as_str()))]);
+    let mut data =
+        Map::from_iter([("hook".to_owned(), Value::from(args.hook.as_deref().unwrap_or_default()))]);
     for (field, value) in [("since", &args.since), ("until", &args.until)] {
         data.extend(value.as_deref().map(|value| (field.to_owned(), value.into())));
     }
@@ -172,8 +173,8 @@ async fn replay_one(
 ) -> anyhow::Result<()> {
     let found = client.get(&["deliveries", id], &[]).await?;
     let hook = cell(&found["data"], "hook_id");
-    if hook != args.hook {
-        bail!("delivery {id} belongs to hook {hook}, not to {}", args.hook);
+    if let Some(named) = args.hook.as_ref().filter(|named| **named != hook) {
+        bail!("delivery {id} belongs to hook {hook}, not to {named}");
     }
     let answer = client.post(&["deliveries", id, "replay"], &[], "application/json", String::new()).await?;
     if args.json {

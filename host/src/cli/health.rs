@@ -32,7 +32,9 @@ pub(super) async fn health(args: &HealthArgs, out: &mut dyn Write) -> anyhow::Re
             Ok((_, answer)) => reasons(answer),
             Err(error) => vec![format!("{error:#}")],
         };
-        writeln!(out, "{:#}", json!({ word: reasons.is_empty(), "reasons": reasons }))?;
+        let degraded = asked.as_ref().map(|(_, answer)| degraded(answer)).unwrap_or_default();
+        let told = json!({ word: reasons.is_empty(), "reasons": reasons, "degraded": degraded });
+        writeln!(out, "{told:#}")?;
         out.flush()?;
     }
     let (status, answer) = asked?;
@@ -40,9 +42,24 @@ pub(super) async fn health(args: &HealthArgs, out: &mut dyn Write) -> anyhow::Re
         bail!("not {word}: {}", harmless(&reasons(&answer).join("; ")));
     }
     if !args.json {
-        writeln!(out, "{word}")?;
+        let degraded = degraded(&answer);
+        match degraded.is_empty() {
+            true => writeln!(out, "{word}")?,
+            false => writeln!(out, "{word}, but degraded: {}", harmless(&degraded.join("; ")))?,
+        }
     }
     Ok(())
+}
+
+/// What `/readyz` says does not work although the host is ready.
+pub(super) fn degraded(answer: &Value) -> Vec<String> {
+    let data = answer.get("data").unwrap_or(answer);
+    let told = |part: &Value| {
+        let of = ["module", "queue", "file"].iter().find_map(|field| part.get(field)?.as_str());
+        let reason = part.get("reason").and_then(Value::as_str).unwrap_or_default();
+        of.map_or_else(|| reason.to_owned(), |of| format!("{of}: {reason}"))
+    };
+    entries(data, "degraded").iter().map(told).collect()
 }
 
 /// What `/readyz` says is not ready; never nothing.

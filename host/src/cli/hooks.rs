@@ -46,9 +46,17 @@ async fn list(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         writeln!(out, "no webhooks configured")?;
         return Ok(());
     }
-    let fields = ["uri", "http_verb", "hook", "retries", "account_id"];
-    let rows = hooks.iter().map(|hook| fields.iter().map(|field| cell(hook, field)).collect());
-    table(out, &["URI", "VERB", "EVENT", "RETRIES", "ACCOUNT ID"], rows)?;
+    let fields = ["uri", "http_verb", "hook", "retries", "account_id", "id"];
+    let rows = hooks.iter().map(|hook| {
+        let state = match hook.get("enabled").and_then(Value::as_bool) {
+            Some(false) => "off",
+            _ => "on",
+        };
+        let cells = fields.iter().map(|field| cell(hook, field));
+        cells.chain([state.to_owned()]).collect()
+    });
+    table(out, &["URI", "VERB", "EVENT", "RETRIES", "ACCOUNT ID", "ID", "STATE"], rows)?;
+    // KAZOO's words, whatever the number.
     writeln!(out, "found {} webhooks", hooks.len())?;
     Ok(())
 }

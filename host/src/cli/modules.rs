@@ -30,11 +30,11 @@ pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::
     }
     let answer = match &args.action {
         None | Some(ModulesAction::List) => client.get(&["modules"], &[]).await?,
-        Some(ModulesAction::Show { id }) => client.get(&["modules", id], &[]).await?,
+        Some(ModulesAction::Show { id }) => client.get(&["modules", &whole_id(id)], &[]).await?,
         Some(ModulesAction::Reload { .. }) => return Ok(()),
     };
     if args.json {
-        writeln!(out, "{answer:#}")?;
+        writeln!(out, "{:#}", without_envelope(&answer))?;
         return Ok(());
     }
     match &args.action {
@@ -42,6 +42,19 @@ pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::
         Some(_) => show(answer.get("data").unwrap_or(&answer), out)?,
     }
     Ok(())
+}
+
+/// What is told, without what stands around every answer: the token is among that.
+fn without_envelope(answer: &Value) -> Value {
+    let kept = ["data", "refused"]
+        .into_iter()
+        .filter_map(|field| Some((field.to_owned(), answer.get(field)?.clone())));
+    Value::Object(kept.collect())
+}
+
+/// A module's id, also where it was written without what all of them begin with.
+fn whole_id(id: &str) -> String {
+    if id.starts_with("webhooks_") { id.to_owned() } else { format!("webhooks_{id}") }
 }
 
 /// Reloads one module or each; those that can be are reloaded, whatever becomes of the others.
@@ -52,7 +65,7 @@ async fn reload(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let ids = match id {
-        Some(id) => vec![id.to_owned()],
+        Some(id) => vec![whole_id(id)],
         None => {
             let listed = client.get(&["modules"], &[]).await?;
             entries(&listed, "data").iter().map(|module| cell(module, "id")).collect()
@@ -62,7 +75,7 @@ async fn reload(
     let bar = progress::steps(ids.len(), "modules");
     for id in bar.wrap_iter(ids.into_iter()) {
         match client.post(&["modules", &id, "reload"], &[], "application/json", String::new()).await {
-            Ok(answer) if json => writeln!(out, "{answer}")?,
+            Ok(answer) if json => writeln!(out, "{}", without_envelope(&answer))?,
             Ok(answer) => {
                 let module = answer.get("data").unwrap_or(&answer);
                 writeln!(

@@ -115,7 +115,7 @@ fn an_exchange_needs_a_routing_key() {
 async fn hooks_are_listed_in_the_columns_of_kazoo() {
     let hooks = json!({"data": [
         {"id": "h1", "account_id": "a1", "hook": "channel_create", "uri": "http://one/", "http_verb": "post", "retries": 2, "enabled": true},
-        {"id": "h2", "account_id": "a2", "hook": "all", "uri": "http://two/\u{1b}[2J", "http_verb": "get", "retries": 3, "enabled": true},
+        {"id": "h2", "account_id": "a2", "hook": "all", "uri": "http://two/\u{1b}[2J", "http_verb": "get", "retries": 3, "enabled": false},
     ]});
     let routes = Router::new().route("/hooks", get(async || axum::Json(hooks)));
 
@@ -124,9 +124,9 @@ async fn hooks_are_listed_in_the_columns_of_kazoo() {
     assert_eq!(
         squeezed(&printed),
         [
-            "URI VERB EVENT RETRIES ACCOUNT ID",
-            "http://one/ post channel_create 2 a1",
-            "http://two/\\u001b[2J get all 3 a2",
+            "URI VERB EVENT RETRIES ACCOUNT ID ID STATE",
+            "http://one/ post channel_create 2 a1 h1 on",
+            "http://two/\\u001b[2J get all 3 a2 h2 off",
             "found 2 webhooks",
         ]
     );

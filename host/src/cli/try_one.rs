@@ -13,14 +13,14 @@ use crate::config::{Config, DeliveryProfile};
 use crate::delivery::queue::carried_hook;
 use crate::delivery::request::{SharedBodies, UnsendableHook, WebhookHeaders};
 use crate::event::Event;
-use crate::harmless::harmless_path;
+use crate::harmless::{harmless, harmless_path};
 use crate::hooks::accounts::{AccountRecord, Accounts};
 use crate::hooks::matching::{HookCandidate, matching};
 use crate::hooks::table::HookTable;
 use crate::listener::webhook_id::webhook_id;
 use crate::model::OutgoingRequest;
 use crate::model::Profile;
-use crate::model::{Document, Hook};
+use crate::model::{AccountId, Document, Hook};
 use crate::module::folder::ModuleLoading;
 use crate::module::services::LendableServices;
 use crate::module::settings::settings_for_modules;
@@ -49,9 +49,21 @@ pub async fn try_event(args: &TryArgs, out: &mut dyn Write) -> anyhow::Result<()
     let loaded = loading.load(&args.plugin, 1).await;
     let (generation, _) = loaded.map_err(|refusal| anyhow!("{} {refusal}", harmless_path(&args.plugin)))?;
     let module = generation.module.clone();
+    if !generation.answers(&event) {
+        let pairs = generation.wants.responders.iter().map(|pair| format!("{}/{}", pair.category, pair.name));
+        let (category, name) = (event.category(), event.name());
+        let said = format!(
+            "{module} does not answer {category}/{name}, so a host would not ask it; it answers: {}",
+            pairs.collect::<Vec<_>>().join(", ")
+        );
+        writeln!(std::io::stderr(), "{}", harmless(&said))?;
+    }
     let handled = tokio::task::spawn_blocking(move || generation.handle(&event).map(|fired| (event, fired)));
     let (event, firings) = handled.await?.map_err(|error| anyhow!("{module} on this event: {error}"))?;
 
+    if firings.is_empty() {
+        writeln!(std::io::stderr(), "no request: {module} fires nothing for this event")?;
+    }
     for (nth, firing) in firings.into_iter().enumerate() {
         let place = format!("{module}/{nth}");
         print_firing(firing, &event, &place, &table, &accounts, &config, out)?;
@@ -71,7 +83,12 @@ fn print_firing(
     let hooks: Vec<Arc<Hook>> = match &target {
         HookTarget::Hooks { event: hook_event, account, internal_leg, filters } => {
             let candidate = HookCandidate { hook_event, account, internal_leg: *internal_leg, filters };
-            matching(table, accounts, &candidate, &payload)
+            let hooks = matching(table, accounts, &candidate, &payload);
+            if hooks.is_empty() {
+                let said = nobody_wants(hook_event, account, table, accounts);
+                writeln!(std::io::stderr(), "no request: {}", harmless(&said))?;
+            }
+            hooks
         }
         HookTarget::Carried(document) => {
             vec![Arc::new(carried_hook(document).context("the hook that the event carries is not one")?)]
@@ -99,6 +116,24 @@ fn print_firing(
         }
     }
     Ok(())
+}
+
+/// Why a firing reaches no hook, as far as it can be told.
+fn nobody_wants(event: &str, account: &AccountId, table: &HookTable, accounts: &Accounts) -> String {
+    if accounts.get(account).is_none() {
+        return format!(
+            "account {account} is not in a file of accounts (--accounts), and unknown accounts fire nothing"
+        );
+    }
+    let wanted =
+        |hook: &Arc<Hook>| hook.event.as_str() == "all" || hook.event.as_str().eq_ignore_ascii_case(event);
+    match table.all().iter().any(wanted) {
+        false => format!("no hook asks for {event:?}"),
+        true => format!(
+            "no hook that asks for {event:?} matches: look at its account (this event is of {account}), enabled, \
+             custom_data and modifiers"
+        ),
+    }
 }
 
 fn printed(hook: &Hook, request: &OutgoingRequest) -> anyhow::Result<Value> {

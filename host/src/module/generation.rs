@@ -258,7 +258,8 @@ impl Generation {
     }
 
     /// Whether it answers events of this category and name.
-    pub(super) fn answers(&self, event: &Event) -> bool {
+    #[must_use]
+    pub fn answers(&self, event: &Event) -> bool {
         let matches = |pattern: &str, text: &str| pattern == "*" || pattern == text;
         let mut responders = self.wants.responders.iter();
         responders.any(|responder| {

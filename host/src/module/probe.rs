@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use plugin_api::{BindingsAndResponders, Metadata};
 
-use super::generation::LoadStep;
 use super::isolated::{CallOwner, ChildSession, ProcessDeath};
+use super::library::LoadStep;
 use super::program::ModuleProgram;
 use super::services::LendableServices;
 use crate::model::ModuleId;
@@ -24,7 +24,7 @@ pub struct ProbeResult {
 /// file's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeRefusal {
-    /// It was refused in order, with the words of a [`LoadError`](super::generation::LoadError).
+    /// It was refused in order, with the words of a [`LoadError`](super::library::LoadError).
     #[error("{text}{}", told(last_words.as_deref()))]
     Refused {
         /// The words.

@@ -43,6 +43,8 @@ mod tending;
 mod tests;
 mod writer;
 
+pub use open::FILE as DATABASE;
+
 /// How much a commit promises.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Synchronous {

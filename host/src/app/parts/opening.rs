@@ -1,6 +1,9 @@
 //! What the parts stand on, opened by the settings: the stores, tokens, keys, threads and folders.
 
 use super::*;
+use crate::harmless::harmless_path;
+use crate::hooks::vault;
+use crate::store::sqlite::DATABASE;
 
 /// What is behind the traits. One file has both, so that there is one backend to look after.
 pub(super) struct StoreSet {
@@ -13,12 +16,19 @@ pub(super) fn open_stores(config: &Config) -> anyhow::Result<StoreSet> {
     let dir = &config.data_dir;
     std::fs::create_dir_all(dir)
         .with_context(|| format!("making the data folder {} (data_dir, --data)", dir.display()))?;
+    let lost = dir.join(vault::FILE).exists() && !dir.join(DATABASE).exists();
     let synchronous = match config.store.synchronous {
         config::Synchronous::Full => crate::store::sqlite::Synchronous::Full,
         config::Synchronous::Normal => crate::store::sqlite::Synchronous::Normal,
     };
     let store = SqliteStore::open(dir, Options { synchronous });
     let store = Arc::new(store.with_context(|| format!("opening the store in {}", dir.display()))?);
+    if lost {
+        warn!(
+            folder = %harmless_path(dir),
+            "the data folder had a key for secrets and no database: it starts empty; was the database moved away?"
+        );
+    }
     let backend: Arc<dyn StoreBackend> = store.clone();
     Ok(StoreSet { documents: store.clone(), ledger: store, backends: vec![backend] })
 }

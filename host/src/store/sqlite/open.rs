@@ -10,7 +10,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use super::{Options, Synchronous, digest, explain, tending};
 use crate::store::{Result, StoreError};
 
-pub(super) const FILE: &str = "hookline.db";
+/// The name of the database in the data folder.
+pub const FILE: &str = "hookline.db";
 const LOG: &str = "hookline.db-wal";
 const INDEX: &str = "hookline.db-shm";
 const LOCK: &str = "hookline.lock";
