@@ -289,10 +289,10 @@ mod tests {
     fn fuzz_event() {
         fuzz::target("event", |bytes| {
             let Ok(event) = Event::parse(Bytes::copy_from_slice(bytes)) else { return Ok(()) };
-            let unread = ["recursion limit", "hex escape"];
+            let unread = ["recursion limit", "hex escape", "number out of range"];
             let json: serde_json::Value = match serde_json::from_slice(bytes) {
                 Ok(json) => json,
-                // What is nested deeply, and halves of surrogate pairs, are not looked into but handed on.
+                // What is nested deeply, halves of surrogate pairs, and numbers that no float holds are handed on unread.
                 Err(error) if unread.iter().any(|why| error.to_string().contains(why)) => return Ok(()),
                 Err(error) => return Err(format!("taken and not JSON: {error}")),
             };
