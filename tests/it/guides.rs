@@ -5,8 +5,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tests::{Home, Program, Shown, blocks, done, fenced, say, scratch, shell};
 
-const PAGES: [&str; 4] =
-    ["README.md", "docs/operators-guide.md", "docs/module-authors-guide.md", "docs/kazoo-clients.md"];
+const PAGES: [&str; 5] = [
+    "README.md",
+    "docs/operators-guide.md",
+    "docs/module-authors-guide.md",
+    "docs/modules.md",
+    "docs/kazoo-clients.md",
+];
 
 fn page(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
