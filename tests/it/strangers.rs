@@ -136,7 +136,7 @@ async fn clients_that_do_not_read_take_bounded_memory_and_leave_some_to_others()
     let made = host.ask("PUT", &format!("/v2/accounts/{greedy}/api_key"), Some(json!({"data": {}}))).await;
     let token = made.json["data"]["api_key"].as_str().unwrap().to_owned();
     let uri = format!("http://127.0.0.1:9/{}", "x".repeat(4_000));
-    for _ in 0..500 {
+    for _ in 0..300 {
         host.hook(&greedy, "misbehaving", &uri, json!({})).await;
     }
     let address = host.url().strip_prefix("http://").unwrap().to_owned();
