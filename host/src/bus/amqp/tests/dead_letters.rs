@@ -70,8 +70,19 @@ async fn one_among_many(uri: &str, queue_type: QueueType) {
         missing.remove(std::str::from_utf8(&message.event.body).unwrap());
         message.acker.accept();
     }
-    stand.eventually("the unreadable message is dead", async || stand.count(&dead).await == 1).await;
-    assert_eq!(stand.bus.counters().unreadable, 1);
+    // Acks may have been lost with a connection: what comes again is taken again, or nothing more would come.
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while stand.count(&dead).await < 1 || stand.bus.counters().unreadable < 1 || stand.count(&queue).await > 0
+    {
+        assert!(Instant::now() < deadline, "the unreadable message is not dead");
+        if let Ok(message) = timeout(Duration::from_millis(10), stand.next()).await {
+            message.acker.accept();
+        }
+    }
+    while let Ok(message) = timeout(Duration::from_millis(100), stand.next()).await {
+        message.acker.accept();
+    }
+    assert_eq!((stand.count(&dead).await, stand.bus.counters().unreadable), (1, 1));
     assert_eq!(stand.end().await, 0);
 }
 
