@@ -167,6 +167,13 @@ async fn clients_that_do_not_read_take_bounded_memory_and_leave_some_to_others()
     let (taken, most) =
         (figures("hookline_events_memory_bytes").await, figures("hookline_events_memory_max_bytes").await);
     assert!(taken > 0 && taken <= most / 2, "{taken} of {most}");
+    // What was changed is never answered with a refusal, however long the answer is.
+    let hook = json!({"data": {
+        "name": "long", "hook": "misbehaving", "uri": uri, "format": "json", "custom_data": {"long": "x".repeat(20_000)},
+    }});
+    let path = format!("/v2/accounts/{greedy}/webhooks");
+    let put = host.request("PUT", &path).header("x-auth-token", &token).json(&hook).send().await.unwrap();
+    assert_eq!(put.status(), 201);
     let other = host.account("other").await;
     let listed = host.ask("GET", &format!("/v2/accounts/{greedy}/webhooks?paginate=false"), None).await;
     assert_eq!(listed.status, 200, "whoever runs the host");

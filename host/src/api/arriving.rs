@@ -10,11 +10,12 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tokio::time::{Duration, timeout};
+use tokio::time::Duration;
 
 use super::body::{late, too_large, unread};
 use super::error::Failure;
 use crate::memory::{MemoryPool, MemoryShare};
+use crate::stall::timeout;
 
 /// Bytes that are asked for at once.
 const STEP: usize = 64 * 1024;
@@ -44,7 +45,7 @@ impl AccountShare {
         let mut all = self.all.0.lock();
         let of_account = all.entry(self.account.clone()).or_default();
         // A body that is larger than the part goes alone.
-        if *of_account > 0 && *of_account + more > self.most {
+        if *of_account > self.bytes && *of_account + more > self.most {
             return false;
         }
         *of_account += more;
@@ -237,6 +238,12 @@ mod tests {
         let (memory, all) = (EventMemory::new(8 << 20), Arc::<BodiesByAccount>::default());
         let (pool, limit, within) = (&memory.requests, 1 << 20, Duration::from_secs(30));
         let headers = HeaderMap::new();
+        let in_pieces = |account, pieces: usize| {
+            let pieces =
+                (0..pieces).map(|_| Ok::<_, std::convert::Infallible>(Bytes::from(vec![b' '; 100_000])));
+            let body = Body::from_stream(futures_util::stream::iter(pieces));
+            BodyRoom::part_of(pool, &all, account).read(&headers, body, limit, within)
+        };
         let read = |account, bytes| {
             let body = Body::from(vec![b' '; bytes]);
             BodyRoom::part_of(pool, &all, account).read(&headers, body, limit, within)
@@ -249,6 +256,7 @@ mod tests {
         drop(first);
         drop(read("a", 100_000).await.unwrap());
         drop(read("a", 300_000).await.unwrap());
+        drop(in_pieces("a", 4).await.unwrap());
         drop(others);
         assert_eq!((pool.in_use(), all.0.lock().len()), (0, 0));
     }

@@ -165,6 +165,8 @@ struct EnvelopeFrame {
     caller: ApiCaller,
     /// Whether the route is one of Crossbar's, whose envelope repeats the token.
     of_crossbar: bool,
+    /// Whether the request changes nothing.
+    reads_only: bool,
 }
 
 /// The id of a request, as an extension.
@@ -187,6 +189,7 @@ async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next
         request_id: request_id.clone(),
         caller: caller.clone(),
         of_crossbar: path.starts_with("/v2/"),
+        reads_only: method.is_safe(),
     };
     if let (Some(connection), ApiCaller::Known { .. }) =
         (request.extensions().get::<Arc<ClientConnection>>(), &caller)
@@ -276,7 +279,8 @@ async fn enclose(api: &Api, frame: &EnvelopeFrame, response: Response) -> Respon
         // A page, metrics or a stream: not for an envelope.
         return Response::from_parts(parts, body);
     };
-    if data.len() > SMALL_ANSWER {
+    // Who changed something is told so, whatever there is: to be refused afterwards would be a lie.
+    if data.len() > SMALL_ANSWER && frame.reads_only {
         match memory_for_answer(frame.room(api), data.len()) {
             Ok(memory) => {
                 let body = enveloped(data, fields, frame, api);
