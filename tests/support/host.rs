@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hookline::app::{self, Environment, RunningHost};
+use hookline::app::{self, HostEnvironment, RunningHost};
 use hookline::config::Config;
 use hookline::delivery::resolve::NameResolver;
 use hookline::module::program::ModuleProgram;
@@ -39,7 +39,7 @@ impl StoppedHost {
     /// It does not start.
     pub async fn start_configured(self, settings: &str) -> anyhow::Result<TestHost> {
         let folders = Folders { settings: settings.to_owned(), ..self.0 };
-        TestHost::start_in(folders, Environment::default()).await
+        TestHost::start_in(folders, HostEnvironment::default()).await
     }
 
     /// Another host on the same folders.
@@ -47,7 +47,7 @@ impl StoppedHost {
     /// # Panics
     /// It does not start.
     pub async fn start(self) -> TestHost {
-        TestHost::start_in(self.0, Environment::default()).await.expect("the host should start again")
+        TestHost::start_in(self.0, HostEnvironment::default()).await.expect("the host should start again")
     }
 
     /// What a host on the same folders says that does not start.
@@ -55,7 +55,7 @@ impl StoppedHost {
     /// # Panics
     /// It does start.
     pub async fn refusal_to_start(self) -> String {
-        match TestHost::start_in(self.0, Environment::default()).await {
+        match TestHost::start_in(self.0, HostEnvironment::default()).await {
             Ok(_) => panic!("the host started"),
             Err(error) => format!("{error:#}"),
         }
@@ -111,7 +111,7 @@ impl TestHost {
     /// It does not start.
     pub async fn with_files(settings: &str, files: &[PathBuf]) -> Self {
         let folders = Folders::with_files(settings, files);
-        Self::start_in(folders, Environment::default()).await.expect("the host should start")
+        Self::start_in(folders, HostEnvironment::default()).await.expect("the host should start")
     }
 
     /// A host with these settings (TOML) and modules that looks names up with this resolver.
@@ -120,7 +120,7 @@ impl TestHost {
     /// It does not start.
     pub async fn resolving(settings: &str, modules: &[&str], resolver: Arc<dyn NameResolver>) -> Self {
         let files: Vec<PathBuf> = modules.iter().map(|module| cdylib(module)).collect();
-        let outside = Environment { resolver, ..Environment::default() };
+        let outside = HostEnvironment { resolver, ..HostEnvironment::default() };
         Self::start_in(Folders::with_files(settings, &files), outside).await.expect("the host should start")
     }
 
@@ -131,13 +131,13 @@ impl TestHost {
     pub async fn refusal_to_start(settings: &str) -> String {
         let root = tempfile::tempdir().expect("a folder");
         let folders = Folders { root, settings: settings.to_owned() };
-        match Self::start_in(folders, Environment::default()).await {
+        match Self::start_in(folders, HostEnvironment::default()).await {
             Ok(_) => panic!("the host started"),
             Err(error) => format!("{error:#}"),
         }
     }
 
-    async fn start_in(folders: Folders, outside: Environment) -> anyhow::Result<Self> {
+    async fn start_in(folders: Folders, outside: HostEnvironment) -> anyhow::Result<Self> {
         let root = folders.root.path().display();
         let own = format!("data_dir = '{root}/data'\nplugins_dir = '{root}/plugins'\n");
         let settings = format!("{own}{}", folders.settings);

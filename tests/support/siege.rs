@@ -121,7 +121,7 @@ pub async fn siege(plan: &Plan, broker: &Broker) -> Report {
     let home = Home::new(&settings, &["webhooks_misbehaving"]);
     let disk = Disk::mounted(&home.path("data"), plan.disk, true);
     if let Err(why) = &disk {
-        report.skipped.push(format!("no disk of its own could be mounted, so it was never full: {why}"));
+        report.skip(format!("no disk of its own could be mounted, so it was never full: {why}"));
     }
     let logs = plan.beside.as_ref().and_then(|beside| beside.logs.clone());
     let lives = Lives::begin(home, plan.beside.is_some(), logs).await;
@@ -132,7 +132,7 @@ pub async fn siege(plan: &Plan, broker: &Broker) -> Report {
         None => None,
     };
     if let (Some(_), Err(why)) = (&tenants, field.lives.names()) {
-        report.skipped.push(format!("the host has no name server of its own, so none fell silent: {why}"));
+        report.skip(format!("the host has no name server of its own, so none fell silent: {why}"));
     }
     let mut sending = field.load(plan.rate);
 

@@ -56,6 +56,15 @@ pub(super) struct Figures {
 }
 
 impl Report {
+    /// Something cannot be done here.
+    ///
+    /// # Panics
+    /// Nothing may be skipped.
+    pub(super) fn skip(&mut self, what: String) {
+        assert!(!super::super::disk::nothing_may_be_skipped(), "{what}");
+        self.skipped.push(what);
+    }
+
     /// Deliveries that were found at their endpoint.
     #[must_use]
     pub fn delivered(&self) -> usize {
