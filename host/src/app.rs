@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use crate::store::sqlite::restore::{BackupContents, RestoredBackup, contents, restore};
-pub use parts::{Environment, HostParts};
+pub use parts::{HostEnvironment, HostParts};
 
 use crate::config::Config;
 use crate::stall;
@@ -63,21 +63,21 @@ struct HostStop {
 /// # Errors
 /// What keeps it from starting: the data folder, the plugins folder, the address.
 pub async fn start(config: Config) -> anyhow::Result<RunningHost> {
-    start_with(config, Environment::default()).await
+    start_with(config, HostEnvironment::default()).await
 }
 
 /// [`start`] in other surroundings than usual.
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_with(config: Config, outside: Environment) -> anyhow::Result<RunningHost> {
+pub async fn start_with(config: Config, outside: HostEnvironment) -> anyhow::Result<RunningHost> {
     start_until(config, outside, None, HostStop::default()).await
 }
 
 /// With the listener of the demo's receiver, the host also feeds itself.
 async fn start_until(
     config: Config,
-    outside: Environment,
+    outside: HostEnvironment,
     demo: Option<TcpListener>,
     stopping: HostStop,
 ) -> anyhow::Result<RunningHost> {
@@ -167,7 +167,7 @@ pub async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
     let stopping = HostStop::default();
     let tasks = TaskTracker::new();
     let watching = tasks.spawn(signals::stop_on_signal(stopping.clone())?);
-    let outside = Environment { receiver, ..Environment::default() };
+    let outside = HostEnvironment { receiver, ..HostEnvironment::default() };
     let host = match start_until(config, outside, demo, stopping.clone()).await {
         // Whoever stops a host that is still starting gets what was asked for.
         Err(error) if matches!(error.downcast_ref(), Some(StartError::Stopped)) => {

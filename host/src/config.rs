@@ -48,9 +48,9 @@ pub struct Config {
     /// `[memory]`
     pub memory: MemorySettings,
     /// `[documents]`
-    pub documents: Backend,
+    pub documents: BackendSettings,
     /// `[ledger]`
-    pub ledger: Backend,
+    pub ledger: BackendSettings,
     /// `[store]`
     pub store: Store,
     /// `[delivery]`
@@ -160,7 +160,7 @@ pub enum BackendKind {
 
 /// `[documents]` or `[ledger]`: what keeps them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Backend {
+pub struct BackendSettings {
     /// Which kind.
     pub kind: BackendKind,
     /// Its address, for one that is a server.
@@ -401,7 +401,7 @@ fn read_bus(reader: &mut SettingsReader<'_>) -> Option<Bus> {
 }
 
 /// What keeps documents and what keeps the ledger: what `[store]` says of both goes for each that says nothing itself.
-fn read_backends(reader: &mut SettingsReader<'_>) -> Option<(Backend, Backend)> {
+fn read_backends(reader: &mut SettingsReader<'_>) -> Option<(BackendSettings, BackendSettings)> {
     let kind = reader.read("store.kind", rules::backend_kind);
     let url = reader.read("store.url", rules::server_address);
     let mut read = |kind_name, url_name| {
@@ -413,7 +413,7 @@ fn read_backends(reader: &mut SettingsReader<'_>) -> Option<(Backend, Backend)> 
     let ledger = read("ledger.kind", "ledger.url");
     let (kind, url) = (kind?, url?);
     let backend = |(own_kind, own_url): (Option<Option<BackendKind>>, Option<Option<String>>)| {
-        Some(Backend { kind: own_kind?.unwrap_or(kind), url: own_url?.or_else(|| url.clone()) })
+        Some(BackendSettings { kind: own_kind?.unwrap_or(kind), url: own_url?.or_else(|| url.clone()) })
     };
     Some((backend(documents)?, backend(ledger)?))
 }

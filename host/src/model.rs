@@ -12,7 +12,7 @@ pub mod sign;
 
 use serde_json::{Map, Value};
 
-pub use exchange::{DeliveryOutcome, EndpointAnswer, Exchange, OutgoingRequest};
+pub use exchange::{DeliveryOutcome, EndpointAnswer, HttpExchange, OutgoingRequest};
 pub use hook::{CHANNEL_EVENTS, Format, Hook, HookEvent, Ordering, Verb};
 pub use ids::{AccountId, HookId, ModuleId};
 pub use profile::{Profile, UnknownProfile};

@@ -11,7 +11,7 @@ use hookline::delivery::client::{ClientLimits, EndpointClient};
 use hookline::delivery::names::NameCache;
 use hookline::delivery::resolve::NameResolver;
 use hookline::model::EndpointAnswer;
-use hookline::model::Exchange;
+use hookline::model::HttpExchange;
 use hookline::model::OutgoingRequest;
 use hookline::model::Verb;
 use hookline::model::guard::Guard;
@@ -185,7 +185,7 @@ async fn send(
     allowed: &[&str],
     resolver: Arc<dyn NameResolver>,
     url: &str,
-) -> Exchange {
+) -> HttpExchange {
     let guard = Guard::allowing(allowed.iter().map(|net| net.parse().unwrap()).collect());
     let client = EndpointClient::new(limits, Arc::new(guard), resolver).unwrap();
     let body = "{}".into();

@@ -136,16 +136,16 @@ pub struct HostParts {
 }
 
 /// What is outside the host and not a setting.
-pub struct Environment {
+pub struct HostEnvironment {
     /// Whom names are looked up with.
     pub resolver: Arc<dyn NameResolver>,
     /// A receiver of the host's own, which hooks may reach although it is local.
     pub receiver: Option<SocketAddr>,
 }
 
-impl Default for Environment {
+impl Default for HostEnvironment {
     fn default() -> Self {
-        Environment { resolver: Arc::new(NameCache::of_system()), receiver: None }
+        HostEnvironment { resolver: Arc::new(NameCache::of_system()), receiver: None }
     }
 }
 
@@ -154,7 +154,11 @@ impl HostParts {
     ///
     /// # Errors
     /// The data folder cannot be used, or a setting of the broker or the proxy does not work.
-    pub async fn new(config: Config, outside: Environment, stop: CancellationToken) -> anyhow::Result<Self> {
+    pub async fn new(
+        config: Config,
+        outside: HostEnvironment,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
         let StoreSet { documents, ledger, backends } = open_stores(&config)?;
         let cluster_id: Arc<str> = cluster_id(&config, &*documents).await?.into();
         let (table, accounts) = (Arc::new(HookTable::new()), Arc::new(Accounts::new()));

@@ -7,7 +7,7 @@ use super::mask::{self, MASK, SecretMask};
 use crate::attempts::trace::{AttemptClass, ExchangeTrace};
 use crate::model::DeliveryOutcome;
 use crate::model::EndpointAnswer;
-use crate::model::Exchange;
+use crate::model::HttpExchange;
 use crate::model::OutgoingRequest;
 use crate::model::Profile;
 use crate::model::{Document, Hook};
@@ -32,7 +32,7 @@ pub struct AttemptResult<'a> {
     /// What is known of it.
     pub trace: &'a ExchangeTrace,
     /// What came back.
-    pub sent: &'a Exchange,
+    pub sent: &'a HttpExchange,
     /// What follows.
     pub next: &'a DeliveryOutcome,
 }

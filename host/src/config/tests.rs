@@ -249,11 +249,11 @@ fn what_the_store_says_goes_for_documents_and_ledger_unless_they_say_it_themselv
     .unwrap();
     assert_eq!(
         config.documents,
-        Backend { kind: BackendKind::Sqlite, url: Some("http://both.example/".to_owned()) }
+        BackendSettings { kind: BackendKind::Sqlite, url: Some("http://both.example/".to_owned()) }
     );
     assert_eq!(
         config.ledger,
-        Backend { kind: BackendKind::Sqlite, url: Some("http://own.example/".to_owned()) }
+        BackendSettings { kind: BackendKind::Sqlite, url: Some("http://own.example/".to_owned()) }
     );
 }
 

@@ -16,7 +16,7 @@ use super::verdict::retry_after;
 use crate::attempts::mask;
 use crate::attempts::trace::{AttemptClass, ExchangeTrace};
 use crate::model::EndpointAnswer;
-use crate::model::Exchange;
+use crate::model::HttpExchange;
 use crate::model::OutgoingRequest;
 use crate::model::guard::{Guard, TargetHost};
 use crate::trust::TrustStore;
@@ -108,7 +108,7 @@ impl EndpointClient {
         request: &OutgoingRequest,
         url: Option<Url>,
         trace: &mut ExchangeTrace,
-    ) -> Exchange {
+    ) -> HttpExchange {
         let (sent, class) = self.exchange(request, url, trace).await;
         trace.over_as(class);
         sent
@@ -120,7 +120,7 @@ impl EndpointClient {
         request: &OutgoingRequest,
         url: Option<Url>,
         trace: &mut ExchangeTrace,
-    ) -> (Exchange, Option<AttemptClass>) {
+    ) -> (HttpExchange, Option<AttemptClass>) {
         let url = match url.map_or_else(|| wire_url(&request.url), Ok) {
             Ok(url) => url,
             Err(error) => {
@@ -152,26 +152,26 @@ impl EndpointClient {
         let retry_after = wait.and_then(|value| retry_after(value, crate::clock::now()));
         let told =
             told_of(code, trace.headers.get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes())));
-        (Exchange { answer: EndpointAnswer::Status { code, retry_after }, told }, None)
+        (HttpExchange { answer: EndpointAnswer::Status { code, retry_after }, told }, None)
     }
 
-    fn unanswered(&self, failure: RequestFailure) -> Exchange {
+    fn unanswered(&self, failure: RequestFailure) -> HttpExchange {
         let RequestFailure { told, local, .. } = failure;
         match local {
             None => failed(told),
             Some(trouble) => {
                 let wait = self.troubles.met(trouble, &told, rand::random());
-                Exchange { answer: EndpointAnswer::Local { wait }, told }
+                HttpExchange { answer: EndpointAnswer::Local { wait }, told }
             }
         }
     }
 
     /// What the guard says before anything is sent. An address in the hook itself is refused for good; where a name
     /// leads may change, so that failure may pass.
-    async fn refusal(&self, url: &Url) -> Option<Exchange> {
+    async fn refusal(&self, url: &Url) -> Option<HttpExchange> {
         let name = match self.guard.check_url(url) {
             Err(refusal) => {
-                return Some(Exchange { answer: EndpointAnswer::Refused, told: refused(&refusal) });
+                return Some(HttpExchange { answer: EndpointAnswer::Refused, told: refused(&refusal) });
             }
             Ok(TargetHost::Address) => return None,
             Ok(TargetHost::Name(name)) => name,
@@ -183,8 +183,8 @@ impl EndpointClient {
     }
 }
 
-fn failed(told: String) -> Exchange {
-    Exchange { answer: EndpointAnswer::ClientError, told }
+fn failed(told: String) -> HttpExchange {
+    HttpExchange { answer: EndpointAnswer::ClientError, told }
 }
 
 /// A status in words. Where an answer points is said, as it is not gone to.

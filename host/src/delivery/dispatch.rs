@@ -28,7 +28,7 @@ use crate::disabler::Disabler;
 use crate::hooks::editor::{EditError, Editor};
 use crate::hooks::table::HookTable;
 use crate::model::DeliveryOutcome;
-use crate::model::Exchange;
+use crate::model::HttpExchange;
 use crate::model::{Hook, HookId};
 use crate::store::{DeliveryStore, StoredDelivery, StoredOutcome};
 use crate::stream::{HostEvent, HostStream};
@@ -387,7 +387,7 @@ fn told(step: &ChildSpan, delivery: &PendingDelivery, hook: &Hook, trace: &Excha
     }
 }
 
-fn tell(delivery: &PendingDelivery, hook: &Hook, sent: &Exchange, next: &DeliveryOutcome) {
+fn tell(delivery: &PendingDelivery, hook: &Hook, sent: &HttpExchange, next: &DeliveryOutcome) {
     let (id, attempt, told) = (delivery.id, delivery.tries + 1, sent.told.as_str());
     let lines = delivery.trail.lines();
     match next {

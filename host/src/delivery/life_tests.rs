@@ -12,7 +12,7 @@ use super::schedule;
 use super::work::RetryPolicy;
 use crate::model::DeliveryOutcome;
 use crate::model::EndpointAnswer;
-use crate::model::Exchange;
+use crate::model::HttpExchange;
 use crate::model::Profile;
 use crate::model::{Hook, Verb};
 use crate::store::sqlite::{Options, SqliteStore, Synchronous};
@@ -146,7 +146,7 @@ impl Model {
 
     /// What a try of a pending delivery leads to.
     fn tried(&mut self, id: i64, tries: u32, answer: EndpointAnswer) -> Result<StoredOutcome, TestCaseError> {
-        let sent = Exchange { answer, told: "told".to_owned() };
+        let sent = HttpExchange { answer, told: "told".to_owned() };
         let next = self.rules.next(&self.hook, Verb::Post, tries, &sent, 0.7);
         let outcome = next.outcome(id, tries + 1, self.now_ms);
         let most = self.hook.total_tries(self.rules.profile);

@@ -5,7 +5,7 @@ use super::request::{SharedBodies, UnsendableHook, WebhookHeaders};
 use crate::attempts::trace::ExchangeTrace;
 use crate::clock::now_ms;
 use crate::model::EndpointAnswer;
-use crate::model::Exchange;
+use crate::model::HttpExchange;
 use crate::model::OutgoingRequest;
 use crate::model::{Hook, Verb};
 
@@ -17,7 +17,7 @@ pub struct OneTry {
     /// How it went.
     pub trace: ExchangeTrace,
     /// What came back.
-    pub sent: Exchange,
+    pub sent: HttpExchange,
 }
 
 impl OneTry {
@@ -43,11 +43,11 @@ impl OneTry {
     }
 }
 
-fn unsent(why: &UnsendableHook) -> Exchange {
+fn unsent(why: &UnsendableHook) -> HttpExchange {
     let answer = match why {
         UnsendableHook::Locked(_) => EndpointAnswer::ClientError,
         // No other try would find another request.
         UnsendableHook::Header { .. } | UnsendableHook::TooLong { .. } => EndpointAnswer::Refused,
     };
-    Exchange { answer, told: why.to_string() }
+    HttpExchange { answer, told: why.to_string() }
 }

@@ -7,7 +7,7 @@ use super::request::SharedBodies;
 use super::schedule;
 use super::verdict::{Verdict, judge};
 use crate::model::DeliveryOutcome;
-use crate::model::Exchange;
+use crate::model::HttpExchange;
 use crate::model::Profile;
 use crate::model::{AccountId, Hook, HookId, Verb};
 use crate::store::StoredOutcome;
@@ -46,7 +46,14 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// What follows from what came back from the `failed + 1`-th try. `random` is from 0 to 1.
     #[must_use]
-    pub fn next(&self, hook: &Hook, verb: Verb, tries: u32, sent: &Exchange, random: f64) -> DeliveryOutcome {
+    pub fn next(
+        &self,
+        hook: &Hook,
+        verb: Verb,
+        tries: u32,
+        sent: &HttpExchange,
+        random: f64,
+    ) -> DeliveryOutcome {
         let tries_made = tries + 1;
         match judge(self.profile, verb, &sent.answer) {
             Verdict::Delivered => DeliveryOutcome::Delivered,
@@ -109,7 +116,7 @@ mod tests {
     #[track_caller]
     fn check(profile: Profile, retries: u8, tries: u32, answer: EndpointAnswer, expected: &DeliveryOutcome) {
         let rules = RetryPolicy { profile, retry_schedule_ms: vec![1000, 5000] };
-        let sent = Exchange { answer, told: "told".to_owned() };
+        let sent = HttpExchange { answer, told: "told".to_owned() };
         assert_eq!(&rules.next(&hook(retries), Verb::Post, tries, &sent, 0.5), expected);
     }
 
@@ -136,10 +143,10 @@ mod tests {
     #[test]
     fn a_hooks_own_schedule_goes_over_the_configured_one_but_not_over_the_originals() {
         let hook = hook_with(json!({"retries": 4, "retry_schedule_ms": [2000, 3000]}));
-        let sent = Exchange { answer: status(503), told: "told".to_owned() };
+        let sent = HttpExchange { answer: status(503), told: "told".to_owned() };
         let next = |profile, answer, tries| {
             let rules = RetryPolicy { profile, retry_schedule_ms: vec![1000] };
-            rules.next(&hook, Verb::Post, tries, &Exchange { answer, ..sent.clone() }, 0.5)
+            rules.next(&hook, Verb::Post, tries, &HttpExchange { answer, ..sent.clone() }, 0.5)
         };
         let retry = |ms| DeliveryOutcome::Retry(Duration::from_millis(ms));
         assert_eq!(next(Profile::Standard, status(503), 0), retry(2000));

@@ -22,7 +22,7 @@ pub struct OutgoingRequest {
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exchange {
+pub struct HttpExchange {
     /// What it means is for `verdict`.
     pub answer: EndpointAnswer,
     /// The same for people: `status 404`, `connection refused`.

@@ -55,7 +55,7 @@ impl Tried {
             Some(code) => EndpointAnswer::Status { code, retry_after: None },
             None => EndpointAnswer::ClientError,
         };
-        let sent = Exchange { answer, told: "told".to_owned() };
+        let sent = HttpExchange { answer, told: "told".to_owned() };
         let Tried { hook, request, trace, .. } = self;
         let ended = AttemptResult {
             delivery: self.delivery,
