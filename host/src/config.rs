@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use delivery::{Delivery, DeliveryProfile};
+pub use delivery::Delivery;
 pub use errors::{ConfigErrors, SettingProblem};
 pub use layers::{Flag, LoadOptions, SettingOrigin, SettingOrigins, SettingValue};
 pub use limits::AccountLimits;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 pub use exchange::{DeliveryOutcome, EndpointAnswer, HttpExchange, OutgoingRequest};
 pub use hook::{CHANNEL_EVENTS, Format, Hook, HookEvent, Ordering, Verb};
 pub use ids::{AccountId, HookId, ModuleId};
-pub use profile::{Profile, UnknownProfile};
+pub use profile::Profile;
 
 /// A stored JSON document: public fields, `_id`, `_rev` and the private `pvt_…` fields, in their order.
 pub type Document = Map<String, Value>;

@@ -23,7 +23,7 @@ use crate::api::pacing::SharedWork;
 use crate::attempts::log::{self as attempts_log, AttemptQueue, AttemptsLog};
 use crate::bus::embedded::EventInlet;
 use crate::bus::{Bus, IncomingMessage};
-use crate::config::{self, Config, DeliveryProfile};
+use crate::config::{self, Config};
 use crate::delivery::client::{ClientLimits, EndpointClient};
 use crate::delivery::dispatch::{DeliveryCounters, Dispatch};
 use crate::delivery::due::DueDeliveries;
@@ -47,7 +47,6 @@ use crate::listener::shared::{self, SharedListener};
 use crate::memory::EventMemory;
 use crate::metrics::{MetricSources, Metrics};
 use crate::model::AccountId;
-use crate::model::Profile;
 use crate::model::guard::Guard;
 use crate::module::folder::ModuleLoading;
 use crate::module::registry::ModuleRegistry;
@@ -63,7 +62,7 @@ use crate::supervision::RuntimeThread;
 mod opening;
 
 use opening::{
-    StoreSet, access, attempts_limits, cluster_id, crews, fresh_folder, limits, open_stores, profile,
+    StoreSet, access, attempts_limits, cluster_id, crews, fresh_folder, limits, open_stores,
     refuse_lost_secrets, vault,
 };
 
@@ -163,7 +162,7 @@ impl HostParts {
         let cluster_id: Arc<str> = cluster_id(&config, &*documents).await?.into();
         let (table, accounts) = (Arc::new(HookTable::new()), Arc::new(Accounts::new()));
         let registry = Arc::new(ModuleRegistry::default());
-        let profile = profile(config.delivery.profile);
+        let profile = config.delivery.profile;
         let stream = Arc::new(HostStream::default());
         let disabler = Arc::new(Disabler::new(
             profile,

@@ -84,7 +84,7 @@ fn try_takes_a_profile_and_a_cluster_id_over_its_file() {
 
     let config = args.load_config().unwrap();
 
-    assert_eq!(config.delivery.profile, crate::config::DeliveryProfile::Kazoo);
+    assert_eq!(config.delivery.profile, crate::model::Profile::Kazoo);
     assert_eq!(config.kazoo.cluster_id.as_deref(), Some("c1"));
     assert_eq!(config.kazoo.reserved_ccv_keys, ["Username"]);
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::TryArgs;
 use super::check::alone;
-use crate::config::{Config, DeliveryProfile};
+use crate::config::Config;
 use crate::delivery::queue::carried_hook;
 use crate::delivery::request::{SharedBodies, UnsendableHook, WebhookHeaders};
 use crate::event::Event;
@@ -19,7 +19,6 @@ use crate::hooks::matching::{HookCandidate, matching};
 use crate::hooks::table::HookTable;
 use crate::listener::webhook_id::webhook_id;
 use crate::model::OutgoingRequest;
-use crate::model::Profile;
 use crate::model::{AccountId, Document, Hook};
 use crate::module::folder::ModuleLoading;
 use crate::module::services::LendableServices;
@@ -94,11 +93,8 @@ fn print_firing(
             vec![Arc::new(carried_hook(document).context("the hook that the event carries is not one")?)]
         }
     };
-    let profile = match config.delivery.profile {
-        DeliveryProfile::Standard => Profile::Standard,
-        DeliveryProfile::Kazoo => Profile::Kazoo,
-    };
-    let bodies = SharedBodies::new(profile, config.kazoo.cluster_id.clone().unwrap_or_default(), payload);
+    let cluster_id = config.kazoo.cluster_id.clone().unwrap_or_default();
+    let bodies = SharedBodies::new(config.delivery.profile, cluster_id, payload);
     for hook in hooks {
         let id = webhook_id(event.identity(), place, hook.id.as_str());
         let timestamp = crate::clock::unix_now();

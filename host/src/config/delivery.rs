@@ -6,25 +6,16 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::rules::{self, SettingsReader};
-use crate::model::rate;
+use crate::model::{Profile, rate};
 
 /// The least memory that payloads can do with: some of the largest events at once.
 const LEAST_MEMORY: usize = 16 << 20;
-
-/// Whose rules a delivery follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryProfile {
-    /// Hookline's own, with Standard Webhooks headers.
-    Standard,
-    /// The original's observable behaviour.
-    Kazoo,
-}
 
 /// `[delivery]`: how requests go out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
     /// Whose rules apply.
-    pub profile: DeliveryProfile,
+    pub profile: Profile,
     /// Milliseconds for a connection.
     pub connect_timeout_ms: u64,
     /// Milliseconds for the whole request.
@@ -76,7 +67,7 @@ impl Delivery {
 
 /// Reads the section.
 pub(super) fn read(reader: &mut SettingsReader<'_>) -> Option<Delivery> {
-    let profiles = [("standard", DeliveryProfile::Standard), ("kazoo", DeliveryProfile::Kazoo)];
+    let profiles = [Profile::Standard, Profile::Kazoo].map(|profile| (profile.as_str(), profile));
     let profile = reader.read("delivery.profile", |v| rules::one_of(v, &profiles));
     let connect_timeout_ms = reader.read("delivery.connect_timeout_ms", rules::milliseconds);
     let request_timeout_ms = reader.read("delivery.request_timeout_ms", rules::milliseconds);

@@ -30,7 +30,7 @@ fn the_defaults_are_right_and_are_those_of_the_documentation() {
     assert_eq!(config.bus.prefetch, 200);
     assert_eq!(config.store.synchronous, Synchronous::Full);
     assert_eq!(config.store.master_account_id, None);
-    assert_eq!(config.delivery.profile, DeliveryProfile::Standard);
+    assert_eq!(config.delivery.profile, crate::model::Profile::Standard);
     assert_eq!(config.delivery.retry_schedule_ms.len(), 7);
     assert_eq!(config.delivery.request_timeout(), Duration::from_secs(10));
     assert_eq!(config.disabler.attempt_failure_count, 6);

@@ -102,7 +102,7 @@ pub(super) async fn cluster_id(config: &Config, documents: &dyn Documents) -> an
 
 pub(super) fn attempts_limits(config: &Config) -> attempts_log::AttemptLimits {
     attempts_log::AttemptLimits {
-        profile: profile(config.delivery.profile),
+        profile: config.delivery.profile,
         successes: config.delivery.log_successful_attempts,
         body_limit: config.attempts.body_limit,
         retention: Duration::from_millis(config.attempts.retention_ms),
@@ -118,13 +118,6 @@ pub(super) fn limits(delivery: &config::Delivery, connections: usize) -> ClientL
         proxy: delivery.proxy.as_ref().map(ToString::to_string).unwrap_or_default(),
         extra_ca: delivery.extra_ca.clone(),
         connections,
-    }
-}
-
-pub(super) fn profile(profile: DeliveryProfile) -> Profile {
-    match profile {
-        DeliveryProfile::Standard => Profile::Standard,
-        DeliveryProfile::Kazoo => Profile::Kazoo,
     }
 }
 
