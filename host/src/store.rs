@@ -1,8 +1,6 @@
 //! What outlives the host: [`Documents`] and the [`Ledger`], each made of traits by use, which may have backends of their
 //! own. `sqlite::SqliteStore` is both; every implementation passes the suites of `store/conformance`.
 
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
 
@@ -42,59 +40,29 @@ pub enum StoreError {
     /// The store cannot be reached or answered with an error that may pass.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// What is stored cannot be read; nothing is repaired or emptied silently.
-    #[error(
-        "{} is damaged ({reason}): restore it from a backup, or move it (and its -wal and -shm files) away to start empty",
-        path.display()
-    )]
-    Corrupt {
-        /// The damaged file.
-        path: PathBuf,
-        /// What was found.
-        reason: String,
-    },
+    /// What is stored cannot be read; nothing is repaired or emptied silently. The backend's words: what is damaged, and
+    /// what helps.
+    #[error("{0}")]
+    Corrupt(String),
     /// A question whose answer took too long to find; it can be asked for less at once.
     #[error("the store was asked for something that takes longer than {} s to find", limit.as_secs())]
     TooSlow {
         /// How long it may take.
         limit: std::time::Duration,
     },
-    /// A file that is open is no longer where the next start looks for it.
-    #[error(
-        "{} {how} under the running host, so that what is written now would be lost: nothing is taken any more; put the \
-         same file back, or stop the host, bring the data folder back (hookline restore) and start it again",
-        path.display()
-    )]
-    Gone {
-        /// Where it was.
-        path: PathBuf,
-        /// What became of it.
-        how: &'static str,
-    },
+    /// What is written now would be lost, as the next start looks for it elsewhere. The backend's words: what has become
+    /// of it, and what helps.
+    #[error("{0}")]
+    Gone(String),
     /// There is no room left where the store lives.
     #[error("the disk of the store is full")]
     Full,
-    /// Another host works on the same data folder.
-    #[error("{} is locked: {holder} uses this data folder; stop it or choose another data_dir", path.display())]
-    InUse {
-        /// The lock file.
-        path: PathBuf,
-        /// Who holds it, as far as known.
-        holder: String,
-    },
-    /// The data was written by a newer program.
-    #[error(
-        "{} has schema version {found}, this program knows {known}: use the newer program or another data_dir",
-        path.display()
-    )]
-    TooNew {
-        /// The file that says so.
-        path: PathBuf,
-        /// The version found in it.
-        found: u32,
-        /// The newest version that this program knows.
-        known: u32,
-    },
+    /// Another host works on what is not to be shared. The backend's words: who, as far as known, and what helps.
+    #[error("{0}")]
+    InUse(String),
+    /// The data was written by a newer program. The backend's words: which versions, and what helps.
+    #[error("{0}")]
+    TooNew(String),
 }
 
 /// What a backend tells of itself, whatever it keeps.

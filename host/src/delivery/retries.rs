@@ -142,7 +142,7 @@ impl DueRetries {
                     count += swept;
                 }
                 // It will not become whole by being asked again, and a host that goes on would seem to owe nothing.
-                Err(error @ StoreError::Corrupt { .. }) => return Err(error),
+                Err(error @ StoreError::Corrupt(_)) => return Err(error),
                 Err(error) => {
                     warn!(%error, "deliveries of an earlier run cannot be read");
                     tokio::time::sleep(STORE_PAUSE).await;

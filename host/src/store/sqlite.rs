@@ -127,7 +127,7 @@ impl SqliteStore {
     }
 
     fn notice_damage<T>(&self, answer: Result<T>) -> Result<T> {
-        if let Err(damage @ StoreError::Corrupt { .. }) = &answer {
+        if let Err(damage @ StoreError::Corrupt(_)) = &answer {
             note(&self.trouble, Some(damage));
         }
         answer
@@ -141,7 +141,7 @@ impl SqliteStore {
     {
         let file = Arc::clone(&self.file);
         let answer = self.readers.read(query, move |error| explain(&file, error)).await;
-        if let Err(damage @ StoreError::Corrupt { .. }) = &answer {
+        if let Err(damage @ StoreError::Corrupt(_)) = &answer {
             note(&self.trouble, Some(damage));
         }
         answer
@@ -156,17 +156,24 @@ impl SqliteStore {
 
 /// What an error of SQLite means to the host.
 fn explain(file: &Path, error: &rusqlite::Error) -> StoreError {
-    let corrupt = |reason: String| StoreError::Corrupt { path: file.to_owned(), reason };
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..) => corrupt(error.to_string()),
+        | rusqlite::Error::IntegralValueOutOfRange(..) => damaged(file, &error.to_string()),
         other => match other.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => corrupt(other.to_string()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(file, &other.to_string()),
             Some(ErrorCode::DiskFull) => StoreError::Full,
             _ => StoreError::Unavailable(format!("{}: {other}", file.display())),
         },
     }
+}
+
+/// A file cannot be read because of what was found in it.
+fn damaged(file: &Path, found: &str) -> StoreError {
+    StoreError::Corrupt(format!(
+        "{} is damaged ({found}): restore it from a backup, or move it (and its -wal and -shm files) away to start empty",
+        file.display()
+    ))
 }
 
 /// Notes how a write, or a read of damage, ended; says so where that is news.
@@ -174,7 +181,7 @@ fn note(trouble: &StoreTrouble, error: Option<&StoreError>) {
     let mut known = trouble.lock();
     match (&*known, error) {
         // Damage does not heal because another page could be written.
-        (Some(StoreError::Corrupt { .. }), _) | (None, None) => return,
+        (Some(StoreError::Corrupt(_)), _) | (None, None) => return,
         (Some(_), None) => tracing::info!("the store can be written again"),
         (Some(before), Some(error)) if before == error => return,
         (_, Some(error)) => tracing::error!(%error, "the store cannot be written"),

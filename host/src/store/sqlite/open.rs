@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
-use super::{Options, Synchronous, digest, explain, tending};
+use super::{Options, Synchronous, damaged, digest, explain, tending};
 use crate::store::{Result, StoreError};
 
 /// The name of the database in the data folder.
@@ -115,13 +115,16 @@ fn lock(path: &Path) -> Result<(File, String)> {
     file.read_to_string(&mut holder).map_err(failed)?;
     match taken {
         Ok(()) => Ok((file, holder)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
-            path: path.to_owned(),
-            holder: match holder.trim() {
+        Err(TryLockError::WouldBlock) => {
+            let holder = match holder.trim() {
                 "" => "another host".to_owned(),
                 pid => format!("process {pid}"),
-            },
-        }),
+            };
+            Err(StoreError::InUse(format!(
+                "{} is locked: {holder} uses this data folder; stop it or choose another data_dir",
+                path.display()
+            )))
+        }
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
@@ -145,14 +148,14 @@ fn write_holder(mut lock: &File) -> std::io::Result<()> {
 
 /// SQLite takes a file of no bytes for a new database. Where a host has worked before, it is a lost one.
 fn refuse_emptied(file: &Path, last_holder: &str) -> Result<()> {
-    let corrupt =
-        |reason: &str| Err(StoreError::Corrupt { path: file.to_owned(), reason: reason.to_owned() });
     let bytes = |path: &Path| std::fs::metadata(path).ok().map(|found| found.len());
     match bytes(file) {
-        Some(0) if !last_holder.is_empty() => corrupt("it is empty although this folder has been in use"),
+        Some(0) if !last_holder.is_empty() => {
+            Err(damaged(file, "it is empty although this folder has been in use"))
+        }
         // SQLite would throw the log away, with what was committed last.
         None if bytes(&file.with_file_name(LOG)).is_some_and(|bytes| bytes > 0) => {
-            corrupt("it is missing although its log, hookline.db-wal, is there")
+            Err(damaged(file, "it is missing although its log, hookline.db-wal, is there"))
         }
         _ => Ok(()),
     }
@@ -208,7 +211,10 @@ fn migrate(connection: &mut Connection, file: &Path) -> Result<()> {
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
     let known = newest();
     if found > known {
-        return Err(StoreError::TooNew { path: file.to_owned(), found, known });
+        return Err(StoreError::TooNew(format!(
+            "{} has schema version {found}, this program knows {known}: use the newer program or another data_dir",
+            file.display()
+        )));
     }
     apply(connection, MIGRATIONS, found).map_err(sqlite)
 }
@@ -248,9 +254,6 @@ fn check(connection: &Connection, file: &Path) -> Result<()> {
         .map_err(|error| explain(file, &error))?;
     match verdict.as_deref() {
         Some("ok") => Ok(()),
-        other => Err(StoreError::Corrupt {
-            path: file.to_owned(),
-            reason: other.unwrap_or("the check gave no answer").to_owned(),
-        }),
+        other => Err(damaged(file, other.unwrap_or("the check gave no answer"))),
     }
 }

@@ -1,7 +1,7 @@
 //! Whether the files that are open are still those that the next start finds: what is written into others is lost.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::store::{Result, StoreError};
 
@@ -17,7 +17,7 @@ struct FileId {
 }
 
 impl FileId {
-    fn of(path: &std::path::Path) -> std::io::Result<Self> {
+    fn of(path: &Path) -> std::io::Result<Self> {
         let metadata = std::fs::metadata(path)?;
         Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
     }
@@ -37,9 +37,17 @@ impl FilePresence {
     pub(super) fn check(&self) -> Result<()> {
         self.0.iter().try_for_each(|(path, opened)| match FileId::of(path) {
             Ok(found) if found == *opened => Ok(()),
-            found => Err(StoreError::Gone { path: path.clone(), how: how(found.ok(), *opened) }),
+            found => Err(gone(path, how(found.ok(), *opened))),
         })
     }
+}
+
+fn gone(path: &Path, how: &str) -> StoreError {
+    StoreError::Gone(format!(
+        "{} {how} under the running host, so that what is written now would be lost: nothing is taken any more; put the \
+         same file back, or stop the host, bring the data folder back (hookline restore) and start it again",
+        path.display()
+    ))
 }
 
 fn how(found: Option<FileId>, opened: FileId) -> &'static str {

@@ -57,8 +57,8 @@ async fn a_file_of_a_newer_program_is_refused() {
 
     let error = refusal(dir.path());
 
-    let known = open::newest();
-    assert!(matches!(error, StoreError::TooNew { found: 99, known: said, .. } if said == known), "{error}");
+    let versions = format!("has schema version 99, this program knows {}:", open::newest());
+    assert!(matches!(&error, StoreError::TooNew(said) if said.contains(&versions)), "{error}");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn check_damage(damage: impl FnOnce(&Path)) {
 
     let error = refusal(dir.path());
 
-    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
     assert!(error.to_string().contains("hookline.db is damaged"), "{error}");
     assert!(error.to_string().contains("restore it from a backup"), "{error}");
 }
@@ -167,7 +167,7 @@ async fn damage_inside_is_found_after_an_unclean_stop() {
 
     let error = refusal(crashed.path());
 
-    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
 }
 
 #[cfg(unix)]
