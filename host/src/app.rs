@@ -6,14 +6,17 @@
 mod buses;
 mod demo;
 mod descriptors;
+mod editor_tables;
+mod figures;
+mod health;
+mod intake;
 mod kept_files;
 mod parts;
-mod tree;
-mod views;
-mod figures;
 mod service;
 mod signals;
 mod store_watch;
+mod tree;
+mod views;
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -28,11 +31,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use crate::store::sqlite::restore::{BackupContents, RestoredBackup, contents, restore};
-pub use parts::{HostEnvironment, HostParts};
+pub use parts::{
+    ApiParts, DeliveryParts, HookParts, HostEnvironment, HostParts, HostStores, ListenerParts, ModuleParts,
+};
 
 use crate::config::Config;
 use crate::stall;
-use crate::supervision::{StartError, SupervisorExit, SupervisorHandle};
+use crate::supervision::{ChildSpec, Restart, StartError, SupervisorExit, SupervisorHandle};
 use crate::telemetry;
 
 /// A host that takes events.
@@ -90,10 +95,11 @@ async fn start_until(
     let parts = Arc::new(HostParts::new(config, outside, stopping.stop.clone()).await?);
     let mut children = tree::supervisor(&parts, listener).hurried_by(stopping.at_once.clone());
     if let Some(receiver) = demo {
-        children = children.child(tree::child("demo", &parts, move |parts, context| {
+        let demo = ChildSpec::working_with("demo", Restart::Permanent, &parts, move |parts, context| {
             let receiver = receiver.try_clone();
-            async move { demo::run(parts, receiver?, context).await }
-        }));
+            async move { demo::run(&parts, receiver?, context).await }
+        });
+        children = children.child(demo);
     }
     let running = match children.start(&stopping.stop).await {
         Ok(running) => running,

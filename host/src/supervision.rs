@@ -109,6 +109,17 @@ impl ChildSpec {
         Self { name: name.into(), restart, stop_within: Duration::from_secs(5), crew: None, start }
     }
 
+    /// A child that works with something that outlives it, and that is lent to it anew at every start.
+    pub fn working_with<T, F, R>(name: &str, restart: Restart, lent: &Arc<T>, run: F) -> Self
+    where
+        T: Send + Sync + 'static,
+        F: Fn(Arc<T>, ChildContext) -> R + Send + Sync + 'static,
+        R: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let lent = Arc::clone(lent);
+        Self::new(name, restart, move |context| run(Arc::clone(&lent), context))
+    }
+
     /// How long it may take to return once it is told to stop, before it is aborted. 5 s unless told.
     pub fn stop_within(mut self, limit: Duration) -> Self {
         self.stop_within = limit;

@@ -62,7 +62,7 @@ async fn a_malformed_message_is_dead_lettered_and_the_next_one_is_served() {
     receiver.next_request().await;
     let dead = || async { (broker.waiting_in(&format!("{queue}.dead")).await == 3).then_some(()) };
     eventually("the malformed messages are dead-lettered", dead).await;
-    assert_eq!(host.inside().parts.bus.counters().refused, 3);
+    assert_eq!(host.inside().parts.listener.bus.counters().refused, 3);
 }
 
 #[tokio::test]

@@ -86,11 +86,11 @@ async fn many_hooks_that_hang_and_many_events_for_them_keep_nobody_else_waiting(
         somebody_else_is_served(&host, 3).await;
     }
 
-    let store = &host.inside().parts.ledger;
+    let store = &host.inside().parts.stores.ledger;
     let owed = || async { (store.counts().await.unwrap().pending == 700 * 40).then_some(()) };
     eventually("all that is owed to those that hang waits, and nothing else", owed).await;
     // 10,000 places in memory: neither all of them, nor one for each that waits.
-    assert!(host.inside().parts.queue.in_memory() < 10_000);
+    assert!(host.inside().parts.delivery.queue.in_memory() < 10_000);
     assert!(hanging.is_running());
 }
 
@@ -122,7 +122,7 @@ async fn large_payloads_for_hooks_that_hang_fill_no_more_memory_than_is_set() {
     }
     somebody_else_is_served(&host, 5).await;
 
-    let bytes = host.inside().parts.dispatch.due.with(|scheduler| scheduler.bytes());
+    let bytes = host.inside().parts.delivery.dispatch.due.with(|scheduler| scheduler.bytes());
     assert!(bytes <= 16 << 20, "{bytes} bytes of payloads are in memory");
     assert!(hanging.is_running());
 }
@@ -139,7 +139,7 @@ async fn what_waits_for_a_slow_endpoint_waits_in_the_store_and_arrives_in_order_
     }
 
     // The host has noticed that nothing is answered, and keeps no more in memory than it may send next.
-    let queue = &host.inside().parts.queue;
+    let queue = &host.inside().parts.delivery.queue;
     let few = || async { (queue.in_memory() < 50).then_some(()) };
     eventually("what waits has left the memory", few).await;
     slow.release();
@@ -167,7 +167,7 @@ async fn a_body_without_end_is_read_to_its_limit_and_counts_as_answered() {
     host.publish(fire(&account, "please be brief")).await;
 
     host.settled().await;
-    let counts = host.inside().parts.ledger.counts().await.unwrap();
+    let counts = host.inside().parts.stores.ledger.counts().await.unwrap();
     assert_eq!((counts.pending, counts.dead), (0, 0));
 }
 
@@ -184,6 +184,7 @@ async fn an_answer_that_is_no_http_is_a_failure_like_any_other() {
 
     host.publish(fire(&account, "what?")).await;
 
-    let dead = || async { (host.inside().parts.ledger.counts().await.unwrap().dead == 3).then_some(()) };
+    let dead =
+        || async { (host.inside().parts.stores.ledger.counts().await.unwrap().dead == 3).then_some(()) };
     eventually("all three are given up", dead).await;
 }

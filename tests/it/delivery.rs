@@ -331,6 +331,6 @@ async fn all_settled(host: &TestHost) {
 
 /// How many deliveries are pending, and how many are dead.
 async fn owed(host: &TestHost) -> (u64, u64) {
-    let counts = host.inside().parts.ledger.counts().await.unwrap();
+    let counts = host.inside().parts.stores.ledger.counts().await.unwrap();
     (counts.pending, counts.dead)
 }

@@ -53,7 +53,7 @@ async fn the_event_of_another_account_goes_before_the_rest_of_a_large_one() {
     multiply(&host.folder().join("data"), &hook);
     let host = host.start().await;
 
-    let store = &host.inside().parts.ledger;
+    let store = &host.inside().parts.stores.ledger;
     let beside = async {
         let begun = || async { (store.counts().await.unwrap().pending > 0).then_some(()) };
         eventually("the large event is being stored", begun).await;

@@ -36,7 +36,7 @@ fn document(value: Value) -> Document {
 async fn a_page_of_hooks_reads_that_page_however_large_the_others_are() {
     let host = TestHost::with_modules(MODULE).await;
     let account = host.account("acme").await;
-    let store = host.inside().parts.documents.clone();
+    let store = host.inside().parts.stores.documents.clone();
     // From before there were limits.
     let large = "n".repeat(200_000);
     let saved = join_all((0..60).map(|at| {
@@ -85,7 +85,7 @@ async fn a_chain_of_accounts_is_listed_in_pages_of_bounded_length() {
 async fn one_answer_has_so_many_bytes_and_says_where_the_next_goes_on() {
     let host = TestHost::with_modules(&[]).await;
     let account = host.account("acme").await;
-    let store = host.inside().parts.ledger.clone();
+    let store = host.inside().parts.stores.ledger.clone();
     let attempt = |at: usize| {
         NewAttempt {
         account: account.as_str().into(),
@@ -117,7 +117,7 @@ async fn one_answer_has_so_many_bytes_and_says_where_the_next_goes_on() {
 async fn attempts_that_nobody_finds_hold_up_no_delivery_and_end_in_a_page_that_says_where_to_go_on() {
     let host = TestHost::with_modules(&[]).await;
     let account = host.account("acme").await;
-    let store = host.inside().parts.ledger.clone();
+    let store = host.inside().parts.stores.ledger.clone();
     let attempt = NewAttempt {
         account: account.as_str().into(),
         hook: "h1".into(),

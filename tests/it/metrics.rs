@@ -173,7 +173,7 @@ async fn messages_that_nobody_answers_or_that_are_no_events_are_counted() {
 
     host.publish(json!({"Event-Category": "nobody", "Event-Name": "cares"})).await;
     let nonsense = Bytes::from_static(b"[\"no event\"]");
-    host.inside().parts.inlet.post(vec![nonsense], None).await.expect_err("it is no event");
+    host.inside().parts.listener.inlet.post(vec![nonsense], None).await.expect_err("it is no event");
 
     let shown = Exposition::of(&host).await;
     for (outcome, figure) in [("accepted", 0.0), ("unanswered", 1.0), ("malformed", 1.0), ("postponed", 0.0)]

@@ -303,7 +303,7 @@ async fn a_file_whose_digest_is_not_allowed_is_refused() {
 async fn metadata_documents_are_stored_and_written_again_only_when_they_changed() {
     let host = TestHost::with_modules(&["webhooks_misbehaving"]).await;
     let document = |host: &TestHost| {
-        let store = host.inside().parts.documents.clone();
+        let store = host.inside().parts.stores.documents.clone();
         async move { store.metadata().await.unwrap().remove(0) }
     };
     let first = document(&host).await;
@@ -319,7 +319,7 @@ async fn metadata_documents_are_stored_and_written_again_only_when_they_changed(
 #[tokio::test]
 async fn stored_metadata_documents_are_reset_to_what_their_modules_say() {
     let host = TestHost::with_modules(&["webhooks_channel_create", "webhooks_object"]).await;
-    let store = &host.inside().parts.documents;
+    let store = &host.inside().parts.stores.documents;
     let stored = || async {
         let mut documents = store.metadata().await.unwrap();
         documents.sort_by_key(|document| document["_id"].to_string());

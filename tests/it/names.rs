@@ -15,7 +15,7 @@ fn fire(account: &str, say: &str) -> Value {
 }
 
 async fn owed(host: &TestHost) -> (u64, u64) {
-    let counts = host.inside().parts.ledger.counts().await.unwrap();
+    let counts = host.inside().parts.stores.ledger.counts().await.unwrap();
     (counts.pending, counts.dead)
 }
 

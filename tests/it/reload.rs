@@ -81,7 +81,7 @@ async fn replaced(way: impl FnOnce(&TestHost, &[u8])) {
     assert_eq!(module["generation"], 2);
     assert_eq!(answering(&host, &account, 1, &mut receiver).await, "000002");
     // A rescan finds nothing new.
-    host.inside().parts.reloader.scan().await.unwrap();
+    host.inside().parts.modules.reloader.scan().await.unwrap();
     let module = host.module(ID).await;
     assert_eq!((&module["generation"], &module["last_refusal"]), (&json!(2), &Value::Null));
 }
@@ -170,7 +170,7 @@ async fn a_file_that_only_lost_its_stamp_is_no_new_generation() {
     let (host, _, _) = host_with_the_first("").await;
 
     std::fs::write(host.plugin(FILE), versioned(1)).unwrap();
-    host.inside().parts.reloader.scan().await.unwrap();
+    host.inside().parts.modules.reloader.scan().await.unwrap();
 
     assert_eq!(host.module(ID).await["generation"], 1);
 }
@@ -336,7 +336,7 @@ async fn a_folder_that_others_may_write_stops_the_host_from_starting_and_a_runni
     let allow = |mode| std::fs::set_permissions(&plugins, PermissionsExt::from_mode(mode)).unwrap();
 
     allow(0o777);
-    let error = format!("{:#}", host.inside().parts.reloader.scan().await.unwrap_err());
+    let error = format!("{:#}", host.inside().parts.modules.reloader.scan().await.unwrap_err());
     assert!(error.contains("chmod go-w"), "{error}");
     assert_eq!(answering(&host, &account, 1, &mut receiver).await, "000001");
     let stopped = host.stopped().await;

@@ -162,7 +162,7 @@ async fn a_lost_key_keeps_the_host_from_starting_and_no_hook_is_sent_to_unsigned
     host.publish(create(&account, "locked")).await;
     host.settled().await;
     assert!(receiver.waiting().is_empty());
-    assert_eq!(host.inside().parts.ledger.counts().await.unwrap().dead, 1);
+    assert_eq!(host.inside().parts.stores.ledger.counts().await.unwrap().dead, 1);
 
     // The key that was made meanwhile is another one, so the host does not start as it should.
     let refusal = host.stopped().await.start_configured("").await.err().expect("a refusal");

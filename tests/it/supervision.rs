@@ -15,7 +15,7 @@ fn survives_a_panic_in(child: &'static str) -> impl Future<Output = ()> {
         assert!(host.inside().children.inject_panic(child), "{place}: there is no child {child}");
         host.restart_of(child).await;
 
-        assert_eq!(host.inside().parts.table.len(), 1, "{place}");
+        assert_eq!(host.inside().parts.hooks.table.len(), 1, "{place}");
         host.publish(call_event("CHANNEL_CREATE", &account, "after")).await;
         assert_eq!(receiver.next_request().await.json()["call_id"], "after", "{place}");
         host.stop().await;

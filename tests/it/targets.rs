@@ -63,7 +63,7 @@ async fn refused_uri(host: &TestHost, account: &str, uri: &str) -> String {
 }
 
 async fn owed(host: &TestHost) -> (u64, u64) {
-    let counts = host.inside().parts.ledger.counts().await.unwrap();
+    let counts = host.inside().parts.stores.ledger.counts().await.unwrap();
     (counts.pending, counts.dead)
 }
 

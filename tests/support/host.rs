@@ -273,7 +273,7 @@ impl TestHost {
     /// It takes too long.
     #[track_caller]
     pub fn settled(&self) -> impl Future<Output = ()> {
-        let store = self.running.parts.ledger.clone();
+        let store = self.running.parts.stores.ledger.clone();
         let settled = move || {
             let store = store.clone();
             async move { (store.counts().await.expect("counts").pending == 0).then_some(()) }

@@ -1,7 +1,6 @@
 //! `--demo`: a receiver, an account with hooks and a stream of synthetic calls, to watch deliveries at once.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -45,20 +44,20 @@ pub(super) fn receiver() -> anyhow::Result<TcpListener> {
 /// # Errors
 /// The account or its hooks cannot be made, or the receiver fails.
 pub(super) async fn run(
-    parts: Arc<HostParts>,
+    parts: &HostParts,
     listener: TcpListener,
     context: ChildContext,
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let receiver = format!("http://{}/", listener.local_addr()?);
-    let account = account(&parts).await?;
-    hooks(&parts.editor, &account, &receiver).await?;
+    let account = account(parts).await?;
+    hooks(&parts.hooks.editor, &account, &receiver).await?;
     info!(account = %account, receiver, "demo started");
     context.ready.ready();
     let stop = context.stop;
     let served = axum::serve(listener, Router::new().fallback(received));
     let (serving, calling) =
-        (served.with_graceful_shutdown(stop.clone().cancelled_owned()), calls(&parts, &account));
+        (served.with_graceful_shutdown(stop.clone().cancelled_owned()), calls(parts, &account));
     tokio::select! {
         served = async { serving.await } => served.context("the demo's receiver"),
         () = calling => Ok(()),
@@ -75,11 +74,12 @@ async fn received(headers: HeaderMap, body: Body) -> StatusCode {
 }
 
 async fn account(parts: &HostParts) -> anyhow::Result<AccountId> {
-    let known = parts.accounts.all().into_iter().find(|account| account.name.as_deref() == Some(ACCOUNT));
+    let known =
+        parts.hooks.accounts.all().into_iter().find(|account| account.name.as_deref() == Some(ACCOUNT));
     if let Some(known) = known {
         return Ok(known.id.clone());
     }
-    let made = parts.editor.create_account(None, document(json!({"name": ACCOUNT}))).await;
+    let made = parts.hooks.editor.create_account(None, document(json!({"name": ACCOUNT}))).await;
     let made = made.context("making the demo's account")?;
     let id = made.get("_id").and_then(Value::as_str).context("the demo's account has no id")?;
     Ok(AccountId::from(id))
@@ -112,7 +112,7 @@ async fn calls(parts: &HostParts, account: &AccountId) {
         for (_, name) in STEPS {
             pace.tick().await;
             let event = call_event(name, account, &call_id).to_string();
-            if let Err(error) = parts.inlet.post(vec![Bytes::from(event)], None).await {
+            if let Err(error) = parts.listener.inlet.post(vec![Bytes::from(event)], None).await {
                 warn!(%error, "a call of the demo was not taken");
             }
         }

@@ -1,0 +1,96 @@
+//! From the bus to planned deliveries: where events come from, how much memory they may take, and who turns them into
+//! deliveries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+
+use super::HookParts;
+use crate::app::buses::bus;
+use crate::bus::embedded::EventInlet;
+use crate::bus::{Bus, IncomingMessage};
+use crate::config::Config;
+use crate::delivery::queue::DeliveryQueue;
+use crate::listener::shared::{ListenerCounters, SharedListener};
+use crate::memory::EventMemory;
+use crate::module::registry::ModuleRegistry;
+use crate::supervision::{ChildContext, ChildSpec, Restart, RuntimeThread};
+
+/// Messages between a bus and the listener: the bus's own bounds are what holds it back.
+const INTAKE: usize = 64;
+
+/// How long a bus may take to settle with its broker what the listener has in hand when it stops.
+const BUS_STOPS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Everything that takes events.
+pub struct ListenerParts {
+    /// Where events come from.
+    pub bus: Arc<dyn Bus>,
+    /// The way in for events from the API, whatever the bus.
+    pub inlet: EventInlet,
+    /// Turns events into deliveries.
+    pub listener: Arc<SharedListener>,
+    /// The memory that events may take.
+    pub memory: Arc<EventMemory>,
+    intake: mpsc::Sender<IncomingMessage>,
+    arriving: Arc<AsyncMutex<mpsc::Receiver<IncomingMessage>>>,
+    thread: Arc<RuntimeThread>,
+}
+
+/// What they are built from.
+pub(super) struct ListenerDeps<'a> {
+    /// Who answers events.
+    pub(super) registry: &'a Arc<ModuleRegistry>,
+    /// Who wants what the modules answer.
+    pub(super) hooks: &'a HookParts,
+    /// Where deliveries become durable.
+    pub(super) queue: DeliveryQueue,
+    /// Where the children run.
+    pub(super) thread: Arc<RuntimeThread>,
+}
+
+impl ListenerParts {
+    /// The bus is not connected yet.
+    ///
+    /// # Errors
+    /// The address of the broker cannot be used.
+    pub(super) fn build(config: &Config, deps: ListenerDeps<'_>) -> anyhow::Result<Arc<Self>> {
+        let (intake, arriving) = mpsc::channel(INTAKE);
+        let memory = Arc::new(EventMemory::new(config.memory.events_bytes));
+        let inlet = EventInlet::new(Arc::clone(&memory));
+        let bus = bus(&config.bus, &inlet, &memory)?;
+        let listener = Arc::new(SharedListener {
+            registry: Arc::clone(deps.registry),
+            table: Arc::clone(&deps.hooks.table),
+            accounts: Arc::clone(&deps.hooks.accounts),
+            queue: deps.queue,
+            memory: Arc::clone(&memory),
+            counters: ListenerCounters::default(),
+        });
+        let arriving = Arc::new(AsyncMutex::new(arriving));
+        Ok(Arc::new(ListenerParts { bus, inlet, listener, memory, intake, arriving, thread: deps.thread }))
+    }
+
+    /// Turns events into deliveries.
+    pub(in crate::app) fn shared_listener_child(self: &Arc<Self>) -> ChildSpec {
+        let run = |parts: Arc<Self>, context: ChildContext| async move {
+            context.ready.ready();
+            parts.listener.run(Arc::clone(&parts.arriving), context.stop).await
+        };
+        ChildSpec::working_with("shared_listener", Restart::Permanent, self, run).with_crew(&self.thread)
+    }
+
+    /// Consumes, and connects again. Posted events are taken while it runs.
+    pub(in crate::app) fn bus_child(self: &Arc<Self>) -> ChildSpec {
+        let run = |parts: Arc<Self>, context: ChildContext| async move {
+            parts.inlet.attach(parts.intake.clone());
+            let ran = parts.bus.run(parts.intake.clone(), context.ready.into_sender(), context.stop).await;
+            parts.inlet.detach();
+            ran
+        };
+        ChildSpec::working_with("bus", Restart::Permanent, self, run)
+            .stop_within(BUS_STOPS_WITHIN)
+            .with_crew(&self.thread)
+    }
+}
