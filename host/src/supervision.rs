@@ -6,6 +6,7 @@
 //! is stopped and the supervisor ends. Nothing here knows what the children do.
 
 mod crew;
+mod drill;
 mod engine;
 mod state;
 #[cfg(test)]

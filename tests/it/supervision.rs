@@ -1,7 +1,7 @@
 //! Bugs in the host itself: a panic in any child leaves the hook table whole and the host serving.
 
 use serde_json::json;
-use tests::{Receiver, TestHost, call_event};
+use tests::{Receiver, TestHost, call_event, hookline};
 
 #[track_caller]
 fn survives_a_panic_in(child: &'static str) -> impl Future<Output = ()> {
@@ -120,4 +120,11 @@ async fn a_child_that_keeps_crashing_ends_the_host() {
     assert!(
         children.children().iter().all(|child| child.state == hookline::supervision::ChildPhase::Stopped)
     );
+}
+
+#[tokio::test]
+async fn the_program_itself_has_no_panics_on_demand() {
+    let mut search = tokio::process::Command::new("grep");
+    search.args(["--quiet", "--text", "--fixed-strings", "injected into "]).arg(hookline());
+    assert_eq!(search.status().await.unwrap().code(), Some(1), "it was built with the feature drills");
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::drill::CrashDrill;
 use super::state::{ChildPhase, SharedState, SupervisorHandle};
 use super::{ChildContext, ChildSpec, Ready, Restart, RestartIntensity, StartError, SupervisorExit};
 use crate::stall::sleep;
@@ -172,7 +173,7 @@ impl RunningSupervisor {
             at,
             name: child.spec.name.clone(),
             shared: self.shared.clone(),
-            trigger: self.shared.trigger(at),
+            drill: self.shared.drill(at),
             said,
         };
         let start = child.spec.start.clone();
@@ -312,12 +313,12 @@ impl RunningSupervisor {
     }
 }
 
-/// What stands around a child's own future: it passes readiness on and panics when a drill asks for it.
+/// What stands around a child's own future: it passes readiness on, and has the panics that drills ask for.
 struct WatchedChild {
     at: usize,
     name: String,
     shared: Arc<SharedState>,
-    trigger: Arc<Notify>,
+    drill: CrashDrill,
     said: oneshot::Sender<()>,
 }
 
@@ -331,7 +332,7 @@ impl WatchedChild {
         loop {
             tokio::select! {
                 biased;
-                () = self.trigger.notified() => drill(&self.name),
+                never = self.drill.when_asked(&self.name) => match never {},
                 answer = &mut readiness, if said.is_some() => {
                     // A child that drops its sender unused simply never becomes ready.
                     let said = said.take();
@@ -350,11 +351,6 @@ impl WatchedChild {
             }
         }
     }
-}
-
-#[expect(clippy::panic, reason = "to panic is what the drill is for; the supervisor catches it")]
-fn drill(child: &str) -> ! {
-    panic!("injected into {child}")
 }
 
 /// The text of a panic.

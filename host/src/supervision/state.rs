@@ -1,10 +1,12 @@
-//! What can be seen of a supervisor's children while they run, and the drill that makes one panic.
+//! What can be seen of a supervisor's children while they run.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
+
+use super::drill::CrashDrill;
 
 /// Where a child is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -56,12 +58,13 @@ impl SupervisorHandle {
         self.shared.restarts.subscribe()
     }
 
-    /// Makes a child panic at its next step, as a bug in it would: for tests and for drills on a running
-    /// host. A child that is just being restarted panics as soon as it runs again. False: no such child.
+    /// Makes a child panic at its next step, as a bug in it would. A child that is just being restarted panics as soon as
+    /// it runs again. False: no such child.
+    #[cfg(any(test, feature = "drills"))]
     pub fn inject_panic(&self, name: &str) -> bool {
         let at = self.shared.children.lock().iter().position(|child| child.name == name);
-        let trigger = at.and_then(|at| self.shared.triggers.get(at));
-        trigger.inspect(|trigger| trigger.notify_one()).is_some()
+        let drill = at.and_then(|at| self.shared.drills.get(at));
+        drill.inspect(|drill| drill.ask()).is_some()
     }
 }
 
@@ -69,7 +72,7 @@ impl SupervisorHandle {
 #[derive(Debug)]
 pub(super) struct SharedState {
     children: Mutex<Vec<ChildState>>,
-    triggers: Vec<Arc<Notify>>,
+    drills: Vec<CrashDrill>,
     restarts: watch::Sender<u64>,
 }
 
@@ -82,12 +85,12 @@ impl SharedState {
             last_exit: None,
         };
         let children: Vec<ChildState> = names.map(state).collect();
-        let triggers = children.iter().map(|_| Arc::new(Notify::new())).collect();
-        Arc::new(Self { children: Mutex::new(children), triggers, restarts: watch::Sender::new(0) })
+        let drills = children.iter().map(|_| CrashDrill::default()).collect();
+        Arc::new(Self { children: Mutex::new(children), drills, restarts: watch::Sender::new(0) })
     }
 
-    pub(super) fn trigger(&self, at: usize) -> Arc<Notify> {
-        self.triggers.get(at).cloned().unwrap_or_default()
+    pub(super) fn drill(&self, at: usize) -> CrashDrill {
+        self.drills.get(at).cloned().unwrap_or_default()
     }
 
     pub(super) fn enter(&self, at: usize, phase: ChildPhase) {
