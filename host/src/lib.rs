@@ -31,5 +31,6 @@ pub mod background;
 pub mod memory;
 pub mod trust;
 pub mod harmless;
+pub mod private_file;
 #[cfg(test)]
 mod fuzz;

@@ -1,12 +1,13 @@
 //! What a token looks like, what the host keeps of it, and how the administrator's first one comes into the world.
 
 use std::fmt;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+
+use crate::private_file::{mode_open_to_others, write_line};
 
 /// The administrator's token in the data folder.
 pub const FILE: &str = "admin.token";
@@ -102,10 +103,14 @@ pub fn first_token(data_dir: &Path) -> anyhow::Result<Token> {
     std::fs::create_dir_all(data_dir).with_context(|| format!("making {}", data_dir.display()))?;
     let path = data_dir.join(FILE);
     if !path.try_exists().with_context(|| format!("looking for {}", path.display()))? {
-        return write(&path).with_context(|| format!("writing {}", path.display()));
+        let token = Token::random();
+        write_line(&path, token.reveal()).with_context(|| format!("writing {}", path.display()))?;
+        return Ok(token);
     }
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    warn_if_open(&path);
+    if let Some(mode) = mode_open_to_others(&path) {
+        tracing::warn!(file = %path.display(), mode = format!("{mode:o}"), "others may read the administrator's token, set its mode to 600");
+    }
     let token = text.trim();
     if token.len() < 16 || !token.chars().all(|c| c.is_ascii_graphic()) {
         bail!(
@@ -115,30 +120,6 @@ pub fn first_token(data_dir: &Path) -> anyhow::Result<Token> {
     }
     Ok(Token(token.to_owned()))
 }
-
-/// The file appears whole or not at all: a crash leaves no half token.
-fn write(path: &Path) -> anyhow::Result<Token> {
-    let token = Token::random();
-    let dir = path.parent().context("it has no folder")?;
-    // Temporary files are readable by their owner only.
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    writeln!(file, "{}", token.reveal())?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path)?;
-    Ok(token)
-}
-
-#[cfg(unix)]
-fn warn_if_open(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path).map_or(0, |file| file.permissions().mode() & 0o777);
-    if mode & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), mode = format!("{mode:o}"), "others may read the administrator's token, set its mode to 600");
-    }
-}
-
-#[cfg(not(unix))]
-fn warn_if_open(_path: &Path) {}
 
 #[cfg(test)]
 mod tests {

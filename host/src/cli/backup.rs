@@ -1,7 +1,7 @@
 //! `hookline backup` and `hookline restore`: what a file must be before it is called a backup, and what is said about one.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -12,6 +12,7 @@ use super::{ClientArgs, progress};
 use crate::app::{BackupContents, contents, restore as put_back};
 use crate::harmless::harmless_path;
 use crate::hooks::vault;
+use crate::private_file::PrivateFile;
 
 /// `hookline backup`
 #[derive(Debug, Clone, Args)]
@@ -47,14 +48,8 @@ pub(super) async fn backup(args: &BackupArgs, out: &mut dyn Write) -> anyhow::Re
     if std::fs::symlink_metadata(file).is_ok() {
         bail!("{} is there already; give the backup a name of its own", file.display());
     }
-    let folder = match file.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
     let writing = || format!("writing {}", file.display());
-    // Readable by its owner only.
-    let part = tempfile::Builder::new().prefix(".hookline-backup-").tempfile_in(folder);
-    let mut part = part.with_context(writing)?;
+    let mut part = PrivateFile::begin(file).with_context(writing)?;
     let mut arriving = client.file(&["backup"]).await?;
     let bar = progress::bytes(arriving.content_length());
     while let Some(bytes) =
@@ -64,9 +59,8 @@ pub(super) async fn backup(args: &BackupArgs, out: &mut dyn Write) -> anyhow::Re
         bar.inc(bytes.len() as u64);
     }
     bar.finish_and_clear();
-    part.as_file().sync_all().with_context(writing)?;
-    let held = contents(part.path()).context("what the host sent is no backup")?;
-    let written = part.persist_noclobber(file).map_err(|error| error.error).with_context(writing)?;
+    let held = contents(part.part()).context("what the host sent is no backup")?;
+    let written = part.keep().with_context(writing)?;
     if args.json {
         let bytes = written.metadata().with_context(writing)?.len();
         writeln!(

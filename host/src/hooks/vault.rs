@@ -1,10 +1,10 @@
 //! How hooks' secrets rest in their documents: encrypted, with a key that is not in the store.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead as _, Payload};
@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::rules::read_key;
 use crate::model::sign::{Secret, SecretKind, ValidSecret};
 use crate::model::{Document, Hook};
+use crate::private_file::{mode_open_to_others, write_line};
 
 #[cfg(test)]
 mod tests;
@@ -113,7 +114,9 @@ impl Vault {
                         file.display()
                     )
                 })?;
-                warn_if_open(&file);
+                if mode_open_to_others(&file).is_some() {
+                    tracing::warn!(file = %file.display(), "the key of hooks' secrets can be read by others than its owner");
+                }
                 key.get_or_init(|| VaultKey::new(&read));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -130,7 +133,8 @@ impl Vault {
         let KeySource::File(file) = &self.place else { return Ok(()) };
         if self.key.get().is_none() {
             let key: [u8; 32] = rand::random();
-            write_key(file, &key).with_context(|| format!("writing {}", file.display()))?;
+            let line = STANDARD.encode(key);
+            write_line(file, &line).with_context(|| format!("writing {}", file.display()))?;
             self.key.get_or_init(|| VaultKey::new(&key));
         }
         Ok(())
@@ -307,31 +311,6 @@ fn block(key: &[u8; 32]) -> [u8; 64] {
     let mut block = [0; 64];
     block[..key.len()].copy_from_slice(key);
     block
-}
-
-/// The file appears whole or not at all, readable by its owner only.
-fn write_key(file: &Path, key: &[u8; 32]) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let folder = match file.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        Some(_) => Path::new("."),
-        None => bail!("it has no folder"),
-    };
-    // Temporary files are readable by their owner only.
-    let mut made = tempfile::NamedTempFile::new_in(folder)?;
-    writeln!(made, "{}", STANDARD.encode(key))?;
-    made.as_file().sync_all()?;
-    made.persist_noclobber(file)?;
-    std::fs::File::open(folder)?.sync_all()?;
-    Ok(())
-}
-
-fn warn_if_open(file: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
-    if mode & 0o077 != 0 {
-        tracing::warn!(file = %file.display(), "the key of hooks' secrets can be read by others than its owner");
-    }
 }
 
 fn without_ended(sealed: Value, now: i64) -> Value {
