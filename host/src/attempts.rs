@@ -3,4 +3,5 @@
 pub mod log;
 pub mod mask;
 pub mod record;
+pub mod retention;
 pub mod trace;

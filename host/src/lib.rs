@@ -31,6 +31,7 @@ pub mod background;
 pub mod memory;
 pub mod trust;
 pub mod harmless;
+pub mod failure_streak;
 pub mod private_file;
 #[cfg(test)]
 mod fuzz;

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::attempts::log::{before, pause};
+use crate::attempts::retention::{CLEANED, forget_old};
 use crate::clock::now_ms;
 use crate::delivery::retries::DueRetries;
+use crate::failure_streak::FailureStreak;
 use crate::hooks::table::HookTable;
 use crate::model::HookId;
 use crate::store::{DeliveryRow, Ledger, NewReplay, Replay, ReplayState, StoreError};
@@ -29,9 +30,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Wait before a store that failed is asked again.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-
-/// Dead deliveries forgotten in one go.
-const CLEANED: usize = 500;
 
 /// Why nothing is sent again.
 #[derive(Debug, thiserror::Error)]
@@ -175,11 +173,11 @@ impl Replays {
     pub async fn run(&self, stop: &CancellationToken) {
         let mut last: FxHashMap<i64, Vec<i64>> = FxHashMap::default();
         let working = async {
-            let mut failing = false;
+            let mut failures = FailureStreak::default();
             loop {
                 match self.turn(&mut last).await {
                     Ok(running) => {
-                        failing = false;
+                        failures.ended();
                         if running {
                             tokio::time::sleep(LOOK).await;
                         } else {
@@ -187,8 +185,7 @@ impl Replays {
                         }
                     }
                     Err(error) => {
-                        // It is said once.
-                        if !std::mem::replace(&mut failing, true) {
+                        if failures.begins() {
                             warn!(%error, "dead deliveries cannot be brought back, will be tried again");
                         }
                         tokio::time::sleep(STORE_PAUSE).await;
@@ -229,26 +226,15 @@ impl Replays {
 
     /// Forgets what is dead for too long, now and then, until `stop`.
     pub async fn clean(&self, stop: &CancellationToken) {
-        let cleaning = async {
-            let mut failing = false;
-            loop {
-                match self.ledger.clean_dead(before(now_ms(), self.retention), CLEANED).await {
-                    Ok(count) => {
-                        failing = false;
-                        self.counters.expired.fetch_add(count as u64, Ordering::Relaxed);
-                        if count == CLEANED {
-                            continue;
-                        }
-                    }
-                    Err(_) if failing => {}
-                    Err(error) => {
-                        failing = true;
-                        warn!(%error, "dead deliveries cannot be cleaned");
-                    }
-                }
-                tokio::time::sleep(pause(self.retention)).await;
-            }
-        };
+        let cleaning = forget_old(
+            self.retention,
+            |before_ms| async move {
+                let count = self.ledger.clean_dead(before_ms, CLEANED).await?;
+                self.counters.expired.fetch_add(count as u64, Ordering::Relaxed);
+                Ok(count)
+            },
+            |error: StoreError| warn!(%error, "dead deliveries cannot be cleaned"),
+        );
         stop.run_until_cancelled(cleaning).await;
     }
 }

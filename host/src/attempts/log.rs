@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::record::AttemptResult;
+use super::retention::{CLEANED, forget_old};
 use crate::attempts::trace::AttemptClass;
-use crate::clock::now_ms;
+use crate::failure_streak::FailureStreak;
 use crate::model::DeliveryOutcome;
 use crate::model::Document;
 use crate::model::Profile;
@@ -23,9 +24,6 @@ const WAITING: usize = 2_000;
 
 /// Attempts written in one go.
 const GROUP: usize = 200;
-
-/// Attempts cleaned in one go.
-const CLEANED: usize = 500;
 
 /// Wait before a store that failed is asked again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -126,26 +124,11 @@ impl AttemptsLog {
 
     /// Forgets what is too old, now and then, until `stop`.
     pub async fn clean(&self, store: &dyn AttemptStore, stop: &CancellationToken) {
-        let cleaning = async {
-            let mut failing = false;
-            loop {
-                let before_ms = before(now_ms(), self.limits.retention);
-                match store.clean_attempts(before_ms, CLEANED).await {
-                    Ok(count) => {
-                        failing = false;
-                        if count == CLEANED {
-                            continue;
-                        }
-                    }
-                    Err(_) if failing => {}
-                    Err(error) => {
-                        failing = true;
-                        warn!(%error, "old attempts cannot be cleaned");
-                    }
-                }
-                tokio::time::sleep(pause(self.limits.retention)).await;
-            }
-        };
+        let cleaning = forget_old(
+            self.limits.retention,
+            |before_ms| store.clean_attempts(before_ms, CLEANED),
+            |error| warn!(%error, "old attempts cannot be cleaned"),
+        );
         stop.run_until_cancelled(cleaning).await;
     }
 }
@@ -171,11 +154,10 @@ impl AttemptQueue {
                     () = stop.cancelled() => return,
                 }
             }
-            let mut told = false;
+            let mut failures = FailureStreak::default();
             while let Err(error) = self.group_written(attempts, &store).await {
-                if !told {
+                if failures.begins() {
                     error!(%error, count = self.in_hand.len(), "attempts cannot be written, will be tried again");
-                    told = true;
                 }
                 if stop.is_cancelled() {
                     return;
@@ -203,18 +185,6 @@ impl AttemptQueue {
     }
 }
 
-/// What was kept before this time is too old.
-#[must_use]
-pub fn before(now_ms: i64, retention: Duration) -> i64 {
-    now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// How long a cleaner rests: a small part of what is kept, so that little stays longer than it should.
-#[must_use]
-pub fn pause(retention: Duration) -> Duration {
-    (retention / 20).clamp(Duration::from_millis(50), Duration::from_secs(60))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,13 +196,5 @@ mod tests {
             counters.of(class).fetch_add(1, Ordering::Relaxed);
         }
         assert!(AttemptClass::ALL.iter().all(|class| counters.of(*class).load(Ordering::Relaxed) == 1));
-    }
-
-    #[test]
-    fn a_cleaner_rests_for_a_small_part_of_what_is_kept() {
-        for (retention_ms, expected_ms) in [(1, 50), (2_000, 100), (86_400_000, 60_000)] {
-            assert_eq!(pause(Duration::from_millis(retention_ms)), Duration::from_millis(expected_ms));
-        }
-        assert_eq!(before(1_000, Duration::from_millis(400)), 600);
     }
 }
