@@ -5,9 +5,11 @@
 
 mod lock;
 mod manifest;
+mod member;
 pub mod name;
 
 pub use manifest::NotInherited;
+pub use member::{member_files, with_member};
 pub use name::{BadName, HookName};
 
 include!(concat!(env!("OUT_DIR"), "/sources.rs"));

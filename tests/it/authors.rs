@@ -1,10 +1,10 @@
-//! What authors of modules meet: a new module, its README, and the script that makes one inside the repository.
+//! What authors of modules meet: a new module, its README, and how one is made inside the repository.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tests::{Home, Said, Shown, blocks, done, eventually, program, say, shell};
+use tests::{Home, Shown, blocks, done, eventually, program, say, shell};
 use tokio::process::Command;
 
 #[tokio::test]
@@ -148,12 +148,13 @@ fn members(root: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_script_makes_the_same_module_as_a_member_of_the_workspace() {
+async fn a_member_of_the_workspace_is_the_same_module() {
     let copy = copy_of_the_repository();
     let root = copy.path();
     let before = members(root);
 
-    done(shell(root, "scripts/new-module door_bell")).await;
+    let said = say(&["new", "door_bell", "--member-of", &root.display().to_string()]).await.success();
+    assert!(said.contains("cargo test -p webhooks_door_bell"), "{said}");
 
     let mut after = members(root);
     assert!(after.is_sorted(), "{after:?}");
@@ -170,15 +171,18 @@ async fn the_script_makes_the_same_module_as_a_member_of_the_workspace() {
 }
 
 #[tokio::test]
-async fn the_script_refuses_the_names_that_the_program_refuses_and_changes_nothing() {
+async fn a_member_with_a_bad_name_or_in_another_folder_is_refused_and_nothing_changes() {
     let copy = copy_of_the_repository();
     let before = read(copy.path());
     let long = "x".repeat(56);
-    for (name, _) in BAD_NAMES.into_iter().chain([(long.as_str(), "")]) {
-        let mut script = shell(copy.path(), "exec scripts/new-module \"$0\"");
-        script.arg(name);
-        let said = Said::of(script.output().await.unwrap()).one_line_failure();
-        assert!(said.starts_with("new-module: "), "{said}");
+    let root = copy.path().display().to_string();
+    for (name, says) in BAD_NAMES.into_iter().chain([(long.as_str(), "may have 64; shorten the name to 55")])
+    {
+        let said = say(&["new", name, "--member-of", &root]).await.one_line_failure();
+        assert!(said.contains(says), "{name}: {said}");
     }
-    assert!(read(copy.path()) == before, "the script changed something");
+    let below = copy.path().join("host").display().to_string();
+    let said = say(&["new", "door_bell", "--member-of", &below]).await.one_line_failure();
+    assert!(said.contains("host/Cargo.toml lists no bundled modules"), "{said}");
+    assert!(read(copy.path()) == before, "something was changed");
 }

@@ -1,4 +1,5 @@
-//! `hookline new`: where a new module is written, and that nothing is overwritten.
+//! `hookline new`: where a new module is written, alone or as a member of this repository, and that nothing is
+//! overwritten.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 
-use crate::scaffold::{HookName, files};
+use crate::scaffold::{HookName, files, member_files, with_member};
 
 /// `hookline new`
 #[derive(Debug, Clone, Args)]
@@ -19,6 +20,9 @@ pub struct NewArgs {
     /// Folder to write it into, new or empty [default: webhooks_NAME]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Make it one of the bundled modules of Hookline's repository, which is in this folder
+    #[arg(long, value_name = "REPOSITORY", conflicts_with = "dir")]
+    pub member_of: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -26,23 +30,73 @@ pub struct NewArgs {
 
 pub(super) fn new(args: &NewArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let name = HookName::parse(&args.name)?;
-    let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name.id()));
-    must_be_free(&folder)?;
-    let mut written = Vec::new();
-    for (path, text) in files(&name)? {
-        let file = folder.join(&path);
+    match &args.member_of {
+        Some(repository) => new_member(&name, repository, args.json, out),
+        None => {
+            let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name.id()));
+            new_alone(&name, &folder, args.json, out)
+        }
+    }
+}
+
+fn new_alone(name: &HookName, folder: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    must_be_free(folder)?;
+    let files = files(name)?;
+    write_all(folder, &files)?;
+    if json {
+        return tell_json(name, folder, &files, out);
+    }
+    let folder = folder.display();
+    writeln!(out, "wrote {} into {folder}; {folder}/README.md leads on to a fired webhook", name.id())?;
+    Ok(())
+}
+
+fn new_member(name: &HookName, repository: &Path, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let folder = repository.join("plugins").join(name.id());
+    if fs::symlink_metadata(&folder).is_ok() {
+        bail!("{} is there already; choose another name, such as my_{name}", folder.display());
+    }
+    let manifest = repository.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
+    let Some(with_member) = with_member(&text, name) else {
+        bail!(
+            "{} lists no bundled modules; --member-of takes the folder of Hookline's repository",
+            manifest.display()
+        );
+    };
+    let files = member_files(name);
+    write_all(&folder, &files)?;
+    fs::write(&manifest, with_member).with_context(|| format!("writing {}", manifest.display()))?;
+    if json {
+        return tell_json(name, &folder, &files, out);
+    }
+    let (folder, id) = (folder.display(), name.id());
+    writeln!(
+        out,
+        "wrote {folder}; scripts/build and scripts/test have it from now on, alone: cargo test -p {id}"
+    )?;
+    Ok(())
+}
+
+fn write_all(folder: &Path, files: &[(String, String)]) -> anyhow::Result<()> {
+    for (path, text) in files {
+        let file = folder.join(path);
         if let Some(parent) = file.parent() {
             fs::create_dir_all(parent).with_context(|| format!("making the folder {}", parent.display()))?;
         }
         fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-        written.push(path);
     }
-    if args.json {
-        writeln!(out, "{:#}", json!({"id": name.id(), "folder": folder, "files": written}))?;
-        return Ok(());
-    }
-    let folder = folder.display();
-    writeln!(out, "wrote {} into {folder}; {folder}/README.md leads on to a fired webhook", name.id())?;
+    Ok(())
+}
+
+fn tell_json(
+    name: &HookName,
+    folder: &Path,
+    files: &[(String, String)],
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+    writeln!(out, "{:#}", json!({"id": name.id(), "folder": folder, "files": paths}))?;
     Ok(())
 }
 
