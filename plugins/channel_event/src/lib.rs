@@ -1,6 +1,7 @@
 //! What the bundled modules share. Not a module itself: each of them links its own copy.
 //!
-//! * [`channel`]: the whole of the four channel modules, which differ in their name only
+//! * [`channel`]: what a call event says to a hook
+//! * [`channel_module`]: a whole channel module but its name
 //! * [`inbound_message`]: the whole of `webhooks_sms` and `webhooks_mms`
 //! * [`validation`]: which events KAZOO's API definitions refuse
 //! * [`normalise`]: a message as the customer's side names its fields
@@ -32,6 +33,7 @@
 //! says so at level debug: the account is not looked up by the called number.
 
 pub mod channel;
+pub mod channel_module;
 pub mod inbound_message;
 pub mod validation;
 pub mod normalise;
