@@ -29,7 +29,7 @@ async fn three_mistakes_are_named_at_once_with_what_would_be_right() {
 }
 
 #[tokio::test]
-async fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
+async fn the_environment_goes_over_the_file_over_the_defaults() {
     let home = Home::new(
         "data_dir = \"from-file\"\nplugins_dir = \"from-file\"\n[bus]\nqueue = \"from-file\"\n",
         &[],
@@ -43,6 +43,19 @@ async fn flags_go_over_the_environment_over_the_file_over_the_defaults() {
     assert!(out.contains("bus.queue = \"from-env\"  # from env HOOKLINE_BUS__QUEUE"), "{out}");
     assert!(out.contains("data_dir = \"from-file\"  # from "), "{out}");
     assert!(out.contains("bus.kind = \"embedded\"  # from default"), "{out}");
+}
+
+#[tokio::test]
+async fn flags_go_over_the_environment_and_the_file() {
+    let home = Home::new("data_dir = \"from-file\"\n", &[]);
+    let mut command = home.run();
+    command.env("HOOKLINE_DATA_DIR", home.path("from-env"));
+
+    let (said, home) = home.start_as(command).await.signalled("TERM").await;
+
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let made = ["data", "from-env", "from-file"].map(|name| home.path(name).exists());
+    assert_eq!(made, [true, false, false]);
 }
 
 #[tokio::test]
