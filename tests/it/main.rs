@@ -18,6 +18,7 @@ mod delivery;
 mod disabler;
 mod data_folder;
 mod deliveries;
+mod dependencies;
 mod durability;
 mod endpoints;
 mod events_in;
