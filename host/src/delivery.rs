@@ -12,14 +12,13 @@ pub mod client;
 pub mod work;
 pub mod one_try;
 pub mod scheduler;
-pub mod ordering;
-pub mod held;
-pub mod gate;
+pub mod line_key;
 pub mod due;
+pub mod earlier_run;
 pub mod queue;
 pub mod dispatch;
 pub mod outcomes;
-pub mod retries;
+pub mod worker;
 pub mod test_send;
 
 #[cfg(test)]

@@ -89,8 +89,8 @@ struct DisablerState {
     configs: HashMap<AccountId, Document>,
     failures: FailureCounts,
     failing: HashMap<HookId, (AccountId, FailingHook)>,
-    /// The delivery that probes, by hook.
-    probes: HashMap<HookId, i64>,
+    /// Whose permissions may have changed since somebody looked.
+    changes: PermissionChanges,
     /// Being switched off; nothing is sent to them meanwhile.
     ending: HashSet<HookId>,
     /// Hooks that were tried since the start, or since they were last changed.
@@ -98,6 +98,34 @@ struct DisablerState {
     unwritten: VecDeque<FailureChange>,
     /// Being written down; a crash in between must not forget them.
     writing: Vec<FailureChange>,
+}
+
+/// Hooks that are remembered one by one as changed; beyond, all are looked at.
+const CHANGED_ONE_BY_ONE: usize = 1_000;
+
+/// Whose permissions may have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PermissionChanges {
+    /// Those of these hooks.
+    Hooks(Vec<HookId>),
+    /// Those of any.
+    All,
+}
+
+impl Default for PermissionChanges {
+    fn default() -> Self {
+        PermissionChanges::Hooks(Vec::new())
+    }
+}
+
+impl PermissionChanges {
+    fn add(&mut self, hook: &HookId) {
+        match self {
+            PermissionChanges::Hooks(hooks) if hooks.len() < CHANGED_ONE_BY_ONE => hooks.push(hook.clone()),
+            PermissionChanges::Hooks(_) => *self = PermissionChanges::All,
+            PermissionChanges::All => {}
+        }
+    }
 }
 
 /// A hook that fails, for those who look.
@@ -188,25 +216,15 @@ impl Disabler {
             return SendPermission::NotBefore(now_ms.saturating_add(1000));
         }
         let limits = state.limits(account, &self.accounts, self.settings);
-        let probing = state.probes.contains_key(hook);
         let Some((_, failing)) = state.failing.get_mut(hook) else { return SendPermission::Free };
         failing.bound(&limits, now_ms);
-        failing.permission(probing, now_ms)
+        failing.permission(now_ms)
     }
 
-    /// This delivery is the probe.
-    pub fn probing(&self, hook: &HookId, delivery: i64) {
-        self.state.lock().probes.insert(hook.clone(), delivery);
-    }
-
-    /// A try has ended; `succeeded` says how, `None` where nothing was learnt of the endpoint. Says whether a pause has
-    /// ended with it.
-    pub fn ended(&self, hook: &Hook, delivery: i64, succeeded: Option<bool>, now_ms: i64) -> bool {
+    /// A try has ended; `succeeded` says how, `None` where nothing was learnt of the endpoint, and `probing` that it was
+    /// to show whether the hook's pause was long enough. Says whether a pause has ended with it.
+    pub fn ended(&self, hook: &Hook, probing: bool, succeeded: Option<bool>, now_ms: i64) -> bool {
         let mut state = self.state.lock();
-        let probing = state.probes.get(&hook.id) == Some(&delivery);
-        if probing {
-            state.probes.remove(&hook.id);
-        }
         if succeeded.is_some() && !state.tried.contains(&hook.id) {
             state.tried.insert(hook.id.clone());
         }
@@ -289,16 +307,12 @@ impl Disabler {
         }));
     }
 
-    /// Requests that probe have ended without anybody knowing how.
-    pub fn lost_probes(&self) {
-        self.state.lock().probes.clear();
-    }
-
     /// A hook was changed or taken away: what is known of its failures counts no more, and it is not paused.
     pub fn changed_hook(&self, account: &AccountId, hook: &HookId) {
         let mut state = self.state.lock();
         self.forget(&mut state, account, hook);
         state.tried.remove(hook);
+        state.changes.add(hook);
         drop(state);
         self.changed.notify_one();
     }
@@ -320,6 +334,7 @@ impl Disabler {
             .map(|(_, hook)| hook.clone())
             .collect();
         let flushed = known.iter().map(|hook| self.forget(&mut state, account, hook)).sum();
+        known.iter().for_each(|hook| state.changes.add(hook));
         drop(state);
         self.changed.notify_one();
         flushed
@@ -328,7 +343,6 @@ impl Disabler {
     fn forget(&self, state: &mut DisablerState, account: &AccountId, hook: &HookId) -> usize {
         let flushed = state.failures.flush_hook(account, hook);
         let failing = state.failing.remove(hook).is_some();
-        state.probes.remove(hook);
         state.ending.remove(hook);
         if failing || flushed > 0 {
             self.write(state, FailureChange::Forgotten { hook: hook.clone(), account: account.clone() });
@@ -397,14 +411,18 @@ impl Disabler {
         set: Document,
     ) -> Result<(), StoreError> {
         documents.save_config(account, set.clone()).await?;
-        self.state.lock().set(account, set);
+        let mut state = self.state.lock();
+        state.set(account, set);
+        state.changes = PermissionChanges::All;
+        drop(state);
         self.changed.notify_one();
         Ok(())
     }
 
-    /// Waits until permissions may have become other ones by what somebody did.
-    pub async fn changes(&self) {
+    /// Waits until permissions may have become other ones by what somebody did; says whose.
+    pub async fn changes(&self) -> PermissionChanges {
         self.changed.notified().await;
+        std::mem::take(&mut self.state.lock().changes)
     }
 
     fn write(&self, state: &mut DisablerState, trouble: FailureChange) {

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::attempts::retention::{CLEANED, forget_old};
 use crate::clock::now_ms;
-use crate::delivery::retries::DueRetries;
+use crate::delivery::due::DueDeliveries;
 use crate::failure_streak::FailureStreak;
 use crate::hooks::table::HookTable;
 use crate::model::HookId;
@@ -64,7 +64,7 @@ pub enum NotReplayed {
 pub struct Replays {
     ledger: Arc<dyn Ledger>,
     table: Arc<HookTable>,
-    retries: Arc<DueRetries>,
+    due: Arc<DueDeliveries>,
     retention: Duration,
     /// What must be done to its end once it is begun: a delivery that is pending in the store and in nobody's memory
     /// would wait for the next start.
@@ -88,11 +88,11 @@ impl Replays {
     pub fn new(
         ledger: Arc<dyn Ledger>,
         table: Arc<HookTable>,
-        retries: Arc<DueRetries>,
+        due: Arc<DueDeliveries>,
         retention: Duration,
     ) -> Self {
         let (whole, changed, counters) = (TaskTracker::new(), Arc::default(), Arc::default());
-        Replays { ledger, table, retries, retention, whole, changed, counters }
+        Replays { ledger, table, due, retention, whole, changed, counters }
     }
 
     /// What was sent again since the start.
@@ -165,7 +165,7 @@ impl Replays {
 
     fn bring_back(&self, ids: &[i64]) {
         let now_ms = now_ms();
-        ids.iter().for_each(|id| self.retries.add(*id, now_ms));
+        ids.iter().for_each(|id| self.due.later(*id, now_ms));
         self.counters.replayed.fetch_add(ids.len() as u64, Ordering::Relaxed);
     }
 

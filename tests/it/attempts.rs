@@ -329,8 +329,8 @@ async fn attempts_outlive_the_host_and_the_crash_of_their_writer() {
     host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
     host.publish(fire(&account, "first")).await;
     listed(&host, &path(&account), 1).await;
-    host.inside().children.inject_panic("attempts");
-    host.restart_of("attempts").await;
+    host.inside().children.inject_panic("delivery");
+    host.restart_of("delivery").await;
     host.publish(fire(&account, "second")).await;
     listed(&host, &path(&account), 2).await;
 

@@ -28,28 +28,13 @@ async fn a_panic_in_the_api() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_writer_of_outcomes() {
-    survives_a_panic_in("outcomes").await;
-}
-
-#[tokio::test]
 async fn a_panic_in_the_disabler() {
     survives_a_panic_in("disabler").await;
 }
 
 #[tokio::test]
-async fn a_panic_in_dispatch() {
-    survives_a_panic_in("dispatch").await;
-}
-
-#[tokio::test]
-async fn a_panic_in_retries() {
-    survives_a_panic_in("retries").await;
-}
-
-#[tokio::test]
-async fn a_panic_in_the_log_of_attempts() {
-    survives_a_panic_in("attempts").await;
+async fn a_panic_in_delivery() {
+    survives_a_panic_in("delivery").await;
 }
 
 #[tokio::test]
@@ -73,7 +58,7 @@ async fn a_panic_in_the_bus() {
 }
 
 #[tokio::test]
-async fn requests_in_flight_when_dispatch_panics_are_sent_again() {
+async fn requests_in_flight_when_delivery_panics_are_sent_again() {
     let mut receiver = Receiver::answering_after_release(200).await;
     let host = TestHost::with_modules(&["webhooks_channel_create"]).await;
     let account = host.account("acme").await;
@@ -81,8 +66,8 @@ async fn requests_in_flight_when_dispatch_panics_are_sent_again() {
     host.publish(call_event("CHANNEL_CREATE", &account, "in flight")).await;
     let first = receiver.next_request().await;
 
-    host.inside().children.inject_panic("dispatch");
-    host.restart_of("dispatch").await;
+    host.inside().children.inject_panic("delivery");
+    host.restart_of("delivery").await;
     receiver.release();
 
     let second = receiver.next_request().await;
@@ -94,18 +79,7 @@ async fn children_start_in_the_order_of_the_way_of_an_event_and_are_all_running(
     let host = TestHost::with_modules(&[]).await;
     let children = host.inside().children.children();
     let names: Vec<&str> = children.iter().map(|child| child.name.as_str()).collect();
-    let expected = [
-        "api",
-        "outcomes",
-        "disabler",
-        "attempts",
-        "dispatch",
-        "retries",
-        "replays",
-        "modules",
-        "shared_listener",
-        "bus",
-    ];
+    let expected = ["api", "disabler", "delivery", "replays", "modules", "shared_listener", "bus"];
     assert_eq!(names, expected);
 }
 
@@ -114,9 +88,9 @@ async fn a_child_that_keeps_crashing_ends_the_host() {
     let host = TestHost::with_modules(&[]).await;
     let children = host.inside().children.clone();
 
-    let error = host.crash_until_the_end("retries").await;
+    let error = host.crash_until_the_end("delivery").await;
 
-    assert!(error.contains("retries was restarted too often"), "{error}");
+    assert!(error.contains("delivery was restarted too often"), "{error}");
     assert!(
         children.children().iter().all(|child| child.state == hookline::supervision::ChildPhase::Stopped)
     );

@@ -10,6 +10,8 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::access::log_ins::LogIns;
 use crate::access::token::{Token, first_token};
+use crate::delivery::due::{DueDeliveries, DueRules};
+use crate::delivery::scheduler::SchedulerLimits;
 use crate::event::identity::CloudEventId;
 use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
 use crate::module::reload::NotReloaded;
@@ -176,26 +178,33 @@ fn host() -> Host {
     let editor = Editor::new(store.clone(), Arc::new(Shelf::default()), Arc::new(NamesOnly), vault(), limits);
     let editor = Arc::new(editor);
     let day = Duration::from_secs(86_400);
-    let retries = Arc::new(crate::delivery::retries::DueRetries::new(day));
-    let replays = Replays::new(store.clone(), Arc::default(), retries, day);
     let (basket, pulse) = (Arc::new(Basket::default()), Arc::new(Pulse::default()));
     let token = first_token(dir.path()).unwrap();
     let keep = AuditKeep { entries: 1_000, age_ms: 1_000_000 };
     let access =
         Arc::new(Access::holding(Vec::new(), store.clone(), store.clone(), token.hash(), keep, log_ins()));
     let limits = ApiLimits { event_bytes: 1_000, request_bytes: 3_000, ..ApiLimits::default() };
-    let settings = crate::config::Config::from_toml("", "no settings").unwrap().disabler;
-    let disabler = Disabler::new(
+    let settings = crate::config::Config::from_toml("", "no settings").unwrap();
+    let disabler = Arc::new(Disabler::new(
         crate::model::Profile::Standard,
-        &settings,
+        &settings.disabler,
         Arc::default(),
         Arc::default(),
         "n".to_owned(),
-    );
+    ));
+    let rules = DueRules {
+        table: Arc::default(),
+        accounts: Arc::default(),
+        disabler: Arc::clone(&disabler),
+        rate: None,
+        schedule_ms: Vec::new(),
+    };
+    let due = Arc::new(DueDeliveries::new(SchedulerLimits::of(&settings.delivery), rules));
+    let replays = Replays::new(store.clone(), Arc::default(), due, day);
     let api = Api {
         memory: Arc::new(EventMemory::unbounded()),
         editor,
-        disabler: Arc::new(disabler),
+        disabler,
         ledger: store.clone(),
         documents: store.clone(),
         intake: basket.clone(),

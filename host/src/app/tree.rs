@@ -14,11 +14,8 @@ pub(super) fn supervisor(parts: &HostParts, socket: TcpListener) -> Supervisor {
     Supervisor::new(RestartStrategy::OneForOne, RestartIntensity::default())
         // The first to start, so that readiness can say no, and the last to stop, so that it still can.
         .child(api.api_child(socket))
-        .child(delivery.outcomes_child(&api.condition))
         .child(hooks.disabler_child(&listener.bus))
-        .child(delivery.attempts_child())
-        .child(delivery.dispatch_child())
-        .child(delivery.retries_child())
+        .child(delivery.delivery_child(&api.condition))
         .child(delivery.replays_child())
         // Before the bus, so that no event finds no module.
         .child(modules.modules_child())

@@ -1,5 +1,6 @@
-//! Sends what is ready: bounded in total and per hook, fair among hooks; writes down what became of it.
+//! Does what the scheduler says: sends, reads from the store, and tells it and the store what became of it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,11 +14,10 @@ use tracing::{Instrument as _, debug, error, info, warn};
 
 use super::client::EndpointClient;
 use super::due::DueDeliveries;
-use super::gate::SendGate;
+use super::earlier_run::{self, WaitingRows};
 use super::one_try::OneTry;
 use super::queue::DeliveryQueue;
-use super::retries::DueRetries;
-use super::scheduler::{NextDelivery, Scheduler};
+use super::scheduler::{FlightEnd, NextDelivery, Scheduler};
 use super::verdict::judge;
 use super::work::{PendingDelivery, RetryPolicy};
 use crate::attempts::log::AttemptsLog;
@@ -40,14 +40,12 @@ const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// How often dispatch looks who keeps it waiting.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
-/// What is begun before others on this thread have their turn.
-const STARTED_AT_ONCE: usize = 256;
+/// What is begun before others on this thread have their turn. Whoever is next in turn waits for these, so they are few:
+/// at most about a millisecond's work.
+const STARTED_AT_ONCE: usize = 8;
 
 /// Deliveries that are read from the store in one go.
 const LOADED_AT_ONCE: usize = 64;
-
-/// How long dispatch sleeps at most before it looks at the clock again.
-const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 /// Wait before a delivery whose sending crashed is tried again, in milliseconds.
 const CRASH_PAUSE_MS: i64 = 1000;
@@ -62,9 +60,7 @@ pub struct Dispatch {
     pub queue: DeliveryQueue,
     /// The hooks as they are now.
     pub table: Arc<HookTable>,
-    /// What may be sent now.
-    pub gate: Arc<SendGate>,
-    /// Tells owners that their hook was switched off.
+    /// Which hooks are paused, and what their tries say of them.
     pub disabler: Arc<Disabler>,
     /// What switches hooks off.
     pub editor: Arc<Editor>,
@@ -72,8 +68,6 @@ pub struct Dispatch {
     pub client: EndpointClient,
     /// How answers are judged.
     pub rules: RetryPolicy,
-    /// Where failed ones wait.
-    pub retries: Arc<DueRetries>,
     /// What became of deliveries so far.
     pub counters: Arc<DeliveryCounters>,
     /// Where outcomes go to be written.
@@ -97,11 +91,15 @@ pub struct DeliveryCounters {
     pub dead: AtomicU64,
 }
 
-/// A request that has ended: of which delivery, and whether it says something of the endpoint.
-type EndedFlight = (i64, bool);
+/// A request that has ended: how, and its hook where a pause has ended with it.
+type EndedFlight = (FlightEnd, Option<HookId>);
 
 /// Deliveries that were asked of the store, and what it answered; nothing where it could not.
 type LoadedDeliveries = (Vec<i64>, Option<Vec<StoredDelivery>>);
+
+/// Deliveries whose time has come, and those that wait in the store, and those that do not any more; nothing where it
+/// could not be read.
+type ReadRows = (Vec<i64>, Option<(WaitingRows, Vec<i64>)>);
 
 /// Tasks of one run.
 #[derive(Default)]
@@ -109,92 +107,83 @@ struct DispatchTasks {
     flights: JoinSet<EndedFlight>,
     ids: FxHashMap<task::Id, i64>,
     loads: JoinSet<LoadedDeliveries>,
+    rows: JoinSet<ReadRows>,
 }
 
 impl Dispatch {
     /// Sends until `stop`, then lets what is in flight end.
-    ///
-    /// # Errors
-    /// Never.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) -> anyhow::Result<()> {
-        self.take_up_what_a_crash_left();
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        // Requests that a crashed run had in flight may have arrived or not: they are tried again.
+        self.due.with(|scheduler| scheduler.forget_flights(Instant::now()));
         let mut tasks = DispatchTasks::default();
         let mut look_around = tokio::time::interval(LOOK_AROUND);
         look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut woken = pin!(tokio::time::sleep(Duration::ZERO));
         while !stop.is_cancelled() {
             let more = self.start(&mut tasks);
-            let idle = self.due.with(|scheduler| scheduler.is_empty());
-            let look = self.gate.next_look();
+            let (idle, wake_at) = self.due.with(|scheduler| (scheduler.is_empty(), scheduler.wake_at()));
+            if let Some(at) = wake_at.filter(|at| *at != woken.deadline()) {
+                woken.as_mut().reset(at);
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 _ = look_around.tick(), if !idle => self.due.with(|scheduler| scheduler.tick(Instant::now())),
-                () = self.gate.changes(now_ms) => {}
-                () = until(look.unwrap_or_default()), if look.is_some() => self.call_back(),
-                Some(ended) = tasks.flights.join_next_with_id() => self.end(&ended, &mut tasks.ids),
+                () = self.due.permissions_changed() => {}
+                () = &mut woken, if wake_at.is_some() => {}
+                Some(ended) = tasks.flights.join_next_with_id() => self.end(ended, &mut tasks.ids),
                 Some(loaded) = tasks.loads.join_next() => self.take_loaded(loaded),
+                Some(read) = tasks.rows.join_next() => self.take_rows(read),
                 () = self.due.changed() => {}
                 () = task::yield_now(), if more => {}
             }
         }
         // What waits is in the store and is taken up by the next start.
         while let Some(ended) = tasks.flights.join_next_with_id().await {
-            self.end(&ended, &mut tasks.ids);
+            self.end(ended, &mut tasks.ids);
         }
-        Ok(())
     }
 
     /// Begins what may begin now; says whether there is more of it, as others on this thread have their turn, too.
     fn start(self: &Arc<Self>, tasks: &mut DispatchTasks) -> bool {
+        self.due.with(|scheduler| scheduler.advance(Instant::now()));
         let mut more = true;
         for _ in 0..STARTED_AT_ONCE {
-            match self.due.next(|hook, id, carried| self.may_pass(hook, id, carried)) {
-                NextDelivery::Send { id, hook, delivery } => {
-                    let task = tasks.flights.spawn(Arc::clone(self).fly(id, hook, delivery));
+            match self.due.next() {
+                NextDelivery::Send { id, hook, delivery, probe } => {
+                    let task = tasks.flights.spawn(Arc::clone(self).send(id, hook, delivery, probe));
                     tasks.ids.insert(task.id(), id);
                 }
-                NextDelivery::HeldBack | NextDelivery::Load => {}
+                NextDelivery::Blocked | NextDelivery::Load => {}
                 NextDelivery::Nothing => {
                     more = false;
                     break;
                 }
             }
         }
-        let loads = self.due.with(Scheduler::take_loads);
+        let (loads, asked) = self.due.with(|scheduler| (scheduler.take_loads(), scheduler.take_asked()));
         for ids in loads.chunks(LOADED_AT_ONCE) {
             tasks.loads.spawn(load(Arc::clone(&self.ledger), ids.to_vec()));
+        }
+        if !asked.is_empty() {
+            tasks.rows.spawn(read_rows(Arc::clone(&self.ledger), Arc::clone(&self.due), asked));
         }
         more
     }
 
-    fn may_pass(&self, hook: &HookId, id: i64, carried: bool) -> bool {
-        let hook = if carried { None } else { self.table.get(hook) };
-        hook.is_none_or(|hook| self.gate.passes(&hook, id, now_ms()))
-    }
-
-    /// What waited in the store and may be sent now comes back from there.
-    fn call_back(&self) {
-        self.gate.look(now_ms()).into_iter().for_each(|id| self.retries.add(id, now_ms()));
-    }
-
-    /// Requests that a crashed run had in flight may have arrived or not: they are tried again.
-    fn take_up_what_a_crash_left(&self) {
-        self.disabler.lost_probes();
-        let lost = self.due.with(|scheduler| scheduler.forget_flights(Instant::now()));
-        lost.into_iter().for_each(|id| self.retries.add(id, now_ms()));
-    }
-
-    fn end(&self, ended: &Result<(task::Id, EndedFlight), JoinError>, ids: &mut FxHashMap<task::Id, i64>) {
-        let (task, learnt) = match ended {
-            Ok((task, (_, learnt))) => (*task, *learnt),
-            Err(error) => (error.id(), true),
+    fn end(&self, ended: Result<(task::Id, EndedFlight), JoinError>, ids: &mut FxHashMap<task::Id, i64>) {
+        let task = match &ended {
+            Ok((task, _)) => *task,
+            Err(error) => error.id(),
         };
         let Some(id) = ids.remove(&task) else { return };
-        self.due.with(|scheduler| scheduler.ended(id, Instant::now(), learnt));
-        if let Err(error) = ended {
-            error!(delivery = id, %error, "sending a delivery crashed, it will be tried again");
-            self.disabler.lost_probes();
-            self.retries.add(id, now_ms() + CRASH_PAUSE_MS);
+        match ended {
+            Ok((_, (end, resumed))) => self.due.ended(id, end, resumed.as_ref()),
+            Err(error) => {
+                error!(delivery = id, %error, "sending a delivery crashed, it will be tried again");
+                self.due.later(id, now_ms() + CRASH_PAUSE_MS);
+                self.due.ended(id, FlightEnd { learnt: true, over: false }, None);
+            }
         }
     }
 
@@ -213,65 +202,81 @@ impl Dispatch {
             found.into_iter().map(|stored| (stored.id, stored)).collect();
         for id in asked {
             let delivery = found.remove(&id).and_then(|stored| self.queue.restored(stored));
-            if let Some(hook) = self.due.with(|scheduler| scheduler.loaded(id, delivery)) {
-                self.gone(&hook, id);
+            self.due.with(|scheduler| scheduler.loaded(id, delivery, Instant::now()));
+        }
+    }
+
+    fn take_rows(&self, read: Result<ReadRows, JoinError>) {
+        let Ok((asked, found)) = read else {
+            // As above.
+            error!("reading which deliveries are due crashed");
+            self.due.with(|scheduler| scheduler.forget_asked(Instant::now()));
+            return;
+        };
+        match found {
+            Some((rows, gone)) => {
+                self.due.add_stored(rows.into_iter());
+                self.due.with(|scheduler| gone.iter().for_each(|id| scheduler.gone(*id, Instant::now())));
+            }
+            None => {
+                let again = Instant::now();
+                self.due.with(|scheduler| asked.iter().for_each(|id| scheduler.not_read(*id, again)));
             }
         }
     }
 
-    /// A delivery that should be in the store is not, or cannot be read. What waited for it in its call has its turn.
-    fn gone(&self, hook: &HookId, id: i64) {
-        self.not_sent(hook, id);
-        self.gate.gone(id).into_iter().for_each(|next| self.retries.add(next, now_ms()));
-    }
-
-    async fn fly(self: Arc<Self>, id: i64, hook: HookId, delivery: Option<PendingDelivery>) -> EndedFlight {
+    async fn send(
+        self: Arc<Self>,
+        id: i64,
+        hook: HookId,
+        delivery: Option<PendingDelivery>,
+        probe: bool,
+    ) -> EndedFlight {
         let delivery = match delivery {
             Some(delivery) => delivery,
-            None => match self.fetch(id, &hook).await {
-                Some(delivery) => delivery,
-                None => return (id, false),
+            None => match self.fetch(id).await {
+                Ok(delivery) => delivery,
+                Err(over) => return (FlightEnd { learnt: false, over }, None),
             },
         };
         let hook = match &delivery.carried {
             Some(carried) => Some(Arc::clone(carried)),
-            None => self.table.get(&delivery.hook),
+            None => self.table.get(&hook),
         };
         let (next, succeeded) = match &hook {
             None => (DeliveryOutcome::Dead("the hook was deleted".to_owned()), None),
             Some(hook) if !hook.enabled => (DeliveryOutcome::Dead("the hook is disabled".to_owned()), None),
             Some(hook) => self.try_once(&delivery, hook).await,
         };
-        self.note(&delivery, &next);
+        // Before the outcome is noted: a retry that is due at once finds what was learnt of its hook.
         // A hook that only the event knew cannot be switched off, so nothing counts against it.
-        let hook = hook.as_deref().filter(|_| delivery.carried.is_none());
+        let resumed = hook
+            .filter(|_| delivery.carried.is_none())
+            .filter(|hook| self.resumes(hook, probe, succeeded))
+            .map(|hook| hook.id.clone());
+        self.note(&delivery, &next);
         let over = !matches!(next, DeliveryOutcome::Retry(_) | DeliveryOutcome::Postponed(_));
-        if let Some(id) = self.gate.ended(hook, delivery.id, succeeded, over, now_ms()) {
-            self.retries.add(id, now_ms());
-        }
-        (id, succeeded.is_some())
+        (FlightEnd { learnt: succeeded.is_some(), over }, resumed)
+    }
+
+    /// What a try says of its hook; answers whether a pause has ended with it.
+    fn resumes(&self, hook: &Hook, probe: bool, succeeded: Option<bool>) -> bool {
+        // What ends after its hook was switched off or taken away says nothing of one that is on.
+        let counts = self.table.get(&hook.id).is_some_and(|now| now.enabled);
+        self.disabler.ended(hook, probe, succeeded.filter(|_| counts), now_ms())
     }
 
     /// The payload of a delivery whose turn has come, from the store.
-    async fn fetch(&self, id: i64, hook: &HookId) -> Option<PendingDelivery> {
+    ///
+    /// # Errors
+    /// It cannot be sent: whether it is over, as it is not there any more or cannot be understood. If not it is due again.
+    async fn fetch(&self, id: i64) -> Result<PendingDelivery, bool> {
         let (_, found) = load(Arc::clone(&self.ledger), vec![id]).await;
-        let known = found.is_some();
-        let delivery = found.and_then(|mut found| found.pop()).and_then(|stored| self.queue.restored(stored));
-        if delivery.is_none() {
-            match known {
-                true => self.gone(hook, id),
-                false => {
-                    self.not_sent(hook, id);
-                    self.retries.add(id, now_ms());
-                }
-            }
-        }
-        delivery
-    }
-
-    /// If it was to show how the hook does, it shows nothing.
-    fn not_sent(&self, hook: &HookId, id: i64) {
-        self.gate.ended(self.table.get(hook).as_deref(), id, None, false, now_ms());
+        let Some(mut found) = found else {
+            self.due.later(id, now_ms());
+            return Err(false);
+        };
+        found.pop().and_then(|stored| self.queue.restored(stored)).ok_or(true)
     }
 
     /// Answers also whether it succeeded, where that says something of the endpoint.
@@ -334,18 +339,24 @@ impl Dispatch {
     }
 }
 
-/// Waits for a time, Unix milliseconds, but not for long at once: somebody may set the clock meanwhile.
-async fn until(ms: i64) {
-    let wait = u64::try_from(ms.saturating_sub(now_ms())).unwrap_or_default();
-    tokio::time::sleep(Duration::from_millis(wait).min(LONGEST_NAP)).await;
-}
-
 /// Reads deliveries from the store. Where that fails, a pause goes before the answer.
 async fn load(ledger: Arc<dyn DeliveryStore>, ids: Vec<i64>) -> LoadedDeliveries {
     match ledger.load(&ids).await {
         Ok(found) => (ids, Some(found)),
         Err(error) => {
             warn!(%error, "deliveries whose turn has come cannot be read");
+            tokio::time::sleep(STORE_PAUSE).await;
+            (ids, None)
+        }
+    }
+}
+
+/// Reads of deliveries whose time has come what their turn needs. Where that fails, a pause goes before the answer.
+async fn read_rows(ledger: Arc<dyn DeliveryStore>, due: Arc<DueDeliveries>, ids: Vec<i64>) -> ReadRows {
+    match earlier_run::rows_of(&*ledger, &due, &ids).await {
+        Ok(found) => (ids, Some(found)),
+        Err(error) => {
+            warn!(%error, "deliveries that are due cannot be read");
             tokio::time::sleep(STORE_PAUSE).await;
             (ids, None)
         }

@@ -1,21 +1,30 @@
-//! What is due and waits for its turn, or is in flight. It outlives a run of dispatch, so that a crash of it loses
-//! nothing from memory.
+//! The deliveries that are owed, with what the scheduler has to know of accounts, hooks and clocks. It outlives a run of
+//! dispatch, so that a crash of it loses nothing from memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::gate::SendGate;
+use super::line_key;
+use super::schedule;
 use super::scheduler::{
-    AccountPath, DueDelivery, HeldPayload, NextDelivery, Scheduler, SchedulerLimits, slow_after,
+    AccountPath, DueDelivery, FlightEnd, HeldPayload, HookPermission, HookRules, NextDelivery, Scheduler,
+    SchedulerLimits, slow_after,
 };
 use super::work::PendingDelivery;
+use crate::clock::now_ms;
 use crate::config;
+use crate::disabler::pausing::SendPermission;
+use crate::disabler::{Disabler, PermissionChanges};
 use crate::hooks::accounts::Accounts;
+use crate::hooks::table::HookTable;
+use crate::model::payload::Payload;
+use crate::model::rate::RateBound;
 use crate::model::{AccountId, HookId};
-use crate::store::WaitingRow;
+use crate::store::{StoredDelivery, WaitingRow};
 
 /// Deliveries that wait for their turn in memory; the others wait in the store.
 const MOST_WAITING: usize = 10_000;
@@ -34,40 +43,63 @@ impl SchedulerLimits {
     }
 }
 
-/// The scheduler with what it has to know of accounts and of calls.
+/// What is decided with besides what is due.
+pub struct DueRules {
+    /// The hooks.
+    pub table: Arc<HookTable>,
+    /// Whose they are.
+    pub accounts: Arc<Accounts>,
+    /// Which of them are paused.
+    pub disabler: Arc<Disabler>,
+    /// For hooks without a rate limit of their own.
+    pub rate: Option<RateBound>,
+    /// The waits between tries of hooks that have none of their own, in milliseconds.
+    pub schedule_ms: Vec<u64>,
+}
+
+/// The scheduler with what it is told.
 pub struct DueDeliveries {
     scheduler: Mutex<Scheduler<PendingDelivery>>,
-    accounts: Arc<Accounts>,
-    gate: Arc<SendGate>,
+    rules: DueRules,
+    longest: Duration,
     changed: Notify,
 }
 
 impl DueDeliveries {
     /// Nothing is due.
     #[must_use]
-    pub fn new(limits: SchedulerLimits, accounts: Arc<Accounts>, gate: Arc<SendGate>) -> Self {
+    pub fn new(limits: SchedulerLimits, rules: DueRules) -> Self {
+        let longest = schedule::longest(&rules.schedule_ms);
         DueDeliveries {
             scheduler: Mutex::new(Scheduler::new(limits)),
-            accounts,
-            gate,
+            rules,
+            longest,
             changed: Notify::new(),
         }
     }
 
-    /// These are due, and stay in memory where there is room. One whose turn in its call has not come waits for that.
+    /// These are new and due, and stay in memory where there is room.
     pub fn add(&self, deliveries: impl Iterator<Item = PendingDelivery>) {
         // To find its call may mean to look through its payload, for which nobody else waits.
-        let deliveries: Vec<PendingDelivery> =
-            deliveries.filter(|delivery| self.gate.is_first(delivery)).collect();
+        let deliveries: Vec<(PendingDelivery, Option<String>)> = deliveries
+            .map(|delivery| {
+                let line = match delivery.carried {
+                    None => self.line(&delivery.hook, delivery.bodies.payload()),
+                    Some(_) => None,
+                };
+                (delivery, line)
+            })
+            .collect();
         let mut path = LastPath::default();
         let mut scheduler = self.scheduler.lock();
-        for delivery in deliveries {
+        for (delivery, line) in deliveries {
             let due = DueDelivery {
                 id: delivery.id,
                 hook: delivery.hook.clone(),
-                account: path.of(&self.accounts, &delivery.account),
+                account: path.of(&self.rules.accounts, &delivery.account),
                 bytes: delivery.bodies.payload().json().len(),
                 carried: delivery.carried.is_some(),
+                line,
             };
             // Those of one firing share their payload, and are told by its address as long as one of them is here.
             let shared = u64::try_from(Arc::as_ptr(&delivery.bodies).addr()).ok();
@@ -77,17 +109,18 @@ impl DueDeliveries {
         self.changed.notify_one();
     }
 
-    /// These are due and in the store. Their turn in their call has come.
-    pub fn add_stored(&self, rows: impl Iterator<Item = WaitingRow>) {
+    /// The store has answered what was asked of it: these wait there, each with the line that it stands in.
+    pub fn add_stored(&self, rows: impl Iterator<Item = (WaitingRow, Option<String>)>) {
         let mut path = LastPath::default();
         let mut scheduler = self.scheduler.lock();
-        for row in rows {
+        for (row, line) in rows {
             let due = DueDelivery {
                 id: row.id,
                 hook: row.hook,
-                account: path.of(&self.accounts, &row.account),
+                account: path.of(&self.rules.accounts, &row.account),
                 bytes: row.payload_bytes,
                 carried: row.carries_hook,
+                line,
             };
             scheduler.due(due, None);
         }
@@ -95,9 +128,102 @@ impl DueDeliveries {
         self.changed.notify_one();
     }
 
+    /// A delivery that waits in the store is due at `due_ms` (Unix milliseconds).
+    ///
+    /// What is due is stored by the wall clock, as only that outlives a process. Here it goes by the clock that nobody
+    /// can set, so that a wait is as long as it was meant to be.
+    pub fn later(&self, id: i64, due_ms: i64) {
+        let left = schedule::left(due_ms, now_ms(), self.longest);
+        self.scheduler.lock().later(id, Instant::now() + left);
+        self.changed.notify_one();
+    }
+
+    /// An earlier run has left these, which come by rising ids, each with the line that it stands in.
+    pub fn take_up(&self, rows: Vec<(WaitingRow, Option<String>)>) {
+        let (now, now_ms) = (Instant::now(), now_ms());
+        let rows: Vec<_> = rows
+            .into_iter()
+            .map(|(row, line)| {
+                let longest = self.longest_planned(&row.hook);
+                let left = schedule::left_at_start(row.tries, row.due_ms, row.wait_ms, now_ms, longest);
+                (row, line, now + left)
+            })
+            .collect();
+        let mut scheduler = self.scheduler.lock();
+        for (row, line, at) in rows {
+            match line {
+                Some(line) => scheduler.later_in_line(row.id, at, &row.hook, line),
+                None => scheduler.later(row.id, at),
+            }
+        }
+        drop(scheduler);
+        self.changed.notify_one();
+    }
+
+    /// The longest wait between tries that a hook's schedule asks for.
+    fn longest_planned(&self, hook: &HookId) -> Duration {
+        let hook = self.rules.table.get(hook);
+        let own = hook.as_ref().and_then(|hook| hook.retry_schedule_ms.as_deref());
+        schedule::longest_planned(own.unwrap_or(&self.rules.schedule_ms))
+    }
+
+    /// Whether the payload of a delivery that waits in the store has to be read to find its line.
+    #[must_use]
+    pub fn wants_line(&self, row: &WaitingRow) -> bool {
+        self.rules.table.has_ordered()
+            && !row.carries_hook
+            && self.rules.table.get(&row.hook).is_some_and(|hook| hook.ordering.is_some())
+    }
+
+    /// The line of a delivery that waits in the store. What cannot be read has none, and is told when it is to be sent.
+    #[must_use]
+    pub fn line_of_stored(&self, stored: &StoredDelivery) -> Option<String> {
+        let payload = Payload::parse(stored.payload.clone()).ok()?;
+        self.line(&stored.hook, &payload)
+    }
+
+    fn line(&self, hook: &HookId, payload: &Payload) -> Option<String> {
+        if !self.rules.table.has_ordered() {
+            return None;
+        }
+        line_key::key(&*self.rules.table.get(hook)?, payload)
+    }
+
     /// What is to be done next, see [`Scheduler::next`].
-    pub fn next(&self, may_pass: impl FnOnce(&HookId, i64, bool) -> bool) -> NextDelivery<PendingDelivery> {
-        self.scheduler.lock().next(Instant::now(), may_pass)
+    pub fn next(&self) -> NextDelivery<PendingDelivery> {
+        self.scheduler.lock().next(Instant::now(), |hook| self.hook_rules(hook))
+    }
+
+    fn hook_rules(&self, hook: &HookId) -> Option<HookRules> {
+        let hook = self.rules.table.get(hook).filter(|hook| hook.enabled)?;
+        let now_ms = now_ms();
+        let permission = match self.rules.disabler.permission(&hook.id, now_ms) {
+            SendPermission::Free => HookPermission::Free,
+            SendPermission::Probe => HookPermission::OneProbe,
+            SendPermission::NotBefore(until_ms) => {
+                let left = u64::try_from(until_ms.saturating_sub(now_ms)).unwrap_or_default();
+                HookPermission::NotFor(Duration::from_millis(left.max(1)))
+            }
+        };
+        Some(HookRules { permission, rate: hook.rate_limit.or(self.rules.rate) })
+    }
+
+    /// A request has ended. `resumed` names its hook where a pause has ended with it.
+    pub fn ended(&self, id: i64, end: FlightEnd, resumed: Option<&HookId>) {
+        let mut scheduler = self.scheduler.lock();
+        scheduler.ended(id, Instant::now(), end);
+        if let Some(hook) = resumed {
+            scheduler.hook_changed(hook);
+        }
+    }
+
+    /// Waits until permissions of hooks may have changed by what somebody did, and takes that up.
+    pub async fn permissions_changed(&self) {
+        let changes = self.rules.disabler.changes().await;
+        self.with(|scheduler| match changes {
+            PermissionChanges::All => scheduler.all_hooks_changed(),
+            PermissionChanges::Hooks(hooks) => hooks.iter().for_each(|hook| scheduler.hook_changed(hook)),
+        });
     }
 
     /// Looks at the scheduler, or changes it; for a moment only.
@@ -105,7 +231,7 @@ impl DueDeliveries {
         work(&mut self.scheduler.lock())
     }
 
-    /// Waits until something new is due.
+    /// Waits until something new is due, now or later.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

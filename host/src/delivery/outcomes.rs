@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::retries::DueRetries;
+use super::due::DueDeliveries;
 use crate::store::{DeliveryStore, StoredOutcome};
 
 /// Outcomes written in one go.
@@ -30,26 +30,18 @@ impl OutcomeWriter {
     }
 
     /// Writes them in groups, those that arrive while one is written make the next, until `stop` has come and
-    /// nothing waits.
-    ///
-    /// # Errors
-    /// Never; a store that fails is asked again, as long as the host runs.
-    pub async fn write(
-        &mut self,
-        store: &dyn DeliveryStore,
-        retries: &DueRetries,
-        stop: CancellationToken,
-    ) -> anyhow::Result<()> {
+    /// nothing waits. A store that fails is asked again, as long as the host runs.
+    pub async fn write(&mut self, store: &dyn DeliveryStore, due: &DueDeliveries, stop: CancellationToken) {
         loop {
             if self.in_hand.is_empty() {
                 tokio::select! {
                     biased;
                     count = self.arriving.recv_many(&mut self.in_hand, OUTCOMES) => {
                         if count == 0 {
-                            return Ok(());
+                            return;
                         }
                     }
-                    () = stop.cancelled() => return Ok(()),
+                    () = stop.cancelled() => return,
                 }
             }
             let mut failing = false;
@@ -59,14 +51,14 @@ impl OutcomeWriter {
                     error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
                 }
                 if stop.is_cancelled() {
-                    return Ok(());
+                    return;
                 }
                 tokio::time::sleep(STORE_PAUSE).await;
             }
             // Only what is written down is tried again, so that no try is forgotten by a crash in between.
             for outcome in self.in_hand.drain(..) {
                 if let StoredOutcome::Retry { id, due_ms, .. } = outcome {
-                    retries.add(id, due_ms);
+                    due.later(id, due_ms);
                 }
             }
         }

@@ -1,34 +1,53 @@
-//! Which delivery is sent next. Pure: no I/O, no locks; times are passed in.
+//! Which delivery is sent next, and when. Pure: no I/O, no locks; times are passed in.
+//!
+//! Each delivery that is owed is in exactly one of these states (`DeliveryState`; in brackets the input that moves it):
 //!
 //! ```text
-//!                     ┌──────────── in memory ───────────┐
-//!   due ──► waiting ──┤       ▲             │ slow       ├── turn ──► in flight ──► ended
-//!                     │    loaded           ▼            │               │
-//!                     └─ loading ◄── in the store ───────┘               └── due again meanwhile ──► waiting
+//!  (later) ──► Later ──(advance)──► Reading ──(due)──┬──► InLine ◄── an earlier one of its call is not over
+//!    ▲                                               │      │ that one is over
+//!    │                                   new: (due)──┤      └──► Later, now
+//!    │                                               ▼
+//!    │  failed, will                    ┌───────── Waiting ──────────────┐
+//!    │  be tried again                  │  in memory ◄── loading         │  its hook may be blocked: by a pause, by the
+//!    │                                  │      │ slow, paused    ▲       │  probe after it, or by its rate limit; then
+//!    │                                  │      └──► in the store ┘       │  it has no turn
+//!    │                                  └──────────────┬─────────────────┘
+//!    └────────────────── (ended) ◄── InFlight ◄────────┘ (next)
+//!                           └──► delivered, dead, or gone: not known here any more
 //! ```
 //!
 //! A delivery is in the store in any case; what is bounded is what of it is in memory. A new one stays in memory where
 //! its hook, its account and all together have room for it, and nothing of its hook waits in the store already.
 //! Otherwise it is known here by its id alone, so any number of deliveries may wait for any number of hooks. Turns are
-//! taken by accounts first (`tree`), then by their hooks; a hook's own deliveries keep their order. When the turn of a
-//! hook comes whose next delivery is in the store, several are brought from there at once, its own and those whose turn
-//! follows; of a slow hook only the one that is sent.
+//! taken by accounts first (`tree`), then by their hooks; a hook's own deliveries keep their order, and those of one call
+//! wait for each other where the hook wants that (`lines`). When the turn of a hook comes whose next delivery is in the
+//! store, several are brought from there at once, its own and those whose turn follows; of a slow hook only the one that
+//! is sent.
 //!
 //! Endpoints that are slow or not known have a part of what is in flight (`speed`). Of this part, of the memory and of
 //! all that is in flight an account may have the more, the more is left free (`shares`): whatever number of slow hooks
 //! somebody has, and however they are spread over accounts, a prompt hook of somebody else finds a place. Who has
 //! nothing goes first to what is left, so no account waits for another one's request to end; and no account has a second
 //! turn before each other one has had one, so where places are short it waits for as many turns as there are accounts.
+//!
+//! Several schedulers may divide the hooks among them, as long as each has a part of the limits: nothing here is known
+//! of the others.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::model::HookId;
 
+mod admission;
+#[cfg(test)]
+mod admission_tests;
 mod hook_queue;
+mod later;
+mod lines;
 mod loading;
 #[cfg(test)]
 mod model_tests;
@@ -38,11 +57,16 @@ mod speed;
 mod tests;
 mod tree;
 
+use admission::HookRates;
 use hook_queue::{HookQueue, WaitingDelivery, WaitingPlace};
+use later::DueTimes;
+use lines::CallLines;
 use shares::{ShareWeight, may_take};
 use speed::{EndpointSpeed, SpeedCounts, SpeedMemory, most_not_prompt};
 use tree::{AccountGroup, AccountTree, GroupId};
 
+pub use admission::{HookPermission, HookRules};
+pub use later::MOST_READ;
 pub use speed::slow_after;
 pub use tree::AccountPath;
 
@@ -74,6 +98,8 @@ pub struct DueDelivery {
     pub bytes: usize,
     /// Its hook came with the event.
     pub carried: bool,
+    /// What it keeps its order among, where its hook wants that: an earlier one of the same goes first to its end.
+    pub line: Option<String>,
 }
 
 /// A payload in memory.
@@ -96,27 +122,62 @@ pub enum NextDelivery<T> {
         hook: HookId,
         /// With its payload; nothing where that is in the store.
         delivery: Option<T>,
+        /// It shows whether the hook's pause was long enough.
+        probe: bool,
     },
-    /// One may not be sent; somebody else keeps it now.
-    HeldBack,
+    /// The hook whose turn it was may not be sent to now.
+    Blocked,
     /// Some are to be brought from the store: [`Scheduler::take_loads`].
     Load,
     /// Nothing can be sent now.
     Nothing,
 }
 
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlightEnd {
+    /// It says something of the endpoint.
+    pub learnt: bool,
+    /// The delivery is at its end, whichever. Otherwise it comes back by [`Scheduler::later`].
+    pub over: bool,
+}
+
+/// Where a delivery is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum DeliveryState {
+    /// It is due at this time.
+    Later(Instant),
+    /// Its time has come; the store is asked for its hook and its size.
+    Reading,
+    /// Behind an earlier one of its line.
+    InLine,
+    /// For a turn of its hook.
+    Waiting(HookId),
+    /// Under way.
+    InFlight,
+}
+
 /// What waits and what is in flight.
 #[derive(Debug)]
 pub struct Scheduler<T> {
     limits: SchedulerLimits,
+    /// Every delivery that is known here.
+    states: FxHashMap<i64, DeliveryState>,
+    times: DueTimes,
+    lines: CallLines,
     hooks: HashMap<HookId, HookQueue<T>>,
+    /// Those that may not be sent to.
+    blocked_hooks: HashSet<HookId>,
+    /// When those are looked at again for which that is known.
+    blocked: BTreeSet<(Instant, HookId)>,
+    rates: HookRates,
     tree: AccountTree,
     speeds: SpeedMemory<HookId>,
     /// The kind of endpoint whose turn is first.
     first: usize,
     flights: FxHashMap<i64, InFlight>,
-    /// All that waits, by id: nothing waits twice.
-    waiting: FxHashMap<i64, HookId>,
+    /// Deliveries that wait for a turn.
+    waiting: usize,
     /// How many deliveries of an account share a payload in memory.
     shared: FxHashMap<(GroupId, u64), usize>,
     loads: Vec<i64>,
@@ -129,8 +190,8 @@ struct InFlight {
     hook: HookId,
     begun: Instant,
     bytes: usize,
-    /// It became due again before its end was known here.
-    again: Option<DueDelivery>,
+    /// It is due again at this time, which became known before its end was.
+    again: Option<Instant>,
 }
 
 impl<T> Scheduler<T> {
@@ -139,29 +200,49 @@ impl<T> Scheduler<T> {
     pub fn new(limits: SchedulerLimits) -> Self {
         Scheduler {
             limits,
+            states: FxHashMap::default(),
+            times: DueTimes::default(),
+            lines: CallLines::default(),
             hooks: HashMap::default(),
+            blocked_hooks: HashSet::default(),
+            blocked: BTreeSet::new(),
+            rates: HookRates::default(),
             tree: AccountTree::default(),
             speeds: SpeedMemory::default(),
             first: 0,
             flights: FxHashMap::default(),
-            waiting: FxHashMap::default(),
+            waiting: 0,
             shared: FxHashMap::default(),
             loads: Vec::new(),
             listings: 0,
         }
     }
 
-    /// A delivery is due. `payload` is kept where there is room for it; without one it is in the store.
+    /// A delivery is due: a new one, or one that the store was asked for. `payload` is kept where there is room for it;
+    /// without one it is in the store.
     pub fn due(&mut self, due: DueDelivery, payload: Option<HeldPayload<T>>) {
-        if let Some(flight) = self.flights.get_mut(&due.id) {
-            flight.again = Some(due);
+        self.is_read(due.id);
+        match self.states.get(&due.id) {
+            None => {}
+            Some(DeliveryState::Later(_)) => self.times.waiting -= 1,
+            Some(DeliveryState::InFlight) => {
+                if let Some(flight) = self.flights.get_mut(&due.id) {
+                    // At once.
+                    flight.again = Some(flight.begun);
+                }
+                return;
+            }
+            Some(DeliveryState::Reading | DeliveryState::InLine | DeliveryState::Waiting(_)) => return,
+        }
+        let DueDelivery { id, hook, account, bytes, carried, line } = due;
+        if let Some(line) = line
+            && !self.lines.enter(&hook, line, id)
+        {
+            self.states.insert(id, DeliveryState::InLine);
             return;
         }
-        if self.waiting.contains_key(&due.id) {
-            return;
-        }
-        let DueDelivery { id, hook, account, bytes, carried } = due;
-        self.waiting.insert(id, hook.clone());
+        self.states.insert(id, DeliveryState::Waiting(hook.clone()));
+        self.waiting += 1;
         let (tree, speeds) = (&mut self.tree, &mut self.speeds);
         let queue = self
             .hooks
@@ -177,38 +258,44 @@ impl<T> Scheduler<T> {
         };
         let Some(queue) = self.hooks.get_mut(&hook) else { return };
         queue.in_memory += usize::from(matches!(place, WaitingPlace::Memory(..)));
-        queue.entries.push_back(WaitingDelivery { id, bytes, carried, passed: false, place });
+        let entry = WaitingDelivery { id, bytes, carried, admitted: false, alone: false, place };
+        queue.entries.push_back(entry);
         self.list(&hook);
     }
 
-    /// What is to be done next. `may_pass` says of a delivery (its hook, its id, and whether the hook came with the
-    /// event) whether it may be sent; one that may not is not kept here.
+    /// What is to be done next. `rules` says what holds of a hook now: nothing where it is gone or switched off.
     pub fn next(
         &mut self,
         now: Instant,
-        may_pass: impl FnOnce(&HookId, i64, bool) -> bool,
+        rules: impl FnOnce(&HookId) -> Option<HookRules>,
     ) -> NextDelivery<T> {
         let Some(hook) = self.take_turn() else { return NextDelivery::Nothing };
-        let Some(queue) = self.hooks.get_mut(&hook) else { return NextDelivery::Nothing };
-        let Some(first) = queue.entries.front_mut() else { return NextDelivery::Nothing };
-        first.passed = first.passed || may_pass(&hook, first.id, first.carried);
-        if !first.passed {
-            self.take_first(&hook);
-            self.list(&hook);
-            self.remove_if_idle(&hook);
-            return NextDelivery::HeldBack;
+        if !self.admits_first(&hook, now, rules) {
+            return NextDelivery::Blocked;
         }
-        if matches!(first.place, WaitingPlace::Stored)
-            && queue.speed != EndpointSpeed::Slow
-            && self.read_ahead(&hook)
-        {
+        let reads_ahead = self.hooks.get(&hook).is_some_and(|queue| {
+            queue.speed != EndpointSpeed::Slow
+                && queue.starts_in_store()
+                && queue.entries.front().is_some_and(|first| !first.alone)
+        });
+        if reads_ahead && self.read_ahead(&hook) {
             return NextDelivery::Load;
         }
         let Some(WaitingDelivery { id, bytes, place, .. }) = self.take_first(&hook) else {
             return NextDelivery::Nothing;
         };
+        let probe = self.take_off(id, &hook, bytes, now);
+        let delivery = match place {
+            WaitingPlace::Memory(delivery, _) => Some(*delivery),
+            WaitingPlace::Loading | WaitingPlace::Stored => None,
+        };
+        NextDelivery::Send { id, hook, delivery, probe }
+    }
+
+    /// It is in flight from now on; says whether it is its hook's probe.
+    fn take_off(&mut self, id: i64, hook: &HookId, bytes: usize, now: Instant) -> bool {
         let flight = InFlight { hook: hook.clone(), begun: now, bytes: in_flight_bytes(bytes), again: None };
-        if let Some(queue) = self.hooks.get_mut(&hook) {
+        if let Some(queue) = self.hooks.get_mut(hook) {
             let (speed, bytes) = (queue.speed, flight.bytes);
             queue.in_flight += 1;
             queue.flight_bytes += bytes;
@@ -218,18 +305,16 @@ impl<T> Scheduler<T> {
             });
         }
         self.flights.insert(id, flight);
-        self.list(&hook);
-        let delivery = match place {
-            WaitingPlace::Memory(delivery, _) => Some(*delivery),
-            WaitingPlace::Loading | WaitingPlace::Stored => None,
-        };
-        NextDelivery::Send { id, hook, delivery }
+        self.states.insert(id, DeliveryState::InFlight);
+        self.list(hook);
+        self.hooks.get(hook).is_some_and(|queue| queue.probe == Some(id))
     }
 
-    /// A request has ended. `learnt` says whether it says something of the endpoint.
-    pub fn ended(&mut self, id: i64, now: Instant, learnt: bool) {
+    /// A request has ended.
+    pub fn ended(&mut self, id: i64, now: Instant, end: FlightEnd) {
         let Some(flight) = self.flights.remove(&id) else { return };
-        if learnt {
+        self.states.remove(&id);
+        if end.learnt {
             let took = now.saturating_duration_since(flight.begun);
             self.set_speed(&flight.hook, EndpointSpeed::of(took, self.limits.slow_after));
         }
@@ -242,10 +327,14 @@ impl<T> Scheduler<T> {
                 group.flight_bytes.remove(speed, flight.bytes);
             });
         }
-        match flight.again {
-            Some(due) => self.due(due, None),
-            None => self.list(&flight.hook),
+        self.probe_ended(&flight.hook, id);
+        if end.over {
+            self.leave_line(id, now);
         }
+        if let Some(at) = flight.again {
+            self.later(id, at);
+        }
+        self.list(&flight.hook);
         self.remove_if_idle(&flight.hook);
     }
 
@@ -258,21 +347,20 @@ impl<T> Scheduler<T> {
         slow.iter().for_each(|hook| self.set_speed(hook, EndpointSpeed::Slow));
     }
 
-    /// Nobody knows what became of what was in flight or on its way from the store. What was in flight is answered, and
-    /// nothing of it is left here; what was on its way is in the store again.
-    pub fn forget_flights(&mut self, now: Instant) -> Vec<i64> {
+    /// Nobody knows what became of what was in flight, or was asked of the store. What was in flight is due again now.
+    pub fn forget_flights(&mut self, now: Instant) {
         let ids: Vec<i64> = self.flights.keys().copied().collect();
-        for id in &ids {
-            if let Some(flight) = self.flights.get_mut(id) {
-                flight.again = None;
+        for id in ids {
+            if let Some(flight) = self.flights.get_mut(&id) {
+                flight.again = Some(now);
             }
-            self.ended(*id, now, false);
+            self.ended(id, now, FlightEnd { learnt: false, over: false });
         }
         self.forget_loads();
-        ids
+        self.forget_asked(now);
     }
 
-    /// Whether nothing waits and nothing is in flight.
+    /// Whether nothing is due and nothing is in flight.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hooks.is_empty()
@@ -296,10 +384,23 @@ impl<T> Scheduler<T> {
         self.tree.total(|all| all.waiting_bytes + all.flight_bytes.total())
     }
 
-    /// Deliveries that are due and wait in the store.
+    /// Deliveries that are due and wait in the store for a turn of their hook.
     #[must_use]
     pub fn in_store(&self) -> usize {
-        self.waiting.len() - self.tree.total(|all| all.waiting)
+        let (blocked, in_memory) = self.blocked_deliveries();
+        self.waiting - self.tree.total(|all| all.waiting) - (blocked - in_memory)
+    }
+
+    /// Deliveries that are due and whose hook may not be sent to: it is paused, or at its rate limit.
+    #[must_use]
+    pub fn blocked(&self) -> usize {
+        self.blocked_deliveries().0
+    }
+
+    /// Deliveries that wait for an earlier one of their line.
+    #[must_use]
+    pub fn in_line(&self) -> usize {
+        self.lines.waiting()
     }
 
     fn take_turn(&mut self) -> Option<HookId> {
@@ -349,7 +450,8 @@ impl<T> Scheduler<T> {
     fn take_first(&mut self, hook: &HookId) -> Option<WaitingDelivery<T>> {
         let queue = self.hooks.get_mut(hook)?;
         let first = queue.entries.pop_front()?;
-        self.waiting.remove(&first.id);
+        self.states.remove(&first.id);
+        self.waiting -= 1;
         let leaf = queue.leaf;
         match first.place {
             WaitingPlace::Memory(_, shared) => {
@@ -401,6 +503,7 @@ impl<T> Scheduler<T> {
         if !self.hooks.get(hook).is_some_and(HookQueue::is_idle) {
             return;
         }
+        self.unblock(hook);
         if let Some((hook, queue)) = self.hooks.remove_entry(hook) {
             self.tree.leave(queue.leaf);
             self.speeds.put(hook, queue.speed);

@@ -41,7 +41,7 @@ pub enum SendPermission {
     Free,
     /// Not before this time.
     NotBefore(i64),
-    /// One, which shows whether the pause was long enough.
+    /// One at a time, which shows whether the pause was long enough.
     Probe,
 }
 
@@ -91,21 +91,16 @@ impl FailingHook {
         }
     }
 
-    /// Whether a request may be sent. `probing` says that one is on its way to show how the endpoint does.
+    /// Whether a request may be sent.
     #[must_use]
-    pub fn permission(&self, probing: bool, now_ms: i64) -> SendPermission {
+    pub fn permission(&self, now_ms: i64) -> SendPermission {
         match self.pause {
             None => SendPermission::Free,
             Some(pause) if now_ms < pause.until_ms => SendPermission::NotBefore(pause.until_ms),
-            Some(_) if probing => SendPermission::NotBefore(now_ms.saturating_add(PROBE_MS)),
             Some(_) => SendPermission::Probe,
         }
     }
 }
-
-/// How soon it is looked again whether a probe has come back, in milliseconds. Its outcome tells by itself; this is
-/// for one that never ends.
-const PROBE_MS: i64 = 1000;
 
 /// The first pause, doubled with each step, up to the longest.
 fn length_ms(step: u32, limits: &FailureLimits) -> i64 {
@@ -193,11 +188,9 @@ mod tests {
     fn nothing_is_sent_in_a_pause_and_one_request_probes_when_it_ends() {
         let pause = Some(HookPause { step: 2, until_ms: 1000 });
         let failing = FailingHook { since_ms: 0, failed: 7, pause };
-        let permission = |probing, now_ms| failing.permission(probing, now_ms);
-        assert_eq!(FailingHook { pause: None, ..failing }.permission(false, 0), SendPermission::Free);
-        assert_eq!(permission(false, 999), SendPermission::NotBefore(1000));
-        assert_eq!(permission(false, 1000), SendPermission::Probe);
-        assert_eq!(permission(true, 1000), SendPermission::NotBefore(2000));
+        assert_eq!(FailingHook { pause: None, ..failing }.permission(0), SendPermission::Free);
+        assert_eq!(failing.permission(999), SendPermission::NotBefore(1000));
+        assert_eq!(failing.permission(1000), SendPermission::Probe);
     }
 
     #[test]

@@ -67,10 +67,12 @@ pub(super) fn events(counters: &ListenerCounters) -> Vec<MetricFamily> {
 
 pub(super) fn deliveries(dispatch: &Dispatch) -> Vec<MetricFamily> {
     let counters = &dispatch.counters;
-    let waiting = dispatch.gate.waiting();
     let (in_flight, in_memory, bytes, in_store) = dispatch.due.with(|scheduler| {
         (scheduler.in_flight(), scheduler.in_memory(), scheduler.bytes(), scheduler.in_store())
     });
+    let (blocked, in_line, later) = dispatch
+        .due
+        .with(|scheduler| (scheduler.blocked(), scheduler.in_line(), scheduler.waiting_for_their_time()));
     vec![
         MetricFamily::counter(
             "hookline_deliveries_total",
@@ -93,15 +95,15 @@ pub(super) fn deliveries(dispatch: &Dispatch) -> Vec<MetricFamily> {
         )
         .is(Value::from(bytes)),
         MetricFamily::gauge("hookline_deliveries_held", "Deliveries that are due and wait, by what for.")
-            .with("for", "hook", waiting.held)
-            .with("for", "call", waiting.ordered),
+            .with("for", "hook", blocked)
+            .with("for", "call", in_line),
         MetricFamily::gauge(
             "hookline_deliveries_parked",
             "Deliveries that are due and wait in the store, not in memory.",
         )
         .is(Value::from(in_store)),
         MetricFamily::gauge("hookline_retries_waiting", "Deliveries that are due later.")
-            .is(Value::from(dispatch.retries.len())),
+            .is(Value::from(later)),
     ]
 }
 

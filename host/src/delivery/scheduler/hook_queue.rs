@@ -1,6 +1,8 @@
-//! What waits for one hook, in the order in which it became due.
+//! What waits for one hook, in the order in which it became due, and what keeps it from being sent.
 
 use std::collections::VecDeque;
+
+use tokio::time::Instant;
 
 use super::speed::EndpointSpeed;
 use super::tree::GroupId;
@@ -13,8 +15,10 @@ pub(super) struct WaitingDelivery<T> {
     pub(super) bytes: usize,
     /// Its hook came with the event, so no rule of a stored hook holds it back.
     pub(super) carried: bool,
-    /// It was found that it may be sent, which is asked once: a limit may have counted it.
-    pub(super) passed: bool,
+    /// It was found that it may be sent, which is asked once: a rate limit may have counted it.
+    pub(super) admitted: bool,
+    /// It is read when it is sent and nothing with it, as what follows it will not be sent soon.
+    pub(super) alone: bool,
     pub(super) place: WaitingPlace<T>,
 }
 
@@ -27,6 +31,15 @@ pub(super) enum WaitingPlace<T> {
     Loading,
     /// In the store.
     Stored,
+}
+
+/// What a hook that may not be sent to waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HookBlock {
+    /// For a time: the end of its pause, or its rate limit.
+    Until(Instant),
+    /// For its probe to end.
+    Probe,
 }
 
 /// The deliveries of a hook that are due.
@@ -42,6 +55,10 @@ pub(super) struct HookQueue<T> {
     pub(super) listed: Option<u64>,
     /// Bytes of what is in flight.
     pub(super) flight_bytes: usize,
+    /// Why nothing of it may be sent now.
+    pub(super) block: Option<HookBlock>,
+    /// The delivery that shows whether the endpoint is well again, waiting or in flight.
+    pub(super) probe: Option<i64>,
 }
 
 impl<T> HookQueue<T> {
@@ -54,6 +71,8 @@ impl<T> HookQueue<T> {
             entries: VecDeque::new(),
             listed: None,
             flight_bytes: 0,
+            block: None,
+            probe: None,
         }
     }
 
@@ -61,7 +80,9 @@ impl<T> HookQueue<T> {
     /// waited for, as nothing overtakes it.
     pub(super) fn is_runnable(&self, most: usize) -> bool {
         let first = self.entries.front().map(|first| &first.place);
-        self.in_flight < most && first.is_some_and(|place| !matches!(place, WaitingPlace::Loading))
+        self.block.is_none()
+            && self.in_flight < most
+            && first.is_some_and(|place| !matches!(place, WaitingPlace::Loading))
     }
 
     pub(super) fn starts_in_store(&self) -> bool {

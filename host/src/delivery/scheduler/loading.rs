@@ -1,10 +1,12 @@
 //! What of the waiting deliveries is in memory, and what is brought there from the store.
 
-use super::Scheduler;
+use tokio::time::Instant;
+
 use super::hook_queue::WaitingPlace;
 use super::shares::{ShareWeight, may_take};
 use super::speed::EndpointSpeed;
 use super::tree::GroupId;
+use super::{DeliveryState, Scheduler};
 use crate::model::HookId;
 
 /// Deliveries that are read from the store at once.
@@ -28,23 +30,22 @@ impl<T> Scheduler<T> {
         std::mem::take(&mut self.loads)
     }
 
-    /// A delivery has come from the store; nothing, if it is not pending there any more. Then it does not wait any more,
-    /// and its hook is answered.
-    pub fn loaded(&mut self, id: i64, delivery: Option<T>) -> Option<HookId> {
-        let hook = self.waiting.get(&id).cloned()?;
-        let queue = self.hooks.get_mut(&hook)?;
+    /// A delivery has come from the store; nothing, if it is not pending there any more. Then it does not wait any more.
+    pub fn loaded(&mut self, id: i64, delivery: Option<T>, now: Instant) {
+        let Some(hook) = self.waits_for(id) else { return };
+        let Some(queue) = self.hooks.get_mut(&hook) else { return };
         let is_it = |entry: &super::WaitingDelivery<T>| {
             entry.id == id && matches!(entry.place, WaitingPlace::Loading)
         };
         // What is read stands at the front, as it is read in its order.
-        let place = queue.entries.iter().position(is_it)?;
-        let (leaf, slow) = (queue.leaf, queue.speed == EndpointSpeed::Slow);
-        let entry = queue.entries.get_mut(place)?;
+        let Some(place) = queue.entries.iter().position(is_it) else { return };
+        let (leaf, not_now) = (queue.leaf, queue.speed == EndpointSpeed::Slow || queue.block.is_some());
+        let Some(entry) = queue.entries.get_mut(place) else { return };
         let (bytes, is_gone) = (entry.bytes, delivery.is_none());
         self.tree.change_only(leaf, |group| group.loading -= 1);
         match delivery {
-            Some(delivery) if !slow => entry.place = WaitingPlace::Memory(Box::new(delivery), None),
-            // Its endpoint has turned out to be slow meanwhile.
+            Some(delivery) if !not_now => entry.place = WaitingPlace::Memory(Box::new(delivery), None),
+            // Its endpoint has turned out to be slow meanwhile, or may not be sent to.
             Some(_) => {
                 entry.place = WaitingPlace::Stored;
                 queue.in_memory -= 1;
@@ -53,13 +54,24 @@ impl<T> Scheduler<T> {
             None => {
                 queue.entries.remove(place);
                 queue.in_memory -= 1;
-                self.waiting.remove(&id);
+                self.states.remove(&id);
+                self.waiting -= 1;
                 self.vacate(leaf, None, bytes);
             }
         }
+        if is_gone {
+            self.probe_ended(&hook, id);
+            self.leave_line(id, now);
+        }
         self.list(&hook);
         self.remove_if_idle(&hook);
-        is_gone.then_some(hook)
+    }
+
+    fn waits_for(&self, id: i64) -> Option<HookId> {
+        match self.states.get(&id) {
+            Some(DeliveryState::Waiting(hook)) => Some(hook.clone()),
+            _ => None,
+        }
     }
 
     /// What was on its way from the store waits there again.
@@ -77,7 +89,7 @@ impl<T> Scheduler<T> {
 
     /// A delivery could not be read; it waits in the store as before.
     pub fn not_loaded(&mut self, id: i64) {
-        let Some(hook) = self.waiting.get(&id).cloned() else { return };
+        let Some(hook) = self.waits_for(id) else { return };
         let Some(queue) = self.hooks.get_mut(&hook) else { return };
         let (leaf, mut found) = (queue.leaf, None);
         for entry in queue.entries.iter_mut().filter(|entry| entry.id == id) {
@@ -175,7 +187,7 @@ impl<T> Scheduler<T> {
     pub(super) fn has_room(&self, hook: &HookId, bytes: usize, new: bool) -> bool {
         let Some(queue) = self.hooks.get(hook) else { return false };
         let behind = queue.entries.back().is_some_and(|last| !matches!(last.place, WaitingPlace::Memory(..)));
-        if new && (behind || queue.speed == EndpointSpeed::Slow) {
+        if new && (behind || queue.speed == EndpointSpeed::Slow || queue.block.is_some()) {
             return false;
         }
         let (used, used_bytes) = self.tree.total(|all| (all.waiting, all.waiting_bytes));

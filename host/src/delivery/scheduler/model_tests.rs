@@ -6,35 +6,90 @@ use proptest::prelude::*;
 
 use super::tests::{LIMITS, account};
 use super::*;
+use crate::model::rate::RateBound;
 
-/// Something that happens.
+/// A rate limit of some hooks.
+const RATE: (u32, u64) = (3, 200);
+
+/// Something that happens. Deliveries and hooks are picked among those that there are.
 #[derive(Clone, Debug)]
 enum Step {
-    Due { hook: u8, bytes: usize, in_memory: bool, shared: bool },
-    Again { pick: usize },
-    Send { most: usize, passes: bool },
-    Loaded { found: bool },
+    /// A new delivery is due.
+    New {
+        hook: u8,
+        bytes: usize,
+        in_memory: bool,
+        shared: bool,
+        line: Option<u8>,
+    },
+    /// One that is known is said to be due, or to be due later.
+    Again {
+        pick: usize,
+        later_ms: Option<u64>,
+    },
+    /// The store answers what it was asked.
+    Read {
+        found: bool,
+    },
+    NotRead,
+    Send {
+        most: usize,
+    },
+    Loaded {
+        found: bool,
+    },
     NotLoaded,
-    End { pick: usize, after_ms: u64, learnt: bool },
-    Wait { ms: u64 },
+    End {
+        pick: usize,
+        after_ms: u64,
+        learnt: bool,
+        again_ms: Option<u64>,
+    },
+    /// What a hook may be sent becomes something else; whoever knows may tell.
+    Permission {
+        hook: u8,
+        permission: HookPermission,
+        told: bool,
+    },
+    Wait {
+        ms: u64,
+    },
     Crash,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let ms = prop_oneof![3 => 0..3_000_u64, 1 => Just(86_400_000_u64)];
+    let ms = || prop_oneof![3 => 0..3_000_u64, 1 => Just(86_400_000_u64)];
+    let permission = prop_oneof![
+        2 => Just(HookPermission::Free),
+        1 => (1..5_000_u64).prop_map(|ms| HookPermission::NotFor(Duration::from_millis(ms))),
+        1 => Just(HookPermission::OneProbe),
+    ];
+    let line = prop::option::weighted(0.3, 0..3_u8);
     let step = prop_oneof![
-        8 => (0..9_u8, 0..3_000_usize, any::<bool>(), any::<bool>())
-            .prop_map(|(hook, bytes, in_memory, shared)| Step::Due { hook, bytes, in_memory, shared }),
-        1 => any::<usize>().prop_map(|pick| Step::Again { pick }),
-        5 => (1..9_usize, prop::bool::weighted(0.9)).prop_map(|(most, passes)| Step::Send { most, passes }),
+        8 => (0..9_u8, 0..3_000_usize, any::<bool>(), any::<bool>(), line)
+            .prop_map(|(hook, bytes, in_memory, shared, line)| Step::New { hook, bytes, in_memory, shared, line }),
+        1 => (any::<usize>(), prop::option::of(ms())).prop_map(|(pick, later_ms)| Step::Again { pick, later_ms }),
+        3 => prop::bool::weighted(0.9).prop_map(|found| Step::Read { found }),
+        1 => Just(Step::NotRead),
+        5 => (1..9_usize).prop_map(|most| Step::Send { most }),
         3 => prop::bool::weighted(0.9).prop_map(|found| Step::Loaded { found }),
         1 => Just(Step::NotLoaded),
-        5 => (any::<usize>(), ms.clone(), any::<bool>())
-            .prop_map(|(pick, after_ms, learnt)| Step::End { pick, after_ms, learnt }),
-        1 => ms.prop_map(|ms| Step::Wait { ms }),
+        5 => (any::<usize>(), ms(), any::<bool>(), prop::option::of(ms()))
+            .prop_map(|(pick, after_ms, learnt, again_ms)| Step::End { pick, after_ms, learnt, again_ms }),
+        2 => (0..9_u8, permission, any::<bool>())
+            .prop_map(|(hook, permission, told)| Step::Permission { hook, permission, told }),
+        2 => ms().prop_map(|ms| Step::Wait { ms }),
         1 => Just(Step::Crash),
     ];
     prop::collection::vec(step, 1..400)
+}
+
+/// What is known of a delivery that is owed.
+#[derive(Clone, Debug)]
+struct Owed {
+    hook: u8,
+    bytes: usize,
+    line: Option<u8>,
 }
 
 /// What is known of the scheduler without looking into it.
@@ -43,14 +98,19 @@ struct Model {
     scheduler: Scheduler<i64>,
     now: Instant,
     last: i64,
-    /// What waits, by hook, in its order.
-    waiting: BTreeMap<HookId, VecDeque<i64>>,
-    flying: BTreeMap<i64, HookId>,
+    owed: BTreeMap<i64, Owed>,
+    /// What waits for a turn, by hook, in its order.
+    waiting: BTreeMap<u8, VecDeque<i64>>,
+    flying: BTreeSet<i64>,
+    /// In flight to show how their hooks do.
+    probing: BTreeSet<i64>,
+    /// In flight, and due again already.
     again: BTreeSet<i64>,
-    /// Found to be sendable, and not sent yet.
-    passed: BTreeSet<i64>,
+    asked: Vec<i64>,
     loading: Vec<i64>,
-    bytes: BTreeMap<i64, usize>,
+    permissions: BTreeMap<u8, HookPermission>,
+    /// When what was admitted by a limited hook.
+    admitted: BTreeMap<u8, Vec<Instant>>,
 }
 
 impl Model {
@@ -63,56 +123,96 @@ impl Model {
         (format!("h{number}").as_str().into(), owner)
     }
 
-    fn due(&mut self, id: i64, number: u8, payload: Option<Option<u64>>) {
-        let (hook, owner) = Self::hook(number);
-        let delivery = DueDelivery { id, hook, account: owner, bytes: self.bytes[&id], carried: false };
+    fn number(hook: &HookId) -> u8 {
+        hook.as_str()[1..].parse().unwrap()
+    }
+
+    /// A hook whose rate is limited.
+    fn is_limited(hook: u8) -> bool {
+        hook.is_multiple_of(4)
+    }
+
+    fn waits(&self, id: i64) -> bool {
+        self.waiting.values().any(|ids| ids.contains(&id))
+    }
+
+    /// Those of its line that came before it, and are not over.
+    fn before_in_line(&self, id: i64) -> Option<i64> {
+        let Owed { hook, line: Some(line), .. } = self.owed.get(&id)? else { return None };
+        let mut same = self.owed.iter().filter(|(_, it)| it.hook == *hook && it.line == Some(*line));
+        same.next().map(|(first, _)| *first).filter(|first| *first < id)
+    }
+
+    fn due(&mut self, id: i64, payload: Option<Option<u64>>) {
+        let Owed { hook: number, bytes, line } = self.owed[&id].clone();
+        let (hook, account) = Self::hook(number);
+        let line = line.map(|line| line.to_string());
+        let delivery = DueDelivery { id, hook, account, bytes, carried: false, line };
         self.scheduler.due(delivery, payload.map(|shared| HeldPayload { delivery: id, shared }));
+        let behind = self.before_in_line(id).is_some();
+        if !behind && !self.flying.contains(&id) && !self.waits(id) {
+            self.waiting.entry(number).or_default().push_back(id);
+        }
+    }
+
+    fn over(&mut self, id: i64) {
+        self.owed.remove(&id);
     }
 
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Due { hook, bytes, in_memory, shared } => {
+            Step::New { hook, bytes, in_memory, shared, line } => {
                 self.last += 1;
-                self.bytes.insert(self.last, bytes);
+                self.owed.insert(self.last, Owed { hook, bytes, line });
                 // Those that share a payload have one of the same length.
                 let payload = in_memory.then(|| shared.then_some(bytes as u64));
-                self.due(self.last, hook, payload);
-                self.waiting.entry(Self::hook(hook).0).or_default().push_back(self.last);
+                self.due(self.last, payload);
             }
-            Step::Again { pick } => {
-                let known: Vec<(i64, HookId)> = self
-                    .flying
-                    .iter()
-                    .map(|(id, hook)| (*id, hook.clone()))
-                    .chain(
-                        self.waiting.iter().flat_map(|(hook, ids)| ids.iter().map(|id| (*id, hook.clone()))),
-                    )
-                    .collect();
-                if let Some((id, hook)) = (!known.is_empty()).then(|| known[pick % known.len()].clone()) {
-                    let number = hook.as_str()[1..].parse().unwrap();
-                    self.due(id, number, None);
-                    if self.flying.contains_key(&id) {
-                        self.again.insert(id);
+            Step::Again { pick, later_ms } => {
+                let known: Vec<i64> = self.owed.keys().copied().collect();
+                if let Some(id) = (!known.is_empty()).then(|| known[pick % known.len()]) {
+                    match later_ms {
+                        // Brought back while its end is not known here: it would stand at the end of its line.
+                        Some(_) if self.flying.contains(&id) && self.owed[&id].line.is_some() => {}
+                        Some(ms) => {
+                            self.scheduler.later(id, self.now + Duration::from_millis(ms));
+                            self.again.extend(self.flying.contains(&id).then_some(id));
+                        }
+                        // What is in flight or is read has its time anyway, and what waits in a line has none.
+                        None if self.waits(id) => self.due(id, None),
+                        None => {}
                     }
                 }
             }
-            Step::Send { most, passes } => self.send(most, passes)?,
+            Step::Read { found } => self.read(found),
+            Step::NotRead => {
+                let again = self.now + Duration::from_millis(10);
+                std::mem::take(&mut self.asked).into_iter().for_each(|id| self.scheduler.not_read(id, again));
+            }
+            Step::Send { most } => self.send(most)?,
             Step::Loaded { found } => {
                 for id in std::mem::take(&mut self.loading) {
-                    prop_assert_eq!(self.scheduler.loaded(id, found.then_some(id)).is_some(), !found);
+                    self.scheduler.loaded(id, found.then_some(id), self.now);
                     if !found {
                         self.waiting.values_mut().for_each(|ids| ids.retain(|other| *other != id));
+                        self.over(id);
                     }
                 }
             }
             Step::NotLoaded => {
                 std::mem::take(&mut self.loading).into_iter().for_each(|id| self.scheduler.not_loaded(id));
             }
-            Step::End { pick, after_ms, learnt } => {
+            Step::End { pick, after_ms, learnt, again_ms } => {
                 self.now += Duration::from_millis(after_ms);
-                let flying: Vec<i64> = self.flying.keys().copied().collect();
+                let flying: Vec<i64> = self.flying.iter().copied().collect();
                 if let Some(id) = (!flying.is_empty()).then(|| flying[pick % flying.len()]) {
-                    self.end(id, learnt);
+                    self.end(id, learnt, again_ms);
+                }
+            }
+            Step::Permission { hook, permission, told } => {
+                self.permissions.insert(hook, permission);
+                if told {
+                    self.scheduler.hook_changed(&Self::hook(hook).0);
                 }
             }
             Step::Wait { ms } => {
@@ -120,50 +220,81 @@ impl Model {
                 self.scheduler.tick(self.now);
             }
             Step::Crash => {
-                let lost: BTreeSet<i64> = self.scheduler.forget_flights(self.now).into_iter().collect();
-                prop_assert_eq!(lost, std::mem::take(&mut self.flying).into_keys().collect());
+                self.scheduler.forget_flights(self.now);
+                self.flying.clear();
+                self.probing.clear();
                 self.again.clear();
                 self.loading.clear();
+                self.asked.clear();
             }
         }
+        self.advance();
         self.check()
     }
 
-    fn end(&mut self, id: i64, learnt: bool) {
-        self.scheduler.ended(id, self.now, learnt);
-        if let Some(hook) = self.flying.remove(&id)
-            && self.again.remove(&id)
-        {
-            self.waiting.entry(hook).or_default().push_back(id);
+    fn advance(&mut self) {
+        self.scheduler.advance(self.now);
+        let asked = self.scheduler.take_asked();
+        self.asked.extend(asked);
+    }
+
+    fn read(&mut self, found: bool) {
+        for id in std::mem::take(&mut self.asked) {
+            match found {
+                true => self.due(id, None),
+                false => {
+                    self.scheduler.gone(id, self.now);
+                    self.over(id);
+                }
+            }
         }
     }
 
-    fn send(&mut self, most: usize, passes: bool) -> Result<(), TestCaseError> {
+    fn end(&mut self, id: i64, learnt: bool, again_ms: Option<u64>) {
+        self.flying.remove(&id);
+        self.probing.remove(&id);
+        self.scheduler.ended(id, self.now, FlightEnd { learnt, over: again_ms.is_none() });
+        match again_ms {
+            Some(ms) => self.scheduler.later(id, self.now + Duration::from_millis(ms)),
+            None if self.again.remove(&id) => {}
+            None => self.over(id),
+        }
+        self.again.remove(&id);
+    }
+
+    fn send(&mut self, most: usize) -> Result<(), TestCaseError> {
         for _ in 0..most {
             let mut asked = None;
-            let next = self.scheduler.next(self.now, |hook, id, _| {
-                asked = Some((hook.clone(), id));
-                passes
+            let next = self.scheduler.next(self.now, |hook| {
+                let hook = Self::number(hook);
+                let permission = self.permissions.get(&hook).copied().unwrap_or(HookPermission::Free);
+                let rate = RateBound::new(RATE.0, RATE.1).filter(|_| Self::is_limited(hook));
+                asked = Some((hook, permission));
+                Some(HookRules { permission, rate })
             });
-            if let Some((_, id)) = asked.as_ref().filter(|_| passes) {
-                prop_assert!(self.passed.insert(*id), "{id} is asked about again");
+            let blocked = matches!(next, NextDelivery::Blocked);
+            if let Some((hook, permission)) = asked {
+                prop_assert!(blocked || !matches!(permission, HookPermission::NotFor(_)), "{hook} is paused");
+                if !blocked && Self::is_limited(hook) {
+                    self.admitted.entry(hook).or_default().push(self.now);
+                }
             }
             match next {
                 NextDelivery::Nothing => break,
-                NextDelivery::Load => self.loading.extend(self.scheduler.take_loads()),
-                NextDelivery::HeldBack => {
-                    prop_assert!(!passes);
-                    let (hook, id) = asked.unwrap();
-                    prop_assert_eq!(self.waiting.get_mut(&hook).and_then(VecDeque::pop_front), Some(id));
+                NextDelivery::Load => {
+                    let loads = self.scheduler.take_loads();
+                    self.loading.extend(loads);
                 }
-                NextDelivery::Send { id, hook, delivery } => {
-                    // It is asked once, and by whoever takes its turn first.
-                    let passed = asked.map_or_else(|| self.passed.contains(&id), |_| passes);
-                    prop_assert!(passed, "{id} may not be sent");
+                NextDelivery::Blocked => prop_assert!(asked.is_some()),
+                NextDelivery::Send { id, hook, delivery, probe } => {
+                    let hook = Self::number(&hook);
                     prop_assert!(delivery.is_none_or(|delivery| delivery == id));
-                    self.passed.remove(&id);
                     prop_assert_eq!(self.waiting.get_mut(&hook).and_then(VecDeque::pop_front), Some(id));
-                    prop_assert!(self.flying.insert(id, hook).is_none(), "{id} is sent twice");
+                    prop_assert_eq!(self.before_in_line(id), None, "{} is not the first of its line", id);
+                    let of_hook = |other: &&i64| self.owed[*other].hook == hook;
+                    prop_assert!(!probe || !self.probing.iter().any(|other| of_hook(&other)), "two probes");
+                    self.probing.extend(probe.then_some(id));
+                    prop_assert!(self.flying.insert(id), "{id} is sent twice");
                 }
             }
         }
@@ -171,43 +302,65 @@ impl Model {
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
-        let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
         let (scheduler, limits) = (&self.scheduler, &self.limits);
+        // Everything that is owed is known, in one state, and nothing else is.
+        let known: BTreeSet<i64> = scheduler.states.keys().copied().collect();
+        prop_assert_eq!(known, self.owed.keys().copied().collect());
+        let waiting: usize = self.waiting.values().map(VecDeque::len).sum();
+        let (blocked, blocked_in_memory) = scheduler.blocked_deliveries();
         prop_assert_eq!(scheduler.in_flight(), self.flying.len());
-        prop_assert_eq!(scheduler.in_memory() + scheduler.in_store() - scheduler.in_flight(), waiting);
+        let in_memory = scheduler.in_memory() - scheduler.in_flight();
+        prop_assert_eq!(in_memory + scheduler.in_store() + blocked - blocked_in_memory, waiting);
         prop_assert!(scheduler.in_flight() <= limits.in_flight);
         prop_assert!(scheduler.in_memory() <= limits.waiting + scheduler.in_flight());
-        let largest = self.bytes.values().max().copied().unwrap_or_default();
+        let largest = self.owed.values().map(|it| it.bytes).max().unwrap_or_default().max(3_000);
         prop_assert!(scheduler.bytes() <= limits.bytes + 2 * largest);
-        for hook in self.flying.values() {
-            let of_hook = self.flying.values().filter(|other| *other == hook).count();
+        for id in &self.flying {
+            let hook = self.owed[id].hook;
+            let of_hook = self.flying.iter().filter(|other| self.owed[*other].hook == hook).count();
             prop_assert!(of_hook <= limits.in_flight_per_hook);
+        }
+        let (count, within) = (RATE.0 as usize, Duration::from_millis(RATE.1 - 1));
+        for times in self.admitted.values() {
+            let too_many = times.windows(count + 1).any(|some| some[count] - some[0] < within);
+            prop_assert!(!too_many, "{times:?}");
         }
         Ok(())
     }
 
-    /// Everything that waits is sent in the end.
+    /// Everything that is owed is sent in the end, where nothing keeps it back.
     fn drain(&mut self) -> Result<(), TestCaseError> {
-        for _ in 0..2_000 {
-            self.send(64, true)?;
+        self.permissions.clear();
+        self.scheduler.all_hooks_changed();
+        for _ in 0..5_000 {
+            self.send(64)?;
             self.step(Step::Loaded { found: true })?;
-            self.now += Duration::from_millis(10);
-            let flying: Vec<i64> = self.flying.keys().copied().collect();
-            flying.into_iter().for_each(|id| self.end(id, true));
-            if self.scheduler.is_empty() {
+            self.step(Step::Read { found: true })?;
+            let flying: Vec<i64> = self.flying.iter().copied().collect();
+            self.now += Duration::from_millis(20);
+            flying.into_iter().for_each(|id| self.end(id, true, None));
+            match self.scheduler.wake_at() {
+                Some(at) if self.scheduler.is_empty() => self.now = self.now.max(at),
+                _ => {}
+            }
+            self.advance();
+            if self.owed.is_empty() {
                 break;
             }
         }
+        prop_assert!(self.owed.is_empty(), "{:?} of {:?}", self.owed, self.scheduler);
         prop_assert!(self.waiting.values().all(VecDeque::is_empty), "{:?}", self.waiting);
         prop_assert!(self.scheduler.is_empty());
         prop_assert_eq!((self.scheduler.bytes(), self.scheduler.in_memory()), (0, 0));
         prop_assert!(self.scheduler.tree.is_empty() && self.scheduler.shared.is_empty());
+        prop_assert!(self.scheduler.lines.is_empty() && self.scheduler.states.is_empty());
+        prop_assert!(self.scheduler.blocked_hooks.is_empty() && self.scheduler.blocked.is_empty());
         Ok(())
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_lost_or_sent_twice_and_order_and_limits_hold_whatever_happens(
@@ -223,12 +376,15 @@ proptest! {
             scheduler: Scheduler::new(limits),
             now: Instant::now(),
             last: 0,
+            owed: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            flying: BTreeMap::new(),
+            flying: BTreeSet::new(),
+            probing: BTreeSet::new(),
             again: BTreeSet::new(),
-            passed: BTreeSet::new(),
+            asked: Vec::new(),
             loading: Vec::new(),
-            bytes: BTreeMap::new(),
+            permissions: BTreeMap::new(),
+            admitted: BTreeMap::new(),
         };
         for step in steps {
             model.step(step)?;

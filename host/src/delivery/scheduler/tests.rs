@@ -13,13 +13,16 @@ pub(super) const LIMITS: SchedulerLimits = SchedulerLimits {
     slow_after: Duration::from_secs(1),
 };
 
+/// It was answered, and that is its end.
+pub(super) const OVER: FlightEnd = FlightEnd { learnt: true, over: true };
+
 pub(super) fn account(above: &[&str], name: &str) -> AccountPath {
     let above: Vec<AccountId> = above.iter().map(|name| AccountId::from(*name)).collect();
     AccountPath::new(&above, &AccountId::from(name))
 }
 
 fn due(id: i64, hook: &str, account: &AccountPath, bytes: usize) -> DueDelivery {
-    DueDelivery { id, hook: hook.into(), account: account.clone(), bytes, carried: false }
+    DueDelivery { id, hook: hook.into(), account: account.clone(), bytes, carried: false, line: None }
 }
 
 fn held(id: i64) -> Option<HeldPayload<i64>> {
@@ -30,14 +33,14 @@ fn held(id: i64) -> Option<HeldPayload<i64>> {
 fn send_all(scheduler: &mut Scheduler<i64>, now: Instant) -> Vec<(i64, HookId, bool)> {
     let mut sent = Vec::new();
     loop {
-        match scheduler.next(now, |_, _, _| true) {
-            NextDelivery::Send { id, hook, delivery } => sent.push((id, hook, delivery.is_some())),
+        match scheduler.next(now, |_| None) {
+            NextDelivery::Send { id, hook, delivery, .. } => sent.push((id, hook, delivery.is_some())),
             NextDelivery::Load => {
                 for id in scheduler.take_loads() {
-                    assert_eq!(scheduler.loaded(id, Some(id)), None);
+                    scheduler.loaded(id, Some(id), now);
                 }
             }
-            NextDelivery::HeldBack => unreachable!("all may pass"),
+            NextDelivery::Blocked => {}
             NextDelivery::Nothing => return sent,
         }
     }
@@ -54,7 +57,7 @@ fn accounts_take_turns_and_then_their_hooks() {
         let owner = if hook == "d" { &other } else { &one };
         scheduler.due(due(id, hook, owner, 10), held(id));
         assert_eq!(send_all(&mut scheduler, now).len(), 1);
-        scheduler.ended(id, now, true);
+        scheduler.ended(id, now, OVER);
     }
     let next = [(11, "a", &one), (12, "a", &one), (13, "b", &one), (14, "c", &one), (15, "d", &other)];
     for (id, hook, owner) in next {
@@ -62,7 +65,7 @@ fn accounts_take_turns_and_then_their_hooks() {
     }
     let order: Vec<i64> = send_all(&mut scheduler, now).into_iter().map(|(id, _, _)| id).collect();
     assert_eq!(order, [11, 15, 13, 14], "the accounts by turns, then the hooks; one at a time of a hook");
-    scheduler.ended(11, now, true);
+    scheduler.ended(11, now, OVER);
     assert_eq!(send_all(&mut scheduler, now)[0].0, 12);
 }
 
@@ -78,7 +81,7 @@ fn what_finds_no_room_waits_in_the_store_and_keeps_its_order() {
         let sent = send_all(&mut scheduler, now);
         assert_eq!(sent.iter().map(|(id, _, _)| *id).collect::<Vec<_>>(), [expected]);
         assert!(sent[0].2, "{expected} was read before its turn");
-        scheduler.ended(expected, now, true);
+        scheduler.ended(expected, now, OVER);
     }
     assert!(scheduler.is_empty());
 }
@@ -92,12 +95,12 @@ fn what_waits_for_a_slow_hook_leaves_the_memory_and_is_read_one_by_one() {
     assert_eq!(send_all(&mut scheduler, now).len(), 16);
     scheduler.tick(now + LIMITS.slow_after);
     assert_eq!((scheduler.in_memory(), scheduler.in_store()), (16, 84));
-    scheduler.ended(1, now + Duration::from_secs(10), true);
+    scheduler.ended(1, now + Duration::from_secs(10), OVER);
     let next = send_all(&mut scheduler, now);
     assert_eq!(next, [(17, HookId::from("h"), false)]);
     // It answers again: more is read at once.
     for id in 2..=17 {
-        scheduler.ended(id, now, true);
+        scheduler.ended(id, now, OVER);
     }
     assert!(send_all(&mut scheduler, now).iter().all(|(_, _, in_memory)| *in_memory));
 }
@@ -120,12 +123,17 @@ fn what_is_due_again_before_its_end_is_known_is_sent_again_and_nothing_waits_twi
     scheduler.due(due(1, "h", &owner, 1), held(1));
     scheduler.due(due(1, "h", &owner, 1), None);
     assert_eq!(send_all(&mut scheduler, now).len(), 1);
+    scheduler.later(1, now + LIMITS.slow_after);
     scheduler.due(due(1, "h", &owner, 1), None);
     assert!(send_all(&mut scheduler, now).is_empty());
-    scheduler.ended(1, now, true);
-    assert_eq!(send_all(&mut scheduler, now).len(), 1);
-    scheduler.ended(1, now, true);
+    scheduler.ended(1, now, OVER);
     assert!(scheduler.is_empty());
+    scheduler.advance(now);
+    assert_eq!(scheduler.take_asked(), [1]);
+    scheduler.due(due(1, "h", &owner, 1), None);
+    assert_eq!(send_all(&mut scheduler, now).len(), 1);
+    scheduler.ended(1, now, OVER);
+    assert!(scheduler.is_empty() && scheduler.states.is_empty());
 }
 
 /// Who is greedy, and how.
@@ -158,7 +166,7 @@ fn live_beside(greed: &Greed) {
     for step in 0..4_000_u32 {
         let now = begun + STEP * step;
         while let Some((_, id)) = ends.pop_front_if(|(at, _)| *at <= now) {
-            scheduler.ended(id, now, true);
+            scheduler.ended(id, now, OVER);
         }
         if step % 10 == 0 {
             scheduler.tick(now);
@@ -244,7 +252,7 @@ fn nobody_waits_for_more_turns_than_there_are_accounts() {
             assert!(turn - before <= 2 * 7, "{hook:?} waited from {before} to {turn}");
         }
         turn += 1;
-        scheduler.ended(id, now, true);
+        scheduler.ended(id, now, OVER);
         if last.len() == 7 && turn > 60 {
             break;
         }
@@ -254,10 +262,10 @@ fn nobody_waits_for_more_turns_than_there_are_accounts() {
 
 fn next_of_store(scheduler: &mut Scheduler<i64>, now: Instant) -> NextDelivery<i64> {
     loop {
-        match scheduler.next(now, |_, _, _| true) {
+        match scheduler.next(now, |_| None) {
             NextDelivery::Load => {
                 for id in scheduler.take_loads() {
-                    assert_eq!(scheduler.loaded(id, Some(id)), None);
+                    scheduler.loaded(id, Some(id), now);
                 }
             }
             other => return other,
