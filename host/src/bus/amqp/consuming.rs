@@ -2,10 +2,12 @@
 
 use super::acks::AckTracker;
 use super::arriving::{ArrivingMessage, PackedMessage};
-use super::burials::{DeadLetterPublishes, MessageOrigin};
-use super::session::{CLOSE_LIMIT, SessionEnd, ended_by};
-use super::{AmqpBus, message_headers, name};
-use crate::bus::{Acker, Answer, BusTally, IncomingMessage, SessionAnswer};
+use super::connecting::CLOSE_LIMIT;
+use super::dead_letters::DeadLetterPublishes;
+use super::names::name;
+use super::session_end::{SessionEnd, ended_by};
+use super::{AmqpBus, message_headers};
+use crate::bus::{Acker, Answer, BusTally, IncomingMessage, MessageOrigin, SessionAnswer};
 use crate::trail::EventContext;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
@@ -43,7 +45,7 @@ pub(super) struct BusConsumer {
     /// What the intake has no room for yet.
     arriving: ArrivingMessage,
     /// Messages on their way to the dead ones.
-    burials: DeadLetterPublishes,
+    dead_letters: DeadLetterPublishes,
     /// The window of the channel is to have another size.
     resized: bool,
     /// When each postponed delivery goes back to the queue.
@@ -82,7 +84,7 @@ impl BusConsumer {
             answering,
             answers,
             arriving: ArrivingMessage::new(Arc::clone(&options.memory), options.event_limit),
-            burials: DeadLetterPublishes::default(),
+            dead_letters: DeadLetterPublishes::default(),
             resized: false,
             put_off: BTreeSet::new(),
             trouble_since: None,
@@ -145,7 +147,7 @@ impl BusConsumer {
             }
             () = sleep_until(flush_at), if self.flush_at.is_some() => self.flush().await?,
             () = sleep_until(put_off_until), if !self.put_off.is_empty() => self.give_back().await?,
-            Some((tag, buried)) = self.burials.next(), if !self.burials.is_empty() => {
+            Some((tag, buried)) = self.dead_letters.next(), if !self.dead_letters.is_empty() => {
                 self.buried(tag, buried).await?;
             }
             () = self.arriving.progress(), if self.arriving.is_waiting() => self.arriving.hand_on(intake),
@@ -241,7 +243,7 @@ impl BusConsumer {
                     queue = queue.as_str(),
                     module, reason, "message dead-lettered, a module cannot handle it"
                 );
-                self.burials.begin(bus, tag, address, *unhandled);
+                self.dead_letters.begin(bus, tag, address, *unhandled);
                 Ok(())
             }
             Answer::Postponed => {
@@ -327,7 +329,7 @@ impl BusConsumer {
                 Some((tag, address, answer)) = self.answers.recv() => {
                     self.answered(bus, tag, address, answer).await?;
                 }
-                Some((tag, buried)) = self.burials.next(), if !self.burials.is_empty() => {
+                Some((tag, buried)) = self.dead_letters.next(), if !self.dead_letters.is_empty() => {
                     self.buried(tag, buried).await?;
                 }
             }

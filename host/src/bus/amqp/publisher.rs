@@ -1,9 +1,9 @@
 //! How one message gets onto an exchange, and when it counts as published.
 
-use super::burials::{EXCHANGE_HEADER, MODULE_HEADER, MessageOrigin, REASON_HEADER};
+use super::message_headers::{self, EXCHANGE_HEADER, MODULE_HEADER, REASON_HEADER};
+use super::names::name;
 use super::topology::{QueueSetup, SetupError, words_of};
-use super::{message_headers, name};
-use crate::bus::{PublishError, Unhandled};
+use crate::bus::{MessageOrigin, PublishError, Unhandled};
 use crate::clock;
 use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;

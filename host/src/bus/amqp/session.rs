@@ -1,12 +1,15 @@
 //! One connection, from its set-up to its end: in which order things are done, and what ends it.
 
+use super::AmqpBus;
+use super::broker::BindingChange;
+use super::connecting::{CLOSE_LIMIT, connect};
 use super::consuming::BusConsumer;
+use super::names::name;
 use super::publisher::BrokerLink;
+use super::session_end::{SessionEnd, ended_by};
 use super::topology::{QueueSetup, SetupError, dead_letter_name, declare_queues, words_of};
-use super::unreadable::is_unreadable;
-use super::{AmqpBus, name, tell};
 use crate::bus::{Binding, BusError, IncomingMessage};
-use lapin::{Connection, ConnectionProperties};
+use lapin::Connection;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,36 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
-/// How long a farewell to the broker may take.
-pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How soon something that the broker refused is tried again; somebody may have put it right.
 const RETRY_REFUSED: Duration = Duration::from_secs(30);
 /// How often the dead-letter queue is looked at: whatever puts messages there, somebody should know.
 const COUNT_DEAD: Duration = Duration::from_secs(5);
-
-/// Why a session ended.
-#[derive(Debug)]
-pub(super) enum SessionEnd {
-    /// It was told to.
-    Stopped,
-    /// The connection, the channel or the queue has gone, or never was.
-    Lost(String),
-    /// The connection broke over what the broker sent.
-    Unreadable(String),
-    /// All is well, and the window of messages is to have another size.
-    Resized,
-    /// Nobody reads the intake any longer, though nobody asked for a stop.
-    IntakeClosed,
-}
-
-/// A change of the bindings that is to reach the broker now.
-pub(super) struct BindingChange {
-    pub(super) bindings: Vec<Binding>,
-    pub(super) wanted: bool,
-    pub(super) done: oneshot::Sender<Result<(), BusError>>,
-}
 
 /// Connects, sets everything up and consumes until the connection or the host ends.
 pub(super) async fn run(
@@ -87,10 +65,11 @@ pub(super) async fn run(
     end
 }
 
-/// How an error ends a session.
-pub(super) fn ended_by(error: &lapin::Error) -> SessionEnd {
-    let words = words_of(error);
-    if is_unreadable(error) { SessionEnd::Unreadable(words) } else { SessionEnd::Lost(words) }
+/// Says that the first attempt has ended, to whoever still wants to know.
+pub(super) fn tell(ready: &mut Option<oneshot::Sender<()>>) {
+    if let Some(ready) = ready.take() {
+        ready.send(()).ok();
+    }
 }
 
 /// Consumes, and begins anew whenever the window is to have another size.
@@ -122,15 +101,6 @@ impl Drop for AttachedConsumer<'_> {
     fn drop(&mut self) {
         self.bus.wishes.lock().session = None;
         *self.bus.link.lock() = None;
-    }
-}
-
-pub(super) async fn connect(bus: &AmqpBus) -> Result<Connection, String> {
-    let properties =
-        ConnectionProperties::default().with_connection_name(bus.options.connection_name.clone().into());
-    match timeout(CONNECT_LIMIT, Connection::connect_uri(bus.uri.clone(), properties)).await {
-        Ok(connected) => connected.map_err(|error| words_of(&error)),
-        Err(_) => Err(format!("no answer within {} s", CONNECT_LIMIT.as_secs())),
     }
 }
 

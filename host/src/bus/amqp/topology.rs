@@ -2,7 +2,8 @@
 //!
 //! A refusal closes the channel that asked, so none of this happens on the channel that consumes.
 
-use super::{QueueType, name};
+use super::QueueType;
+use super::names::name;
 use crate::bus::{Binding, BusError};
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};

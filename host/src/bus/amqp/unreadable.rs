@@ -1,20 +1,20 @@
-//! A message that breaks every connection it is sent over: how it is told from a lost line, and how it is dead-lettered
-//! without being read.
+//! A message that breaks every connection it is sent over: how it is dead-lettered without being read.
 //!
 //! The broker does not cut a message's properties into frames, and they grow with each dead-lettering. So a message that
 //! was taken under its `frame_max` may no longer fit into a frame, and no client takes it. It can be rejected all the
 //! same: the first message of a fresh channel has the delivery tag 1, and the broker reads our rejection before it
 //! learns that we did not understand what it sent.
 
-use super::session::{CLOSE_LIMIT, connect};
+use super::AmqpBus;
+use super::connecting::{CLOSE_LIMIT, connect};
+use super::names::name;
+use super::session_end::is_unreadable;
 use super::topology::words_of;
-use super::{AmqpBus, name};
 use crate::bus::BusTally;
 use futures_util::StreamExt as _;
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, ConfirmSelectOptions};
-use lapin::protocol::{AMQPErrorKind, AMQPHardError};
-use lapin::{Channel, Connection, ErrorKind, Event};
+use lapin::{Channel, Connection, Event};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
@@ -28,20 +28,6 @@ const LOOKS: [Duration; 4] =
 
 /// The tag of the first message that a channel is given.
 const FIRST: u64 = 1;
-
-/// Whether a connection ended over what was sent on it.
-pub(super) fn is_unreadable(error: &lapin::Error) -> bool {
-    match error.kind() {
-        ErrorKind::ParsingError(_) => true,
-        ErrorKind::ProtocolError(error) => matches!(
-            error.kind(),
-            AMQPErrorKind::Hard(
-                AMQPHardError::FRAMEERROR | AMQPHardError::SYNTAXERROR | AMQPHardError::UNEXPECTEDFRAME
-            )
-        ),
-        _ => false,
-    }
-}
 
 /// Dead-letters the message at the head of the queue, if it is one that cannot be read; says whether it was.
 pub(super) async fn bury(bus: &AmqpBus, reason: &str) -> Result<bool, String> {

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::bus::Unhandled;
+use crate::memory::EventMemory;
+use std::collections::BTreeSet;
 
 /// The headers of a frame end here; a message that has been dead-lettered once more has more.
 const LARGEST_HEADER: usize = 130_850;
@@ -20,44 +22,9 @@ fn text(text: &str) -> AMQPValue {
 
 /// One message that no client can read, with good ones before and behind it, in a queue that nobody has consumed from.
 async fn one_among_many(uri: &str, queue_type: QueueType) {
-    let connection = Connection::connect(uri, ConnectionProperties::default()).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-    let (queue, delay) = (unique("queue"), unique("delay"));
+    let queue = unique("queue");
     let dead = topology::dead_letter_name(&queue);
-    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    let fanout = ExchangeKind::Fanout;
-    channel.exchange_declare(name(&dead), fanout, durable, FieldTable::default()).await.unwrap();
-    let kind = ("x-queue-type", text(&queue_type.to_string()));
-    declare(&channel, &queue, &[kind, ("x-dead-letter-exchange", text(&dead))]).await;
-    let back = [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text(&queue))];
-    let soon = ("x-message-ttl", AMQPValue::LongUInt(1));
-    declare(&channel, &delay, &[back[0].clone(), back[1].clone(), soon]).await;
-    let put = async |queue: &str, properties: BasicProperties, body: String| {
-        let options = BasicPublishOptions::default();
-        let sent = channel.basic_publish(name(""), name(queue), options, body.as_bytes(), properties).await;
-        sent.unwrap().await.unwrap();
-    };
-    for n in 0..10 {
-        put(&queue, kazoo_properties(), format!("{{\"n\":{n}}}")).await;
-    }
-    let mut headers = FieldTable::default();
-    headers.insert(name("x-large"), text(&"x".repeat(LARGEST_HEADER)));
-    put(&delay, BasicProperties::default().with_headers(headers), "{\"bad\":true}".to_owned()).await;
-    let waiting = async || {
-        let options = QueueDeclareOptions { passive: true, ..Default::default() };
-        let found = channel.queue_declare(name(&queue), options, FieldTable::default()).await;
-        found.unwrap().message_count()
-    };
-    let deadline = Instant::now() + PATIENCE;
-    while waiting().await < 11 {
-        assert!(Instant::now() < deadline, "the message did not come back");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    for n in 10..60 {
-        put(&queue, kazoo_properties(), format!("{{\"n\":{n}}}")).await;
-    }
-    channel.queue_delete(name(&delay), Default::default()).await.unwrap();
+    put_one_among_many(uri, &queue, queue_type).await;
 
     let mut stand = Stand::with(uri, |options| {
         options.queue = queue.clone();
@@ -84,6 +51,47 @@ async fn one_among_many(uri: &str, queue_type: QueueType) {
     }
     assert_eq!((stand.count(&dead).await, stand.bus.counters().unreadable), (1, 1));
     assert_eq!(stand.end().await, 0);
+}
+
+/// Puts ten messages into a new queue, then one that no client can read, then fifty more.
+async fn put_one_among_many(uri: &str, queue: &str, queue_type: QueueType) {
+    let connection = Connection::connect(uri, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let (dead, delay) = (topology::dead_letter_name(queue), unique("delay"));
+    let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let fanout = ExchangeKind::Fanout;
+    channel.exchange_declare(name(&dead), fanout, durable, FieldTable::default()).await.unwrap();
+    let kind = ("x-queue-type", text(&queue_type.to_string()));
+    declare(&channel, queue, &[kind, ("x-dead-letter-exchange", text(&dead))]).await;
+    let back = [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text(queue))];
+    let soon = ("x-message-ttl", AMQPValue::LongUInt(1));
+    declare(&channel, &delay, &[back[0].clone(), back[1].clone(), soon]).await;
+    let put = async |queue: &str, properties: BasicProperties, body: String| {
+        let options = BasicPublishOptions::default();
+        let sent = channel.basic_publish(name(""), name(queue), options, body.as_bytes(), properties).await;
+        sent.unwrap().await.unwrap();
+    };
+    for n in 0..10 {
+        put(queue, kazoo_properties(), format!("{{\"n\":{n}}}")).await;
+    }
+    let mut headers = FieldTable::default();
+    headers.insert(name("x-large"), text(&"x".repeat(LARGEST_HEADER)));
+    put(&delay, BasicProperties::default().with_headers(headers), "{\"bad\":true}".to_owned()).await;
+    let waiting = async || {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let found = channel.queue_declare(name(queue), options, FieldTable::default()).await;
+        found.unwrap().message_count()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while waiting().await < 11 {
+        assert!(Instant::now() < deadline, "the message did not come back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for n in 10..60 {
+        put(queue, kazoo_properties(), format!("{{\"n\":{n}}}")).await;
+    }
+    channel.queue_delete(name(&delay), Default::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,28 +2,11 @@
 //! broker's own dead-lettering has no room for one.
 
 use super::AmqpBus;
-use crate::bus::Unhandled;
+use crate::bus::{MessageOrigin, Unhandled};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use lapin::types::ShortString;
 use tracing::warn;
-
-/// The header that says why a message is with the dead ones.
-pub(super) const REASON_HEADER: &str = "x-hookline-reason";
-
-/// The header that names the module that could not handle it.
-pub(super) const MODULE_HEADER: &str = "x-hookline-module";
-
-/// The header that names the exchange that the message was published to.
-pub(super) const EXCHANGE_HEADER: &str = "x-hookline-exchange";
-
-/// Where a message came from, for those who want to put it back there.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct MessageOrigin {
-    pub(super) exchange: ShortString,
-    pub(super) routing_key: ShortString,
-}
 
 /// Messages on their way to the dead ones.
 #[derive(Default)]
