@@ -10,11 +10,15 @@ use plugin_api::lend::LentEvent;
 use crate::memory::MemoryShare;
 use crate::trail::EventContext;
 
+mod bad_event;
+mod depth;
 pub mod identity;
 mod limits;
 
+pub use bad_event::BadEvent;
+pub use depth::DEPTH_LIMIT;
 use identity::{CloudEventId, IdentityClaim};
-pub use limits::{DEPTH_LIMIT, NAME_LIMIT};
+pub use limits::NAME_LIMIT;
 
 /// An event on its way to the listener: not parsed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,41 +47,6 @@ pub struct Event {
     identity: OnceLock<Option<String>>,
     trail: EventContext,
     memory: MemoryShare,
-}
-
-/// Why bytes are not an event. The text continues a sentence that names the message.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadEvent {
-    /// Not UTF-8, so not JSON.
-    #[error("is not UTF-8: {0}")]
-    NotText(std::str::Utf8Error),
-    /// Not one JSON object.
-    #[error("{0}")]
-    NotAnObject(String),
-    /// A field that every event needs is missing.
-    #[error("has no {0}; every event needs Event-Category and Event-Name")]
-    Missing(&'static str),
-    /// A field that every event needs is something else.
-    #[error("has the {field} {found}; it should be a string that is not empty")]
-    NotAName {
-        /// Which field.
-        field: &'static str,
-        /// Its JSON text, shortened.
-        found: String,
-    },
-    /// A field that names something is longer than it may be.
-    #[error("has a {field} of {bytes} bytes, {limit} are allowed")]
-    TooLong {
-        /// Which field.
-        field: &'static str,
-        /// Its length in bytes, unescaped.
-        bytes: usize,
-        /// The length that is allowed.
-        limit: usize,
-    },
-    /// It is nested deeper than [`DEPTH_LIMIT`].
-    #[error("is nested deeper than {DEPTH_LIMIT} levels")]
-    TooDeep,
 }
 
 impl Event {
@@ -114,7 +83,7 @@ impl Event {
         let ids = [("Msg-ID", self.msg_id()), ("Call-ID", self.call_id())];
         let named = names.into_iter().chain(ids).filter_map(|(field, text)| Some((field, text?)));
         limits::too_long(named.chain(self.accounts().map(|account| ("Account-ID", account))))
-            .or_else(|| limits::is_too_deep(&self.text).then_some(BadEvent::TooDeep))
+            .or_else(|| depth::is_too_deep(&self.text).then_some(BadEvent::TooDeep))
     }
 
     /// The event, which came as the CloudEvent of this name if as any.
