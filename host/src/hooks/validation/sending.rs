@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ValidationErrors, one_of, wrong_type};
+use super::errors::{ValidationErrors, one_of, wrong_type};
 use crate::hooks::editor::casts::{self, WantedType};
 use crate::hooks::editor::fields;
 use crate::hooks::vault::{self, wanted_kind};
