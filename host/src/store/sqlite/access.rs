@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::writer::StoreWrite;
+use super::writing::StoreWrite;
 use crate::store::{AuditEntry, AuditKeep, AuditQuery, StoredAuditEntry, StoredToken};
 
 /// Expired entries that go with one new one, so that no commit pays for a year at once.

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, ToSql, params};
 
-use super::writer::StoreWrite;
+use super::writing::StoreWrite;
 use crate::store::{AttemptKey, AttemptQuery, AttemptScan, NewAttempt, StoredAttempt};
 
 pub(super) fn add(writing: &StoreWrite<'_>, attempts: &[NewAttempt], max_rows: u64) -> rusqlite::Result<()> {

@@ -6,7 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{digest, explain, open};
+use super::trouble::explain;
+use super::{database, digest};
 use crate::store::{Backup, Result, StoreError};
 
 /// How folders begin in which a copy is made. One that is there at a start was left behind by a crash.
@@ -24,7 +25,7 @@ pub(super) fn copy(file: &Path, place: OwnedMutexGuard<()>) -> Result<Backup> {
     let folder = file.parent().unwrap_or(Path::new("."));
     // Readable by its owner only, and on the disk that has room for a database like this.
     let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(folder).map_err(failed)?;
-    let copy = scratch.path().join(open::FILE);
+    let copy = scratch.path().join(database::FILE);
     copy_into(file, &copy).map_err(|error| explain(file, &error))?;
     let mut copied = File::options().read(true).write(true).open(&copy).map_err(failed)?;
     let bytes = digest::seal(&mut copied).map_err(failed)?;
@@ -35,7 +36,7 @@ pub(super) fn copy(file: &Path, place: OwnedMutexGuard<()>) -> Result<Backup> {
 fn copy_into(file: &Path, copy: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let source = Connection::open_with_flags(file, flags)?;
-    source.busy_timeout(open::BUSY)?;
+    source.busy_timeout(database::BUSY)?;
     // The copy can give room back, whatever the source can.
     if source.query_row("PRAGMA auto_vacuum", [], |row| row.get::<_, i64>(0))? == 0 {
         source.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -43,7 +44,7 @@ fn copy_into(file: &Path, copy: &Path) -> rusqlite::Result<()> {
     source.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
     let copied = Connection::open(copy)?;
     digest::announce(&copied)?;
-    open::mark(&copied, false)?;
+    database::mark(&copied, false)?;
     copied.close().map_err(|(_, error)| error)
 }
 

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use rustc_hash::FxHashMap;
 
-use super::documents;
-use super::writer::StoreWrite;
+use super::writing::StoreWrite;
 use crate::store::{
     Accepted, AcceptedEvent, DeliveryCounts, NewDelivery, StoredDelivery, StoredOutcome, WaitingRow,
 };
@@ -17,50 +16,10 @@ pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
 /// An identity from so far ahead is of a clock that was set back.
 pub(super) const AHEAD_MS: i64 = 60 * 60 * 1_000;
 
-const NEXT_ID: &str = "store.next_id";
-/// Ids are reserved in blocks, so that the counter is written once in a million deliveries.
-const BLOCK: i64 = 1 << 20;
 const COLUMNS: &str =
     "d.id, d.hook, d.account, d.webhook_id, coalesce(d.payload, p.body), d.direct_hook, d.tries, d.due_ms,
      d.request, d.trace
      FROM deliveries d LEFT JOIN payloads p ON p.id = d.payload_id";
-
-/// Ids of deliveries. SQLite alone would give the id of a finished delivery to a new one, and a late outcome
-/// of the first would then hit the second.
-pub(super) struct IdList {
-    next: i64,
-    reserved: i64,
-}
-
-impl IdList {
-    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let reserved = documents::setting(connection, NEXT_ID)?.and_then(|id| id.parse().ok()).unwrap_or(1);
-        let highest: Option<i64> =
-            connection.query_row("SELECT max(id) FROM deliveries", [], |row| row.get(0))?;
-        let next = reserved.max(highest.unwrap_or(0) + 1);
-        Ok(Self { next, reserved: next })
-    }
-
-    /// The first of `count` ids in a row.
-    fn take(&mut self, connection: &Connection, count: usize) -> rusqlite::Result<i64> {
-        let first = self.next;
-        self.next += count as i64;
-        if self.next > self.reserved {
-            self.reserved = self.next + BLOCK;
-            documents::set_setting(connection, NEXT_ID, &self.reserved.to_string())?;
-        }
-        Ok(first)
-    }
-
-    pub(super) fn reserved(&self) -> i64 {
-        self.reserved
-    }
-
-    /// A rolled back transaction took its reservation with it.
-    pub(super) fn give_back_to(&mut self, reserved: i64) {
-        self.reserved = reserved;
-    }
-}
 
 pub(super) fn accept(writing: &mut StoreWrite<'_>, event: &AcceptedEvent) -> rusqlite::Result<Accepted> {
     if event.deliveries.is_empty() {

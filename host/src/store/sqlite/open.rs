@@ -2,19 +2,16 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{Options, Synchronous, damaged, digest, explain, tending};
+use super::database::{BUSY, FILE, LOCK, LOG, OpenedDatabase, in_use, mark};
+use super::trouble::{damaged, explain};
+use super::{Options, Synchronous, backup, digest, tending, unfinished};
 use crate::store::{Result, StoreError};
 
-/// The name of the database in the data folder.
-pub const FILE: &str = "hookline.db";
-const LOG: &str = "hookline.db-wal";
-const INDEX: &str = "hookline.db-shm";
-const LOCK: &str = "hookline.lock";
 /// Each file once, in the order of their numbers. Which ones were applied stands in the table `migrations`, so that a
 /// number may come later than a higher one; the highest of them is the file's `user_version`.
 const MIGRATIONS: &[(u32, &str)] = &[
@@ -28,27 +25,9 @@ const MIGRATIONS: &[(u32, &str)] = &[
 ];
 /// The numbers that there were before the table `migrations`: then all up to the file's `user_version` were applied.
 const FIRST_NUMBERS: [u32; 2] = [1, 5];
-/// How long a statement waits for somebody who looks at the file with another tool.
-pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// How often a lock that somebody else has is tried for, and the pause between.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
-/// Set while a host has the file open, so that the next one knows whether it was closed properly.
-const IN_USE: &str = "store.in_use";
-
-/// A checked file, with the lock that keeps other hosts away for as long as it lives.
-pub(super) struct OpenedDatabase {
-    pub(super) file: PathBuf,
-    pub(super) connection: Connection,
-    pub(super) lock: File,
-}
-
-impl OpenedDatabase {
-    /// What is open, and what the next start looks for.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
-        [FILE, LOG, INDEX, LOCK].map(|name| self.file.with_file_name(name)).into()
-    }
-}
 
 pub(super) fn open(dir: &Path, options: Options) -> Result<OpenedDatabase> {
     let failed = |what: &str, path: &Path, error: std::io::Error| {
@@ -56,7 +35,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<OpenedDatabase> {
     };
     std::fs::create_dir_all(dir).map_err(|error| failed("making", dir, error))?;
     let (lock, holder) = lock(&dir.join(LOCK))?;
-    super::backup::tidy(dir).map_err(|error| failed("tidying", dir, error))?;
+    backup::tidy(dir).map_err(|error| failed("tidying", dir, error))?;
     let file = dir.join(FILE);
     refuse_emptied(&file, &holder)?;
     make_private(&file).map_err(|error| failed("making", &file, error))?;
@@ -70,7 +49,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<OpenedDatabase> {
         tracing::info!(file = %file.display(), "the last stop was unclean, checking the store");
         check(&connection, &file)?;
     }
-    super::pieces::remove_unfinished(&mut connection).map_err(sqlite)?;
+    unfinished::remove_unfinished(&mut connection).map_err(sqlite)?;
     tending::let_shrink(&connection, &file).map_err(sqlite)?;
     digest::renounce(&connection).map_err(sqlite)?;
     mark(&connection, true).map_err(sqlite)?;
@@ -81,28 +60,6 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<OpenedDatabase> {
 /// Keeps hosts out of a folder for as long as the answer lives.
 pub(super) fn hold(dir: &Path) -> Result<File> {
     lock(&dir.join(LOCK)).map(|(lock, _)| lock)
-}
-
-/// A second connection that only reads, and so never waits for the writer.
-pub(super) fn reader(file: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = || {
-        let connection = Connection::open_with_flags(file, flags)?;
-        connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "query_only", true)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        Ok(connection)
-    };
-    open().map_err(|error| explain(file, &error))
-}
-
-/// Writes down whether a host has the file open.
-pub(super) fn mark(connection: &Connection, open: bool) -> rusqlite::Result<()> {
-    super::documents::set_setting(connection, IN_USE, if open { "yes" } else { "no" })
-}
-
-fn in_use(connection: &Connection) -> rusqlite::Result<bool> {
-    Ok(super::documents::setting(connection, IN_USE)?.as_deref() == Some("yes"))
 }
 
 fn lock(path: &Path) -> Result<(File, String)> {

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{closed, explain, open};
+use super::database;
+use super::trouble::{closed, explain};
 use crate::store::{Result, StoreError};
 
 type ReaderQuery = Box<dyn FnOnce(&Connection) + Send>;
@@ -24,7 +25,7 @@ pub(super) struct ReadingThread {
 
 impl ReadingThread {
     pub(super) fn start(file: &Arc<PathBuf>, name: &str) -> Result<Self> {
-        let connection = open::reader(file)?;
+        let connection = database::reader(file)?;
         // Whoever asks waits for the answer, so what is queued is bounded by those who ask.
         let (queries, mut queue) = mpsc::unbounded_channel::<ReaderQuery>();
         let thread = std::thread::Builder::new()

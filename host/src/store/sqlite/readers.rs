@@ -9,7 +9,8 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{closed, open};
+use super::database;
+use super::trouble::closed;
 use crate::background::spawn_background;
 use crate::store::{Result, StoreError};
 
@@ -31,7 +32,7 @@ pub(super) struct ListingReaders {
 
 impl ListingReaders {
     pub(super) fn open(file: &Path) -> Result<Self> {
-        let connections = (0..READERS).map(|_| open::reader(file)).collect::<Result<Vec<_>>>()?;
+        let connections = (0..READERS).map(|_| database::reader(file)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             places: Arc::new(Semaphore::new(READERS)),
             idle: Arc::new(Mutex::new(Some(connections))),
@@ -55,7 +56,7 @@ impl ListingReaders {
             let _place = place;
             let free = idle.lock().as_mut().map(Vec::pop).ok_or_else(closed)?;
             // One is missing after a query that panicked.
-            let mut connection = free.map_or_else(|| open::reader(&file), Ok)?;
+            let mut connection = free.map_or_else(|| database::reader(&file), Ok)?;
             let begun = Instant::now();
             let bounded = connection.progress_handler(STEPS, Some(move || begun.elapsed() > LONGEST));
             let answer = bounded.and_then(|()| query(&connection));

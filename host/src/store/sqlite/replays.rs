@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
-use super::writer::StoreWrite;
+use super::writing::StoreWrite;
 use crate::store::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState};
 
 const DELIVERY: &str =

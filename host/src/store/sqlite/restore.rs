@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use time::macros::format_description;
 
 use super::digest::{self, BackupSeal};
-use super::open;
+use super::{database, open};
 use crate::store::StoreError;
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ fn unsealed(copy: &Path) -> rusqlite::Result<()> {
 fn looked_through(file: &Path, sealed: bool) -> Result<BackupContents> {
     let damaged = |reason: String| NotRestored::Damaged { path: file.to_owned(), reason };
     let sqlite = |error: rusqlite::Error| damaged(error.to_string());
-    let connection = open::reader(file).map_err(|error| damaged(error.to_string()))?;
+    let connection = database::reader(file).map_err(|error| damaged(error.to_string()))?;
     let verdict: String =
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(sqlite)?;
     if verdict != "ok" {
@@ -183,7 +183,7 @@ pub fn restore(backup: &Path, folder: &Path) -> Result<RestoredBackup> {
     // Readable by its owner only, and gone with what SQLite puts beside it, whatever happens.
     let scratch = tempfile::Builder::new().prefix(".restore-").tempdir_in(folder);
     let scratch = doing(copying(), scratch)?;
-    let copy = scratch.path().join(open::FILE);
+    let copy = scratch.path().join(database::FILE);
     doing(copying(), open::make_private(&copy))?;
     let mut written = doing(copying(), File::options().read(true).write(true).open(&copy))?;
     doing(copying(), std::io::copy(&mut source, &mut written))?;
@@ -203,7 +203,7 @@ pub fn restore(backup: &Path, folder: &Path) -> Result<RestoredBackup> {
         })?;
     }
 
-    let place = folder.join(open::FILE);
+    let place = folder.join(database::FILE);
     let aside = doing(format!("keeping {}", place.display()), put_aside(&place))?;
     doing(format!("writing {}", place.display()), std::fs::rename(&copy, &place))?;
     doing(format!("writing {}", folder.display()), open::keep_names(folder))?;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::StoreTrouble;
-use super::open::{self, OpenedDatabase};
+use super::database::{self, OpenedDatabase};
 use super::presence::FilePresence;
+use super::trouble::{StoreTrouble, explain, note};
 use super::writer::StoreWriter;
 use crate::store::StoreRoom;
 
@@ -66,8 +66,8 @@ pub(super) struct StoreTending {
 impl StoreTending {
     /// Over a connection of its own, so that nobody waits for it.
     pub(super) fn of(file: &Path) -> crate::store::Result<Self> {
-        let connection = open::reader(file)?;
-        let failed = |error| super::explain(file, &error);
+        let connection = database::reader(file)?;
+        let failed = |error| explain(file, &error);
         connection.busy_timeout(Duration::ZERO).map_err(failed)?;
         connection.pragma_update(None, "query_only", false).map_err(failed)?;
         let shrinks = number(&connection, "auto_vacuum").map_err(failed)? == 2;
@@ -128,7 +128,7 @@ impl StoreCaretaker {
     /// Of what has just been opened.
     pub(super) fn of(opened: &OpenedDatabase) -> crate::store::Result<Self> {
         let mut tending = StoreTending::of(&opened.file)?;
-        let (room, _) = tending.look(0).map_err(|error| super::explain(&opened.file, &error))?;
+        let (room, _) = tending.look(0).map_err(|error| explain(&opened.file, &error))?;
         Ok(StoreCaretaker {
             presence: Arc::new(FilePresence::of(opened.files())),
             tending: Arc::new(Mutex::new(Some(tending))),
@@ -147,7 +147,7 @@ impl StoreCaretaker {
         match tokio::task::spawn_blocking(move || presence.check()).await {
             Ok(Ok(())) => {}
             Ok(Err(gone)) => {
-                super::note(trouble, Some(&gone));
+                note(trouble, Some(&gone));
                 return false;
             }
             Err(_) => return false,

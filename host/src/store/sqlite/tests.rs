@@ -8,7 +8,10 @@ use tempfile::TempDir;
 
 use super::super::conformance::{document, event, owed, payload};
 use super::*;
-use crate::store::{Documents, Ledger};
+use crate::store::{
+    Accepted, AcceptedEvent, DeliveryStore as _, Documents, HookStore as _, Ledger, ReplayStore as _,
+    StoredOutcome,
+};
 
 fn open(dir: &Path) -> Arc<SqliteStore> {
     Arc::new(SqliteStore::open(dir, Options::default()).unwrap())

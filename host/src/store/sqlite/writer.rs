@@ -12,17 +12,20 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::deliveries::{self, IdList};
-use super::open::{self, OpenedDatabase};
+use super::database::{self, OpenedDatabase};
 use super::presence::FilePresence;
-use super::{StoreTrouble, closed, explain, note, pieces};
+use super::trouble::{StoreTrouble, closed, explain, note};
+use super::writing::{IdList, StoreWrite};
+use super::{deliveries, unfinished};
 use crate::clock::now_ms;
 use crate::store::{Result, StoreError};
 
+mod jobs;
+
+use jobs::{Patient, Wake, WriterJob, WriterTask, answer, group};
+
 /// Writes that may wait; beyond it, callers wait for a place.
 const QUEUE: usize = 1_024;
-/// Rows in one commit. More gains nothing and lets the first caller wait longer.
-const GROUP: usize = 500;
 
 /// How long a patient write waits for a commit to go along with. A crash meanwhile repeats what it says.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -35,24 +38,6 @@ pub(super) struct StoreWriter {
     commits: Arc<AtomicU64>,
     /// Events whose pieces are to be removed, as not all of them came.
     pub(super) abandoned: Arc<Mutex<Vec<i64>>>,
-}
-
-/// What wakes the writer thread: a job, or none where patient ones have waited long enough.
-type Wake = Option<Box<dyn WriterJob>>;
-
-/// Jobs that wait for the next commit.
-type Patient = Mutex<Vec<Box<dyn WriterJob>>>;
-
-/// What a write works with.
-pub(super) struct StoreWrite<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) ids: &'a mut IdList,
-    /// The time of the commit, Unix milliseconds.
-    pub(super) now_ms: i64,
-    /// Shared payloads that lost a delivery in this commit.
-    pub(super) touched: Vec<i64>,
-    /// Identities that were added in this commit.
-    pub(super) identities: usize,
 }
 
 impl StoreWriter {
@@ -150,55 +135,6 @@ impl Drop for StoreWriter {
     }
 }
 
-/// One caller's write, with its type hidden.
-trait WriterJob: Send {
-    fn rows(&self) -> usize;
-    fn apply(&mut self, writing: &mut StoreWrite<'_>) -> rusqlite::Result<()>;
-    fn answer(self: Box<Self>, committed: Result<()>);
-}
-
-struct WriterTask<T, F> {
-    rows: usize,
-    work: F,
-    result: Option<T>,
-    answer: oneshot::Sender<Result<T>>,
-}
-
-impl<T: Send, F: FnMut(&mut StoreWrite<'_>) -> rusqlite::Result<T> + Send> WriterJob for WriterTask<T, F> {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn apply(&mut self, writing: &mut StoreWrite<'_>) -> rusqlite::Result<()> {
-        self.result = Some((self.work)(writing)?);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, committed: Result<()>) {
-        let answer = match (committed, self.result) {
-            (Ok(()), Some(result)) => Ok(result),
-            (Ok(()), None) => Err(StoreError::Unavailable("a write was passed over".to_owned())),
-            (Err(error), _) => Err(error),
-        };
-        // The caller may have gone away; what it asked for is done all the same.
-        drop(self.answer.send(answer));
-    }
-}
-
-/// The jobs that are committed together with the first one: patient ones, and what is queued.
-fn group(first: Wake, patient: &Patient, queue: &mut mpsc::Receiver<Wake>) -> Vec<Box<dyn WriterJob>> {
-    let mut jobs = std::mem::take(&mut *patient.lock());
-    let mut rows = first.as_ref().map_or(0, |job| job.rows());
-    jobs.extend(first);
-    while rows < GROUP
-        && let Ok(next) = queue.try_recv()
-    {
-        rows += next.as_ref().map_or(0, |job| job.rows());
-        jobs.extend(next);
-    }
-    jobs
-}
-
 fn ended() -> StoreError {
     StoreError::Unavailable("its writer ended".to_owned())
 }
@@ -237,7 +173,7 @@ impl WriterState {
         if !left.is_empty() {
             self.commit(left);
         }
-        if let Err(error) = open::mark(&self.connection, false) {
+        if let Err(error) = database::mark(&self.connection, false) {
             tracing::warn!(%error, "the store was not marked as closed");
         }
     }
@@ -309,7 +245,7 @@ impl WriterState {
             job.apply(&mut writing).map_err(|error| SpoiltTransaction::ByJob(explain(&self.file, &error)))?;
         }
         let tidy = deliveries::forget_payloads(&mut writing)
-            .and_then(|()| pieces::remove_abandoned(&self.connection, &self.abandoned))
+            .and_then(|()| unfinished::remove_abandoned(&self.connection, &self.abandoned))
             .and_then(|()| self.pruned.step(&self.connection, writing.now_ms, writing.identities));
         tidy.map_err(|error| SpoiltTransaction::ByFile(explain(&self.file, &error)))
     }
@@ -329,12 +265,6 @@ impl SpoiltTransaction {
         match self {
             Self::ByJob(error) | Self::ByFile(error) => error,
         }
-    }
-}
-
-fn answer(group: Vec<Box<dyn WriterJob>>, outcome: Result<()>) {
-    for job in group {
-        job.answer(outcome.clone());
     }
 }
 

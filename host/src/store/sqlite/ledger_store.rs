@@ -1,0 +1,175 @@
+//! The embedded store as [`Ledger`](crate::store::Ledger): which query answers what, on which connection, and which writes
+//! are waited for.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::SqliteStore;
+use super::writing::StoreWrite;
+use super::{access, attempts, deliveries, disabler, pieces, replays};
+use crate::store::{
+    Accepted, AcceptedEvent, AttemptQuery, AttemptScan, AttemptStore, AuditEntry, AuditKeep, AuditQuery,
+    AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, FailureChange,
+    HookFailure, NewAttempt, NewReplay, Replay, ReplayStore, Result, StoredAuditEntry, StoredDelivery,
+    StoredFailing, StoredOutcome, StoredToken, TokenStore, WaitingRow,
+};
+
+#[async_trait]
+impl DeliveryStore for SqliteStore {
+    async fn accept_many(&self, events: Vec<AcceptedEvent>) -> Result<Vec<Accepted>> {
+        let rows = events.iter().map(|event| event.deliveries.len()).sum();
+        if rows == 0 {
+            return Ok(vec![Accepted::New(Vec::new()); events.len()]);
+        }
+        if pieces::are_needed(&events) {
+            return pieces::accept(&self.writer, events).await;
+        }
+        let accept = move |writing: &mut StoreWrite<'_>| {
+            events.iter().map(|event| deliveries::accept(writing, event)).collect()
+        };
+        self.writer.write(rows, accept).await
+    }
+
+    async fn finish(&self, outcomes: Vec<StoredOutcome>) -> Result<()> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        self.writer.write_patiently(move |writing| deliveries::finish(writing, &outcomes)).await
+    }
+
+    async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>> {
+        self.read_deliveries(move |connection| deliveries::pending(connection, after_id, limit)).await
+    }
+
+    async fn load(&self, ids: &[i64]) -> Result<Vec<StoredDelivery>> {
+        let ids = ids.to_vec();
+        self.read_deliveries(move |connection| deliveries::load(connection, &ids)).await
+    }
+
+    async fn waiting_after(&self, after_id: i64, limit: usize) -> Result<Vec<WaitingRow>> {
+        self.read_deliveries(move |connection| deliveries::waiting_after(connection, after_id, limit)).await
+    }
+
+    async fn waiting(&self, ids: &[i64]) -> Result<Vec<WaitingRow>> {
+        let ids = ids.to_vec();
+        self.read_deliveries(move |connection| deliveries::waiting(connection, &ids)).await
+    }
+
+    async fn counts(&self) -> Result<DeliveryCounts> {
+        self.read(deliveries::counts).await
+    }
+}
+
+#[async_trait]
+impl DisablerStore for SqliteStore {
+    async fn failures(&self) -> Result<Vec<HookFailure>> {
+        self.read(disabler::failures).await
+    }
+
+    async fn failing(&self) -> Result<Vec<StoredFailing>> {
+        self.read(disabler::failing).await
+    }
+
+    async fn note_failures(&self, changes: Vec<FailureChange>) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.writer.write_patiently(move |writing| disabler::note(writing.connection, &changes)).await
+    }
+}
+
+#[async_trait]
+impl AttemptStore for SqliteStore {
+    async fn add_attempts(&self, attempts: Vec<NewAttempt>, max_rows: u64) -> Result<()> {
+        if attempts.is_empty() {
+            return Ok(());
+        }
+        self.writer.write_patiently(move |writing| attempts::add(writing, &attempts, max_rows)).await
+    }
+
+    async fn attempts(&self, wanted: AttemptQuery) -> Result<AttemptScan> {
+        self.look(move |connection| attempts::list(connection, &wanted)).await
+    }
+
+    async fn clean_attempts(&self, before_ms: i64, limit: usize) -> Result<usize> {
+        self.writer.write(limit, move |writing| attempts::clean(writing.connection, before_ms, limit)).await
+    }
+}
+
+#[async_trait]
+impl TokenStore for SqliteStore {
+    async fn tokens(&self) -> Result<Vec<StoredToken>> {
+        self.read(access::tokens).await
+    }
+
+    async fn add_token(&self, token: StoredToken) -> Result<()> {
+        self.writer.write(1, move |writing| access::add_token(writing.connection, &token)).await
+    }
+
+    async fn remove_tokens(&self, ids: Vec<String>) -> Result<usize> {
+        self.writer.write(1, move |writing| access::remove_tokens(writing.connection, &ids)).await
+    }
+
+    async fn note_uses(&self, uses: Vec<(String, i64)>) -> Result<()> {
+        self.writer.write_patiently(move |writing| access::note_uses(writing.connection, &uses)).await
+    }
+}
+
+#[async_trait]
+impl ReplayStore for SqliteStore {
+    async fn deliveries(&self, wanted: DeliveryQuery) -> Result<Vec<DeliveryRow>> {
+        self.look(move |connection| replays::list(connection, &wanted)).await
+    }
+
+    async fn delivery(&self, id: i64) -> Result<Option<(DeliveryRow, Bytes)>> {
+        self.look(move |connection| replays::one(connection, id)).await
+    }
+
+    async fn revive(&self, id: i64) -> Result<bool> {
+        self.writer.write(1, move |writing| replays::revive(writing, id)).await
+    }
+
+    async fn untried(&self, ids: &[i64]) -> Result<usize> {
+        let ids = ids.to_vec();
+        self.read(move |connection| replays::untried(connection, &ids)).await
+    }
+
+    async fn clean_dead(&self, before_ms: i64, limit: usize) -> Result<usize> {
+        self.writer.write(limit, move |writing| replays::clean(writing, before_ms, limit)).await
+    }
+
+    async fn begin_replay(&self, wanted: NewReplay) -> Result<Replay> {
+        self.writer.write(1, move |writing| replays::begin(writing, &wanted)).await
+    }
+
+    async fn replays(&self, below: i64, limit: usize) -> Result<Vec<Replay>> {
+        self.look(move |connection| replays::jobs(connection, below, limit)).await
+    }
+
+    async fn replay(&self, id: i64) -> Result<Option<Replay>> {
+        self.look(move |connection| replays::job(connection, id)).await
+    }
+
+    async fn running_replays(&self) -> Result<Vec<i64>> {
+        self.read(replays::running).await
+    }
+
+    async fn step_replay(&self, id: i64, limit: usize) -> Result<Vec<i64>> {
+        self.writer.write(limit, move |writing| replays::step(writing, id, limit)).await
+    }
+
+    async fn cancel_replay(&self, id: i64) -> Result<Option<Replay>> {
+        self.writer.write(1, move |writing| replays::cancel(writing, id)).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for SqliteStore {
+    async fn add_audit(&self, entry: AuditEntry, keep: AuditKeep) -> Result<()> {
+        self.writer.write(1, move |writing| access::add_audit(writing, &entry, keep)).await
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Vec<StoredAuditEntry>> {
+        self.look(move |connection| access::audit(connection, &query)).await
+    }
+}
