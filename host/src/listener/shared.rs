@@ -2,32 +2,30 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::HashSet;
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
 
-use super::asking::{FailedModules, ask, together};
+use super::asking::{FailedModules, together};
+pub use super::counters::ListenerCounters;
 use super::gathering::EventGathering;
-use super::large::{LargeCalls, STORED_TOGETHER};
+use super::kinds::by_kind;
+use super::large_events::{LargeCalls, STORED_TOGETHER};
 use super::parsing::{NoEvent, PendingEvent, is_large, parse, parse_beside};
-use super::slices::WorkSlice;
+use super::planning::{DeliveryPlanner, EventDeliveries};
 use super::turns::{StoreTurn, StoreTurns, stretches};
-use super::webhook_id::webhook_id;
 use crate::bus::{Acker, IncomingMessage, Refusal, Unhandled};
-use crate::delivery::queue::{DeliveryQueue, EventBatch, EventNovelty, PlannedDelivery, carried_hook};
+use crate::delivery::queue::{DeliveryQueue, EventBatch, EventNovelty};
 use crate::event::Event;
 use crate::hooks::accounts::Accounts;
-use crate::hooks::matching::{HookCandidate, candidates, wants};
 use crate::hooks::table::HookTable;
 use crate::memory::{EventMemory, MemoryShare};
 use crate::module::registry::{LoadedModule, ModuleRegistry};
-use crate::module::{Firing, HookTarget};
 use crate::trail::ChildSpan;
 
 /// Events in hand at once: enough to fill group commits, little enough to be answered soon.
@@ -47,29 +45,6 @@ pub struct SharedListener {
     pub memory: Arc<EventMemory>,
     /// What was seen so far.
     pub counters: ListenerCounters,
-}
-
-/// What the listener has seen since the start. Each message counts once, when it is answered.
-#[derive(Debug, Default)]
-pub struct ListenerCounters {
-    /// Events that modules were asked about, and whose deliveries are durable.
-    pub accepted: AtomicU64,
-    /// Accepted events that were recognised: they had come before, so they caused nothing.
-    pub recognised: AtomicU64,
-    /// Events for which no module is loaded.
-    pub unanswered: AtomicU64,
-    /// Messages that were no events.
-    pub malformed: AtomicU64,
-    /// Events that a module did not survive.
-    pub killed: AtomicU64,
-    /// Events that a module could not handle, as it is quarantined.
-    pub unhandled: AtomicU64,
-    /// Events whose deliveries could not be stored; the bus has them again.
-    pub postponed: AtomicU64,
-    /// Deliveries that events caused.
-    pub deliveries: AtomicU64,
-    /// Whether the last ones could not be stored: it is said once.
-    failing: AtomicBool,
 }
 
 impl SharedListener {
@@ -204,7 +179,7 @@ impl SharedListener {
         turn: Option<&StoreTurn>,
     ) {
         let (events, ackers): (Vec<_>, Vec<_>) = lot.into_iter().unzip();
-        let answers = self.wanted(&events, modules).await;
+        let answers = self.planner().plan(&events, modules).await;
         if let Some(turn) = turn {
             turn.comes().await;
         }
@@ -305,6 +280,10 @@ impl SharedListener {
         });
     }
 
+    fn planner(&self) -> DeliveryPlanner<'_> {
+        DeliveryPlanner { table: &self.table, accounts: &self.accounts, queue: &self.queue }
+    }
+
     /// What it causes through modules that work is durable. An event that a module does not survive, or that comes while
     /// one is quarantined, is not forgotten: the bus keeps it for people to see, and who posts it is told.
     fn end(&self, PendingAck { acker, failed, event }: PendingAck) {
@@ -330,100 +309,6 @@ impl SharedListener {
             }
         }
     }
-
-    /// What each of these events of one kind causes in the modules that answer it.
-    async fn wanted(&self, events: &[Arc<Event>], modules: &[Arc<LoadedModule>]) -> Vec<EventDeliveries> {
-        let mut wishes: Vec<EventDeliveries> = events.iter().map(|_| EventDeliveries::default()).collect();
-        let answers = join_all(modules.iter().map(|module| ask(module, events))).await;
-        for (module, answers) in modules.iter().zip(answers) {
-            for ((event, answer), wishes) in events.iter().zip(answers).zip(&mut wishes) {
-                match answer {
-                    Ok(firings) => wishes.parts.extend(self.caused(event, module, firings).await),
-                    Err(failure) => {
-                        let (generation, lines) = (module.figures().generation, event.trail().lines());
-                        lines.in_scope(|| warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event"));
-                        wishes.failed = FailedModules::of(module, &failure).or(wishes.failed.take());
-                    }
-                }
-            }
-        }
-        wishes
-    }
-
-    /// What an event causes through one module, if anything. Each module's part has an identity of its own: when one
-    /// module could not handle an event that others did, the event may come again, and causes just what is missing.
-    async fn caused(&self, event: &Event, module: &LoadedModule, firings: Vec<Firing>) -> Option<EventBatch> {
-        let mut wanted = Vec::new();
-        self.want(event, module, firings, &mut wanted).await;
-        if wanted.is_empty() {
-            return None;
-        }
-        let identity = event.identity().map(|identity| format!("{identity}:{}", module.id));
-        Some(EventBatch { identity, wanted, trail: event.trail().of_deliveries() })
-    }
-
-    async fn want(
-        &self,
-        event: &Event,
-        module: &LoadedModule,
-        firings: Vec<Firing>,
-        wanted: &mut Vec<PlannedDelivery>,
-    ) {
-        let mut slice = WorkSlice::begin();
-        for (nth, Firing { target, payload }) in firings.into_iter().enumerate() {
-            let place = format!("{}/{nth}", module.id);
-            match target {
-                HookTarget::Hooks { event: hook_event, account, internal_leg, filters } => {
-                    let candidate = HookCandidate {
-                        hook_event: &hook_event,
-                        account: &account,
-                        internal_leg,
-                        filters: &filters,
-                    };
-                    let mut hooks = Vec::new();
-                    for hook in candidates(&self.table, &self.accounts, &candidate) {
-                        if wants(&hook, &candidate, &payload) {
-                            hooks.push(hook);
-                        }
-                        slice.rest().await;
-                    }
-                    if hooks.is_empty() {
-                        continue;
-                    }
-                    let bodies = self.queue.bodies(payload);
-                    for hook in hooks {
-                        wanted.push(PlannedDelivery {
-                            webhook_id: webhook_id(event.identity(), &place, hook.id.as_str()),
-                            hook,
-                            carried: None,
-                            bodies: Arc::clone(&bodies),
-                        });
-                        slice.rest().await;
-                    }
-                }
-                HookTarget::Carried(document) => match carried_hook(&document) {
-                    Some(hook) => wanted.push(PlannedDelivery {
-                        webhook_id: webhook_id(event.identity(), &place, hook.id.as_str()),
-                        hook: Arc::new(hook),
-                        carried: Some(document),
-                        bodies: self.queue.bodies(payload),
-                    }),
-                    None => event.trail().lines().in_scope(|| {
-                        warn!(module = %module.id, event = event.name(), "the hook that the event carries is not one");
-                    }),
-                },
-            }
-        }
-    }
-}
-
-/// What an event causes.
-#[derive(Default)]
-struct EventDeliveries {
-    /// One for each module through which it causes anything.
-    parts: Vec<EventBatch>,
-    /// What keeps it from being accepted.
-    failed: Option<FailedModules>,
 }
 
 /// How an event is answered once what it causes is durable.
@@ -431,22 +316,4 @@ struct PendingAck {
     acker: Acker,
     failed: Option<FailedModules>,
     event: Arc<Event>,
-}
-
-fn by_kind(taken: Vec<PendingEvent>) -> Vec<Vec<PendingEvent>> {
-    let mut groups: Vec<Vec<PendingEvent>> = Vec::new();
-    for taken in taken {
-        // There are few kinds, and never more than are taken together.
-        match groups.iter_mut().find(|group| same_kind(group, &taken)) {
-            Some(group) => group.push(taken),
-            None => groups.push(vec![taken]),
-        }
-    }
-    groups
-}
-
-fn same_kind(group: &[PendingEvent], (event, _): &PendingEvent) -> bool {
-    group
-        .first()
-        .is_some_and(|(first, _)| first.category() == event.category() && first.name() == event.name())
 }
