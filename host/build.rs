@@ -1,6 +1,6 @@
 //! Which files of the repository are compiled into the program, for `hookline new`: the template of a module and
 //! the plugin-api that goes with it. They are taken as they stand, so that no copy can fall behind. And how the
-//! executable comes to stand before two functions of the C library; why, says `src/module/janitor.rs`.
+//! executable comes to stand before two functions of the C library; why, says `src/module/tls_keys.rs`.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -15,11 +15,11 @@ const PLUGIN_API: [&str; 4] = ["Cargo.toml", "README.md", "build.rs", "src"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
-    export_the_janitor();
+    export_thread_functions();
     embed_sources()
 }
 
-fn export_the_janitor() {
+fn export_thread_functions() {
     let linux = std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux");
     let glibc = std::env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|library| library == "gnu");
     if linux && glibc {
@@ -44,7 +44,7 @@ fn embed_sources() -> Result<(), Box<dyn Error>> {
             collect(folder.join(entry), &mut files)?;
         }
         files.sort();
-        writeln!(code, "/// {says}\npub const {name}: &[(&str, &str)] = &[")?;
+        writeln!(code, "/// {says}\npub(super) const {name}: &[(&str, &str)] = &[")?;
         for file in files {
             let short = file.strip_prefix(&folder)?.to_str().ok_or("a file name is not UTF-8")?;
             writeln!(code, "    ({short:?}, include_str!({file:?})),")?;

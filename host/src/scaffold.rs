@@ -7,21 +7,12 @@ mod lock;
 mod manifest;
 mod member;
 pub mod name;
+mod sources;
 
+use self::sources::{CLIPPY, LICENCES, PLUGIN_API, ROOT_LOCK, ROOT_MANIFEST, RUSTFMT, SKEL};
 pub use manifest::NotInherited;
 pub use member::{member_files, with_member};
 pub use name::{BadName, HookName};
-
-include!(concat!(env!("OUT_DIR"), "/sources.rs"));
-
-const ROOT_MANIFEST: &str = include_str!("../../Cargo.toml");
-const ROOT_LOCK: &str = include_str!("../../Cargo.lock");
-const RUSTFMT: &str = include_str!("../../rustfmt.toml");
-const CLIPPY: &str = include_str!("../../clippy.toml");
-const LICENCES: [(&str, &str); 2] = [
-    ("LICENSE-APACHE", include_str!("../../LICENSE-APACHE")),
-    ("LICENSE-MIT", include_str!("../../LICENSE-MIT")),
-];
 
 /// Every file of a new module: its path in the module's folder, and its text.
 ///

@@ -4,7 +4,7 @@ use std::fmt;
 
 use plugin_api::manifest::MAX_ID;
 
-use super::{ROOT_MANIFEST, SKEL};
+use super::sources::{ROOT_MANIFEST, SKEL};
 use crate::hooks::validation::RETIRED;
 
 const PREFIX: &str = "webhooks_";
