@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::time::Duration;
 
-use super::body::{late, too_large, unread};
 use super::error::Failure;
+use super::unreadable_body::{late, too_large, unread};
 use crate::memory::{MemoryPool, MemoryShare};
 use crate::stall::timeout;
 

@@ -2,7 +2,6 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::arriving::{BodyMemory, BodyRoom};
-use super::auth::ApiCaller;
+use super::caller::ApiCaller;
 use super::error::Failure;
 use super::offload::by_size;
 use crate::hooks::editor::fields;
@@ -32,12 +31,6 @@ async fn read(parts: &Parts, body: Body, api: &Api) -> Result<(Bytes, BodyMemory
         Some(Some(account)) => (limit, BodyRoom::part_of(pool, &api.strangers.bodies, account.as_str())),
     };
     room.read(&parts.headers, body, limit, api.limits.body_timeout).await
-}
-
-/// A body that did not arrive in time.
-pub(super) fn late(within: Duration) -> Failure {
-    let sentence = format!("the body did not arrive within {} s", within.as_secs());
-    Failure::new(StatusCode::REQUEST_TIMEOUT, "timeout", sentence)
 }
 
 /// The `data` object of a request, as its sender wrote it. `T` is the shape that it should have, which the route names
@@ -179,23 +172,4 @@ pub(super) fn malformed(error: &serde_json::Error) -> Failure {
         "parse_error",
         json!({"message": format!("the body is not JSON: {error}"), "line": error.line(), "column": error.column()}),
     )
-}
-
-pub(super) fn too_large(limit: usize) -> Failure {
-    Failure::with_data(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "payload_too_large",
-        json!({"message": format!("the body may have {limit} bytes; send less at once"), "limit_bytes": limit}),
-    )
-}
-
-pub(super) fn unread(error: &axum::Error, limit: usize) -> Failure {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(cause) = source {
-        if cause.to_string() == "length limit exceeded" {
-            return too_large(limit);
-        }
-        source = cause.source();
-    }
-    Failure::new(StatusCode::BAD_REQUEST, "faulty_request", "the body could not be read to its end")
 }

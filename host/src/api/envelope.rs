@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 
 use super::Api;
 use super::arriving::{BodyMemory, BodyRoom, memory_for_answer};
-use super::auth::{self, ApiCaller};
+use super::caller::{self, ApiCaller};
 use super::connections::ClientConnection;
 use super::error::Failure;
 use super::lingering::RestOfBody;
@@ -183,8 +183,8 @@ pub(super) async fn wrap(State(api): State<Arc<Api>>, request: Request, next: Ne
 
 async fn wrapped(api: &Api, request_id: String, mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let from = auth::address_or_none(request.extensions());
-    let caller = ApiCaller::of(auth::token(&request), from, &api.access).await;
+    let from = caller::address_or_none(request.extensions());
+    let caller = ApiCaller::of(caller::token(&request), from, &api.access).await;
     let frame = EnvelopeFrame {
         request_id: request_id.clone(),
         caller: caller.clone(),

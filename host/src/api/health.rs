@@ -12,6 +12,10 @@ use super::Api;
 use super::envelope::{Answer, Reply};
 use super::error::Failure;
 
+mod degraded;
+
+pub use degraded::DegradedPart;
+
 /// That the host lives.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Alive)]
@@ -32,23 +36,6 @@ pub(super) struct ReadyAnswer {
     ready: bool,
     /// What does not work although events are taken; empty when all is well.
     degraded: Vec<DegradedPart>,
-}
-
-/// A part that does not work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Degraded)]
-pub struct DegradedPart {
-    /// The module, where it is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub module: Option<String>,
-    /// The broker's queue, where it is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<String>,
-    /// The file, where it is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// What is wrong.
-    pub reason: String,
 }
 
 /// Whether the host is ready to take events

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::auth::{ApiCaller, account_of, address_or_none, may_act};
+use super::auth::{account_of, may_act};
 use super::body::Data;
+use super::caller::{ApiCaller, address_or_none};
 use super::envelope::{Answer, Reply};
 use super::error::Failure;
 use crate::access::Recognised;

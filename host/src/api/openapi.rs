@@ -2,10 +2,9 @@
 //! of them (tokens, envelopes, limits on bodies) is added here from where it is decided. Nothing of it is written twice.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, Method};
+use axum::http::Method;
 use serde_json::Value;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBody;
@@ -18,18 +17,20 @@ use utoipa::{IntoResponses, OpenApi as _, ToSchema};
 
 use super::envelope::{ListBody, PagedData, RawResponse, Reply};
 use super::error::Failure;
+use super::routes::described;
 use super::rules::{RouteReach, rule};
 use super::{
-    Api, audit, configs, deliveries, described, events, failures, health, hooks, limits, log_in, metadata,
-    modules, shapes, test_send, tokens, webhooks,
+    audit, configs, deliveries, events, failures, health, hooks, limits, log_in, metadata, modules, shapes,
+    test_send, tokens, webhooks,
 };
 
 mod kept;
 mod links;
 mod live;
+pub(super) mod served;
 
-use kept::WrittenDescription;
-pub(super) use kept::{EntityTag, KeptDescription, answered};
+pub(super) use kept::{EntityTag, FixedDescription, KeptDescription};
+pub(super) use served::answered;
 
 const JSON: &str = "application/json";
 
@@ -95,19 +96,6 @@ const JSON: &str = "application/json";
     )),
 )]
 struct RouteFrame;
-
-/// `GET /openapi.json`
-///
-/// Describes the API. What hooks may name, and which conditions they must state, is taken from the modules that are
-/// loaded right now.
-#[utoipa::path(get, path = "/openapi.json", tag = "Operation", operation_id = "openapi", responses(
-    (status = 200, description = "This description", content_type = "application/json", body = Value),
-    (status = 304, description = "It is still what the header `if-none-match` names")
-))]
-pub(super) async fn description(State(api): State<Arc<Api>>, headers: HeaderMap) -> RawResponse {
-    let WrittenDescription { text, tag, .. } = api.strangers.described.now(&api).await;
-    RawResponse(answered(&api, &headers, JSON, tag, text).await)
-}
 
 /// The description but for what modules add.
 #[must_use]

@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use utoipa::IntoParams;
 
 use super::Api;
-use super::auth::ApiCaller;
+use super::caller::ApiCaller;
 use super::envelope::RawResponse;
 use super::error::Failure;
 use super::known::StrictQuery;

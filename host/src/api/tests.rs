@@ -1,20 +1,34 @@
 //! The routes as clients meet them: no socket, a real store, simple modules and intake.
 
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::access::Access;
 use crate::access::log_ins::LogIns;
 use crate::access::token::{Token, first_token};
 use crate::delivery::due::{DueDeliveries, DueRules};
 use crate::delivery::scheduler::SchedulerLimits;
+use crate::delivery::test_send::NotTested;
+use crate::disabler::Disabler;
+use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;
+use crate::hooks::document::Events;
+use crate::hooks::editor::Editor;
 use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
+use crate::memory::EventMemory;
+use crate::model::payload::Payload;
+use crate::model::{Document, HookId};
 use crate::module::reload::NotReloaded;
+use crate::module::reload::resetting::{MetadataReset, NotReset};
+use crate::replays::Replays;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{AuditKeep, StoreError};
 use crate::trail::Origin;

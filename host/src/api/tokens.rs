@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::auth::ApiCaller;
 use super::body::Data;
+use super::caller::ApiCaller;
 use super::envelope::{Answer, PagedData, Reply};
 use super::error::Failure;
 use super::known::StrictQuery;

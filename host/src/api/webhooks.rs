@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
-use super::auth::ApiCaller;
 use super::body::Data;
+use super::caller::ApiCaller;
 use super::envelope::{Answer, ListBody, PagedData, Reply};
 use super::error::Failure;
 use super::filters::Filters;

@@ -1,15 +1,19 @@
-//! The description as it is sent: written once after each change of the modules, and not at all to whoever has it.
+//! The description as it was written last: once after each change of the modules.
 
-use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
-use super::{fixed, live};
-use crate::api::Api;
+use super::live;
+use crate::api::views::MetadataView;
 use crate::background::spawn_background;
+
+/// Makes the description but for what modules add. It is handed in, since what it describes are all the routes, the one
+/// that sends it too.
+#[derive(Clone, Copy)]
+pub(in crate::api) struct FixedDescription(pub(in crate::api) fn() -> Value);
 
 /// The description that was written last.
 #[derive(Default)]
@@ -25,15 +29,19 @@ pub(super) struct WrittenDescription {
 
 impl KeptDescription {
     /// As the modules are now.
-    pub(super) async fn now(&self, api: &Api) -> WrittenDescription {
-        let version = api.metadata.version();
+    pub(super) async fn now(
+        &self,
+        metadata: &dyn MetadataView,
+        fixed: FixedDescription,
+    ) -> WrittenDescription {
+        let version = metadata.version();
         let mut last = self.0.lock().await;
         if let Some(written) = last.as_ref().filter(|written| written.version == version) {
             return written.clone();
         }
-        let events = api.metadata.events();
+        let events = metadata.events();
         let write = move || {
-            let mut described = fixed();
+            let mut described = (fixed.0)();
             live::complete(&mut described, &events);
             described.to_string()
         };
@@ -56,35 +64,17 @@ impl EntityTag {
         EntityTag(HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"\"")))
     }
 
+    /// As the header `etag` has it.
+    pub(super) fn value(self) -> HeaderValue {
+        self.0
+    }
+
     /// Whether the client says that it has it.
-    fn is_known(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn is_known(&self, headers: &HeaderMap) -> bool {
         let named = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         let mut named = named.flat_map(|value| value.split(',')).map(str::trim);
         named.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.0.as_bytes())
     }
-}
-
-/// The answer with a large text for anybody, or that the client has it.
-pub(in crate::api) async fn answered(
-    api: &Api,
-    headers: &HeaderMap,
-    kind: &str,
-    tag: EntityTag,
-    text: Bytes,
-) -> Response {
-    let mut response = if tag.is_known(headers) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        api.strangers.large.take().await;
-        let mut response = Body::from(text).into_response();
-        if let Ok(kind) = HeaderValue::from_str(kind) {
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        }
-        response
-    };
-    response.headers_mut().insert(header::ETAG, tag.0);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
 }
 
 #[cfg(test)]

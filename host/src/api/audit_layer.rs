@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 
 use super::Api;
-use super::auth::address;
+use super::caller::address;
 use super::envelope::{RequestId, ResponseBody};
 use super::error::Failure;
 use crate::access::tokens::Holder;
