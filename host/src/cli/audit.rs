@@ -2,9 +2,29 @@
 
 use std::io::Write;
 
-use super::AuditArgs;
+use clap::Args;
+use clap::builder::TypedValueParser as _;
+
+use super::ClientArgs;
 use super::client::HostClient;
 use super::listing::{all_pages, cell, table};
+
+/// `hookline audit`
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// Only what concerns this account
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// How many entries
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..).map(|n| n as usize))]
+    pub last: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
 
 pub(super) async fn audit(args: &AuditArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = HostClient::new(&args.client)?;

@@ -1,23 +1,34 @@
 //! `hookline check`: what module files are, without running the host.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::CheckArgs;
 use super::listing::harmless;
 use crate::config::{Config, Isolation, Modules};
 use crate::harmless::harmless_path;
 use crate::hooks::accounts::Accounts;
-use crate::module::folder::ModuleLoading;
 use crate::module::generation::Generation;
 use crate::module::inspect::InspectedFile;
+use crate::module::folder::ModuleLoading;
 use crate::module::services::LendableServices;
 use crate::module::settings::settings_for_modules;
+
+/// `hookline check`
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Module files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print JSON, one object a file
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Prints what each file is; a failing exit code when one of them would be refused.
 ///

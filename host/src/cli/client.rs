@@ -1,14 +1,14 @@
 //! How a command talks to a running host, and how its failures read: one line with the cause.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use clap::Args;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
-
-use super::ClientArgs;
 
 use crate::harmless::harmless;
 use crate::trust::TrustStore;
@@ -17,6 +17,26 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// A file may be long in the making, and then long on its way.
 const FILE_WITHIN: Duration = Duration::from_hours(24);
+
+/// How to reach a running host; every command that talks to one takes these.
+#[derive(Debug, Clone, Args)]
+pub struct ClientArgs {
+    /// Address of the host's HTTP API
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "HOOKLINE_URL",
+        default_value = "http://127.0.0.1:8000"
+    )]
+    pub url: String,
+    /// Access token; without it, the one in admin.token of --data
+    #[arg(long, global = true, value_name = "TOKEN", env = "HOOKLINE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// The host's data folder, for its admin.token
+    #[arg(long, global = true, value_name = "DIR", env = "HOOKLINE_DATA_DIR", default_value = "data")]
+    pub data: PathBuf,
+}
 
 /// A host's HTTP API with an access token.
 #[derive(Debug)]

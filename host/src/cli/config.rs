@@ -1,11 +1,26 @@
 //! `hookline config`: every setting in effect and where it came from.
 
 use std::io::Write;
+use std::path::PathBuf;
 
+use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::ConfigArgs;
 use crate::config::{Config, LoadOptions, SettingOrigins};
+
+/// `hookline config`
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArgs {
+    /// Only check this file against the defaults; the environment does not count
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "json"])]
+    pub check: Option<PathBuf>,
+    /// Settings (TOML), as for `hookline run`
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub(super) fn config(args: &ConfigArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(file) = &args.check {

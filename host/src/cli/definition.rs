@@ -5,11 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
-
-use super::Cli;
 
 /// `hookline completions`
 #[derive(Debug, Clone, Args)]
@@ -29,21 +27,26 @@ pub struct ManArgs {
     pub all: Option<PathBuf>,
 }
 
-pub(super) fn completions(args: &CompletionsArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+/// Prints what makes a shell complete the words of `command`, which is the whole program.
+pub(super) fn completions(
+    args: &CompletionsArgs,
+    mut command: Command,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     // Into memory first: the generator panics where its output cannot be written.
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "hookline", &mut text);
+    clap_complete::generate(args.shell, &mut command, "hookline", &mut text);
     out.write_all(&text)?;
     Ok(())
 }
 
-pub(super) fn man(args: &ManArgs, out: &mut dyn Write) -> anyhow::Result<()> {
+/// Prints a page about `command`, which is the whole program, or writes all of them.
+pub(super) fn man(args: &ManArgs, mut command: Command, out: &mut dyn Write) -> anyhow::Result<()> {
     if let Some(folder) = &args.all {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        return clap_mangen::generate_to(Cli::command(), folder)
+        return clap_mangen::generate_to(command, folder)
             .with_context(|| format!("writing pages into {}", folder.display()));
     }
-    let mut command = Cli::command();
     // Gives every command below the names of those above it: hookline-modules-show.
     command.build();
     let mut page = &command;

@@ -3,13 +3,103 @@
 use std::io::Write;
 
 use anyhow::bail;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::ClientArgs;
 use super::client::HostClient;
 use super::listing::{all_pages, cell, entries, harmless, table};
-use super::{EnableArgs, FailuresArgs, FlushArgs, Set, SetArgs};
 use crate::disabler::limits;
 use crate::hooks::limits::LimitName;
+
+/// `hookline failures`
+#[derive(Debug, Clone, Args)]
+pub struct FailuresArgs {
+    /// Only the hooks of this account
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline flush`
+#[derive(Debug, Clone, Args)]
+pub struct FlushArgs {
+    /// The account whose hooks begin anew
+    #[arg(long, value_name = "ID")]
+    pub account: String,
+    /// Only this hook
+    #[arg(long, value_name = "ID")]
+    pub hook: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline enable`
+#[derive(Debug, Clone, Args)]
+pub struct EnableArgs {
+    /// The account whose hooks are switched on
+    #[arg(long, value_name = "ID")]
+    pub account: String,
+    /// Also the hooks of all accounts below it
+    #[arg(long)]
+    pub descendants: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `hookline set`
+#[derive(Debug, Clone, Args)]
+pub struct SetArgs {
+    /// What to set
+    #[arg(value_enum)]
+    pub name: Set,
+    /// A whole number (milliseconds, or failures), or the word default, to take away what was set; for a limit its name
+    #[arg(value_name = "NUMBER")]
+    pub value: String,
+    /// Of a limit, its number, or the word default
+    #[arg(value_name = "NUMBER", required_if_eq("name", "limit"))]
+    pub number: Option<String>,
+    /// For this account; without it, for all that have set nothing themselves
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What `hookline set` sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Set {
+    /// How long a failed attempt counts, in milliseconds
+    FailureExpiry,
+    /// How many failed attempts within that time are too many
+    DisableThreshold,
+    /// The first pause in milliseconds, profile standard
+    PauseFirst,
+    /// The longest pause in milliseconds, profile standard
+    PauseLongest,
+    /// Without a success for so many milliseconds a hook is switched off, profile standard
+    DisableAfter,
+    /// What an account (--account) may have: limit NAME NUMBER, where NAME is hooks, hook_bytes, documents_bytes,
+    /// accounts_below, depth or tokens
+    Limit,
+}
 
 pub(super) async fn failures(args: &FailuresArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let query: Vec<(&str, &str)> = args.account.iter().map(|id| ("account", id.as_str())).collect();

@@ -4,12 +4,42 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::ClientArgs;
 use super::client::HostClient;
 use super::listing::{all_pages, cell, harmless, table};
-use super::{HooksAction, HooksArgs};
+
+/// `hookline hooks`
+#[derive(Debug, Clone, Args)]
+pub struct HooksArgs {
+    /// What to do; `list` unless told.
+    #[command(subcommand)]
+    pub action: Option<HooksAction>,
+    /// The account: only its hooks are listed; `test` needs the one that the hook belongs to
+    #[arg(long, global = true, value_name = "ID")]
+    pub account: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What to do with hooks.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HooksAction {
+    /// List the hooks that the host serves (also without this word)
+    List,
+    /// Send a sample to a hook of an account (--account), once, and show what came back
+    ///
+    /// It is sent as the hook's events are, with its form, headers and signature, and with the header webhook-test.
+    /// Nothing counts for or against the hook, and a disabled one is sent to as well. The exit code is not 0 where
+    /// the endpoint did not take it.
+    Test(TestArgs),
+}
 
 /// `hookline hooks test`
 #[derive(Debug, Clone, Args)]

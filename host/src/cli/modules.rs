@@ -3,12 +3,45 @@
 use std::io::Write;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::client::HostClient;
 use super::listing::{cell, entries, harmless, table};
-use super::{ClientArgs, ModulesAction, ModulesArgs, progress};
+use super::{ClientArgs, progress};
+
+/// `hookline modules`
+#[derive(Debug, Clone, Args)]
+pub struct ModulesArgs {
+    /// What to do; `list` unless told.
+    #[command(subcommand)]
+    pub action: Option<ModulesAction>,
+    /// Print the host's answer as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What to do with modules.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ModulesAction {
+    /// List the loaded modules and the files that were refused (also without this word)
+    List,
+    /// Everything about one module
+    Show {
+        /// The module's id, webhooks_<hook>
+        id: String,
+    },
+    /// Load the file of a module again, whether it changed or not; of every module without an id
+    ///
+    /// A file that is turned down leaves the generation that serves in its place.
+    Reload {
+        /// The module's id, webhooks_<hook>
+        id: Option<String>,
+    },
+}
 
 /// `hookline reset-metadata`
 #[derive(Debug, Clone, Args)]

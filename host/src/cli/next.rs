@@ -100,22 +100,15 @@ async fn untried(client: &HostClient, hooks: &[Value]) -> Option<NothingTried> {
     None
 }
 
+/// Commands with what they do.
+type TypedCommands = Vec<(String, &'static str)>;
+
 /// A sentence, and commands with what they do.
-fn advice(situation: &InstallSituation, url: &str) -> (String, Vec<(String, &'static str)>) {
-    let commands = |commands: &[(&str, &'static str)]| {
-        commands.iter().map(|&(command, does)| (command.to_owned(), does)).collect()
-    };
-    let token = [
-        (
-            "hookline modules --data DIR",
-            "what the host has loaded; DIR is its data folder, for the token in it",
-        ),
-        ("HOOKLINE_TOKEN=TOKEN hookline modules", "the same with a token in hand"),
-    ];
+fn advice(situation: &InstallSituation, url: &str) -> (String, TypedCommands) {
     match situation {
         InstallSituation::NobodyAnswers { why } => (
             why.clone(),
-            commands(&[
+            typed(&[
                 ("hookline run", "start a host here, with the folders data and plugins"),
                 ("hookline run --demo", "the same, and calls, hooks and a receiver to watch"),
                 ("HOOKLINE_URL=URL hookline", "look for a host elsewhere"),
@@ -123,17 +116,17 @@ fn advice(situation: &InstallSituation, url: &str) -> (String, Vec<(String, &'st
         ),
         InstallSituation::NotReady { why } => (
             format!("the host at {url} is not ready: {why}"),
-            commands(&[("hookline health", "whether that has changed")]),
+            typed(&[("hookline health", "whether that has changed")]),
         ),
         InstallSituation::NoToken => {
-            (format!("a host answers at {url}; to ask it for more takes a token"), commands(&token))
+            (format!("a host answers at {url}; to ask it for more takes a token"), with_a_token())
         }
         InstallSituation::Refused { why } => {
-            (format!("a host answers at {url}, but not to this token: {why}"), commands(&token))
+            (format!("a host answers at {url}, but not to this token: {why}"), with_a_token())
         }
         InstallSituation::NoModules => (
             format!("the host at {url} has no modules, so no event causes anything"),
-            commands(&[
+            typed(&[
                 ("hookline modules", "files that were refused, with the reasons"),
                 ("hookline config", "where it looks for them: plugins_dir"),
                 ("hookline new NAME", "a module of your own"),
@@ -149,22 +142,41 @@ fn advice(situation: &InstallSituation, url: &str) -> (String, Vec<(String, &'st
                 ),
             ],
         ),
-        InstallSituation::AtWork { modules, hooks, untried } => {
-            let mut typed: Vec<(String, &'static str)> = commands(&[
-                ("hookline modules", "what is loaded, what was refused"),
-                ("hookline hooks", "who is sent what"),
-            ]);
-            typed.extend(untried.as_ref().map(|NothingTried { account, hook }| {
-                let command = format!("hookline hooks test --account {account} --hook {hook}");
-                (command, "a sample to a hook that nothing is known to have been sent to")
-            }));
-            typed.extend(commands(&[
-                ("hookline publish FILE", "events from a file"),
-                ("hookline backup FILE", "a copy of everything that it keeps"),
-            ]));
-            (format!("the host at {url} is at work with {modules} modules and {hooks} hooks"), typed)
-        }
+        InstallSituation::AtWork { modules, hooks, untried } => (
+            format!("the host at {url} is at work with {modules} modules and {hooks} hooks"),
+            at_work(untried.as_ref()),
+        ),
     }
+}
+
+fn typed(commands: &[(&str, &'static str)]) -> TypedCommands {
+    commands.iter().map(|&(command, does)| (command.to_owned(), does)).collect()
+}
+
+fn with_a_token() -> TypedCommands {
+    typed(&[
+        (
+            "hookline modules --data DIR",
+            "what the host has loaded; DIR is its data folder, for the token in it",
+        ),
+        ("HOOKLINE_TOKEN=TOKEN hookline modules", "the same with a token in hand"),
+    ])
+}
+
+fn at_work(untried: Option<&NothingTried>) -> TypedCommands {
+    let mut commands = typed(&[
+        ("hookline modules", "what is loaded, what was refused"),
+        ("hookline hooks", "who is sent what"),
+    ]);
+    commands.extend(untried.map(|NothingTried { account, hook }| {
+        let command = format!("hookline hooks test --account {account} --hook {hook}");
+        (command, "a sample to a hook that nothing is known to have been sent to")
+    }));
+    commands.extend(typed(&[
+        ("hookline publish FILE", "events from a file"),
+        ("hookline backup FILE", "a copy of everything that it keeps"),
+    ]));
+    commands
 }
 
 #[cfg(test)]

@@ -2,11 +2,58 @@
 
 use std::io::Write;
 
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::ClientArgs;
 use super::client::HostClient;
 use super::listing::{all_pages, cell, table};
-use super::{TokenAction, TokenArgs};
+
+/// `hookline token`
+#[derive(Debug, Clone, Args)]
+pub struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: TokenAction,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How to reach the host.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// What to do with tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokenAction {
+    /// Make a token and print it; it is never shown again
+    Create {
+        /// The account; the token reaches it and those below it
+        #[arg(long, value_name = "ID")]
+        account: String,
+        /// Make it an administrator's, which reaches everything
+        #[arg(long)]
+        admin: bool,
+        /// What to call it
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// List tokens, without what is secret about them
+    List {
+        /// Only those of this account
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+    },
+    /// Revoke a token at once
+    Revoke {
+        /// The token's id, as `token list` shows it
+        #[arg(value_name = "TOKEN")]
+        id: String,
+        /// Its account; without it an administrator's token is needed
+        #[arg(long, value_name = "ID")]
+        account: Option<String>,
+    },
+}
 
 pub(super) async fn token(args: &TokenArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let client = HostClient::new(&args.client)?;

@@ -1,15 +1,16 @@
 //! `hookline try`: one event through one module, without any network.
 
 use std::io::{Read as _, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
+use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::TryArgs;
 use super::check::alone;
-use crate::config::Config;
+use super::run::given;
+use crate::config::{Config, ConfigErrors, LoadOptions};
 use crate::delivery::queue::carried_hook;
 use crate::delivery::request::{SharedBodies, UnsendableHook, WebhookHeaders};
 use crate::event::Event;
@@ -24,6 +25,48 @@ use crate::module::folder::ModuleLoading;
 use crate::module::services::LendableServices;
 use crate::module::settings::settings_for_modules;
 use crate::module::{Firing, HookTarget};
+
+/// `hookline try`
+#[derive(Debug, Clone, Args)]
+pub struct TryArgs {
+    /// The module's file
+    #[arg(long, value_name = "FILE")]
+    pub plugin: PathBuf,
+    /// The event, one JSON object; - reads it from standard input
+    #[arg(long, value_name = "FILE")]
+    pub event: PathBuf,
+    /// Hook documents as they are stored, a JSON array
+    #[arg(long, value_name = "FILE")]
+    pub hooks: PathBuf,
+    /// Account documents as they are stored, a JSON array; pvt_reseller_id names an account's reseller
+    #[arg(long, value_name = "FILE")]
+    pub accounts: Option<PathBuf>,
+    /// Settings (TOML) over the defaults; the environment does not count here
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Whose rules the requests follow [setting: delivery.profile]
+    #[arg(long, value_name = "PROFILE", value_parser = ["standard", "kazoo"])]
+    pub profile: Option<String>,
+    /// What payloads carry as cluster_id [setting: kazoo.cluster_id]
+    #[arg(long, value_name = "ID")]
+    pub cluster_id: Option<String>,
+}
+
+impl TryArgs {
+    /// The settings under these flags: flags over the file over the defaults, whatever the environment says,
+    /// so that the same files give the same requests everywhere.
+    ///
+    /// # Errors
+    /// Every wrong setting.
+    pub fn load_config(&self) -> Result<Config, ConfigErrors> {
+        let flags = given([
+            ("delivery.profile", self.profile.clone(), "--profile"),
+            ("kazoo.cluster_id", self.cluster_id.clone(), "--cluster-id"),
+        ]);
+        let options = LoadOptions { file: self.config.clone(), flags, ..LoadOptions::default() };
+        Config::load(options).map(|(config, _)| config)
+    }
+}
 
 /// Prints each request that would be sent, one JSON object a line.
 ///
