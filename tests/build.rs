@@ -1,4 +1,4 @@
-//! Lets the executable stand before two functions of the C library, as the host's own does; why, says its `module/janitor.rs`.
+//! Lets the executable stand before two functions of the C library, as the host's own does; why, says its `module/tls_keys.rs`.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

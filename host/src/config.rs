@@ -4,33 +4,36 @@
 //! Flags win over the environment, the environment over the file, the file over the defaults. A wrong
 //! value or an unknown name is never skipped, and all of them are reported at once.
 
+mod api;
+mod bus;
 mod delivery;
 mod errors;
 mod layers;
 pub mod limits;
 mod memory;
+mod modules;
+mod program;
 pub(crate) mod rules;
+mod store;
 #[cfg(test)]
 mod tests;
 mod watching;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use api::Api;
+pub use bus::{Bus, BusKind, QueueType};
 pub use delivery::Delivery;
 pub use errors::{ConfigErrors, SettingProblem};
-pub use layers::{Flag, LoadOptions, SettingOrigin, SettingOrigins, SettingValue};
+pub use layers::{DEFAULTS, Flag, LoadOptions, SettingOrigin, SettingOrigins, SettingValue};
 pub use limits::AccountLimits;
 pub use memory::MemorySettings;
+pub use modules::{Isolation, Modules};
+pub use program::ModuleProgram;
 use rules::SettingsReader;
+pub use store::{BackendKind, BackendSettings, SecretsKey, Store, Synchronous};
 pub use watching::{LogFormat, LogSettings, TelemetrySettings};
-
-use crate::model::ModuleId;
-use crate::module::program::ModuleProgram;
-
-/// The defaults and the documentation of every setting.
-pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
 /// Every setting, checked. Field names are the names in the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,136 +74,6 @@ pub struct Config {
     pub log: LogSettings,
 }
 
-/// `[api]`: the HTTP interface.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Api {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Largest single event, bytes.
-    pub max_event_bytes: usize,
-    /// Largest request body, bytes.
-    pub max_request_bytes: usize,
-    /// Connections at once.
-    pub max_connections: usize,
-    /// Milliseconds in which the headers of a request, or the next request, must have arrived.
-    pub header_timeout_ms: u64,
-    /// Milliseconds in which the body of a request must have arrived.
-    pub body_timeout_ms: u64,
-    /// Origins whose pages may read answers.
-    pub cors_origins: Vec<String>,
-    /// Entries of the audit log that are kept.
-    pub audit_keep_entries: u64,
-    /// Milliseconds for which they are kept.
-    pub audit_keep_ms: u64,
-}
-
-impl Api {
-    /// The limit for the headers of a request.
-    pub fn header_timeout(&self) -> Duration {
-        Duration::from_millis(self.header_timeout_ms)
-    }
-
-    /// The limit for the body of a request.
-    pub fn body_timeout(&self) -> Duration {
-        Duration::from_millis(self.body_timeout_ms)
-    }
-}
-
-/// Where events come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BusKind {
-    /// Posted to the API.
-    Embedded,
-    /// From RabbitMQ.
-    Amqp,
-}
-
-/// How RabbitMQ keeps our queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueueType {
-    /// Replicated.
-    Quorum,
-    /// On one node.
-    Classic,
-}
-
-impl QueueType {
-    /// The value of the queue's `x-queue-type` argument.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Quorum => "quorum",
-            Self::Classic => "classic",
-        }
-    }
-}
-
-/// `[bus]`: where events come from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bus {
-    /// Which bus.
-    pub kind: BusKind,
-    /// The broker; an `amqp://` or `amqps://` address.
-    pub uri: String,
-    /// Name of our durable queue.
-    pub queue: String,
-    /// How the broker keeps it.
-    pub queue_type: QueueType,
-    /// Messages handed out before the broker waits for acknowledgements.
-    pub prefetch: u16,
-    /// Largest event that comes from the broker, unpacked, bytes.
-    pub max_event_bytes: usize,
-}
-
-/// What keeps documents, or the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BackendKind {
-    /// The embedded database. The only kind that this version accepts.
-    Sqlite,
-}
-
-/// `[documents]` or `[ledger]`: what keeps them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BackendSettings {
-    /// Which kind.
-    pub kind: BackendKind,
-    /// Its address, for one that is a server.
-    pub url: Option<String>,
-}
-
-/// When a commit counts as done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Synchronous {
-    /// It survives a power cut.
-    Full,
-    /// It survives a crash of the program.
-    Normal,
-}
-
-/// `[store]`: what holds for documents and ledger.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Store {
-    /// The account that owns the installation; `None`: the oldest one.
-    pub master_account_id: Option<String>,
-    /// When a commit counts as done.
-    pub synchronous: Synchronous,
-    /// The file of the key of hooks' secrets; `None`: in the data folder.
-    pub secrets_key_file: Option<PathBuf>,
-    /// The key itself, in place of a file.
-    pub secrets_key: Option<SecretsKey>,
-    /// Whether secrets that cannot be decrypted keep the host from starting.
-    pub start_with_lost_secrets: bool,
-}
-
-/// The key of hooks' secrets. It does not show itself in logs.
-#[derive(Clone, PartialEq)]
-pub struct SecretsKey(pub [u8; 32]);
-
-impl std::fmt::Debug for SecretsKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretsKey(…)")
-    }
-}
-
 /// `[attempts]`: what was sent and what came back, and for how long it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempts {
@@ -227,48 +100,6 @@ pub struct Disabler {
     pub pause_longest_ms: u64,
     /// Milliseconds without a success after which a hook is switched off.
     pub disable_after_ms: u64,
-}
-
-/// `[modules]`: what may be loaded and how it is called.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Modules {
-    /// Whether the folder is watched.
-    pub hot_reload: bool,
-    /// Lower-case hexadecimal digests of the files that may be loaded; empty: any.
-    pub allow_sha256: Vec<String>,
-    /// Milliseconds after which a call is given up.
-    pub call_timeout_ms: u64,
-    /// Which modules run in processes of their own.
-    pub isolation: Isolation,
-    /// What such a process runs. No setting: whoever lends the host to another program names it.
-    pub program: ModuleProgram,
-}
-
-/// Which modules run in processes of their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Isolation {
-    /// None: all run in the host's process.
-    None,
-    /// Every one.
-    Process,
-    /// Those with these ids.
-    Only(Vec<String>),
-}
-
-impl Modules {
-    /// Whether a module runs in a process of its own.
-    pub fn isolated(&self, module: &ModuleId) -> bool {
-        match &self.isolation {
-            Isolation::None => false,
-            Isolation::Process => true,
-            Isolation::Only(ids) => ids.iter().any(|id| id == module.as_str()),
-        }
-    }
-
-    /// The limit for one call of a module.
-    pub fn call_timeout(&self) -> Duration {
-        Duration::from_millis(self.call_timeout_ms)
-    }
 }
 
 /// `[kazoo]`: what KAZOO keeps in its system configuration.
@@ -323,16 +154,16 @@ fn read(reader: &mut SettingsReader<'_>) -> Option<Config> {
     let plugins_dir = reader.read("plugins_dir", rules::folder);
     let data_dir = reader.read("data_dir", rules::folder);
     let stop_timeout_ms = reader.read("stop_timeout_ms", rules::milliseconds_or_none);
-    let api = read_api(reader);
-    let bus = read_bus(reader);
+    let api = api::read_api(reader);
+    let bus = bus::read_bus(reader);
     let memory = memory::read(reader);
-    let backends = read_backends(reader);
-    let store = read_store(reader);
+    let backends = store::read_backends(reader);
+    let store = store::read_store(reader);
     let delivery = delivery::read(reader);
     let attempts = read_attempts(reader);
     let disabler = read_disabler(reader);
     let limits = limits::read(reader);
-    let modules = read_modules(reader);
+    let modules = modules::read_modules(reader);
     let kazoo = read_kazoo(reader);
     let telemetry = watching::read_telemetry(reader);
     let log = watching::read_log(reader);
@@ -358,82 +189,6 @@ fn read(reader: &mut SettingsReader<'_>) -> Option<Config> {
     })
 }
 
-fn read_api(reader: &mut SettingsReader<'_>) -> Option<Api> {
-    let listen = reader.read("api.listen", rules::socket);
-    let max_event_bytes = reader.read("api.max_event_bytes", |v| rules::size(v, 1));
-    let max_request_bytes = reader.read("api.max_request_bytes", |v| rules::size(v, 1));
-    let max_connections = reader.read("api.max_connections", |v| rules::number(v, 1, 1_000_000_usize));
-    let header_timeout_ms = reader.read("api.header_timeout_ms", rules::milliseconds);
-    let body_timeout_ms = reader.read("api.body_timeout_ms", rules::milliseconds);
-    let cors_origins = reader.read("api.cors_origins", rules::origins);
-    let audit_keep_entries = reader.read("api.audit_keep_entries", |v| rules::number(v, 1, 10_000_000_u64));
-    let audit_keep_ms = reader.read("api.audit_keep_ms", rules::milliseconds);
-    Some(Api {
-        listen: listen?,
-        max_event_bytes: max_event_bytes?,
-        max_request_bytes: max_request_bytes?,
-        max_connections: max_connections?,
-        header_timeout_ms: header_timeout_ms?,
-        body_timeout_ms: body_timeout_ms?,
-        cors_origins: cors_origins?,
-        audit_keep_entries: audit_keep_entries?,
-        audit_keep_ms: audit_keep_ms?,
-    })
-}
-
-fn read_bus(reader: &mut SettingsReader<'_>) -> Option<Bus> {
-    let kinds = [("embedded", BusKind::Embedded), ("amqp", BusKind::Amqp)];
-    let kind = reader.read("bus.kind", |v| rules::one_of(v, &kinds));
-    let uri = reader.read("bus.uri", rules::broker);
-    let queue = reader.read("bus.queue", |v| rules::text(v, 250));
-    let types = [("quorum", QueueType::Quorum), ("classic", QueueType::Classic)];
-    let queue_type = reader.read("bus.queue_type", |v| rules::one_of(v, &types));
-    let prefetch = reader.read("bus.prefetch", |v| rules::number(v, 1, u16::MAX));
-    let max_event_bytes = reader.read("bus.max_event_bytes", |v| rules::size(v, 1024));
-    Some(Bus {
-        kind: kind?,
-        uri: uri?,
-        queue: queue?,
-        queue_type: queue_type?,
-        prefetch: prefetch?,
-        max_event_bytes: max_event_bytes?,
-    })
-}
-
-/// What keeps documents and what keeps the ledger: what `[store]` says of both goes for each that says nothing itself.
-fn read_backends(reader: &mut SettingsReader<'_>) -> Option<(BackendSettings, BackendSettings)> {
-    let kind = reader.read("store.kind", rules::backend_kind);
-    let url = reader.read("store.url", rules::server_address);
-    let mut read = |kind_name, url_name| {
-        let own_kind = reader.read(kind_name, rules::own_backend_kind);
-        let own_url = reader.read(url_name, rules::server_address);
-        (own_kind, own_url)
-    };
-    let documents = read("documents.kind", "documents.url");
-    let ledger = read("ledger.kind", "ledger.url");
-    let (kind, url) = (kind?, url?);
-    let backend = |(own_kind, own_url): (Option<Option<BackendKind>>, Option<Option<String>>)| {
-        Some(BackendSettings { kind: own_kind?.unwrap_or(kind), url: own_url?.or_else(|| url.clone()) })
-    };
-    Some((backend(documents)?, backend(ledger)?))
-}
-
-fn read_store(reader: &mut SettingsReader<'_>) -> Option<Store> {
-    let master_account_id = reader.read("store.master_account_id", rules::optional_text);
-    let levels = [("full", Synchronous::Full), ("normal", Synchronous::Normal)];
-    let synchronous = reader.read("store.synchronous", |v| rules::one_of(v, &levels));
-    let secrets_key_file = reader.read("store.secrets_key_file", rules::optional_text);
-    let secrets_key = reader.read("store.secrets_key", rules::secrets_key);
-    let start_with_lost_secrets = reader.read("store.start_with_lost_secrets", rules::truth);
-    Some(Store {
-        master_account_id: master_account_id?,
-        synchronous: synchronous?,
-        secrets_key_file: secrets_key_file?.map(PathBuf::from),
-        secrets_key: secrets_key?,
-        start_with_lost_secrets: start_with_lost_secrets?,
-    })
-}
-
 fn read_attempts(reader: &mut SettingsReader<'_>) -> Option<Attempts> {
     let retention_ms = reader.read("attempts.retention_ms", rules::milliseconds);
     let max_rows = reader.read("attempts.max_rows", |v| rules::number(v, 1, 1_000_000_000_u64));
@@ -456,20 +211,6 @@ fn read_disabler(reader: &mut SettingsReader<'_>) -> Option<Disabler> {
         pause_first_ms: pause_first_ms?,
         pause_longest_ms: pause_longest_ms?,
         disable_after_ms: disable_after_ms?,
-    })
-}
-
-fn read_modules(reader: &mut SettingsReader<'_>) -> Option<Modules> {
-    let hot_reload = reader.read("modules.hot_reload", rules::truth);
-    let allow_sha256 = reader.read("modules.allow_sha256", rules::digests);
-    let call_timeout_ms = reader.read("modules.call_timeout_ms", rules::milliseconds);
-    let isolation = reader.read("modules.isolation", rules::isolation);
-    Some(Modules {
-        hot_reload: hot_reload?,
-        allow_sha256: allow_sha256?,
-        call_timeout_ms: call_timeout_ms?,
-        isolation: isolation?,
-        program: ModuleProgram::own(),
     })
 }
 

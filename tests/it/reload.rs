@@ -434,7 +434,7 @@ async fn check_says_of_a_file_that_would_kill_the_host_why_it_is_refused() {
 async fn a_process_survives_more_generations_than_it_has_thread_local_keys() {
     use hookline::model::ModuleId;
     use hookline::module::generation::{Generation, IsolationMode, LibrarySource, ReleaseResult};
-    use hookline::module::janitor;
+    use hookline::module::tls_keys;
     let folder = tempfile::tempdir().unwrap();
     let original = corrupted_copy(&cdylib("webhooks_versioned"), folder.path(), "original.so", |_| {});
     let within = std::time::Duration::from_secs(20);
@@ -449,7 +449,7 @@ async fn a_process_survives_more_generations_than_it_has_thread_local_keys() {
             Generation::load(source, tests::lendable(), IsolationMode::Here, within).await.unwrap();
         let fate = std::sync::Arc::new(generation).release(within).await;
         assert_eq!(fate, ReleaseResult::Released, "generation {number}");
-        keys.insert(janitor::next_key());
+        keys.insert(tls_keys::next_key());
     }
 
     // Other tests take some in the same process.

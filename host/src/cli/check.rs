@@ -15,7 +15,7 @@ use crate::harmless::harmless_path;
 use crate::hooks::accounts::Accounts;
 use crate::module::generation::Generation;
 use crate::module::inspect::InspectedFile;
-use crate::module::folder::ModuleLoading;
+use crate::module::loading::ModuleLoading;
 use crate::module::services::LendableServices;
 use crate::module::settings::settings_for_modules;
 

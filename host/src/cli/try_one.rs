@@ -21,7 +21,7 @@ use crate::hooks::table::HookTable;
 use crate::listener::webhook_id::webhook_id;
 use crate::model::OutgoingRequest;
 use crate::model::{AccountId, Document, Hook};
-use crate::module::folder::ModuleLoading;
+use crate::module::loading::ModuleLoading;
 use crate::module::services::LendableServices;
 use crate::module::settings::settings_for_modules;
 use crate::module::{Firing, HookTarget};

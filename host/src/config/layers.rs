@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use config::{FileFormat, Map, Source, Value, ValueKind};
 
-use super::DEFAULTS;
 use super::errors::{SettingProblem, shown};
 
 /// Variables that begin with HOOKLINE_ and are not settings.
@@ -23,6 +22,9 @@ const STANDARD: [(&str, &str); 2] = [
 ];
 /// What the tests and their scripts tell each other.
 const TEST_VARIABLES: &str = "HOOKLINE_TEST_";
+
+/// The defaults and the documentation of every setting.
+pub const DEFAULTS: &str = include_str!("../../config.default.toml");
 
 /// Which layers there are. The default is none: the compiled-in defaults alone.
 #[derive(Debug, Clone, Default)]

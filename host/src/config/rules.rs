@@ -12,13 +12,12 @@ use url::Url;
 
 use super::errors::SettingProblem;
 use super::layers::SettingOrigins;
-use super::{BackendKind, Isolation, SecretsKey};
 use crate::model::rate;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// Why a value is wrong; what would be right.
-type WrongValue = String;
+pub(super) type WrongValue = String;
 
 /// Applies rules and gathers what they find.
 pub(super) struct SettingsReader<'a> {
@@ -55,7 +54,7 @@ impl<'a> SettingsReader<'a> {
     }
 }
 
-fn string(kind: &ValueKind) -> Result<&str, WrongValue> {
+pub(super) fn string(kind: &ValueKind) -> Result<&str, WrongValue> {
     match kind {
         ValueKind::String(text) => Ok(text),
         _ => Err("is not text; write it in quotes".to_owned()),
@@ -147,22 +146,6 @@ pub(super) fn one_of<T: Copy>(kind: &ValueKind, words: &[(&str, T)]) -> Result<T
     })
 }
 
-/// What keeps documents or the ledger; those that are planned are known and refused.
-pub(super) fn backend_kind(kind: &ValueKind) -> Result<BackendKind, WrongValue> {
-    match string(kind) {
-        Ok("couchdb" | "postgres") => Err("is not in this version yet; write \"sqlite\"".to_owned()),
-        _ => one_of(kind, &[("sqlite", BackendKind::Sqlite)]),
-    }
-}
-
-/// The same, where the empty text means: as `store.kind` says.
-pub(super) fn own_backend_kind(kind: &ValueKind) -> Result<Option<BackendKind>, WrongValue> {
-    match string(kind) {
-        Ok("") => Ok(None),
-        _ => backend_kind(kind).map(Some),
-    }
-}
-
 /// The address of a database server, or nothing.
 pub(super) fn server_address(kind: &ValueKind) -> Result<Option<String>, WrongValue> {
     web_address(kind).map(|url| url.map(String::from))
@@ -180,13 +163,6 @@ pub(super) fn text(kind: &ValueKind, most: usize) -> Result<String, WrongValue> 
 /// Text, where the empty one means that nothing is set.
 pub(super) fn optional_text(kind: &ValueKind) -> Result<Option<String>, WrongValue> {
     string(kind).map(|text| (!text.is_empty()).then(|| text.to_owned()))
-}
-
-/// The key of hooks' secrets, or nothing.
-pub(super) fn secrets_key(kind: &ValueKind) -> Result<Option<SecretsKey>, WrongValue> {
-    let Some(text) = optional_text(kind)? else { return Ok(None) };
-    let key = read_key(&text).map(SecretsKey);
-    key.map(Some).ok_or_else(|| "is no key; write 32 bytes as base64 or as 64 hexadecimal digits".to_owned())
 }
 
 /// A list of texts.
@@ -280,32 +256,6 @@ pub(super) fn digests(kind: &ValueKind) -> Result<Vec<String>, WrongValue> {
     array(kind)?.iter().map(|item| each(item, digest)).collect()
 }
 
-/// Which modules run in processes of their own: a word, or ids as a list or as text with commas, which is all
-/// that an environment variable can be.
-pub(super) fn isolation(kind: &ValueKind) -> Result<Isolation, WrongValue> {
-    let right = "write \"none\", \"process\" or a list of module ids such as [\"webhooks_x\"]";
-    let id = |text: &str| {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        match text.strip_prefix("webhooks_") {
-            Some(hook) if !hook.is_empty() && hook.chars().all(plain) => Ok(text.to_owned()),
-            _ => Err("is not a module's id; write one such as \"webhooks_x\"".to_owned()),
-        }
-    };
-    match kind {
-        ValueKind::String(word) if word == "none" => Ok(Isolation::None),
-        ValueKind::String(word) if word == "process" => Ok(Isolation::Process),
-        ValueKind::String(ids) => {
-            let ids: Result<Vec<String>, WrongValue> = ids.split(',').map(|text| id(text.trim())).collect();
-            ids.map(Isolation::Only).map_err(|_| format!("is not one of the choices; {right}"))
-        }
-        ValueKind::Array(ids) => {
-            let ids = ids.iter().map(|item| each(item, |kind| id(string(kind)?)));
-            ids.collect::<Result<_, _>>().map(Isolation::Only)
-        }
-        _ => Err(format!("is not one of the choices; {right}")),
-    }
-}
-
 /// A level or directives. A single unknown word would be taken for the name of a target that logs
 /// everything, so it is refused here.
 pub(super) fn log_level(kind: &ValueKind) -> Result<String, WrongValue> {
@@ -321,7 +271,10 @@ pub(super) fn log_level(kind: &ValueKind) -> Result<String, WrongValue> {
 }
 
 /// One item of a list: what is wrong with it names it.
-fn each<T>(item: &Value, rule: impl FnOnce(&ValueKind) -> Result<T, WrongValue>) -> Result<T, WrongValue> {
+pub(super) fn each<T>(
+    item: &Value,
+    rule: impl FnOnce(&ValueKind) -> Result<T, WrongValue>,
+) -> Result<T, WrongValue> {
     rule(&item.kind).map_err(|why| format!("holds {}, which {why}", super::errors::shown("", &item.kind)))
 }
 

@@ -1,6 +1,7 @@
 //! Settings as operators write them, right and wrong.
 
 use super::*;
+use crate::model::ModuleId;
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -3,7 +3,7 @@
 //! The module's code never runs on a thread that belongs to anybody else, so that a hang costs a thread of the
 //! module and nothing of the host, and so that the library can be unmapped once these threads have been joined.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
@@ -18,19 +18,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Firing;
-use super::belonging::own;
-use super::isolated::{IsolatedFigures, IsolatedRunner, IsolationLimits};
+use super::isolated::{IsolatedFigures, IsolatedRunner};
 use super::jobs::JobQueue;
 pub use super::jobs::{CallFailure, JobAnswer, ModuleJob};
-use super::library::MappedLibrary;
-pub(super) use super::library::{LibraryCall, ModuleEntry, enter};
 pub use super::library::{LoadError, LoadStep};
-use super::probe::ProbeRefusal;
-use super::program::ModuleProgram;
+use super::library::{MappedLibrary, ModuleEntry};
 use super::services::{CallServices, LendableServices};
+use super::tenancy::check_firings;
 use crate::event::Event;
 use crate::model::ModuleId;
 use crate::stall::{self, StallDeadline, StallMark};
+
+mod runner;
+
+pub use runner::{IsolationMode, LibrarySource, LoadFailure};
+use runner::{LoadedParts, Runner, load_here};
 
 /// A module's library, opened and initialised, here or in a process of its own.
 pub struct Generation {
@@ -53,16 +55,9 @@ pub struct Generation {
     /// A call was given up or a thread lost: its code may run for ever, so it stays mapped.
     tainted: AtomicBool,
     /// Why its file does not allow that it is unmapped.
-    stays: OnceLock<String>,
+    pin_reason: OnceLock<String>,
     thread: Mutex<Option<GenerationThread>>,
     mapped: Mutex<Option<MappedLibrary>>,
-}
-
-/// Where its code runs. There are few of these, and each lives behind an `Arc`.
-#[allow(clippy::large_enum_variant)]
-enum Runner {
-    Here(ModuleEntry),
-    Apart(IsolatedRunner),
 }
 
 /// The thread that loaded it, serves with it and ends it.
@@ -79,27 +74,6 @@ struct ThreadOrder {
     jobs: Arc<JobQueue>,
 }
 
-/// What loading needs to know.
-pub struct LibrarySource<'a> {
-    /// Whose library it is.
-    pub module: ModuleId,
-    /// The generation's number.
-    pub number: u64,
-    /// The private copy to open: nobody writes to it.
-    pub copy: &'a Path,
-}
-
-/// Why a generation could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum UnloadResult {
-    /// In this process.
-    #[error(transparent)]
-    Here(#[from] LoadError),
-    /// In a process of its own.
-    #[error(transparent)]
-    Apart(#[from] ProbeRefusal),
-}
-
 /// What became of a generation's library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReleaseResult {
@@ -109,28 +83,17 @@ pub enum ReleaseResult {
     Pinned(String),
 }
 
-type LoadedParts = Result<(Runner, Option<MappedLibrary>, Metadata, BindingsAndResponders), UnloadResult>;
-
-/// How the code is run.
-#[derive(Clone)]
-pub enum IsolationMode {
-    /// In this process.
-    Here,
-    /// In a process of its own.
-    Apart(ModuleProgram, IsolationLimits),
-}
-
 impl Generation {
     /// Opens, checks and initialises a library on a thread of its own, within this time.
     ///
     /// # Errors
-    /// [`UnloadResult`]; after [`LoadError::TimedOut`] the thread is left to itself.
+    /// [`LoadFailure`]; after [`LoadError::TimedOut`] the thread is left to itself.
     pub async fn load(
         source: LibrarySource<'_>,
         lendable: LendableServices,
         how: IsolationMode,
         within: Duration,
-    ) -> Result<Self, UnloadResult> {
+    ) -> Result<Self, LoadFailure> {
         let (done, loaded) = oneshot::channel::<LoadedParts>();
         let (orders, ordered) = mpsc::channel::<ThreadOrder>();
         let (ends, ended) = mpsc::channel();
@@ -150,19 +113,11 @@ impl Generation {
             if done.send(loaded).is_err() || failed {
                 return;
             }
-            let mut tainted = false;
-            while let Ok(ThreadOrder { generation, worker, jobs }) = ordered.recv() {
-                worker.serve(&generation, &jobs, None);
-                tainted = generation.tainted.load(Ordering::Acquire);
-            }
-            let ended = match entry {
-                Some(entry) if !tainted => {
-                    let services = CallServices::new(&lendable, &module, number);
-                    entry.shutdown(&services).map_err(|error| error.to_string())
-                }
-                _ => Ok(()),
-            };
-            _ = ends.send(ended);
+            let is_tainted = serve_orders(&ordered);
+            let entry = entry.filter(|_| !is_tainted);
+            let services = CallServices::new(&lendable, &module, number);
+            let shutdown = |entry: ModuleEntry| entry.shutdown(&services).map_err(|error| error.to_string());
+            _ = ends.send(entry.map_or(Ok(()), shutdown));
         };
         let handle = std::thread::Builder::new()
             .name(name)
@@ -184,7 +139,7 @@ impl Generation {
             runs,
             usable: RwLock::new(true),
             tainted: AtomicBool::new(false),
-            stays: OnceLock::new(),
+            pin_reason: OnceLock::new(),
             thread: Mutex::new(Some(GenerationThread { orders, ended, handle })),
             mapped: Mutex::new(mapped),
         })
@@ -220,7 +175,7 @@ impl Generation {
 
     /// The answer, where all of it is for the event's own account.
     fn own(&self, event: &Event, answer: JobAnswer) -> JobAnswer {
-        own(event, answer, &self.lendable.accounts)
+        check_firings(event, answer, &self.lendable.accounts)
     }
 
     fn ask(&self, event: &Arc<Event>) -> JobAnswer {
@@ -254,7 +209,7 @@ impl Generation {
 
     /// Its library stays mapped when it ends, for this reason.
     pub(super) fn keep_mapped(&self, reason: String) {
-        _ = self.stays.set(reason);
+        _ = self.pin_reason.set(reason);
     }
 
     /// Whether it answers events of this category and name.
@@ -282,7 +237,7 @@ impl Generation {
     ///
     /// # Errors
     /// The system gives no more threads.
-    pub(super) fn stand_in(
+    pub(super) fn spawn_replacement(
         self: &Arc<Self>,
         jobs: Arc<JobQueue>,
         first: ModuleJob,
@@ -337,7 +292,7 @@ impl Generation {
         if self.tainted.load(Ordering::Acquire) {
             return ReleaseResult::Pinned("a call in it never ended".to_owned());
         }
-        if let (Some(reason), Runner::Here(_)) = (self.stays.get(), &self.runs) {
+        if let (Some(reason), Runner::Here(_)) = (self.pin_reason.get(), &self.runs) {
             return ReleaseResult::Pinned(reason.clone());
         }
         if let Some(mapped) = self.mapped.lock().take()
@@ -351,6 +306,16 @@ impl Generation {
     }
 }
 
+/// Serves with one generation after another order, until there are no more; says whether its code may still run.
+fn serve_orders(ordered: &mpsc::Receiver<ThreadOrder>) -> bool {
+    let mut is_tainted = false;
+    while let Ok(ThreadOrder { generation, worker, jobs }) = ordered.recv() {
+        worker.serve(&generation, &jobs, None);
+        is_tainted = generation.tainted.load(Ordering::Acquire);
+    }
+    is_tainted
+}
+
 /// What is sent within this time, in which the process could run.
 fn received<T>(from: &mpsc::Receiver<T>, within: Duration) -> Result<T, mpsc::RecvTimeoutError> {
     let deadline = StallDeadline::after(within);
@@ -358,27 +323,6 @@ fn received<T>(from: &mpsc::Receiver<T>, within: Duration) -> Result<T, mpsc::Re
         match from.recv_timeout(deadline.left()) {
             Err(mpsc::RecvTimeoutError::Timeout) if !deadline.has_passed() => {}
             received => return received,
-        }
-    }
-}
-
-fn load_here(
-    module: &ModuleId,
-    number: u64,
-    copy: &Path,
-    lendable: &LendableServices,
-    how: IsolationMode,
-) -> LoadedParts {
-    match how {
-        IsolationMode::Here => {
-            let services = CallServices::new(lendable, module, number);
-            let LibraryCall { entry, metadata, wants, mapped } = enter(copy, &services, &|_| {})?;
-            Ok((Runner::Here(entry), Some(mapped), metadata, wants))
-        }
-        IsolationMode::Apart(program, limits) => {
-            let (isolated, metadata, wants) =
-                IsolatedRunner::start(&program, module.clone(), number, copy, lendable.clone(), limits)?;
-            Ok((Runner::Apart(isolated), None, metadata, wants))
         }
     }
 }

@@ -11,7 +11,7 @@ use plugin_api::abi;
 use plugin_api::manifest::{ROOT_SYMBOL, ReadManifest, SIZE, SYMBOL};
 use sha2::{Digest as _, Sha256};
 
-use super::unloading::stays;
+use super::unloading::pin_reason;
 
 /// What a file says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct InspectedFile {
     /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
     /// Why its library can never be unmapped; `None` where it may be.
-    pub stays: Option<String>,
+    pub pin_reason: Option<String>,
 }
 
 /// Why a file is not taken. Each text ends a sentence that begins with the file's name.
@@ -102,8 +102,8 @@ pub fn inspect(bytes: &[u8]) -> Result<InspectedFile, UnfitFile> {
     }
     let manifest = read_manifest(&file)?;
     fits(&manifest)?;
-    let stays = stays(&file, manifest.flags);
-    Ok(InspectedFile { manifest, sha256: hex(&Sha256::digest(bytes)), stays })
+    let pin_reason = pin_reason(&file, manifest.flags);
+    Ok(InspectedFile { manifest, sha256: hex(&Sha256::digest(bytes)), pin_reason })
 }
 
 /// Every segment and the section table must lie inside the file, or the loader maps pages that are not there.

@@ -5,7 +5,9 @@
 //! row is given up. A call that takes too long is given up at once and the process killed. Where several events were
 //! under way, they go one by one afterwards, to see whose fault it was.
 
+mod blame;
 pub mod child;
+mod pauses;
 mod process;
 mod protocol;
 mod session;
@@ -23,6 +25,9 @@ use plugin_api::{BindingsAndResponders, Metadata};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+pub use blame::MAX_DEATHS;
+use blame::{CallBlame, ProcessEnd};
+use pauses::RestartPauses;
 use process::ChildProcess;
 pub use process::ProcessDeath;
 pub(super) use session::{CallOwner, CallWords, ChildSession};
@@ -36,12 +41,6 @@ use super::services::LendableServices;
 use crate::event::Event;
 use crate::model::ModuleId;
 use crate::stall::StallDeadline;
-
-/// Processes in a row that one event may cost.
-pub const MAX_DEATHS: u32 = 3;
-
-/// The pause before a process is started anew: after the first death, and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// How long a module's process may take.
 #[derive(Clone, Copy, Debug)]
@@ -322,79 +321,5 @@ impl IsolatedRunner {
 
     fn is_stopping(&self) -> bool {
         *self.stopping.lock()
-    }
-}
-
-/// Why a run of events ended before the last was answered.
-#[derive(Clone)]
-enum ProcessEnd {
-    Died(ProcessDeath),
-    Late,
-    Garbage(String),
-}
-
-/// Whose fault the loss of a process is.
-#[derive(Default)]
-struct CallBlame {
-    /// The event that is suspected, and how many processes it has cost so far.
-    event: usize,
-    deaths: u32,
-    /// Events before this one are handed over one by one.
-    alone: usize,
-}
-
-impl CallBlame {
-    /// What the event in hand answers when its process was lost; nothing when it is handed over once more.
-    fn judge(
-        &mut self,
-        end: ProcessEnd,
-        event: usize,
-        under_way: usize,
-        limit: Duration,
-    ) -> Option<CallFailure> {
-        if let ProcessEnd::Late = end {
-            return Some(CallFailure::TimedOut(limit));
-        }
-        if under_way > 1 {
-            // Answers that waited to be sent together died with the process.
-            self.alone = event + under_way;
-            return None;
-        }
-        if event != self.event {
-            (self.event, self.deaths) = (event, 0);
-        }
-        match end {
-            ProcessEnd::Late => None,
-            ProcessEnd::Garbage(what) => Some(CallFailure::Failed(CallError::Protocol(what))),
-            ProcessEnd::Died(how) => {
-                self.deaths += 1;
-                (self.deaths >= MAX_DEATHS).then_some(CallFailure::Killed { times: self.deaths, how })
-            }
-        }
-    }
-}
-
-/// The pauses before processes are started anew.
-#[derive(Default)]
-struct RestartPauses {
-    last: Option<Duration>,
-    until: Option<Instant>,
-}
-
-impl RestartPauses {
-    /// A process has died: twice the last pause.
-    fn died(&mut self, now: Instant) {
-        let pause = self.last.map_or(PAUSE.0, |last| (last * 2).min(PAUSE.1));
-        self.last = Some(pause);
-        self.until = Some(now + pause);
-    }
-
-    /// One has answered.
-    fn reset(&mut self) {
-        *self = RestartPauses::default();
-    }
-
-    fn left(&self, now: Instant) -> Duration {
-        self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 }

@@ -18,7 +18,7 @@ use plugin_api::lend::{Call, CallError, HostServices};
 use plugin_api::manifest::ROOT_SYMBOL;
 use plugin_api::{BindingsAndResponders, Metadata};
 
-use super::janitor;
+use super::tls_keys;
 use crate::event::Event;
 
 /// Why a library could not be made into a generation.
@@ -131,17 +131,17 @@ impl MappedLibrary {
         let Some(addresses) = self.addresses.clone() else {
             return Err("the system does not tell where it is mapped");
         };
-        if !janitor::is_at_work() {
+        if !tls_keys::is_at_work() {
             return Err("this program does not note what libraries take from it");
         }
-        if !janitor::threads_are_gone(&addresses, within) {
+        if !tls_keys::threads_are_gone(&addresses, within) {
             return Err("a thread that it started still runs; join it in shutdown");
         }
-        janitor::delete_keys(&addresses);
+        tls_keys::delete_keys(&addresses);
         if let Some(library) = self.library.take() {
             library.close().map_err(|_| "the loader does not close it")?;
         }
-        match janitor::mapping(copy) {
+        match tls_keys::mapping(copy) {
             None => Ok(()),
             Some(_) => Err("it is still mapped after it was closed"),
         }
@@ -197,7 +197,7 @@ fn open(copy: &Path) -> Result<(ExportsRef, MappedLibrary), LoadError> {
     let header = unsafe { library.get::<AbiHeaderRef>(ROOT_SYMBOL.as_bytes()) }.map_err(LoadError::Open)?;
     let header = *header;
     // Whatever comes from here lives as long as the library stays mapped, which is until `unmap`.
-    let mapped = MappedLibrary { library: Some(library), addresses: janitor::mapping(copy) };
+    let mapped = MappedLibrary { library: Some(library), addresses: tls_keys::mapping(copy) };
     let header = header.upgrade().map_err(|error| LoadError::Format(first_lines(&error.to_string())))?;
     check_layout(header)?;
     // SAFETY: `check_layout` found the exports of both sides compatible.

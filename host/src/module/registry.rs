@@ -13,7 +13,7 @@ use plugin_api::Binding;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-pub use super::line::{LoadedModule, MAX_HANGS, ModuleFigures};
+pub use super::loaded_module::{LoadedModule, MAX_HANGS, ModuleFigures};
 use crate::model::ModuleId;
 
 /// A file in the plugins folder that was not taken.

@@ -7,47 +7,37 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::files::{
     FileReading, FileStamp, FoundFile, LOOK_WITHIN, PatientLooks, behind, module_files, read,
 };
-use super::folder::{FileRefusal, ModuleLoading, ReadModule, trusted_folder};
-use super::generation::{Generation, ReleaseResult};
 use super::inspect::UnfitFile;
-use super::janitor;
-use super::line::LoadedModule;
-use super::metadata;
-use super::registry::{FileRefused, ModuleRegistry, PinnedGeneration};
+use super::loaded_module::LoadedModule;
+use super::loading::{ModuleLoading, ReadModule};
+use super::refusal::{FileRefusal, trusted_folder};
+use super::registry::{FileRefused, ModuleRegistry};
 use crate::background::spawn_background;
-use crate::bus::{Binding, Bus};
-use crate::clock;
+use crate::bus::Bus;
 use crate::harmless::harmless_path;
 use crate::model::ModuleId;
 use crate::stall::StallMark;
-use crate::store::{Documents, StoreError};
-use crate::stream::{HostEvent, HostStream};
+use crate::store::Documents;
+use crate::stream::HostStream;
 
 mod outcome;
 pub mod resetting;
+mod swapping;
+
+use self::resetting::{MetadataReset, NotReset};
+use self::swapping::{ModuleSwapper, shown};
 
 pub use outcome::{NotReloaded, ReloadOutcome};
-
-/// How long an old generation's thread may take to end, `shutdown` included, before it is left mapped.
-pub const RELEASE_WITHIN: Duration = Duration::from_secs(2);
-
-/// Generations that may stay mapped after their end. Each costs address space, its copy on disk and some tens of
-/// kilobytes; beyond this no file is loaded until the host is started again.
-pub const MAX_PINNED: usize = 50;
-
-/// Thread-local keys that may be taken before no more library is loaded: the process has 1024, and aborts when
-/// they are used up.
-pub const MAX_KEYS: u32 = 900;
+pub use swapping::{MAX_KEYS, MAX_PINNED, RELEASE_WITHIN};
 
 /// How long a file that is no whole library may still become one, where the system does not tell who writes it.
 const GROWING: Duration = Duration::from_millis(500);
@@ -66,11 +56,7 @@ const GONE_FOR: Duration = Duration::from_millis(200);
 pub struct ModuleReloader {
     folder: PathBuf,
     loading: ModuleLoading,
-    registry: Arc<ModuleRegistry>,
-    bus: Arc<dyn Bus>,
-    documents: Arc<dyn Documents>,
-    call_timeout: Duration,
-    stream: Arc<HostStream>,
+    swapper: ModuleSwapper,
     state: tokio::sync::Mutex<ReloadState>,
 }
 
@@ -119,7 +105,8 @@ impl ModuleReloader {
         stream: Arc<HostStream>,
     ) -> Self {
         let state = tokio::sync::Mutex::default();
-        ModuleReloader { folder, loading, registry, bus, documents, call_timeout, stream, state }
+        let swapper = ModuleSwapper { registry, bus, documents, call_timeout, stream };
+        ModuleReloader { folder, loading, swapper, state }
     }
 
     /// The folder that it looks at.
@@ -164,9 +151,9 @@ impl ModuleReloader {
             }
         }
         // What was refused before it was read is not among the files that were seen.
-        for FileRefused { file, .. } in self.registry.refused() {
+        for FileRefused { file, .. } in self.swapper.registry.refused() {
             if !present.contains(&file) && !state.files.contains_key(&file) {
-                self.registry.forget_refusal(&file);
+                self.swapper.registry.forget_refusal(&file);
             }
         }
         let gone: Vec<PathBuf> = state.files.keys().filter(|file| !present.contains(file)).cloned().collect();
@@ -178,8 +165,11 @@ impl ModuleReloader {
                 continue;
             }
             state.files.remove(&file);
-            self.registry.forget_refusal(&file);
-            soon |= self.take_away(state, &file).await;
+            self.swapper.registry.forget_refusal(&file);
+            for waiting in self.swapper.take_away(&file).await {
+                state.files.remove(&waiting);
+                soon = true;
+            }
         }
         state.begun = true;
         Ok(soon)
@@ -191,7 +181,7 @@ impl ModuleReloader {
     /// [`NotReloaded`]; the old generation serves.
     pub async fn reload(&self, id: &str) -> Result<u64, NotReloaded> {
         let mut state = self.state.lock().await;
-        let current = self.registry.current();
+        let current = self.swapper.registry.current();
         let module = current.module(id).ok_or_else(|| NotReloaded::Unknown(id.to_owned()))?;
         let name = shown(&module.file);
         match self.consider(&mut state, &module.file.clone(), ReloadCause::Asked).await {
@@ -199,6 +189,17 @@ impl ModuleReloader {
             ReloadOutcome::Unchanged | ReloadOutcome::Unfinished => Err(NotReloaded::Unfinished(name)),
             ReloadOutcome::Refused(reason) => Err(NotReloaded::Refused(format!("{name} {reason}"))),
         }
+    }
+
+    /// Writes the documents of all loaded modules anew and takes those of others away; with an id, only that one's.
+    /// The `webhooks_` in front of an id may be left out.
+    ///
+    /// # Errors
+    /// [`NotReset`]; what was reset before stays so, and repeating it is harmless.
+    pub async fn reset_metadata(&self, id: Option<&str>) -> Result<MetadataReset, NotReset> {
+        // No module comes, changes or goes meanwhile.
+        let _state = self.state.lock().await;
+        resetting::reset(self.swapper.documents.as_ref(), &self.swapper.registry.current(), id).await
     }
 
     /// The stamp of what is to be loaded. Nothing for a link that leads nowhere; nothing in it where that is refused.
@@ -263,7 +264,7 @@ impl ModuleReloader {
         let id = ModuleId::new(&read.inspected.manifest.id);
         match self.take(state, file, read, why).await {
             Ok(outcome) => {
-                self.registry.forget_refusal(file);
+                self.swapper.registry.forget_refusal(file);
                 outcome
             }
             Err(refusal) => self.refuse(file, Some(id), &refusal),
@@ -274,8 +275,8 @@ impl ModuleReloader {
         let reason = refusal.to_string();
         let at = crate::clock::now();
         let refused = FileRefused { file: file.to_owned(), id: id.clone(), reason: reason.clone(), at };
-        if self.registry.refuse(refused) {
-            self.happened(id.as_ref(), None, file, "refused", Some(reason.clone()));
+        if self.swapper.registry.refuse(refused) {
+            self.swapper.happened(id.as_ref(), None, file, "refused", Some(reason.clone()));
             warn!(file = %harmless_path(file), reason, "file refused");
         }
         ReloadOutcome::Refused(reason)
@@ -290,7 +291,7 @@ impl ModuleReloader {
         why: ReloadCause,
     ) -> Result<ReloadOutcome, FileRefusal> {
         let id = ModuleId::new(&read.inspected.manifest.id);
-        let before = self.registry.current().module(id.as_str()).cloned();
+        let before = self.swapper.registry.current().module(id.as_str()).cloned();
         if let Some(before) = &before {
             // A file under another name takes over where the old one is gone: it was renamed.
             if before.file != file && before.file.exists() {
@@ -301,169 +302,18 @@ impl ModuleReloader {
                 return Ok(ReloadOutcome::Unchanged);
             }
         }
-        self.room()?;
+        self.swapper.room()?;
         let number = state.numbers.get(&id).copied().unwrap_or_default() + 1;
         let copy = self.loading.copy(&read, number).await?;
         let generation = Arc::new(self.loading.open(&read, number, &copy).await?);
-        if let Err(refusal) = self.bind(&generation, before.as_deref()).await {
-            self.put_away(&id, number, generation.release(RELEASE_WITHIN).await, read.bytes.len());
+        if let Err(refusal) = self.swapper.bind(&generation, before.as_deref()).await {
+            self.swapper.put_away(&id, number, generation.release(RELEASE_WITHIN).await, read.bytes.len());
             return Err(refusal);
         }
         state.numbers.insert(id.clone(), number);
         let ReadModule { inspected, bytes } = read;
         let module = Arc::new(LoadedModule::new(generation, inspected, file.to_owned(), before.as_deref()));
-        self.swap(&module, before, bytes.len()).await;
+        self.swapper.swap(&module, before, bytes.len()).await;
         Ok(ReloadOutcome::Loaded { id, generation: number })
     }
-
-    fn happened(
-        &self,
-        module: Option<&ModuleId>,
-        generation: Option<u64>,
-        file: &Path,
-        change: &'static str,
-        reason: Option<String>,
-    ) {
-        let (module, file) = (module.cloned(), shown(file));
-        self.stream.tell(HostEvent::Module { module, generation, file, change, reason });
-    }
-
-    /// Whether another generation may be loaded.
-    fn room(&self) -> Result<(), FileRefusal> {
-        let pinned = self.registry.pinned().len();
-        if pinned >= MAX_PINNED {
-            return Err(FileRefusal::Exhausted(format!(
-                "{pinned} earlier generations could not be unmapped"
-            )));
-        }
-        let keys = janitor::next_key();
-        if keys >= MAX_KEYS {
-            return Err(FileRefusal::Exhausted(format!(
-                "{keys} of the process's {} thread-local keys are taken",
-                janitor::KEYS
-            )));
-        }
-        Ok(())
-    }
-
-    /// Binds what the generation wants and nobody has bound for this module.
-    async fn bind(&self, generation: &Generation, before: Option<&LoadedModule>) -> Result<(), FileRefusal> {
-        let bound = before.map(|before| bindings(before.wants())).unwrap_or_default();
-        let new: Vec<Binding> = bindings(&generation.wants).difference(&bound).cloned().collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        self.bus.bind(&new).await.map_err(|error| FileRefusal::Unbound(error.to_string()))
-    }
-
-    async fn swap(&self, module: &Arc<LoadedModule>, before: Option<Arc<LoadedModule>>, size: usize) {
-        let current = self.registry.current();
-        self.registry.forget_refusal(&module.file);
-        self.registry.set(current.with(Arc::clone(module)));
-        if let Some(before) = &before {
-            before.retire(self.call_timeout).await;
-        }
-        module.serve();
-        self.registry.counters().loaded.fetch_add(1, Ordering::Relaxed);
-        let (version, sha256) = (&module.inspected.manifest.version, &module.inspected.sha256);
-        let generation = module.figures().generation;
-        info!(module = %module.id, version, generation, sha256, file = %harmless_path(&module.file), "module loaded");
-        self.happened(Some(&module.id), Some(generation), &module.file, "loaded", None);
-        self.store_metadata(module).await;
-        if let Some(before) = before {
-            self.unbind(&before).await;
-            self.end(&before, size).await;
-        }
-    }
-
-    /// Unbinds what this module wanted and no module wants now.
-    async fn unbind(&self, before: &LoadedModule) {
-        let current = self.registry.current();
-        let wanted: BTreeSet<Binding> =
-            current.modules().flat_map(|module| bindings(module.wants())).collect();
-        let unwanted: Vec<Binding> = bindings(before.wants()).difference(&wanted).cloned().collect();
-        if !unwanted.is_empty()
-            && let Err(error) = self.bus.unbind(&unwanted).await
-        {
-            warn!(module = %before.id, %error, "what no module wants any more stays bound");
-        }
-    }
-
-    async fn end(&self, module: &LoadedModule, size: usize) {
-        let fate = module.release(RELEASE_WITHIN).await;
-        self.put_away(&module.id, module.figures().generation, fate, size);
-    }
-
-    fn put_away(&self, id: &ModuleId, generation: u64, fate: ReleaseResult, size: usize) {
-        match fate {
-            ReleaseResult::Released => {
-                self.registry.counters().released.fetch_add(1, Ordering::Relaxed);
-            }
-            ReleaseResult::Pinned(reason) => {
-                warn!(module = %id, generation, reason, "an old generation stays mapped until the host ends");
-                self.registry.pin(PinnedGeneration {
-                    module: id.clone(),
-                    generation,
-                    reason,
-                    bytes: size as u64,
-                });
-            }
-        }
-    }
-
-    /// The module whose file is gone. Says whether files of its id wait to take its place.
-    async fn take_away(&self, state: &mut ReloadState, file: &Path) -> bool {
-        let current = self.registry.current();
-        let Some(module) = current.modules().find(|module| module.file == file).cloned() else {
-            return false;
-        };
-        self.registry.set(current.without(&module.id));
-        drop(current);
-        module.remove(self.call_timeout).await;
-        self.registry.counters().removed.fetch_add(1, Ordering::Relaxed);
-        let generation = module.figures().generation;
-        info!(module = %module.id, generation, file = %harmless_path(file), "module removed, its file is gone");
-        self.happened(Some(&module.id), None, file, "removed", None);
-        self.unbind(&module).await;
-        self.end(&module, 0).await;
-        let waiting: Vec<PathBuf> = self
-            .registry
-            .refused()
-            .into_iter()
-            .filter(|refused| refused.id.as_ref() == Some(&module.id))
-            .map(|refused| refused.file)
-            .collect();
-        for file in &waiting {
-            state.files.remove(file);
-        }
-        !waiting.is_empty()
-    }
-
-    async fn store_metadata(&self, module: &LoadedModule) {
-        let id = module.id.as_str();
-        let written = async {
-            let stored = self.documents.metadata().await?;
-            let known = stored.iter().find(|document| document.get("_id").is_some_and(|known| known == id));
-            match metadata::update(&module.id, known, module.metadata(), clock::gregorian_now()) {
-                None => Ok(false),
-                Some(document) => self.documents.save_metadata(document).await.map(|_| true),
-            }
-        };
-        match written.await {
-            Ok(true) => info!(module = id, "metadata document written"),
-            // Unchanged, or another host was faster with the same words.
-            Ok(false) | Err(StoreError::Conflict { .. }) => {}
-            Err(error) => warn!(module = id, %error, "the module's metadata document cannot be written"),
-        }
-    }
-}
-
-fn bindings(wants: &plugin_api::BindingsAndResponders) -> BTreeSet<Binding> {
-    let binding =
-        |binding: &plugin_api::Binding| Binding::new(binding.exchange.as_str(), binding.routing_key.as_str());
-    wants.bindings.iter().map(binding).collect()
-}
-
-fn shown(file: &Path) -> String {
-    harmless_path(Path::new(file.file_name().unwrap_or_default()))
 }

@@ -1,7 +1,7 @@
 //! Whether a module's library may be unmapped at all, decided from its file.
 //!
 //! What a library leaves behind in the process would point into nothing once it is gone. Thread-local keys and
-//! threads can be watched (`janitor`); what is listed here cannot.
+//! threads can be watched (`tls_keys`); what is listed here cannot.
 
 use object::read::elf::{Dyn as _, ElfFile64};
 use object::{Object as _, ObjectSymbol as _, SymbolFlags, elf};
@@ -27,22 +27,22 @@ struct UnloadHazards<'a> {
 
 /// Why the library of this file stays mapped when its generation has ended; `None` where it may go.
 #[must_use]
-pub(super) fn stays(file: &object::File<'_>, flags: u32) -> Option<String> {
-    let mut signs = UnloadHazards { flags, ..UnloadHazards::default() };
+pub(super) fn pin_reason(file: &object::File<'_>, flags: u32) -> Option<String> {
+    let mut hazards = UnloadHazards { flags, ..UnloadHazards::default() };
     if let object::File::Elf64(elf) = file {
-        signs.nodelete = is_nodelete(elf);
+        hazards.nodelete = is_nodelete(elf);
     }
     for symbol in file.dynamic_symbols() {
         let Ok(name) = symbol.name() else { continue };
         if symbol.is_undefined() {
-            signs.imports.push(name);
+            hazards.imports.push(name);
         } else if let SymbolFlags::Elf { st_info, .. } = symbol.flags()
             && st_info.st_bind() == elf::STB_GNU_UNIQUE
         {
-            signs.unique.get_or_insert(name);
+            hazards.unique.get_or_insert(name);
         }
     }
-    signs.reason()
+    hazards.reason()
 }
 
 fn is_nodelete(file: &ElfFile64<'_>) -> bool {
@@ -74,8 +74,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(signs: &UnloadHazards<'_>, expected: Option<&str>) {
-        let reason = signs.reason();
+    fn check(hazards: &UnloadHazards<'_>, expected: Option<&str>) {
+        let reason = hazards.reason();
         assert_eq!(reason.is_some(), expected.is_some(), "{reason:?}");
         let reason = reason.unwrap_or_default();
         assert!(reason.contains(expected.unwrap_or_default()), "{reason}");

@@ -3,9 +3,9 @@
 use super::{MODULE, read};
 use crate::metrics::exposition::{MetricFamily, Value};
 use crate::module::isolated::IsolatedFigures;
-use crate::module::janitor;
 use crate::module::registry::{LoadedModule, ModuleRegistry, ModuleSnapshot};
 use crate::module::resident;
+use crate::module::tls_keys;
 
 pub(in crate::metrics) fn modules(current: &ModuleSnapshot) -> Vec<MetricFamily> {
     let of_each = |family: MetricFamily, figure: &dyn Fn(&LoadedModule) -> Value| {
@@ -122,6 +122,6 @@ pub(in crate::metrics) fn module_changes(registry: &ModuleRegistry) -> Vec<Metri
             "hookline_thread_local_keys",
             "The lowest thread-local key of the process that is free.",
         )
-        .is(Value::from(u64::from(janitor::next_key()))),
+        .is(Value::from(u64::from(tls_keys::next_key()))),
     ]
 }

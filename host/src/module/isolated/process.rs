@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 
-use crate::module::program::ModuleProgram;
+use crate::module::program::{self, ModuleProgram};
 
 /// Bytes of a line on standard error that are kept; the rest of the line is read and dropped.
 const LONGEST_LINE: usize = 1024;
@@ -84,8 +84,7 @@ impl ChildProcess {
         let (socket, theirs) = UnixStream::pair()?;
         let (lifeline, their_lifeline) = UnixStream::pair()?;
         let ear = lifeline.try_clone()?;
-        let child = program
-            .command(label)
+        let child = program::command(program, label)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::from(OwnedFd::from(their_lifeline)))

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::ModuleReloader;
 use crate::clock;
 use crate::model::Document;
 use crate::model::ModuleId;
+use crate::module::loaded_module::LoadedModule;
 use crate::module::metadata;
-use crate::module::registry::LoadedModule;
-use crate::store::StoreError;
+use crate::module::registry::ModuleSnapshot;
+use crate::store::{Documents, StoreError};
 
 /// What every id begins with.
 const PREFIX: &str = "webhooks_";
@@ -44,40 +44,35 @@ pub enum NotReset {
     },
 }
 
-impl ModuleReloader {
-    /// Writes the documents of all loaded modules anew and takes those of others away; with an id, only that one's.
-    /// The `webhooks_` in front of an id may be left out.
-    ///
-    /// # Errors
-    /// [`NotReset`]; what was reset before stays so, and repeating it is harmless.
-    pub async fn reset_metadata(&self, id: Option<&str>) -> Result<MetadataReset, NotReset> {
-        // No module comes, changes or goes meanwhile.
-        let _state = self.state.lock().await;
-        let failed = |id: &str| {
-            let id = id.to_owned();
-            move |error| NotReset::Store { id, error }
-        };
-        let stored = self.documents.metadata().await.map_err(failed(id.unwrap_or(PREFIX)))?;
-        let current = self.registry.current();
-        let ids = wanted(id, &stored, current.modules())?;
-        let mut reset = MetadataReset::default();
-        for id in ids {
-            let known = stored.iter().find(|document| has_id(document, &id));
-            match current.module(&id) {
-                Some(module) => {
-                    let document = anew(&module.id, known, module.metadata());
-                    self.documents.save_metadata(document).await.map_err(failed(&id))?;
-                    reset.written.push(id);
-                }
-                None => {
-                    self.documents.delete_metadata(&id).await.map_err(failed(&id))?;
-                    reset.removed.push(id);
-                }
+/// Writes the documents of these modules anew and takes those of others away; with an id, only that one's.
+pub(super) async fn reset(
+    documents: &dyn Documents,
+    loaded: &ModuleSnapshot,
+    id: Option<&str>,
+) -> Result<MetadataReset, NotReset> {
+    let failed = |id: &str| {
+        let id = id.to_owned();
+        move |error| NotReset::Store { id, error }
+    };
+    let stored = documents.metadata().await.map_err(failed(id.unwrap_or(PREFIX)))?;
+    let ids = wanted(id, &stored, loaded.modules())?;
+    let mut reset = MetadataReset::default();
+    for id in ids {
+        let known = stored.iter().find(|document| has_id(document, &id));
+        match loaded.module(&id) {
+            Some(module) => {
+                let document = anew(&module.id, known, module.metadata());
+                documents.save_metadata(document).await.map_err(failed(&id))?;
+                reset.written.push(id);
+            }
+            None => {
+                documents.delete_metadata(&id).await.map_err(failed(&id))?;
+                reset.removed.push(id);
             }
         }
-        info!(written = ?reset.written, removed = ?reset.removed, "metadata documents were reset");
-        Ok(reset)
     }
+    info!(written = ?reset.written, removed = ?reset.removed, "metadata documents were reset");
+    Ok(reset)
 }
 
 /// The ids that are reset, in their order.

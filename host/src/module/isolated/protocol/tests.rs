@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use crate::fuzz;
 
+use super::framing::{CHUNK, KEPT};
 use super::*;
 
 fn every_word_of_the_child() -> Vec<FromChild<'static>> {

@@ -146,7 +146,7 @@ impl LoadedModule {
                 job.end(&Err(self.quarantine(hung)));
                 continue;
             }
-            match self.generation.stand_in(Arc::clone(&self.line.jobs), job) {
+            match self.generation.spawn_replacement(Arc::clone(&self.line.jobs), job) {
                 Ok(worker) => self.workers.lock().push(worker),
                 Err(error) => error!(module = %self.id, %error, "no thread for the module"),
             }

@@ -11,7 +11,7 @@ use crate::hooks::accounts::Accounts;
 use crate::model::AccountId;
 
 /// The answer, where every firing of it may be; else a failure that names the two accounts.
-pub(super) fn own(event: &Event, answer: JobAnswer, accounts: &Accounts) -> JobAnswer {
+pub(super) fn check_firings(event: &Event, answer: JobAnswer, accounts: &Accounts) -> JobAnswer {
     let firings = answer?;
     match firings.iter().find_map(|firing| foreign(event, firing, accounts)) {
         None => Ok(firings),
@@ -72,7 +72,7 @@ mod tests {
             filters: Vec::new(),
         };
         let payload = Payload::parse(Bytes::from_static(b"{}")).unwrap();
-        let answer = own(&event, Ok(vec![Firing { target, payload }]), &tree());
+        let answer = check_firings(&event, Ok(vec![Firing { target, payload }]), &tree());
         assert_eq!(answer.is_ok(), fine, "{answer:?}");
     }
 

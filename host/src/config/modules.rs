@@ -1,0 +1,91 @@
+//! `[modules]`: what may be loaded, where it runs and how long a call may take.
+
+use std::time::Duration;
+
+use ::config::ValueKind;
+
+use super::program::ModuleProgram;
+use super::rules::{self, SettingsReader, WrongValue, each, string};
+use crate::model::ModuleId;
+
+/// `[modules]`: what may be loaded and how it is called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Modules {
+    /// Whether the folder is watched.
+    pub hot_reload: bool,
+    /// Lower-case hexadecimal digests of the files that may be loaded; empty: any.
+    pub allow_sha256: Vec<String>,
+    /// Milliseconds after which a call is given up.
+    pub call_timeout_ms: u64,
+    /// Which modules run in processes of their own.
+    pub isolation: Isolation,
+    /// What such a process runs. No setting: whoever lends the host to another program names it.
+    pub program: ModuleProgram,
+}
+
+/// Which modules run in processes of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Isolation {
+    /// None: all run in the host's process.
+    None,
+    /// Every one.
+    Process,
+    /// Those with these ids.
+    Only(Vec<String>),
+}
+
+impl Modules {
+    /// Whether a module runs in a process of its own.
+    pub fn isolated(&self, module: &ModuleId) -> bool {
+        match &self.isolation {
+            Isolation::None => false,
+            Isolation::Process => true,
+            Isolation::Only(ids) => ids.iter().any(|id| id == module.as_str()),
+        }
+    }
+
+    /// The limit for one call of a module.
+    pub fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.call_timeout_ms)
+    }
+}
+
+pub(super) fn read_modules(reader: &mut SettingsReader<'_>) -> Option<Modules> {
+    let hot_reload = reader.read("modules.hot_reload", rules::truth);
+    let allow_sha256 = reader.read("modules.allow_sha256", rules::digests);
+    let call_timeout_ms = reader.read("modules.call_timeout_ms", rules::milliseconds);
+    let isolation = reader.read("modules.isolation", isolation);
+    Some(Modules {
+        hot_reload: hot_reload?,
+        allow_sha256: allow_sha256?,
+        call_timeout_ms: call_timeout_ms?,
+        isolation: isolation?,
+        program: ModuleProgram::own(),
+    })
+}
+
+/// Which modules run in processes of their own: a word, or ids as a list or as text with commas, which is all
+/// that an environment variable can be.
+fn isolation(kind: &ValueKind) -> Result<Isolation, WrongValue> {
+    let right = "write \"none\", \"process\" or a list of module ids such as [\"webhooks_x\"]";
+    let id = |text: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        match text.strip_prefix("webhooks_") {
+            Some(hook) if !hook.is_empty() && hook.chars().all(plain) => Ok(text.to_owned()),
+            _ => Err("is not a module's id; write one such as \"webhooks_x\"".to_owned()),
+        }
+    };
+    match kind {
+        ValueKind::String(word) if word == "none" => Ok(Isolation::None),
+        ValueKind::String(word) if word == "process" => Ok(Isolation::Process),
+        ValueKind::String(ids) => {
+            let ids: Result<Vec<String>, WrongValue> = ids.split(',').map(|text| id(text.trim())).collect();
+            ids.map(Isolation::Only).map_err(|_| format!("is not one of the choices; {right}"))
+        }
+        ValueKind::Array(ids) => {
+            let ids = ids.iter().map(|item| each(item, |kind| id(string(kind)?)));
+            ids.collect::<Result<_, _>>().map(Isolation::Only)
+        }
+        _ => Err(format!("is not one of the choices; {right}")),
+    }
+}
