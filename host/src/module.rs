@@ -21,7 +21,7 @@ pub mod settings;
 pub mod loaded_module;
 pub mod registry;
 mod files;
-mod refusal;
+pub mod refusal;
 pub mod loading;
 pub mod reload;
 pub mod watcher;

@@ -102,7 +102,7 @@ pub enum UntrustedFile {
 ///
 /// # Errors
 /// [`UntrustedFile`]
-pub(super) fn trusted(path: &Path, mode: u32, owner: u32, own: u32) -> Result<(), UntrustedFile> {
+pub fn trusted(path: &Path, mode: u32, owner: u32, own: u32) -> Result<(), UntrustedFile> {
     if owner != own && owner != 0 {
         return Err(UntrustedFile::Owner { path: path.to_owned(), owner, own });
     }
@@ -120,7 +120,7 @@ pub(super) fn trusted_metadata(path: &Path, metadata: &std::fs::Metadata) -> Res
 ///
 /// # Errors
 /// It cannot be looked at, or [`UntrustedFile`]; the text names the folder and the setting.
-pub(super) fn trusted_folder(folder: &Path) -> anyhow::Result<()> {
+pub fn trusted_folder(folder: &Path) -> anyhow::Result<()> {
     let naming = || format!("reading the plugins folder {} (plugins_dir, --plugins)", folder.display());
     let metadata = std::fs::metadata(folder).with_context(naming)?;
     trusted_metadata(folder, &metadata)

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{HookParts, HostStores};
 use crate::bus::Bus;
 use crate::config::Config;
-use crate::module::folder::ModuleLoading;
+use crate::module::loading::ModuleLoading;
 use crate::module::registry::ModuleRegistry;
 use crate::module::reload::{ModuleReloader, RELEASE_WITHIN};
 use crate::module::services::LendableServices;
