@@ -22,8 +22,8 @@ use crate::store::{AttemptStore, NewAttempt, StoreError};
 /// Attempts that may wait to be written.
 const WAITING: usize = 2_000;
 
-/// Attempts written in one go.
-const GROUP: usize = 200;
+/// Attempts written in one go: they are large, and others wait for the same commit.
+const GROUP: usize = 32;
 
 /// Wait before a store that failed is asked again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);

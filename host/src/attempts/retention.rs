@@ -7,7 +7,7 @@ use crate::clock::now_ms;
 use crate::failure_streak::FailureStreak;
 
 /// Rows forgotten in one go.
-pub const CLEANED: usize = 500;
+pub const CLEANED: usize = 100;
 
 /// Forgets what is older than `retention`, for as long as it is awaited. `clean` is given a time in Unix milliseconds and
 /// forgets up to [`CLEANED`] rows that are older; the first failure is told, and those that follow it are not.

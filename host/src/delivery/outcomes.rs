@@ -9,8 +9,8 @@ use tracing::error;
 use super::due::DueDeliveries;
 use crate::store::{DeliveryStore, StoredOutcome};
 
-/// Outcomes written in one go.
-const OUTCOMES: usize = 500;
+/// Outcomes written in one go: well below a millisecond's work, as others wait for the same commit.
+const OUTCOMES: usize = 64;
 
 /// Wait before outcomes that could not be written are tried again.
 const STORE_PAUSE: Duration = Duration::from_millis(500);

@@ -3,7 +3,7 @@
 use foldhash::HashSet;
 
 /// Deliveries from which on those of a group are stored, before more are added: as many as one commit takes.
-pub(super) const STORED_TOGETHER: usize = 500;
+pub(super) const STORED_TOGETHER: usize = 256;
 
 /// The calls of events with very many deliveries, which are stored after the others of their group.
 #[derive(Default)]

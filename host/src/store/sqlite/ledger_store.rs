@@ -34,7 +34,8 @@ impl DeliveryStore for SqliteStore {
         if outcomes.is_empty() {
             return Ok(());
         }
-        self.writer.write_patiently(move |writing| deliveries::finish(writing, &outcomes)).await
+        let rows = outcomes.len();
+        self.writer.write_patiently(rows, move |writing| deliveries::finish(writing, &outcomes)).await
     }
 
     async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>> {
@@ -74,7 +75,8 @@ impl DisablerStore for SqliteStore {
         if changes.is_empty() {
             return Ok(());
         }
-        self.writer.write_patiently(move |writing| disabler::note(writing.connection, &changes)).await
+        let rows = changes.len();
+        self.writer.write_patiently(rows, move |writing| disabler::note(writing.connection, &changes)).await
     }
 }
 
@@ -84,7 +86,8 @@ impl AttemptStore for SqliteStore {
         if attempts.is_empty() {
             return Ok(());
         }
-        self.writer.write_patiently(move |writing| attempts::add(writing, &attempts, max_rows)).await
+        let rows = attempts.len();
+        self.writer.write_patiently(rows, move |writing| attempts::add(writing, &attempts, max_rows)).await
     }
 
     async fn attempts(&self, wanted: AttemptQuery) -> Result<AttemptScan> {
@@ -111,7 +114,8 @@ impl TokenStore for SqliteStore {
     }
 
     async fn note_uses(&self, uses: Vec<(String, i64)>) -> Result<()> {
-        self.writer.write_patiently(move |writing| access::note_uses(writing.connection, &uses)).await
+        let rows = uses.len();
+        self.writer.write_patiently(rows, move |writing| access::note_uses(writing.connection, &uses)).await
     }
 }
 

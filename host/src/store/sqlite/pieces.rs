@@ -18,13 +18,16 @@ use super::writer::StoreWriter;
 use super::writing::StoreWrite;
 use crate::store::{Accepted, AcceptedEvent, NewDelivery, Result};
 
-/// Deliveries of one commit. A few milliseconds are spent on them.
-const PIECE: usize = 500;
+/// Deliveries of one commit. About a millisecond is spent on them, for which everybody else's commits wait.
+const PIECE: usize = 128;
+
+/// Deliveries of events that are stored whole, as pieces are dearer.
+const WHOLE: usize = 2 * PIECE;
 
 /// Whether events are stored in pieces. Two commits' worth of small ones are not.
 pub(super) fn are_needed(events: &[AcceptedEvent]) -> bool {
     let rows = |event: &AcceptedEvent| event.deliveries.len();
-    events.iter().any(|event| rows(event) > PIECE) || events.iter().map(rows).sum::<usize>() > 2 * PIECE
+    events.iter().any(|event| rows(event) > WHOLE) || events.iter().map(rows).sum::<usize>() > 2 * WHOLE
 }
 
 /// Stores events in pieces; with an error nothing of them stays, and nothing of those whose identity is known.

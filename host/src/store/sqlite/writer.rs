@@ -22,7 +22,7 @@ use crate::store::{Result, StoreError};
 
 mod jobs;
 
-use jobs::{Patient, Wake, WriterJob, WriterTask, answer, group};
+use jobs::{CommitGroup, Patient, Wake, WriterJob, WriterTask, answer, group, next_wake};
 
 /// Writes that may wait; beyond it, callers wait for a place.
 const QUEUE: usize = 1_024;
@@ -94,16 +94,16 @@ impl StoreWriter {
         answered.await.map_err(|_| ended())?
     }
 
-    /// As [`write`](StoreWriter::write), for what can wait a little: it joins the next commit, and causes one only
+    /// As [`write`](StoreWriter::write), for what can wait a little: it joins one of the next commits, and causes one only
     /// when there is none for [`PATIENCE`].
-    pub(super) async fn write_patiently<T, F>(&self, work: F) -> Result<T>
+    pub(super) async fn write_patiently<T, F>(&self, rows: usize, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut StoreWrite<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
         let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
         let (answer, mut answered) = oneshot::channel();
-        self.patient.lock().push(Box::new(WriterTask { rows: 0, work, result: None, answer }));
+        self.patient.lock().push_back(Box::new(WriterTask { rows, work, result: None, answer }));
         if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answered).await {
             return answer.map_err(|_| ended())?;
         }
@@ -162,8 +162,10 @@ struct WriterState {
 
 impl WriterState {
     fn run(mut self, mut queue: mpsc::Receiver<Wake>) {
-        while let Some(first) = queue.blocking_recv() {
-            let group = group(first, &self.patient, &mut queue);
+        let mut some_left = false;
+        while let Some(first) = next_wake(&mut queue, some_left) {
+            let CommitGroup { jobs: group, leaves_some } = group(first, &self.patient, &mut queue);
+            some_left = leaves_some;
             // Another commit may have taken the patient ones along before this wake-up for their sake.
             if !group.is_empty() {
                 self.commit(group);
@@ -171,7 +173,7 @@ impl WriterState {
         }
         let left = std::mem::take(&mut *self.patient.lock());
         if !left.is_empty() {
-            self.commit(left);
+            self.commit(left.into());
         }
         if let Err(error) = database::mark(&self.connection, false) {
             tracing::warn!(%error, "the store was not marked as closed");
