@@ -14,19 +14,17 @@ mod kept_files;
 mod parts;
 mod service;
 mod signals;
+mod stopping;
 mod store_watch;
 mod tree;
 mod views;
 
-use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -34,6 +32,8 @@ pub use crate::store::sqlite::restore::{BackupContents, RestoredBackup, contents
 pub use parts::{
     ApiParts, DeliveryParts, HookParts, HostEnvironment, HostParts, HostStores, ListenerParts, ModuleParts,
 };
+
+use stopping::HostStop;
 
 use crate::config::Config;
 use crate::stall;
@@ -52,15 +52,6 @@ pub struct RunningHost {
     ended: JoinHandle<SupervisorExit>,
     /// Owns the task that `ended` waits for.
     _tasks: TaskTracker,
-}
-
-/// How a host is told to end.
-#[derive(Debug, Clone, Default)]
-struct HostStop {
-    /// In order: what is in flight may land.
-    stop: CancellationToken,
-    /// At once: what is in flight is left for the next start.
-    at_once: CancellationToken,
 }
 
 /// Starts a host and returns once every child is ready.
@@ -121,20 +112,6 @@ async fn start_until(
         exit
     });
     Ok(RunningHost { address, parts, children, stopping, ended, _tasks: tasks })
-}
-
-impl HostStop {
-    /// Gives a stop this much time; what has not ended then does so at once.
-    async fn at_once_after(&self, limit: Duration) -> Infallible {
-        self.stop.cancelled().await;
-        stall::sleep(limit).await;
-        warn!(
-            limit_ms = limit.as_millis(),
-            "the time for a stop has passed, requests under way are broken off"
-        );
-        self.at_once.cancel();
-        std::future::pending().await
-    }
 }
 
 impl RunningHost {

@@ -3,7 +3,7 @@
 //! Profile `kazoo` has the original's rule: so many failed tries within a time, looked at now and then, switch a hook
 //! off. Profile `standard` pauses a hook, longer each time, and lets one request probe when a pause ends. The rules are
 //! pure (`failures`, `pausing`, `limits`); what they go by stands here and outlives the child that writes it down and
-//! carries out what follows (`carrying_out`).
+//! carries out what follows (`worker`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,15 +25,15 @@ pub mod failures;
 pub mod limits;
 pub mod pausing;
 pub mod notice;
-mod carrying_out;
+mod worker;
 #[cfg(test)]
 mod vector_tests;
 
-pub use carrying_out::{DisablerDeps, TOO_MANY};
 use failures::FailureCounts;
 use limits::FailureLimits;
 use notice::{NoticeKind, OwnerNotice};
 use pausing::{FailingHook, HookPause, PauseStep, SendPermission};
+pub use worker::{DisablerDeps, TOO_MANY};
 
 /// The account's id under which what the system has set is kept.
 pub const SYSTEM: &str = "";
@@ -438,9 +438,9 @@ impl Disabler {
     }
 
     fn order(&self, order: DisablerOrder) {
-        if let DisablerOrder::Tell(notice) = &order {
-            carrying_out::note(notice, &self.stream);
-            let counter = match notice.news {
+        if let DisablerOrder::Tell(owner) = &order {
+            notice::note(owner, &self.stream);
+            let counter = match owner.news {
                 NoticeKind::Paused { .. } => &self.counters.paused,
                 NoticeKind::Resumed => &self.counters.resumed,
                 NoticeKind::Disabled(_) => &self.counters.disabled,

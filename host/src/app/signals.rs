@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use super::HostStop;
+use super::stopping::HostStop;
 
 /// Stops at SIGTERM (init systems, `kill`) or SIGINT (Ctrl-C), and at once at the next one. The handlers stand when
 /// this returns.

@@ -1,11 +1,13 @@
-//! What the owner of a hook is told on the bus, and where. Pure.
+//! What the owner of a hook is told on the bus, and where; and what is said of it here.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tracing::{info, warn};
 
 use crate::clock::GREGORIAN;
 use crate::model::Profile;
 use crate::model::{AccountId, HookId};
+use crate::stream::{HostEvent, HostStream};
 
 /// The exchange of notifications (`kapi_notifications`).
 pub const EXCHANGE: &str = "notifications";
@@ -103,6 +105,18 @@ impl OwnerNotice {
         }
         (key, Bytes::from(message.to_string()))
     }
+}
+
+/// Says it at once where nobody has to be waited for: in the log, and to those who watch.
+pub(super) fn note(notice: &OwnerNotice, stream: &HostStream) {
+    let OwnerNotice { account, hook, news } = notice;
+    let (change, reason) = (news.change(), news.reason());
+    match news {
+        NoticeKind::Resumed => info!(%hook, %account, change, reason, "hook is sent to again"),
+        NoticeKind::Paused { .. } => warn!(%hook, %account, change, reason, "hook paused"),
+        NoticeKind::Disabled(_) => warn!(%hook, %account, change, reason, "hook switched off"),
+    }
+    stream.tell(HostEvent::Hook { hook: hook.clone(), account: account.clone(), change, reason });
 }
 
 #[cfg(test)]

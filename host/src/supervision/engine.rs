@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::child::{ChildContext, ChildSpec, Ready, Restart};
 use super::drill::CrashDrill;
+use super::limits::{RestartIntensity, StartError, SupervisorExit};
 use super::state::{ChildPhase, SharedState, SupervisorHandle};
-use super::{ChildContext, ChildSpec, Ready, Restart, RestartIntensity, StartError, SupervisorExit};
 use crate::stall::sleep;
 
 /// An aborted child ends at its next await; one that never comes to it is left behind after this time.

@@ -1,5 +1,6 @@
 //! Children that start, end, crash and hang, on a paused clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;

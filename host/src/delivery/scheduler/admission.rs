@@ -1,80 +1,12 @@
 //! Whether the hook whose turn it is may be sent to: outside of pauses, one probe after a pause, within its rate limit.
 //! What may not stays where it is, and its hook has no turn until that may have changed.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
-use super::Scheduler;
+use super::engine::Scheduler;
 use super::hook_queue::HookBlock;
+use super::rules::{HookPermission, HookRules};
 use crate::model::HookId;
-use crate::model::rate::{RateBound, TokenBucket};
-
-/// Token buckets from which on those that are full are looked for.
-const BUCKETS_KEPT: usize = 1_000;
-
-/// What holds of a hook when its turn has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HookRules {
-    /// What those who watch its failures say.
-    pub permission: HookPermission,
-    /// How much it is sent at most.
-    pub rate: Option<RateBound>,
-}
-
-/// May a request be sent to a hook?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HookPermission {
-    /// Yes.
-    Free,
-    /// Not for so long.
-    NotFor(Duration),
-    /// One, which shows whether the pause was long enough.
-    OneProbe,
-}
-
-/// Rate limits by hook, in time that nobody can set.
-#[derive(Debug)]
-pub(super) struct HookRates {
-    buckets: foldhash::HashMap<HookId, TokenBucket>,
-    begun: Option<Instant>,
-    prune_at: usize,
-}
-
-impl Default for HookRates {
-    fn default() -> Self {
-        HookRates { buckets: foldhash::HashMap::default(), begun: None, prune_at: BUCKETS_KEPT }
-    }
-}
-
-impl HookRates {
-    /// Takes a token of a hook.
-    ///
-    /// # Errors
-    /// There is none; how long it takes for one to come back.
-    fn take(&mut self, hook: &HookId, rate: RateBound, now: Instant) -> Result<(), Duration> {
-        let begun = *self.begun.get_or_insert(now);
-        let now_ms = i64::try_from(now.saturating_duration_since(begun).as_millis()).unwrap_or(i64::MAX);
-        if !self.buckets.contains_key(hook) {
-            self.prune(now_ms);
-        }
-        let bucket = self.buckets.entry(hook.clone()).or_insert_with(|| TokenBucket::new(rate));
-        bucket.adopt(rate);
-        bucket.take(now_ms).map_err(|at_ms| {
-            // A millisecond more, as what is left of the present one was cut off.
-            let wait_ms = u64::try_from(at_ms.saturating_sub(now_ms)).unwrap_or_default();
-            Duration::from_millis(wait_ms.saturating_add(1))
-        })
-    }
-
-    /// Each time as many again have come, so that it costs little for each.
-    fn prune(&mut self, now_ms: i64) {
-        if self.buckets.len() >= self.prune_at {
-            self.buckets.retain(|_, bucket| !bucket.is_full(now_ms));
-            self.prune_at = BUCKETS_KEPT.max(2 * self.buckets.len());
-        }
-    }
-}
 
 impl<T> Scheduler<T> {
     /// Whether the first delivery of a hook may be sent now; if not, the hook is blocked from here on. `rules` answers

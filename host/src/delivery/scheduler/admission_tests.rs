@@ -1,7 +1,12 @@
 //! Pauses, probes, rate limits, order and times, one after the other.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::tests::{LIMITS, OVER, account};
 use super::*;
+use crate::model::HookId;
 use crate::model::rate::RateBound;
 
 const FAILED: FlightEnd = FlightEnd { learnt: true, over: false };

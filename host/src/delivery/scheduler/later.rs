@@ -2,27 +2,13 @@
 //! in memory.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 use tokio::time::Instant;
 
-use super::{DeliveryState, Scheduler};
+use super::due_times::MOST_READ;
+use super::engine::Scheduler;
+use super::states::DeliveryState;
 use crate::model::HookId;
-
-/// Deliveries whose hook and size are read from the store at once.
-pub const MOST_READ: usize = 500;
-
-/// When what is due. An entry counts as long as the state of its delivery says the same time.
-#[derive(Debug, Default)]
-pub(super) struct DueTimes {
-    times: BinaryHeap<Reverse<(Instant, i64)>>,
-    /// Whose time has come, and that nobody has asked the store for.
-    pub(super) asked: Vec<i64>,
-    /// How many the store was asked for, with those that are to be.
-    pub(super) reading: usize,
-    /// How many wait for their time.
-    pub(super) waiting: usize,
-}
 
 impl<T> Scheduler<T> {
     /// A delivery that waits in the store is due at this time: it has failed and is tried again, was brought back, or an

@@ -2,11 +2,12 @@
 
 use tokio::time::Instant;
 
-use super::hook_queue::WaitingPlace;
+use super::engine::Scheduler;
+use super::hook_queue::{WaitingDelivery, WaitingPlace};
 use super::shares::{ShareWeight, may_take};
 use super::speed::EndpointSpeed;
+use super::states::DeliveryState;
 use super::tree::GroupId;
-use super::{DeliveryState, Scheduler};
 use crate::model::HookId;
 
 /// Deliveries that are read from the store at once.
@@ -14,9 +15,6 @@ const AT_ONCE: usize = 64;
 
 /// Bytes of payloads that are read from the store at once, as long as it is more than one.
 const BYTES_AT_ONCE: usize = 1 << 20;
-
-/// Deliveries of one account on their way from the store, from which on it has no turn before some have come.
-pub(super) const MOST_AT_ONCE: usize = 4 * AT_ONCE;
 
 /// How many hooks of an account are looked at for more to read.
 const LOOKED_AT: usize = 4 * AT_ONCE;
@@ -34,9 +32,8 @@ impl<T> Scheduler<T> {
     pub fn loaded(&mut self, id: i64, delivery: Option<T>, now: Instant) {
         let Some(hook) = self.waits_for(id) else { return };
         let Some(queue) = self.hooks.get_mut(&hook) else { return };
-        let is_it = |entry: &super::WaitingDelivery<T>| {
-            entry.id == id && matches!(entry.place, WaitingPlace::Loading)
-        };
+        let is_it =
+            |entry: &WaitingDelivery<T>| entry.id == id && matches!(entry.place, WaitingPlace::Loading);
         // What is read stands at the front, as it is read in its order.
         let Some(place) = queue.entries.iter().position(is_it) else { return };
         let (leaf, not_now) = (queue.leaf, queue.speed == EndpointSpeed::Slow || queue.block.is_some());
@@ -77,7 +74,7 @@ impl<T> Scheduler<T> {
     /// What was on its way from the store waits there again.
     pub fn forget_loads(&mut self) {
         self.loads.clear();
-        let is_loading = |entry: &super::WaitingDelivery<T>| matches!(entry.place, WaitingPlace::Loading);
+        let is_loading = |entry: &WaitingDelivery<T>| matches!(entry.place, WaitingPlace::Loading);
         let loading: Vec<i64> = self
             .hooks
             .values()

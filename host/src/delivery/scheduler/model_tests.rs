@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use std::time::Duration;
+
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::tests::{LIMITS, account};
 use super::*;
+use crate::model::HookId;
 use crate::model::rate::RateBound;
 
 /// A rate limit of some hooks.

@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::*;
-use crate::model::AccountId;
+use crate::model::{AccountId, HookId};
 
 pub(super) const LIMITS: SchedulerLimits = SchedulerLimits {
     in_flight: 256,

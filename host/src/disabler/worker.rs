@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::notice::{EXCHANGE, NoticeKind, OwnerNotice};
 use super::{Disabler, DisablerOrder, SYSTEM};
@@ -15,7 +15,6 @@ use crate::hooks::editor::{EditError, Editor};
 use crate::model::Profile;
 use crate::model::{AccountId, HookId};
 use crate::store::{FailureChange, Ledger};
-use crate::stream::{HostEvent, HostStream};
 
 /// What the original says of a hook that it switches off.
 pub const TOO_MANY: &str = "too many failed attempts";
@@ -201,16 +200,4 @@ impl Disabler {
             }
         }
     }
-}
-
-/// Says it at once where nobody has to be waited for: in the log, and to those who watch.
-pub(super) fn note(notice: &OwnerNotice, stream: &HostStream) {
-    let OwnerNotice { account, hook, news } = notice;
-    let (change, reason) = (news.change(), news.reason());
-    match news {
-        NoticeKind::Resumed => info!(%hook, %account, change, reason, "hook is sent to again"),
-        NoticeKind::Paused { .. } => warn!(%hook, %account, change, reason, "hook paused"),
-        NoticeKind::Disabled(_) => warn!(%hook, %account, change, reason, "hook switched off"),
-    }
-    stream.tell(HostEvent::Hook { hook: hook.clone(), account: account.clone(), change, reason });
 }

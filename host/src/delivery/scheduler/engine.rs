@@ -1,0 +1,371 @@
+//! A delivery's way through the scheduler: due, a turn, in flight, ended.
+
+use std::collections::BTreeSet;
+
+use foldhash::{HashMap, HashSet};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::due_times::DueTimes;
+use super::hook_queue::{HookQueue, WaitingDelivery, WaitingPlace};
+use super::lines::CallLines;
+use super::rates::HookRates;
+use super::rules::{DueDelivery, FlightEnd, HeldPayload, HookRules, NextDelivery, SchedulerLimits};
+use super::shares::{ShareWeight, may_take};
+use super::speed::{EndpointSpeed, SpeedCounts, SpeedMemory, most_not_prompt};
+use super::states::{DeliveryState, InFlight};
+use super::tree::{AccountGroup, AccountTree, GroupId};
+use crate::model::HookId;
+
+/// Deliveries of one account on their way from the store, from which on it has no turn before some have come.
+const MOST_LOADING: usize = 256;
+
+/// What waits and what is in flight.
+#[derive(Debug)]
+pub struct Scheduler<T> {
+    pub(super) limits: SchedulerLimits,
+    /// Every delivery that is known here.
+    pub(super) states: FxHashMap<i64, DeliveryState>,
+    pub(super) times: DueTimes,
+    pub(super) lines: CallLines,
+    pub(super) hooks: HashMap<HookId, HookQueue<T>>,
+    /// Those that may not be sent to.
+    pub(super) blocked_hooks: HashSet<HookId>,
+    /// When those are looked at again for which that is known.
+    pub(super) blocked: BTreeSet<(Instant, HookId)>,
+    pub(super) rates: HookRates,
+    pub(super) tree: AccountTree,
+    pub(super) speeds: SpeedMemory<HookId>,
+    /// The kind of endpoint whose turn is first.
+    pub(super) first: usize,
+    pub(super) flights: FxHashMap<i64, InFlight>,
+    /// Deliveries that wait for a turn.
+    pub(super) waiting: usize,
+    /// How many deliveries of an account share a payload in memory.
+    pub(super) shared: FxHashMap<(GroupId, u64), usize>,
+    pub(super) loads: Vec<i64>,
+    /// How often a hook was listed for a turn so far.
+    pub(super) listings: u64,
+}
+
+impl<T> Scheduler<T> {
+    /// Nothing waits.
+    #[must_use]
+    pub fn new(limits: SchedulerLimits) -> Self {
+        Scheduler {
+            limits,
+            states: FxHashMap::default(),
+            times: DueTimes::default(),
+            lines: CallLines::default(),
+            hooks: HashMap::default(),
+            blocked_hooks: HashSet::default(),
+            blocked: BTreeSet::new(),
+            rates: HookRates::default(),
+            tree: AccountTree::default(),
+            speeds: SpeedMemory::default(),
+            first: 0,
+            flights: FxHashMap::default(),
+            waiting: 0,
+            shared: FxHashMap::default(),
+            loads: Vec::new(),
+            listings: 0,
+        }
+    }
+
+    /// A delivery is due: a new one, or one that the store was asked for. `payload` is kept where there is room for it;
+    /// without one it is in the store.
+    pub fn due(&mut self, due: DueDelivery, payload: Option<HeldPayload<T>>) {
+        self.is_read(due.id);
+        match self.states.get(&due.id) {
+            None => {}
+            Some(DeliveryState::Later(_)) => self.times.waiting -= 1,
+            Some(DeliveryState::InFlight) => {
+                if let Some(flight) = self.flights.get_mut(&due.id) {
+                    // At once.
+                    flight.again = Some(flight.begun);
+                }
+                return;
+            }
+            Some(DeliveryState::Reading | DeliveryState::InLine | DeliveryState::Waiting(_)) => return,
+        }
+        let DueDelivery { id, hook, account, bytes, carried, line } = due;
+        if let Some(line) = line
+            && !self.lines.enter(&hook, line, id)
+        {
+            self.states.insert(id, DeliveryState::InLine);
+            return;
+        }
+        self.states.insert(id, DeliveryState::Waiting(hook.clone()));
+        self.waiting += 1;
+        let (tree, speeds) = (&mut self.tree, &mut self.speeds);
+        let queue = self
+            .hooks
+            .entry(hook.clone())
+            .or_insert_with_key(|hook| HookQueue::new(tree.join(&account), speeds.take(hook)));
+        let leaf = queue.leaf;
+        let place = match payload.filter(|_| self.has_room(&hook, bytes, true)) {
+            Some(HeldPayload { delivery, shared }) => {
+                self.occupy(leaf, shared, bytes);
+                WaitingPlace::Memory(Box::new(delivery), shared)
+            }
+            None => WaitingPlace::Stored,
+        };
+        let Some(queue) = self.hooks.get_mut(&hook) else { return };
+        queue.in_memory += usize::from(matches!(place, WaitingPlace::Memory(..)));
+        let entry = WaitingDelivery { id, bytes, carried, admitted: false, alone: false, place };
+        queue.entries.push_back(entry);
+        self.list(&hook);
+    }
+
+    /// What is to be done next. `rules` says what holds of a hook now: nothing where it is gone or switched off.
+    pub fn next(
+        &mut self,
+        now: Instant,
+        rules: impl FnOnce(&HookId) -> Option<HookRules>,
+    ) -> NextDelivery<T> {
+        let Some(hook) = self.take_turn() else { return NextDelivery::Nothing };
+        if !self.admits_first(&hook, now, rules) {
+            return NextDelivery::Blocked;
+        }
+        let reads_ahead = self.hooks.get(&hook).is_some_and(|queue| {
+            queue.speed != EndpointSpeed::Slow
+                && queue.starts_in_store()
+                && queue.entries.front().is_some_and(|first| !first.alone)
+        });
+        if reads_ahead && self.read_ahead(&hook) {
+            return NextDelivery::Load;
+        }
+        let Some(WaitingDelivery { id, bytes, place, .. }) = self.take_first(&hook) else {
+            return NextDelivery::Nothing;
+        };
+        let probe = self.take_off(id, &hook, bytes, now);
+        let delivery = match place {
+            WaitingPlace::Memory(delivery, _) => Some(*delivery),
+            WaitingPlace::Loading | WaitingPlace::Stored => None,
+        };
+        NextDelivery::Send { id, hook, delivery, probe }
+    }
+
+    /// It is in flight from now on; says whether it is its hook's probe.
+    fn take_off(&mut self, id: i64, hook: &HookId, bytes: usize, now: Instant) -> bool {
+        let flight = InFlight { hook: hook.clone(), begun: now, bytes: in_flight_bytes(bytes), again: None };
+        if let Some(queue) = self.hooks.get_mut(hook) {
+            let (speed, bytes) = (queue.speed, flight.bytes);
+            queue.in_flight += 1;
+            queue.flight_bytes += bytes;
+            self.tree.change(queue.leaf, |group| {
+                group.in_flight.add(speed, 1);
+                group.flight_bytes.add(speed, bytes);
+            });
+        }
+        self.flights.insert(id, flight);
+        self.states.insert(id, DeliveryState::InFlight);
+        self.list(hook);
+        self.hooks.get(hook).is_some_and(|queue| queue.probe == Some(id))
+    }
+
+    /// A request has ended.
+    pub fn ended(&mut self, id: i64, now: Instant, end: FlightEnd) {
+        let Some(flight) = self.flights.remove(&id) else { return };
+        self.states.remove(&id);
+        if end.learnt {
+            let took = now.saturating_duration_since(flight.begun);
+            self.set_speed(&flight.hook, EndpointSpeed::of(took, self.limits.slow_after));
+        }
+        if let Some(queue) = self.hooks.get_mut(&flight.hook) {
+            let speed = queue.speed;
+            queue.in_flight -= 1;
+            queue.flight_bytes -= flight.bytes;
+            self.tree.change(queue.leaf, |group| {
+                group.in_flight.remove(speed, 1);
+                group.flight_bytes.remove(speed, flight.bytes);
+            });
+        }
+        self.probe_ended(&flight.hook, id);
+        if end.over {
+            self.leave_line(id, now);
+        }
+        if let Some(at) = flight.again {
+            self.later(id, at);
+        }
+        self.list(&flight.hook);
+        self.remove_if_idle(&flight.hook);
+    }
+
+    /// Time has passed: who has not answered for too long is slow, and what waits for it leaves the memory.
+    pub fn tick(&mut self, now: Instant) {
+        let slow_after = self.limits.slow_after;
+        let overdue = |flight: &&InFlight| now.saturating_duration_since(flight.begun) >= slow_after;
+        let slow: Vec<HookId> =
+            self.flights.values().filter(overdue).map(|flight| flight.hook.clone()).collect();
+        slow.iter().for_each(|hook| self.set_speed(hook, EndpointSpeed::Slow));
+    }
+
+    /// Nobody knows what became of what was in flight, or was asked of the store. What was in flight is due again now.
+    pub fn forget_flights(&mut self, now: Instant) {
+        let ids: Vec<i64> = self.flights.keys().copied().collect();
+        for id in ids {
+            if let Some(flight) = self.flights.get_mut(&id) {
+                flight.again = Some(now);
+            }
+            self.ended(id, now, FlightEnd { learnt: false, over: false });
+        }
+        self.forget_loads();
+        self.forget_asked(now);
+    }
+
+    /// Whether nothing is due and nothing is in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hooks.is_empty()
+    }
+
+    /// Requests in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Deliveries in memory: waiting, on their way there, or in flight.
+    #[must_use]
+    pub fn in_memory(&self) -> usize {
+        self.tree.total(|all| all.waiting) + self.flights.len()
+    }
+
+    /// Bytes of payloads that count against [`SchedulerLimits::bytes`].
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.tree.total(|all| all.waiting_bytes + all.flight_bytes.total())
+    }
+
+    /// Deliveries that are due and wait in the store for a turn of their hook.
+    #[must_use]
+    pub fn in_store(&self) -> usize {
+        let (blocked, in_memory) = self.blocked_deliveries();
+        self.waiting - self.tree.total(|all| all.waiting) - (blocked - in_memory)
+    }
+
+    /// Deliveries that are due and whose hook may not be sent to: it is paused, or at its rate limit.
+    #[must_use]
+    pub fn blocked(&self) -> usize {
+        self.blocked_deliveries().0
+    }
+
+    /// Deliveries that wait for an earlier one of their line.
+    #[must_use]
+    pub fn in_line(&self) -> usize {
+        self.lines.waiting()
+    }
+
+    fn take_turn(&mut self) -> Option<HookId> {
+        let limits = self.limits;
+        let (in_flight, bytes) = self.tree.total(|all| (all.in_flight, all.flight_bytes));
+        // The speeds take turns, too: no number of hooks of one speed keeps those of another from their turn.
+        for turn in 0..3 {
+            let speed = EndpointSpeed::ALL[(self.first + turn) % 3];
+            if !in_flight.may_start(speed, limits.in_flight) || !bytes.may_start(speed, limits.bytes / 2) {
+                continue;
+            }
+            let free = |limit: usize, used: SpeedCounts| match speed {
+                EndpointSpeed::Prompt => limit.saturating_sub(used.total()),
+                _ => most_not_prompt(limit).saturating_sub(used.not_prompt()),
+            };
+            // The last request that starts may go beyond the bytes, or one that is larger could never be sent.
+            let (free, free_bytes) = (free(limits.in_flight, in_flight), free(limits.bytes / 2, bytes));
+            let may_share = |level: usize, used: SpeedCounts, free: usize| match speed {
+                EndpointSpeed::Prompt => may_take(ShareWeight::Brief, level, used.total(), free),
+                EndpointSpeed::Unknown => may_take(ShareWeight::Kept, level, used.not_prompt(), free),
+                // Half as much: an account's slow hooks leave room to its new ones, which may be prompt.
+                EndpointSpeed::Slow => may_take(ShareWeight::Kept, level + 1, used.not_prompt(), free),
+            };
+            let may = |group: &AccountGroup, level: usize| {
+                group.loading < MOST_LOADING
+                    && may_share(level, group.in_flight, free)
+                    && may_share(level, group.flight_bytes, free_bytes)
+            };
+            let hooks = &mut self.hooks;
+            let most = limits.in_flight_per_hook;
+            let mut is_valid = |hook: &HookId, number: u64| {
+                let Some(queue) = hooks.get_mut(hook).filter(|queue| queue.listed == Some(number)) else {
+                    return false;
+                };
+                queue.listed = None;
+                queue.is_runnable(most)
+            };
+            if let Some(hook) = self.tree.take_turn(speed, &may, &mut is_valid) {
+                self.first = (speed as usize + 1) % 3;
+                return Some(hook);
+            }
+        }
+        None
+    }
+
+    /// Takes the first that waits of a hook, with its place in memory.
+    pub(super) fn take_first(&mut self, hook: &HookId) -> Option<WaitingDelivery<T>> {
+        let queue = self.hooks.get_mut(hook)?;
+        let first = queue.entries.pop_front()?;
+        self.states.remove(&first.id);
+        self.waiting -= 1;
+        let leaf = queue.leaf;
+        match first.place {
+            WaitingPlace::Memory(_, shared) => {
+                queue.in_memory -= 1;
+                self.vacate(leaf, shared, first.bytes);
+            }
+            WaitingPlace::Loading => {
+                queue.in_memory -= 1;
+                self.vacate(leaf, None, first.bytes);
+                self.tree.change_only(leaf, |group| group.loading -= 1);
+            }
+            WaitingPlace::Stored => {}
+        }
+        Some(first)
+    }
+
+    /// The hook waits for a turn, if there is anything that it could have one for.
+    pub(super) fn list(&mut self, hook: &HookId) {
+        let Some(queue) = self.hooks.get_mut(hook) else { return };
+        if queue.listed.is_none() && queue.is_runnable(self.limits.in_flight_per_hook) {
+            self.listings += 1;
+            queue.listed = Some(self.listings);
+            self.tree.list(queue.leaf, queue.speed, hook.clone(), self.listings);
+        }
+    }
+
+    pub(super) fn set_speed(&mut self, hook: &HookId, speed: EndpointSpeed) {
+        let Some(queue) = self.hooks.get_mut(hook) else { return };
+        if queue.speed == speed {
+            return;
+        }
+        let before = std::mem::replace(&mut queue.speed, speed);
+        let (count, bytes) = (queue.in_flight, queue.flight_bytes);
+        self.tree.change(queue.leaf, |group| {
+            group.in_flight.remove(before, count);
+            group.in_flight.add(speed, count);
+            group.flight_bytes.remove(before, bytes);
+            group.flight_bytes.add(speed, bytes);
+        });
+        // Its turn is among the others from now on; the old entry is out of date.
+        queue.listed = None;
+        self.list(hook);
+        if speed == EndpointSpeed::Slow {
+            self.leave_memory(hook);
+        }
+    }
+
+    pub(super) fn remove_if_idle(&mut self, hook: &HookId) {
+        if !self.hooks.get(hook).is_some_and(HookQueue::is_idle) {
+            return;
+        }
+        self.unblock(hook);
+        if let Some((hook, queue)) = self.hooks.remove_entry(hook) {
+            self.tree.leave(queue.leaf);
+            self.speeds.put(hook, queue.speed);
+        }
+    }
+}
+
+/// What a request takes: its payload, and the body that is made of it.
+fn in_flight_bytes(payload: usize) -> usize {
+    payload.saturating_mul(2)
+}

@@ -1,0 +1,30 @@
+//! The states of a delivery.
+
+use tokio::time::Instant;
+
+use crate::model::HookId;
+
+/// Where a delivery is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DeliveryState {
+    /// It is due at this time.
+    Later(Instant),
+    /// Its time has come; the store is asked for its hook and its size.
+    Reading,
+    /// Behind an earlier one of its line.
+    InLine,
+    /// For a turn of its hook.
+    Waiting(HookId),
+    /// Under way.
+    InFlight,
+}
+
+/// A delivery that is under way.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) hook: HookId,
+    pub(super) begun: Instant,
+    pub(super) bytes: usize,
+    /// It is due again at this time, which became known before its end was.
+    pub(super) again: Option<Instant>,
+}
