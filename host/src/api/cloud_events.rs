@@ -10,8 +10,12 @@ use percent_encoding::percent_decode;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use utoipa::openapi::ObjectBuilder;
+use utoipa::openapi::schema::{Object, Type};
 
 use super::error::Failure;
+use super::events::PostedEvent;
 use crate::event::RawEvent;
 use crate::event::identity::{CloudEventId, ID_LIMIT};
 
@@ -54,21 +58,43 @@ fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
     content.into()
 }
 
+/// An event as a CloudEvent 1.0 carries it, in its data.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({
+    "specversion": "1.0", "id": "4b1c", "source": "//switch.example.com", "type": "call_event.CHANNEL_CREATE",
+    "data": {"Event-Category": "call_event", "Event-Name": "CHANNEL_CREATE"}
+}), as = CloudEvent)]
+pub(super) struct StructuredEvent<'e> {
+    #[serde(default)]
+    #[schema(required = true, schema_with = version)]
+    specversion: String,
+    /// With `source` and the account it says which event this is: nothing is delivered twice when it is sent again. Both
+    /// become the event's `Msg-ID`, unless it has one.
+    #[serde(default)]
+    #[schema(required = true, min_length = 1, max_length = 1024)]
+    id: String,
+    #[serde(default)]
+    #[schema(required = true, min_length = 1, max_length = 1024)]
+    source: String,
+    /// The event.
+    #[serde(borrow)]
+    #[schema(value_type = PostedEvent, required = false)]
+    data: Option<&'e RawValue>,
+    /// The bytes of the event's text, in place of `data`.
+    #[serde(borrow)]
+    #[schema(value_type = String, required = false, content_encoding = "base64")]
+    data_base64: Option<Cow<'e, str>>,
+}
+
+/// The version that is known.
+const VERSION: &str = "1.0";
+
+fn version() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some([VERSION])).build()
+}
+
 /// The event in a structured CloudEvent.
 pub(super) fn unwrap(text: &Bytes) -> Result<RawEvent, String> {
-    #[derive(Deserialize)]
-    struct StructuredEvent<'e> {
-        #[serde(default)]
-        specversion: String,
-        #[serde(default)]
-        source: String,
-        #[serde(default)]
-        id: String,
-        #[serde(borrow)]
-        data: Option<&'e RawValue>,
-        #[serde(borrow)]
-        data_base64: Option<Cow<'e, str>>,
-    }
     let event: StructuredEvent<'_> =
         serde_json::from_slice(text).map_err(|error| format!("it is not a CloudEvent: {error}"))?;
     check_version(&event.specversion)?;
@@ -136,9 +162,9 @@ fn with_msg_id(event: Bytes, name: &CloudEventId) -> Bytes {
 
 fn check_version(version: &str) -> Result<(), String> {
     match version {
-        "1.0" => Ok(()),
+        VERSION => Ok(()),
         "" => Err("the CloudEvent has no specversion".to_owned()),
-        other => Err(format!("the CloudEvent has specversion {other}, 1.0 is known")),
+        other => Err(format!("the CloudEvent has specversion {other}, {VERSION} is known")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `POST /events`: how a body becomes events, all of them or none.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,13 +10,14 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
-use utoipa::openapi::ObjectBuilder;
-use utoipa::openapi::schema::{Object, Type};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::arriving::BodyRoom;
+use super::cloud_events::StructuredEvent;
 use super::envelope::{Answer, Reply, RequestId};
 use super::error::Failure;
 use super::known::StrictQuery;
@@ -49,54 +51,47 @@ pub(super) struct RouteQuery {
 }
 
 /// An event: these fields, and whatever else its sender says.
+// No more of it is looked at here, and no value is copied: it goes on as it came.
 #[derive(Deserialize, ToSchema)]
 #[schema(example = json!({
     "Event-Category": "call_event", "Event-Name": "CHANNEL_CREATE", "Msg-ID": "4b1c",
     "Custom-Channel-Vars": {"Account-ID": "4f3a1c0b9d8e7f6a5b4c3d2e1f0a9b8c"}
 }), as = Event)]
-#[expect(dead_code, reason = "events go on as they come; this is their shape")]
-pub(super) struct PostedEvent {
-    #[schema(rename = "Event-Category", min_length = 1)]
-    category: String,
-    #[schema(rename = "Event-Name", min_length = 1)]
-    name: String,
+pub(super) struct PostedEvent<'e> {
+    #[serde(rename = "Event-Category", borrow)]
+    #[schema(value_type = String, min_length = 1)]
+    category: Option<&'e RawValue>,
+    #[serde(rename = "Event-Name", borrow)]
+    #[schema(value_type = String, min_length = 1)]
+    name: Option<&'e RawValue>,
     /// A text of at most 1024 bytes. An event that is sent again with the same one and not a byte changed is the same
     /// event: nothing is delivered twice then.
-    #[schema(rename = "Msg-ID", required = false)]
-    id: Value,
+    #[serde(rename = "Msg-ID", borrow)]
+    #[schema(value_type = Value, required = false)]
+    id: Option<&'e RawValue>,
 }
 
-/// An event as a CloudEvent 1.0 carries it, in its data.
-#[derive(ToSchema)]
-#[schema(example = json!({
-    "specversion": "1.0", "id": "4b1c", "source": "//switch.example.com", "type": "call_event.CHANNEL_CREATE",
-    "data": {"Event-Category": "call_event", "Event-Name": "CHANNEL_CREATE"}
-}))]
-#[expect(dead_code, reason = "only its data goes on; this is its shape")]
-pub(super) struct CloudEvent {
-    #[schema(schema_with = version)]
-    specversion: String,
-    /// With `source` and the account it says which event this is: nothing is delivered twice when it is sent again. Both
-    /// become the event's `Msg-ID`, unless it has one.
-    #[schema(min_length = 1, max_length = 1024)]
-    id: String,
-    #[schema(min_length = 1, max_length = 1024)]
-    source: String,
-    /// The event. In its place `data_base64` may hold the bytes of its text.
-    data: PostedEvent,
+/// One event, or many, cut out of a body whose memory they share, each with where it stands. A body can have megabytes, so
+/// that it is never read as a type: the schema says what the cuts lead to.
+pub(super) struct EventParts(Vec<(EventPosition, Bytes)>);
+
+impl ToSchema for EventParts {
+    fn name() -> Cow<'static, str> {
+        "OneOrMany".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((PostedEvent::name().into(), PostedEvent::schema()));
+    }
 }
 
-fn version() -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["1.0"])).build()
-}
-
-/// One event, or many.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "events are cut out of the body; this is its shape")]
-pub(super) enum OneOrMany {
-    One(PostedEvent),
-    Many(Vec<PostedEvent>),
+impl PartialSchema for EventParts {
+    fn schema() -> RefOr<Schema> {
+        let event = || Ref::from_schema_name(PostedEvent::name());
+        let many = ArrayBuilder::new().items(event());
+        let one_of = OneOfBuilder::new().item(event()).item(many).description(Some("One event, or many."));
+        Schema::OneOf(one_of.build()).into()
+    }
 }
 
 /// How many events were taken.
@@ -113,10 +108,10 @@ pub(super) struct AcceptedCount {
 /// durable. Nothing of a request is taken when any part of it is malformed.
 #[utoipa::path(post, path = "/events", tag = "Events", params(RouteQuery),
     request_body(description = "Events", content(
-        (OneOrMany = "application/json"),
+        (EventParts = "application/json"),
         (String = "application/x-ndjson"),
-        (CloudEvent = "application/cloudevents+json"),
-        (Vec<CloudEvent> = "application/cloudevents-batch+json"),
+        (StructuredEvent = "application/cloudevents+json"),
+        (Vec<StructuredEvent> = "application/cloudevents-batch+json"),
     )),
     responses((status = 422, description = "Nothing is bound where the events were sent"))
 )]
@@ -165,7 +160,7 @@ struct BodyForm {
 impl BodyForm {
     /// All events of a body, or why none is taken.
     fn events(&self, body: &Bytes) -> Result<Vec<RawEvent>, Failure> {
-        let parts = if self.one { elements(body)? } else { lines(body)? };
+        let EventParts(parts) = if self.one { elements(body)? } else { lines(body)? };
         if self.envelope.is_some() && parts.len() > 1 {
             let reason = "a binary CloudEvent is one event: send many as application/cloudevents-batch+json";
             return Err(malformed(EventPosition::Only, reason));
@@ -217,12 +212,12 @@ impl RouteQuery {
     }
 }
 
-/// One object, or the elements of an array. The parts share the body's memory.
-fn elements(body: &Bytes) -> Result<Vec<(EventPosition, Bytes)>, Failure> {
+/// One object, or the elements of an array.
+fn elements(body: &Bytes) -> Result<EventParts, Failure> {
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if !is_array {
         let whole: &RawValue = serde_json::from_slice(body).map_err(|error| body::malformed(&error))?;
-        return Ok(vec![(EventPosition::Only, body.slice_ref(whole.get().as_bytes()))]);
+        return Ok(EventParts(vec![(EventPosition::Only, body.slice_ref(whole.get().as_bytes()))]));
     }
     let mut found = Vec::new();
     let mut parser = serde_json::Deserializer::from_slice(body);
@@ -235,7 +230,7 @@ fn elements(body: &Bytes) -> Result<Vec<(EventPosition, Bytes)>, Failure> {
     let part = |(index, raw): (usize, &RawValue)| {
         (EventPosition::Index(index), body.slice_ref(raw.get().as_bytes()))
     };
-    Ok(found.into_iter().enumerate().map(part).collect())
+    Ok(EventParts(found.into_iter().enumerate().map(part).collect()))
 }
 
 /// Collects outside of itself, so that an error leaves the number of elements before it.
@@ -264,7 +259,7 @@ impl<'de> Visitor<'de> for Elements<'_, 'de> {
 }
 
 /// One event a line; empty lines are passed over.
-fn lines(body: &Bytes) -> Result<Vec<(EventPosition, Bytes)>, Failure> {
+fn lines(body: &Bytes) -> Result<EventParts, Failure> {
     let mut found = Vec::new();
     for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
         if line.trim_ascii().is_empty() {
@@ -274,26 +269,15 @@ fn lines(body: &Bytes) -> Result<Vec<(EventPosition, Bytes)>, Failure> {
             .map_err(|error| malformed(EventPosition::Line(number), &format!("it is not JSON: {error}")))?;
         found.push((EventPosition::Line(number), body.slice_ref(raw.get().as_bytes())));
     }
-    Ok(found)
-}
-
-/// The two fields that every event must have, and the one whose length is bounded.
-#[derive(Deserialize)]
-struct Named<'e> {
-    #[serde(rename = "Msg-ID", borrow)]
-    msg_id: Option<&'e RawValue>,
-    #[serde(rename = "Event-Category", borrow)]
-    category: Option<&'e RawValue>,
-    #[serde(rename = "Event-Name", borrow)]
-    name: Option<&'e RawValue>,
+    Ok(EventParts(found))
 }
 
 fn check(event: &[u8]) -> Result<(), String> {
     if event.first() != Some(&b'{') {
         return Err("an event must be a JSON object".to_owned());
     }
-    let named: Named<'_> = serde_json::from_slice(event).map_err(|error| error.to_string())?;
-    for (field, value) in [("Event-Category", named.category), ("Event-Name", named.name)] {
+    let posted: PostedEvent<'_> = serde_json::from_slice(event).map_err(|error| error.to_string())?;
+    for (field, value) in [("Event-Category", posted.category), ("Event-Name", posted.name)] {
         match value.map(RawValue::get) {
             None => return Err(format!("{field} is missing")),
             Some("\"\"") => return Err(format!("{field} is empty")),
@@ -304,7 +288,7 @@ fn check(event: &[u8]) -> Result<(), String> {
         }
     }
     // Escapes only make the raw text longer, so most ids need no second look.
-    let long = named.msg_id.map(RawValue::get).filter(|raw| raw.starts_with('"') && raw.len() > ID_LIMIT + 2);
+    let long = posted.id.map(RawValue::get).filter(|raw| raw.starts_with('"') && raw.len() > ID_LIMIT + 2);
     match long.map(serde_json::from_str::<String>).transpose().map_err(|error| error.to_string())? {
         Some(id) if id.len() > ID_LIMIT => {
             Err(format!("Msg-ID has {} bytes, {ID_LIMIT} are allowed", id.len()))
@@ -385,7 +369,7 @@ mod tests {
         fuzz::target("post_body", |bytes| {
             let body = Bytes::copy_from_slice(bytes);
             for parts in [elements(&body), lines(&body)].into_iter().flatten() {
-                for (place, part) in parts {
+                for (place, part) in parts.0 {
                     if check(&part).and_then(|()| within_limits(&part)).is_ok() {
                         let event = Event::parse(part);
                         fuzz::ensure(event.is_ok(), || format!("{place} was let in: {:?}", event.err()))?;

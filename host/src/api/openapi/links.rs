@@ -23,9 +23,10 @@ pub(super) fn add(description: &mut Value) {
             .collect();
         description["paths"][path][method]["responses"][status]["links"] = links.into();
     }
-    let named = |field: &str| json!({ "required": [field] });
-    description["components"]["schemas"]["NewReplay"]["anyOf"] =
-        ["account", "hook", "since", "until"].map(named).into_iter().collect();
+    let named = |field: &&str| json!({ "required": [field] });
+    let schemas = &mut description["components"]["schemas"];
+    schemas["NewReplay"]["anyOf"] = ["account", "hook", "since", "until"].iter().map(named).collect();
+    schemas["CloudEvent"]["oneOf"] = ["data", "data_base64"].iter().map(named).collect();
 }
 
 fn operations(paths: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
