@@ -20,22 +20,50 @@ const MOST: usize = 32;
 
 /// What a document must be like. All of it must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filters(Vec<FieldFilter>);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum FieldFilter {
-    Is(String, String),
-    IsNot(String, String),
-    HasKey(String),
-    HasNoKey(String),
-    HasValue(String),
-    /// A private time, in Gregorian seconds, from this one on.
-    From(&'static str, i64),
-    To(&'static str, i64),
+pub(super) struct Filters {
+    fields: FieldFilters,
+    times: TimeFilters,
 }
 
-/// The times that a document keeps, by the word before `_from` and `_to`.
-const TIMES: [(&str, &str); 2] = [("created", "pvt_created"), ("modified", "pvt_modified")];
+/// What its fields must be like. Each key may stand in a query more than once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct FieldFilters {
+    /// Only what has this field. Beside it, `filter_KEY=VALUE` and `filter_not_KEY=VALUE` compare the field KEY.
+    #[param(value_type = Option<String>)]
+    has_key: Vec<String>,
+    /// Only what has it not.
+    #[param(value_type = Option<String>)]
+    key_missing: Vec<String>,
+    /// Only where the field is there and not empty.
+    #[param(value_type = Option<String>)]
+    has_value: Vec<String>,
+    /// `filter_KEY` and `filter_not_KEY`, whose names no description can list.
+    #[param(ignore)]
+    compared: Vec<FieldComparison>,
+}
+
+/// What one field, by its dotted path, must be or must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FieldComparison {
+    path: String,
+    wanted: String,
+    is_equal: bool,
+}
+
+/// When it must have been made and changed. Of a key that stands in a query more than once the narrowest counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TimeFilters {
+    /// Made then or later, in Gregorian seconds.
+    created_from: Option<i64>,
+    /// Made then or earlier.
+    created_to: Option<i64>,
+    /// Changed then or later.
+    modified_from: Option<i64>,
+    /// Changed then or earlier.
+    modified_to: Option<i64>,
+}
 
 impl Filters {
     /// Reads the filters of a query; what is none is left to others.
@@ -43,23 +71,27 @@ impl Filters {
     /// # Errors
     /// A time that is no number, or too many filters.
     pub(super) fn of(query: &[(String, String)]) -> Result<Self, Failure> {
-        let filters = query.iter().map(|(key, value)| one(key, value));
-        let filters: Vec<FieldFilter> = filters.filter_map(Result::transpose).collect::<Result<_, _>>()?;
-        if filters.len() > MOST {
-            let message = format!("a query may have {MOST} filters, not {}", filters.len());
+        let (mut filters, mut count) = (Self::default(), 0);
+        for (key, value) in query {
+            if filters.fields.add(key, value) || filters.times.add(key, value)? {
+                count += 1;
+            }
+        }
+        if count > MOST {
+            let message = format!("a query may have {MOST} filters, not {count}");
             return Err(Failure::validation(fields::invalid("filter", "maxItems", &message)));
         }
-        Ok(Filters(filters))
+        Ok(filters)
     }
 
     /// Whether every document is wanted.
     pub(super) fn want_all(&self) -> bool {
-        self.0.is_empty()
+        *self == Self::default()
     }
 
     /// Whether this document is wanted. Its id is looked up as `id`.
     pub(super) fn want(&self, doc: &Document) -> bool {
-        self.0.iter().all(|filter| filter.holds(doc))
+        self.fields.hold(doc) && self.times.hold(doc)
     }
 }
 
@@ -77,77 +109,71 @@ pub(super) fn pairs(parts: &Parts) -> Result<Vec<(String, String)>, Failure> {
     read.map_err(|_| Failure::of_framework(StatusCode::BAD_REQUEST))
 }
 
-/// The filters as a query has them. Beside these, `filter_KEY` and `filter_not_KEY` compare the field KEY, a dotted
-/// path.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "keys can be of many names; these are the fixed ones")]
-struct FixedFilter {
-    /// Only what has this field. Beside it, `filter_KEY=VALUE` and `filter_not_KEY=VALUE` compare the field KEY.
-    has_key: Option<String>,
-    /// Only what has it not.
-    key_missing: Option<String>,
-    /// Only where the field is there and not empty.
-    has_value: Option<String>,
-    /// Made then or later, in Gregorian seconds.
-    created_from: Option<i64>,
-    /// Made then or earlier.
-    created_to: Option<i64>,
-    /// Changed then or later.
-    modified_from: Option<i64>,
-    /// Changed then or earlier.
-    modified_to: Option<i64>,
-}
-
 impl IntoParams for Filters {
     fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        FixedFilter::into_params(place)
+        [FieldFilters::into_params(&place), TimeFilters::into_params(&place)].concat()
     }
 }
 
-fn one(key: &str, value: &str) -> Result<Option<FieldFilter>, Failure> {
-    let owned = (key.to_owned(), value.to_owned());
-    let time = || {
-        value.parse::<i64>().map_err(|_| {
-            let message = format!("{key} must be Gregorian seconds, not {value:?}");
-            Failure::validation(fields::invalid(&owned.0, "invalid", &message))
-        })
-    };
-    Ok(Some(match key {
-        "has_key" => FieldFilter::HasKey(owned.1),
-        "key_missing" => FieldFilter::HasNoKey(owned.1),
-        "has_value" => FieldFilter::HasValue(owned.1),
-        _ => {
-            if let Some(name) = key.strip_prefix("filter_not_") {
-                FieldFilter::IsNot(name.to_owned(), owned.1)
-            } else if let Some(name) = key.strip_prefix("filter_") {
-                FieldFilter::Is(name.to_owned(), owned.1)
-            } else if let Some((_, field)) =
-                TIMES.iter().find(|(word, _)| key.strip_prefix(word) == Some("_from"))
-            {
-                FieldFilter::From(field, time()?)
-            } else if let Some((_, field)) =
-                TIMES.iter().find(|(word, _)| key.strip_prefix(word) == Some("_to"))
-            {
-                FieldFilter::To(field, time()?)
-            } else {
-                return Ok(None);
+impl FieldFilters {
+    /// Whether this key is one of these filters.
+    fn add(&mut self, key: &str, value: &str) -> bool {
+        let owned = || value.to_owned();
+        match key {
+            "has_key" => self.has_key.push(owned()),
+            "key_missing" => self.key_missing.push(owned()),
+            "has_value" => self.has_value.push(owned()),
+            _ => {
+                let (path, is_equal) = match (key.strip_prefix("filter_not_"), key.strip_prefix("filter_")) {
+                    (Some(path), _) => (path, false),
+                    (None, Some(path)) => (path, true),
+                    (None, None) => return false,
+                };
+                self.compared.push(FieldComparison { path: path.to_owned(), wanted: owned(), is_equal });
             }
         }
-    }))
+        true
+    }
+
+    fn hold(&self, doc: &Document) -> bool {
+        self.has_key.iter().all(|key| public(doc, key).is_some())
+            && self.key_missing.iter().all(|key| public(doc, key).is_none())
+            && self.has_value.iter().all(|key| public(doc, key).is_some_and(|found| !is_nothing(found)))
+            && self.compared.iter().all(|compared| {
+                let found = public(doc, &compared.path);
+                found.is_some_and(|found| equals(found, &compared.wanted)) == compared.is_equal
+            })
+    }
 }
 
-impl FieldFilter {
-    fn holds(&self, doc: &Document) -> bool {
-        match self {
-            FieldFilter::Is(key, wanted) => public(doc, key).is_some_and(|found| equals(found, wanted)),
-            FieldFilter::IsNot(key, wanted) => !public(doc, key).is_some_and(|found| equals(found, wanted)),
-            FieldFilter::HasKey(key) => public(doc, key).is_some(),
-            FieldFilter::HasNoKey(key) => public(doc, key).is_none(),
-            FieldFilter::HasValue(key) => public(doc, key).is_some_and(|found| !is_nothing(found)),
-            FieldFilter::From(field, seconds) => at(doc, field).is_some_and(|at| at >= *seconds),
-            FieldFilter::To(field, seconds) => at(doc, field).is_some_and(|at| at <= *seconds),
-        }
+impl TimeFilters {
+    /// Whether this key is one of these filters.
+    fn add(&mut self, key: &str, value: &str) -> Result<bool, Failure> {
+        let (bound, narrower): (_, fn(i64, i64) -> i64) = match key {
+            "created_from" => (&mut self.created_from, i64::max),
+            "created_to" => (&mut self.created_to, i64::min),
+            "modified_from" => (&mut self.modified_from, i64::max),
+            "modified_to" => (&mut self.modified_to, i64::min),
+            _ => return Ok(false),
+        };
+        let seconds = value.parse::<i64>().map_err(|_| {
+            let message = format!("{key} must be Gregorian seconds, not {value:?}");
+            Failure::validation(fields::invalid(key, "invalid", &message))
+        })?;
+        *bound = Some(bound.map_or(seconds, |before| narrower(before, seconds)));
+        Ok(true)
+    }
+
+    fn hold(&self, doc: &Document) -> bool {
+        let within = |field: &str, from: Option<i64>, to: Option<i64>| {
+            if from.is_none() && to.is_none() {
+                return true;
+            }
+            at(doc, field)
+                .is_some_and(|at| from.is_none_or(|from| at >= from) && to.is_none_or(|to| at <= to))
+        };
+        within("pvt_created", self.created_from, self.created_to)
+            && within("pvt_modified", self.modified_from, self.modified_to)
     }
 }
 
@@ -244,6 +270,22 @@ mod tests {
         check(&[("modified_from", "1")], false);
         let failure = Filters::of(&[("created_from".to_owned(), "noon".to_owned())]).unwrap_err();
         assert!(failure.data["created_from"]["invalid"]["message"].as_str().unwrap().contains("noon"));
+    }
+
+    #[test]
+    fn each_key_that_the_description_names_is_a_filter() {
+        for parameter in Filters::into_params(|| None) {
+            let query = [(parameter.name.clone(), "1".to_owned())];
+            assert!(!Filters::of(&query).unwrap().want_all(), "{}", parameter.name);
+        }
+    }
+
+    #[test]
+    fn a_key_that_stands_there_twice_holds_twice() {
+        check(&[("has_key", "name"), ("has_key", "retries")], true);
+        check(&[("has_key", "name"), ("has_key", "missing")], false);
+        check(&[("created_from", "101"), ("created_from", "99")], false);
+        check(&[("created_to", "101"), ("created_to", "99")], false);
     }
 
     #[test]
