@@ -56,6 +56,7 @@ mod test_send;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod typed;
 mod unreadable_body;
 mod views;
 mod webhooks;

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use serde_json::{Value, json};
 
 use super::body::Data;
 use super::envelope::{Answer, PagedData, Reply};
 use super::filters::Filters;
-use super::shapes::{AccountPatch, AccountShape, AccountSummary, NewAccount};
+use super::shapes::{Account, AccountPatch, AccountSummary, NewAccount};
 use super::{Api, listing};
 use crate::hooks::editor::fields;
 use crate::model::{AccountId, Document};
@@ -19,8 +18,8 @@ use crate::store::ListedKind;
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     Data(data, _): Data<NewAccount>,
-) -> Answer<AccountShape, 201> {
-    created(&api.editor.create_account(None, data).await?)
+) -> Answer<Account, 201> {
+    created(&api.editor.create_account(None, data.into_document()).await?)
 }
 
 /// Makes an account below this one
@@ -29,13 +28,13 @@ pub(super) async fn create_below(
     State(api): State<Arc<Api>>,
     Path(parent): Path<String>,
     Data(data, _): Data<NewAccount>,
-) -> Answer<AccountShape, 201> {
-    created(&api.editor.create_account(Some(&parent), data).await?)
+) -> Answer<Account, 201> {
+    created(&api.editor.create_account(Some(&parent), data.into_document()).await?)
 }
 
 /// Shows an account
 #[utoipa::path(get, path = "/v2/accounts/{account}", tag = "Accounts")]
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<AccountShape> {
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Account> {
     shown(&api.editor.account(&id).await?)
 }
 
@@ -47,8 +46,8 @@ pub(super) async fn replace(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Data(data, _): Data<NewAccount>,
-) -> Answer<AccountShape> {
-    shown(&api.editor.replace_account(&id, data).await?)
+) -> Answer<Account> {
+    shown(&api.editor.replace_account(&id, data.into_document()).await?)
 }
 
 /// Changes some fields of an account
@@ -59,21 +58,21 @@ pub(super) async fn patch(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Data(data, _): Data<AccountPatch>,
-) -> Answer<AccountShape> {
-    shown(&api.editor.patch_account(&id, data).await?)
+) -> Answer<Account> {
+    shown(&api.editor.patch_account(&id, data.into_document()).await?)
 }
 
 /// Deletes an account with its hooks and tokens
 #[utoipa::path(delete, path = "/v2/accounts/{account}", tag = "Accounts", responses(
     (status = 409, description = "There are accounts below it, or somebody else changed it meanwhile")
 ))]
-pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<AccountShape> {
+pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Account> {
     let deleted = api.editor.delete_account(&id).await?;
     if let Err(error) = api.access.tokens.revoke_of(&AccountId::from(id)).await {
         // Nobody gets in with them any more, and the next start forgets those of accounts that are gone.
         tracing::warn!(%error, "the tokens of a deleted account are still stored");
     }
-    Ok(Reply::raw(fields::public_deleted(&deleted)).revision(&deleted))
+    Ok(Reply::document(fields::public_deleted(&deleted)).revision(&deleted))
 }
 
 /// Lists the accounts right below
@@ -115,24 +114,14 @@ async fn list(
     filters: &Filters,
 ) -> Answer<PagedData<AccountSummary>> {
     let ids = ids.iter().map(AccountId::to_string).collect();
-    let shown = |doc: &Document| Some(summary(doc));
+    let shown = |doc: &Document| Some(AccountSummary::of(doc));
     listing::documents(&*api.documents, ListedKind::Account, ids, query, filters, shown).await
 }
 
-fn summary(doc: &Document) -> Value {
-    let mut item = json!({"id": doc.get("_id"), "tree": doc.get("pvt_tree")});
-    for key in ["name", "realm", "enabled"] {
-        if let Some(value) = doc.get(key) {
-            item[key] = value.clone();
-        }
-    }
-    item
+fn created(doc: &Document) -> Answer<Account, 201> {
+    Ok(Reply::document(fields::public(doc)).at(fields::id(doc)).revision(doc))
 }
 
-fn created(doc: &Document) -> Answer<AccountShape, 201> {
-    Ok(Reply::raw(fields::public(doc)).at(fields::id(doc)).revision(doc))
-}
-
-fn shown(doc: &Document) -> Answer<AccountShape> {
-    Ok(Reply::raw(fields::public(doc)).revision(doc))
+fn shown(doc: &Document) -> Answer<Account> {
+    Ok(Reply::document(fields::public(doc)).revision(doc))
 }

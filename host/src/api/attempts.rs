@@ -4,68 +4,66 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::time::Instant;
 use utoipa::IntoParams;
-use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use super::envelope::{self, Answer, Reply};
 use super::error::Failure;
-use super::filters::{Filters, pairs};
+use super::filters::{FieldFilters, Filters, pairs};
 use super::offload::by_size;
-use super::shapes::AttemptShape;
+use super::shapes::Attempt;
 use super::{Api, listing};
 use crate::clock;
 use crate::hooks::editor::fields;
 use crate::model::Document;
 use crate::store::{AttemptKey, AttemptQuery, StoredAttempt};
 
-/// A query, as it stands in the address.
-pub(super) struct FilterPairs(Vec<(String, String)>);
-
-impl FromRequestParts<Arc<Api>> for FilterPairs {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Api>) -> Result<Self, Failure> {
-        pairs(parts).map(Self)
-    }
-}
-
-/// What else may be asked for: `filter_KEY` and `filter_not_KEY` compare the field KEY of attempts.
-#[derive(IntoParams)]
+/// What a query asks for beside filters: the first of each key, as in Crossbar. Texts, so that a wrong one is named and not
+/// just refused.
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "filters have many names; these are the fixed ones")]
-struct KnownKeys {
+pub(super) struct AttemptListQuery {
     /// From when on, in Gregorian seconds: 31 days and an hour before `created_to` where it is not said, and at most.
-    #[param(minimum = 0, maximum = 1_099_511_627_776_i64)]
-    created_from: Option<i64>,
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 1_099_511_627_776_i64)]
+    created_from: Option<String>,
     /// Until when: now, where it is not said.
-    #[param(minimum = 0, maximum = 1_099_511_627_776_i64)]
-    created_to: Option<i64>,
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 1_099_511_627_776_i64)]
+    created_to: Option<String>,
     /// `true`: only those that failed; `false`: only the others.
-    failed: Option<bool>,
+    #[param(value_type = Option<bool>)]
+    failed: Option<String>,
     /// `true`: the oldest first.
-    ascending: Option<bool>,
+    #[param(value_type = Option<bool>)]
+    ascending: Option<String>,
     /// How many attempts a page has: 50 where it is not said.
-    #[param(minimum = 1)]
-    page_size: Option<u64>,
+    #[param(value_type = Option<u64>, minimum = 1)]
+    page_size: Option<String>,
     /// `false`: as many as one answer may have.
-    paginate: Option<bool>,
+    #[param(value_type = Option<bool>)]
+    paginate: Option<String>,
     /// `next_start_key` of the page before, or `follow_key` for what came after it.
     #[param(pattern = "^[0-9]{1,15}[.][0-9]{1,18}$")]
     start_key: Option<String>,
-    /// Only what has this field. Beside it, `filter_KEY=VALUE` and `filter_not_KEY=VALUE` compare the field KEY.
-    has_key: Option<String>,
-    /// Only what has it not.
-    key_missing: Option<String>,
-    /// Only where the field is there and not empty.
-    has_value: Option<String>,
 }
 
-impl IntoParams for FilterPairs {
-    fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        KnownKeys::into_params(place)
+/// The query, and its pairs for filters, which are read after it.
+pub(super) struct AttemptQueryPairs(AttemptListQuery, Vec<(String, String)>);
+
+impl FromRequestParts<Arc<Api>> for AttemptQueryPairs {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Api>) -> Result<Self, Failure> {
+        let pairs = pairs(parts)?;
+        let mut first = Document::new();
+        for (key, value) in &pairs {
+            first.entry(key).or_insert_with(|| value.as_str().into());
+        }
+        let query = AttemptListQuery::deserialize(&first);
+        Ok(Self(query.map_err(|_| Failure::of_framework(StatusCode::BAD_REQUEST))?, pairs))
     }
 }
 
@@ -86,12 +84,17 @@ const SCANNED_BYTES: usize = 32 << 20;
 /// Lists the attempts for an account
 ///
 /// The newest first. The envelope's `follow_key` is where an ascending listing goes on with what comes later.
-#[utoipa::path(get, path = "/v2/accounts/{account}/webhooks/attempts", tag = "Attempts", params(FilterPairs))]
+#[utoipa::path(
+    get,
+    path = "/v2/accounts/{account}/webhooks/attempts",
+    tag = "Attempts",
+    params(AttemptListQuery, FieldFilters)
+)]
 pub(super) async fn of_account(
     State(api): State<Arc<Api>>,
     Path(account): Path<String>,
-    query: FilterPairs,
-) -> Answer<envelope::PagedData<AttemptShape>> {
+    query: AttemptQueryPairs,
+) -> Answer<envelope::PagedData<Attempt>> {
     api.editor.account(&account).await?;
     list(&api, &account, None, query).await
 }
@@ -103,13 +106,13 @@ pub(super) async fn of_account(
     get,
     path = "/v2/accounts/{account}/webhooks/{hook}/attempts",
     tag = "Attempts",
-    params(FilterPairs)
+    params(AttemptListQuery, FieldFilters)
 )]
 pub(super) async fn of_hook(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
-    query: FilterPairs,
-) -> Answer<envelope::PagedData<AttemptShape>> {
+    query: AttemptQueryPairs,
+) -> Answer<envelope::PagedData<Attempt>> {
     api.editor.account(&account).await?;
     list(&api, &account, Some(&hook), query).await
 }
@@ -118,22 +121,19 @@ async fn list(
     api: &Api,
     account: &str,
     hook: Option<&str>,
-    query: FilterPairs,
-) -> Answer<envelope::PagedData<AttemptShape>> {
-    let FilterPairs(mut query) = query;
-    let given = |query: &[(String, String)], key: &str| {
-        query.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
-    };
-    let size = listing::size(given(&query, "page_size").as_deref(), given(&query, "paginate").as_deref())?;
+    query: AttemptQueryPairs,
+) -> Answer<envelope::PagedData<Attempt>> {
+    let AttemptQueryPairs(asked, mut pairs) = query;
+    let size = listing::size(asked.page_size.as_deref(), asked.paginate.as_deref())?;
     let size = size.min(MOST);
-    let ascending = listing::flag("ascending", given(&query, "ascending").as_deref())?.unwrap_or(false);
-    let (from, to) = (given(&query, "created_from"), given(&query, "created_to"));
-    let (from, to) = range(from.as_deref(), to.as_deref(), clock::gregorian_now())?;
-    let start_key = given(&query, "start_key").filter(|key| !key.is_empty());
-    let failed = listing::flag("failed", given(&query, "failed").as_deref())?;
+    let ascending = listing::flag("ascending", asked.ascending.as_deref())?.unwrap_or(false);
+    let (from, to) = (asked.created_from.as_deref(), asked.created_to.as_deref());
+    let (from, to) = range(from, to, clock::gregorian_now())?;
+    let start_key = asked.start_key.filter(|key| !key.is_empty());
+    let failed = listing::flag("failed", asked.failed.as_deref())?;
     // The range stands for itself.
-    query.retain(|(key, _)| !key.starts_with("created_"));
-    let filters = Filters::of(&query)?;
+    pairs.retain(|(key, _)| !key.starts_with("created_"));
+    let filters = Filters::of(&pairs)?;
     let wanted = AttemptQuery {
         account: account.into(),
         hook: hook.map(Into::into),
@@ -206,21 +206,20 @@ impl Page {
         self
     }
 
-    fn reply(self, start_key: Option<String>) -> Reply<envelope::PagedData<AttemptShape>> {
-        Reply::documents(&self.items, start_key, self.next.map(write_key))
-            .beside("follow_key", write_key(self.follow))
+    fn reply(self, start_key: Option<String>) -> Reply<envelope::PagedData<Attempt>> {
+        Reply::written_page(&self.items, start_key, self.next.map(write_key))
+            .follow_key(write_key(self.follow))
     }
 }
 
 /// The attempt with when it was kept, unless it is filtered out; nothing of a document that cannot be read.
 fn shown(attempt: &StoredAttempt, filters: &Filters) -> Option<String> {
-    let mut document: Document = serde_json::from_str(&attempt.document).ok()?;
-    if !filters.want(&document) {
-        return None;
+    let timestamp = clock::gregorian(attempt.key.created_ms.div_euclid(1000));
+    if filters.want_all() {
+        return Attempt::written(&attempt.document, timestamp);
     }
-    let seconds = attempt.key.created_ms.div_euclid(1000);
-    document.insert("timestamp".to_owned(), clock::gregorian(seconds).into());
-    Some(Value::Object(document).to_string())
+    let document: Document = serde_json::from_str(&attempt.document).ok()?;
+    if filters.want(&document) { Attempt::written_of(document, timestamp) } else { None }
 }
 
 /// From when to when, both in Gregorian seconds.

@@ -1,6 +1,5 @@
 //! What a request's body must be: small enough, in time, of the right type, and `{"data": {…}}` for `/v2`.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -8,6 +7,8 @@ use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Api;
@@ -15,6 +16,7 @@ use super::arriving::{BodyMemory, BodyRoom};
 use super::caller::ApiCaller;
 use super::error::Failure;
 use super::offload::by_size;
+use super::typed::TypedDocument;
 use crate::hooks::editor::fields;
 use crate::model::Document;
 
@@ -33,20 +35,24 @@ async fn read(parts: &Parts, body: Body, api: &Api) -> Result<(Bytes, BodyMemory
     room.read(&parts.headers, body, limit, api.limits.body_timeout).await
 }
 
-/// The `data` object of a request, as its sender wrote it. `T` is the shape that it should have, which the route names
-/// as its `request_body`; what breaks it is found by whoever knows the rules.
+/// The `data` object of a request, read as the `T` that its route names as its `request_body`. What is not as that says is
+/// kept beside it and found by whoever knows the rules.
 pub(super) struct Data<T>(
-    pub(super) Document,
-    #[expect(dead_code, reason = "what is in it goes back when it is dropped")] pub(super) HeldBody<T>,
+    pub(super) TypedDocument<T>,
+    #[expect(dead_code, reason = "what is in it goes back when it is dropped")] pub(super) HeldBody,
 );
 
 /// The memory of a body, for as long as its request is under way.
-pub(super) struct HeldBody<T>(
-    PhantomData<fn() -> T>,
+pub(super) struct HeldBody(
     #[expect(dead_code, reason = "what is in it goes back when it is dropped")] BodyMemory,
 );
 
-impl<T> FromRequest<Arc<Api>> for Data<T> {
+/// What the data of a request can be read as.
+pub(super) trait RequestData: Default + Serialize + DeserializeOwned + Send + 'static {}
+
+impl<T: Default + Serialize + DeserializeOwned + Send + 'static> RequestData for T {}
+
+impl<T: RequestData> FromRequest<Arc<Api>> for Data<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
@@ -60,32 +66,34 @@ impl<T> FromRequest<Arc<Api>> for Data<T> {
             return Err(too_large);
         }
         let (bytes, memory) = read(&parts, body, api).await?;
-        let held = HeldBody(PhantomData, memory);
+        let held = HeldBody(memory);
         fits(bytes.len() as u64, largest)?;
-        data(json(bytes).await?).map(|data| Self(data, held))
+        Ok(Self(typed(bytes.len(), data(json(bytes).await?)?).await?, held))
     }
 }
 
 /// As [`Data`], of a request that may have no body at all, or no data in it (`null`): an empty object then.
 pub(super) struct DataIfAny<T>(
-    pub(super) Document,
-    #[expect(dead_code, reason = "what is in it goes back when it is dropped")] pub(super) HeldBody<T>,
+    pub(super) TypedDocument<T>,
+    #[expect(dead_code, reason = "what is in it goes back when it is dropped")] pub(super) HeldBody,
 );
 
-impl<T> FromRequest<Arc<Api>> for DataIfAny<T> {
+impl<T: RequestData> FromRequest<Arc<Api>> for DataIfAny<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         let (bytes, memory) = read(&parts, body, api).await?;
-        let held = HeldBody(PhantomData, memory);
+        let held = HeldBody(memory);
         if bytes.trim_ascii().is_empty() {
-            return Ok(Self(Document::new(), held));
+            return Ok(Self(TypedDocument::default(), held));
         }
         typed_json(&parts.headers)?;
-        let body = json(bytes).await?;
-        let data = if body.get("data") == Some(&Value::Null) { Ok(Document::new()) } else { data(body) };
-        data.map(|data| Self(data, held))
+        let (length, body) = (bytes.len(), json(bytes).await?);
+        if body.get("data") == Some(&Value::Null) {
+            return Ok(Self(TypedDocument::default(), held));
+        }
+        Ok(Self(typed(length, data(body)?).await?, held))
     }
 }
 
@@ -117,6 +125,11 @@ fn fits(bytes: u64, largest_document: u64) -> Result<(), Failure> {
 async fn json(bytes: Bytes) -> Result<Value, Failure> {
     let read = by_size(bytes.len(), move || serde_json::from_slice(&bytes)).await?;
     read.map_err(|error| malformed(&error))
+}
+
+/// As much work as reading the JSON was.
+async fn typed<T: RequestData>(bytes: usize, data: Document) -> Result<TypedDocument<T>, Failure> {
+    by_size(bytes, move || TypedDocument::read(data)).await
 }
 
 fn typed_json(headers: &HeaderMap) -> Result<(), Failure> {

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
 use super::Api;
@@ -42,7 +42,7 @@ pub(super) async fn patch(
     Data(patch, _): Data<ConfigPatch>,
 ) -> Answer<Config> {
     api.editor.account(&account).await?;
-    change(&api, &account, patch).await
+    change(&api, &account, patch.into_document()).await
 }
 
 /// Forgets what an account has set
@@ -64,7 +64,7 @@ pub(super) async fn patch_system(
     State(api): State<Arc<Api>>,
     Data(patch, _): Data<ConfigPatch>,
 ) -> Answer<Config> {
-    change(&api, SYSTEM, patch).await
+    change(&api, SYSTEM, patch.into_document()).await
 }
 
 /// Forgets what is set for all accounts
@@ -74,61 +74,60 @@ pub(super) async fn delete_system(State(api): State<Arc<Api>>) -> Answer<Config>
 }
 
 /// What was set, and under `_read_only` what applies with everything else.
-#[derive(ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = WebhooksConfig)]
-#[expect(dead_code, reason = "it is a document; this is its shape")]
 pub(super) struct Config {
-    id: String,
-    #[schema(required = false)]
-    attempt_failure_expiry_ms: i64,
-    #[schema(required = false)]
-    attempt_failure_count: i64,
-    #[schema(required = false)]
-    pause_first_ms: i64,
-    #[schema(required = false)]
-    pause_longest_ms: i64,
-    #[schema(required = false)]
-    disable_after_ms: i64,
-    #[schema(rename = "_read_only")]
-    read_only: ReadOnly,
+    #[schema(value_type = String)]
+    id: Option<String>,
+    #[schema(value_type = i64, required = false)]
+    attempt_failure_expiry_ms: Option<Number>,
+    #[schema(value_type = i64, required = false)]
+    attempt_failure_count: Option<Number>,
+    #[schema(value_type = i64, required = false)]
+    pause_first_ms: Option<Number>,
+    #[schema(value_type = i64, required = false)]
+    pause_longest_ms: Option<Number>,
+    #[schema(value_type = i64, required = false)]
+    disable_after_ms: Option<Number>,
+    #[serde(rename = "_read_only")]
+    #[schema(value_type = SettingsInForce)]
+    read_only: Option<SettingsInForce>,
 }
 
 /// What applies.
-#[derive(ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = WebhooksConfigReadOnly)]
-#[expect(dead_code, reason = "it is a document; this is its shape")]
-struct ReadOnly {
+struct SettingsInForce {
     effective: Map<String, Value>,
 }
 
 /// What is to be set; `null` takes a value away.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WebhooksConfigPatch, example = json!({"attempt_failure_count": 10}))]
-#[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct ConfigPatch {
     /// Passed over, as what is shown says it.
-    #[schema(required = false)]
-    id: Value,
+    #[schema(required = false, value_type = Value)]
+    id: Option<Value>,
     /// Likewise.
     #[serde(rename = "_read_only")]
-    #[schema(required = false)]
-    read_only: Value,
+    #[schema(required = false, value_type = Value)]
+    read_only: Option<Value>,
     /// Failures of a hook are counted over this many milliseconds.
-    #[schema(minimum = 1, maximum = 31_536_000_000_i64)]
-    attempt_failure_expiry_ms: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 31_536_000_000_i64)]
+    attempt_failure_expiry_ms: Option<Number>,
     /// So many failures within that time pause a hook.
-    #[schema(minimum = 1, maximum = 4_294_967_295_i64)]
-    attempt_failure_count: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 4_294_967_295_i64)]
+    attempt_failure_count: Option<Number>,
     /// Milliseconds of the first pause; each further one is twice as long.
-    #[schema(minimum = 1, maximum = 31_536_000_000_i64)]
-    pause_first_ms: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 31_536_000_000_i64)]
+    pause_first_ms: Option<Number>,
     /// Milliseconds of the longest pause.
-    #[schema(minimum = 1, maximum = 31_536_000_000_i64)]
-    pause_longest_ms: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 31_536_000_000_i64)]
+    pause_longest_ms: Option<Number>,
     /// A hook that fails for so many milliseconds is disabled.
-    #[schema(minimum = 1, maximum = 31_536_000_000_i64)]
-    disable_after_ms: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 1, maximum = 31_536_000_000_i64)]
+    disable_after_ms: Option<Number>,
 }
 
 fn shown(api: &Api, account: &str) -> Reply<Config> {
@@ -136,7 +135,7 @@ fn shown(api: &Api, account: &str) -> Reply<Config> {
     fields::set(&mut data, "id", "webhooks");
     data.extend(api.disabler.config(account));
     data.insert("_read_only".to_owned(), json!({ "effective": effective(&api.disabler.limits(account)) }));
-    Reply::raw(data)
+    Reply::document(data)
 }
 
 fn effective(limits: &FailureLimits) -> Value {

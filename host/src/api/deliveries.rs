@@ -13,11 +13,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::body::Data;
 use super::envelope::{Answer, PagedData, Reply};
 use super::error::Failure;
-use super::known::StrictQuery;
+use super::known::{StrictQuery, field_names};
+use super::typed::TypedDocument;
 use super::{Api, listing};
 use crate::clock::now_ms;
 use crate::hooks::editor::fields;
-use crate::model::Document;
 use crate::replays::NotReplayed;
 use crate::store::{DeliveryQuery, DeliveryRow, NewReplay, Replay};
 use crate::times;
@@ -103,7 +103,7 @@ pub(super) async fn replay_many(
     State(api): State<Arc<Api>>,
     Data(data, _): Data<NewJob>,
 ) -> Answer<ReplayJobShape, 202> {
-    let job = api.replays.begin(replay_of(&data)?).await?;
+    let job = api.replays.begin(replay_of(data)?).await?;
     let location = format!("/replays/{}", job.id);
     Ok(Reply::of(&shown_job(&job)).at(&location))
 }
@@ -156,32 +156,30 @@ pub(super) async fn cancel_replay(
 }
 
 /// What a job is to send again.
-fn replay_of(data: &Document) -> Result<NewReplay, Failure> {
+fn replay_of(data: TypedDocument<NewJob>) -> Result<NewReplay, Failure> {
     let invalid =
         |field: &str, code: &str, message: &str| Failure::validation(fields::invalid(field, code, message));
-    let known = ["account", "hook", "status", "since", "until"];
-    for (field, value) in data {
-        if !known.contains(&field.as_str()) {
-            let message = format!("there is no such field: {} are", known.join(", "));
-            return Err(invalid(field, "unknown", &message));
-        }
-        if !value.is_string() {
+    if let Some(field) = data.rest.keys().next() {
+        let known = field_names::<NewJob>();
+        if known.contains(&field.as_str()) {
             return Err(invalid(field, "type", "must be a text"));
         }
+        let message = format!("there is no such field: {} are", known.join(", "));
+        return Err(invalid(field, "unknown", &message));
     }
-    let text = |field: &str| data.get(field).and_then(Value::as_str);
-    if !matches!(text("status"), None | Some("dead")) {
+    let NewJob { account, hook, status, since, until } = data.known;
+    if !matches!(status.as_deref(), None | Some(DEAD)) {
         let message = "only dead deliveries are sent again; pending ones are sent without being asked to";
         return Err(invalid("status", "enum", message));
     }
-    if data.keys().all(|field| field == "status") {
+    if [&account, &hook, &since, &until].into_iter().all(Option::is_none) {
         return Err(invalid("hook", "required", "say which: account, hook, since or until"));
     }
     Ok(NewReplay {
-        account: text("account").map(Into::into),
-        hook: text("hook").map(Into::into),
-        since_ms: moment("since", text("since"))?,
-        until_ms: moment("until", text("until"))?,
+        account: account.map(Into::into),
+        hook: hook.map(Into::into),
+        since_ms: moment("since", since.as_deref())?,
+        until_ms: moment("until", until.as_deref())?,
     })
 }
 
@@ -273,30 +271,32 @@ fn shown(row: &DeliveryRow) -> DeliveryShape {
 }
 
 /// Which dead deliveries are to be sent again.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewReplay, example = json!({"since": "2h", "status": "dead"}))]
-#[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct NewJob {
     /// Those of this account.
-    #[schema(required = false)]
-    account: String,
+    #[schema(required = false, value_type = String)]
+    account: Option<String>,
     /// Those to this hook.
-    #[schema(required = false)]
-    hook: String,
+    #[schema(required = false, value_type = String)]
+    hook: Option<String>,
     /// No others are sent again.
     #[schema(required = false, schema_with = dead)]
-    status: String,
+    status: Option<String>,
     /// Those that were made then or later.
     #[schema(required = false, value_type = times::Moment)]
-    since: String,
+    since: Option<String>,
     /// Those that were made before.
     #[schema(required = false, value_type = times::Moment)]
-    until: String,
+    until: Option<String>,
 }
 
+/// As the status is written.
+const DEAD: &str = "dead";
+
 fn dead() -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["dead"])).build()
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some([DEAD])).build()
 }
 
 /// A request to send many deliveries again.
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_bulk_replay_says_what_it_is_for() {
-        let read = |value: Value| replay_of(value.as_object().unwrap());
+        let read = |value: Value| replay_of(TypedDocument::read(value.as_object().cloned().unwrap()));
         let all = read(json!({"account": "a", "hook": "h", "status": "dead", "since": "2", "until": "3"}));
         let expected = NewReplay {
             account: Some("a".into()),

@@ -1,7 +1,6 @@
 //! The shape of every answer: Crossbar's envelope, put around what a route says, also when it fails or panics.
 
 use std::convert::Infallible;
-use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,8 +13,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use hyper::body::{Frame, SizeHint};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use time::format_description::well_known::Rfc3339;
 use tracing::Instrument as _;
@@ -29,125 +26,17 @@ use super::lingering::RestOfBody;
 use super::offload::by_size;
 use crate::trail::{REQUEST_HEADER, is_request_id};
 
+mod parts;
+mod reply;
+
+pub(super) use parts::{AnswerEnvelope, FailureEnvelope, Paging, RequestShare, RequestWarning};
+use parts::{ERROR, SUCCESS};
+pub(super) use reply::{Answer, ListBody, PagedData, RawResponse, Reply, ResponseBody, written};
+
 /// Bytes of a request's path and query.
 const URI_BYTES: usize = 8 << 10;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_HEADER);
-
-/// What a route says with success: data of the shape `T`. The envelope goes around it; [`wrap`] writes both.
-#[derive(Debug)]
-pub(super) struct Reply<T, const STATUS: u16 = 200> {
-    said: ResponseBody,
-    shape: PhantomData<fn() -> T>,
-}
-
-/// What most routes answer.
-pub(super) type Answer<T, const STATUS: u16 = 200> = Result<Reply<T, STATUS>, Failure>;
-
-/// An array that is shown whole.
-pub(super) struct ListBody<T>(PhantomData<fn() -> T>);
-
-/// One page of a longer array.
-pub(super) struct PagedData<T>(PhantomData<fn() -> T>);
-
-/// An answer without an envelope: a file, figures, a page. Its route describes it.
-pub(super) struct RawResponse(pub(super) Response);
-
-impl IntoResponse for RawResponse {
-    fn into_response(self) -> Response {
-        self.0
-    }
-}
-
-/// A reply on its way to the envelope.
-#[derive(Debug, Default)]
-pub(super) struct ResponseBody {
-    /// JSON, written once.
-    data: String,
-    /// Fields of the envelope beside `data`.
-    beside: Map<String, Value>,
-    pub(super) location: Option<String>,
-}
-
-impl<T, const STATUS: u16> Reply<T, STATUS> {
-    /// Of data that is JSON already: documents, which have whatever fields their owners gave them.
-    pub(super) fn raw(data: impl Into<Value>) -> Self {
-        Self::text(data.into().to_string())
-    }
-
-    /// Of data that is written already.
-    fn text(data: String) -> Self {
-        Self { said: ResponseBody { data, ..ResponseBody::default() }, shape: PhantomData }
-    }
-
-    pub(super) fn beside(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.said.beside.insert(key.to_owned(), value.into());
-        self
-    }
-
-    pub(super) fn beside_some(self, key: &str, value: Option<impl Into<Value>>) -> Self {
-        match value {
-            Some(value) => self.beside(key, value),
-            None => self,
-        }
-    }
-
-    /// Says where what was made can be found.
-    pub(super) fn at(mut self, location: &str) -> Self {
-        self.said.location = Some(location.to_owned());
-        self
-    }
-
-    /// Names the document's revision, in place of a digest of the data.
-    pub(super) fn revision(self, doc: &crate::model::Document) -> Self {
-        self.beside_some("revision", doc.get("_rev").cloned())
-    }
-}
-
-impl<T: Serialize, const STATUS: u16> Reply<T, STATUS> {
-    pub(super) fn of(data: &T) -> Self {
-        Self::text(written(data))
-    }
-}
-
-impl<T: Serialize, const STATUS: u16> Reply<ListBody<T>, STATUS> {
-    pub(super) fn many(items: &[T]) -> Self {
-        Self::text(written(&items))
-    }
-}
-
-impl<T: Serialize> Reply<PagedData<T>> {
-    /// A page, where it began, and where the next one begins.
-    pub(super) fn page(items: &[T], start: Option<String>, next: Option<String>) -> Self {
-        Self::paged(written(&items), items.len(), start, next)
-    }
-}
-
-impl<T> Reply<PagedData<T>> {
-    /// A page of items that are written already.
-    pub(super) fn documents(items: &[String], start: Option<String>, next: Option<String>) -> Self {
-        Self::paged(format!("[{}]", items.join(",")), items.len(), start, next)
-    }
-
-    fn paged(items: String, size: usize, start: Option<String>, next: Option<String>) -> Self {
-        let reply = Self::text(items).beside("page_size", size);
-        reply.beside_some("start_key", start).beside_some("next_start_key", next)
-    }
-}
-
-/// Nothing that is answered has a key that is no text or a writer that fails.
-fn written(data: &impl Serialize) -> String {
-    serde_json::to_string(data).unwrap_or_else(|_| "null".to_owned())
-}
-
-impl<T, const STATUS: u16> IntoResponse for Reply<T, STATUS> {
-    /// The body is written by [`wrap`], which knows the request.
-    fn into_response(self) -> Response {
-        let mut response = StatusCode::from_u16(STATUS).unwrap_or_default().into_response();
-        response.extensions_mut().insert(Arc::new(self.said));
-        response
-    }
-}
 
 /// What clients that look for their share of requests are told. Crossbar counts requests against a bucket of this size;
 /// here only wrong tokens cost anything.
@@ -259,60 +148,43 @@ fn harden(headers: &mut HeaderMap) {
 
 async fn enclose(api: &Api, frame: &EnvelopeFrame, response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let (mut data, mut fields) = if let Some(reply) = parts.extensions.remove::<Arc<ResponseBody>>() {
+    let said = if let Some(reply) = parts.extensions.remove::<Arc<ResponseBody>>() {
         if let Some(location) = reply.location.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             parts.headers.insert(header::LOCATION, location);
         }
-        match success(reply).await {
-            Ok(said) => said,
-            Err(failure) => {
-                parts.status = failure.status;
-                failed(&failure)
-            }
-        }
+        with_revision(Arc::into_inner(reply).unwrap_or_default()).await
     } else if let Some(failure) = parts.extensions.remove::<Arc<Failure>>() {
-        failed(&failure)
+        Err(Arc::unwrap_or_clone(failure))
     } else if parts.status.is_client_error() || parts.status.is_server_error() {
         // Nobody of ours answered: the framework refused the request.
-        failed(&Failure::of_framework(parts.status))
+        Err(Failure::of_framework(parts.status))
     } else {
         // A page, metrics or a stream: not for an envelope.
         return Response::from_parts(parts, body);
     };
-    // Who changed something is told so, whatever there is: to be refused afterwards would be a lie.
-    if data.len() > SMALL_ANSWER && frame.reads_only {
-        match memory_for_answer(frame.room(api), data.len()) {
-            Ok(memory) => {
-                let body = enveloped(data, fields, frame, api);
-                json_headers(&mut parts.headers);
-                return Response::from_parts(
-                    parts,
-                    Body::new(HeldAnswer { left: body.into(), _memory: memory }),
-                );
-            }
-            Err(failure) => {
-                parts.status = failure.status;
-                if let Some(seconds) = failure.retry_after_seconds {
-                    parts.headers.insert(header::RETRY_AFTER, seconds.into());
-                }
-                (data, fields) = failed(&failure);
-            }
+    let written = said.and_then(|(said, revision)| {
+        let memory = frame.memory(api, said.data.len())?;
+        Ok((frame.answered(said, revision, api), memory))
+    });
+    let (text, memory) = written.unwrap_or_else(|failure| {
+        let (failure, text, memory) = frame.refused(failure, api);
+        parts.status = failure.status;
+        if let Some(seconds) = failure.retry_after_seconds {
+            parts.headers.insert(header::RETRY_AFTER, seconds.into());
         }
-    }
+        (text, memory)
+    });
     json_headers(&mut parts.headers);
-    Response::from_parts(parts, Body::from(enveloped(data, fields, frame, api)))
+    let body = match memory {
+        Some(memory) => Body::new(HeldAnswer { left: text.into(), _memory: memory }),
+        None => Body::from(text),
+    };
+    Response::from_parts(parts, body)
 }
 
 fn json_headers(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.remove(header::CONTENT_LENGTH);
-}
-
-/// Data may be long; it is neither parsed nor copied more than this once. What stands beside it is never empty.
-fn enveloped(data: String, mut fields: Map<String, Value>, frame: &EnvelopeFrame, api: &Api) -> String {
-    frame.fill(&mut fields, api);
-    let beside = Value::Object(fields).to_string();
-    ["{\"data\":", &data, ",", beside.get(1..).unwrap_or_default()].concat()
 }
 
 /// An answer that holds its memory until its client has taken nearly all of it.
@@ -345,27 +217,14 @@ impl HttpBody for HeldAnswer {
     }
 }
 
-/// Data as it is written, and the fields beside it.
-async fn success(reply: Arc<ResponseBody>) -> Result<(String, Map<String, Value>), Failure> {
-    let mut reply = Arc::into_inner(reply).unwrap_or_default();
-    let mut fields = Map::new();
-    fields.insert("status".to_owned(), "success".into());
-    fields.append(&mut reply.beside);
-    if !fields.contains_key("revision") {
-        let data = std::mem::take(&mut reply.data);
-        let (data, digest) = by_size(data.len(), move || (digest(&data), data)).await.map(|(a, b)| (b, a))?;
-        reply.data = data;
-        fields.insert("revision".to_owned(), digest.into());
+/// What a route says, with its revision.
+async fn with_revision(mut said: ResponseBody) -> Result<(ResponseBody, String), Failure> {
+    if let Some(revision) = said.revision.take() {
+        return Ok((said, revision));
     }
-    Ok((reply.data, fields))
-}
-
-fn failed(failure: &Failure) -> (String, Map<String, Value>) {
-    let mut fields = Map::new();
-    fields.insert("status".to_owned(), "error".into());
-    fields.insert("error".to_owned(), failure.status.as_u16().to_string().into());
-    fields.insert("message".to_owned(), failure.message.clone().into());
-    (failure.data.to_string(), fields)
+    let data = std::mem::take(&mut said.data);
+    let (revision, data) = by_size(data.len(), move || (digest(&data), data)).await?;
+    Ok((ResponseBody { data, ..said }, revision))
 }
 
 impl EnvelopeFrame {
@@ -379,18 +238,79 @@ impl EnvelopeFrame {
         }
     }
 
-    fn fill(&self, fields: &mut Map<String, Value>, api: &Api) {
-        fields.insert("request_id".to_owned(), self.request_id.clone().into());
-        fields.insert("timestamp".to_owned(), now().into());
-        fields.insert("node".to_owned(), api.node.clone().into());
-        if let ApiCaller::Known { token, .. } = &self.caller {
-            fields.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
-            // What a log-in answers is the new one.
-            if self.of_crossbar {
-                fields.entry("auth_token").or_insert_with(|| token.clone().into());
-            }
-            fields.insert("tokens".to_owned(), json!({"consumed": 0, "remaining": REMAINING}));
+    /// The memory that an answer of this length takes, where it is counted.
+    fn memory(&self, api: &Api, bytes: usize) -> Result<Option<BodyMemory>, Failure> {
+        // Who changed something is told so, whatever there is: to be refused afterwards would be a lie.
+        if bytes <= SMALL_ANSWER || !self.reads_only {
+            return Ok(None);
         }
+        memory_for_answer(self.room(api), bytes).map(Some)
+    }
+
+    /// Data may be long; it is neither parsed nor copied more than this once. What stands beside it is never empty.
+    fn answered(&self, said: ResponseBody, revision: String, api: &Api) -> String {
+        let ResponseBody { data, auth_token, warnings, paging, more, .. } = said;
+        let beside = written(&AnswerEnvelope {
+            status: SUCCESS,
+            request_id: &self.request_id,
+            revision,
+            node: &api.node,
+            timestamp: now(),
+            version: self.version(),
+            // What a log-in answers is the new one.
+            auth_token: auth_token.or_else(|| self.auth_token()),
+            tokens: self.share(),
+            warnings,
+            paging,
+            more,
+        });
+        ["{\"data\":", &data, ",", beside.get(1..).unwrap_or_default()].concat()
+    }
+
+    /// A failure as it is written, or that there is no memory for it.
+    fn refused(&self, failure: Failure, api: &Api) -> (Failure, String, Option<BodyMemory>) {
+        let text = self.failed(&failure, api);
+        match self.memory(api, text.len()) {
+            Ok(memory) => (failure, text, memory),
+            Err(failure) => {
+                let text = self.failed(&failure, api);
+                (failure, text, None)
+            }
+        }
+    }
+
+    fn failed(&self, failure: &Failure, api: &Api) -> String {
+        written(&FailureEnvelope {
+            data: &failure.data,
+            status: ERROR,
+            error: failure.status.as_u16().to_string(),
+            message: &failure.message,
+            request_id: &self.request_id,
+            node: &api.node,
+            timestamp: now(),
+            version: self.version(),
+            auth_token: self.auth_token(),
+            tokens: self.share(),
+        })
+    }
+
+    fn token(&self) -> Option<&str> {
+        match &self.caller {
+            ApiCaller::Known { token, .. } => Some(token),
+            ApiCaller::Anybody(_) | ApiCaller::Throttled { .. } => None,
+        }
+    }
+
+    fn auth_token(&self) -> Option<String> {
+        self.token().filter(|_| self.of_crossbar).map(str::to_owned)
+    }
+
+    fn version(&self) -> Option<&'static str> {
+        self.token().map(|_| env!("CARGO_PKG_VERSION"))
+    }
+
+    fn share(&self) -> Option<RequestShare> {
+        self.token().map(|_| RequestShare { consumed: 0, remaining: REMAINING })
     }
 }
 

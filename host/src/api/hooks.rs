@@ -39,7 +39,7 @@ pub(super) async fn list(
     let all = Filters::default();
     let ids = listing::hook_ids(&*api.documents, wanted.account.as_deref(), &query, &all).await?;
     let disabler = Arc::clone(&api.disabler);
-    let shown = move |document: &Document| serde_json::to_value(served(document, &disabler)?).ok();
+    let shown = move |document: &Document| served(document, &disabler);
     listing::documents(&*api.documents, ListedKind::Hook, ids, &query, &all, shown).await
 }
 

@@ -32,7 +32,7 @@ where
             Failure::validation(fields::invalid("query", "invalid", &error.body_text()))
         };
         let Query(keys): Query<Vec<(String, String)>> = Query::try_from_uri(&parts.uri).map_err(read)?;
-        let known: Vec<&str> = [names::<T>(), names::<More>()].concat();
+        let known: Vec<&str> = [field_names::<T>(), field_names::<More>()].concat();
         if let Some(unknown) = unknown(&keys, &known) {
             return Err(unknown);
         }
@@ -50,7 +50,7 @@ fn unknown(keys: &[(String, String)], known: &[&str]) -> Option<Failure> {
 }
 
 /// The names of a struct's fields, which are what it tells a deserializer that it wants.
-fn names<T: DeserializeOwned>() -> &'static [&'static str] {
+pub(super) fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // It answers nothing but an error, as it has nothing to give.
     drop(T::deserialize(QueryNames(&mut names)));

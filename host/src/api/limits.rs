@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value, json};
 use utoipa::ToSchema;
 
 use super::Api;
@@ -37,7 +37,8 @@ pub(super) async fn patch(
     Path(account): Path<String>,
     Data(patch, _): Data<LimitsPatch>,
 ) -> Answer<LimitsConfig> {
-    let limits = wanted(&patch).map_err(|errors| Failure::validation(Value::Object(errors)))?;
+    let limits =
+        wanted(&patch.into_document()).map_err(|errors| Failure::validation(Value::Object(errors)))?;
     let doc = api.editor.set_limits(&account, limits).await?;
     Ok(shown(&api, &doc))
 }
@@ -53,65 +54,64 @@ pub(super) async fn delete(State(api): State<Arc<Api>>, Path(account): Path<Stri
 }
 
 /// The limits that were set for an account, and under `_read_only` what applies and what it has.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it is a document; this is its shape")]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub(super) struct LimitsConfig {
-    id: String,
-    #[schema(required = false)]
-    hooks: u64,
-    #[schema(required = false)]
-    hook_bytes: u64,
-    #[schema(required = false)]
-    documents_bytes: u64,
-    #[schema(required = false)]
-    accounts_below: u64,
-    #[schema(required = false)]
-    depth: u64,
-    #[schema(required = false)]
-    tokens: u64,
-    #[schema(rename = "_read_only")]
-    read_only: LimitsInForce,
+    #[schema(value_type = String)]
+    id: Option<String>,
+    #[schema(value_type = u64, required = false)]
+    hooks: Option<Number>,
+    #[schema(value_type = u64, required = false)]
+    hook_bytes: Option<Number>,
+    #[schema(value_type = u64, required = false)]
+    documents_bytes: Option<Number>,
+    #[schema(value_type = u64, required = false)]
+    accounts_below: Option<Number>,
+    #[schema(value_type = u64, required = false)]
+    depth: Option<Number>,
+    #[schema(value_type = u64, required = false)]
+    tokens: Option<Number>,
+    #[serde(rename = "_read_only")]
+    #[schema(value_type = LimitsInForce)]
+    read_only: Option<LimitsInForce>,
 }
 
 /// What applies, and how much of it there is.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it is a document; this is its shape")]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 struct LimitsInForce {
     effective: Map<String, Value>,
     used: Map<String, Value>,
 }
 
 /// Limits to be set; `null` takes one away.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"hooks": 5000}))]
-#[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct LimitsPatch {
     /// Passed over, as what is shown says it.
-    #[schema(required = false)]
-    id: Value,
+    #[schema(required = false, value_type = Value)]
+    id: Option<Value>,
     /// Likewise.
     #[serde(rename = "_read_only")]
-    #[schema(required = false)]
-    read_only: Value,
+    #[schema(required = false, value_type = Value)]
+    read_only: Option<Value>,
     /// Hooks.
-    #[schema(maximum = 1_000_000)]
-    hooks: Option<u64>,
+    #[schema(value_type = Option<u64>, maximum = 1_000_000)]
+    hooks: Option<Number>,
     /// Bytes of one hook's fields as compact JSON; of the account's own likewise.
-    #[schema(minimum = 1, maximum = 16_777_216)]
-    hook_bytes: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 16_777_216)]
+    hook_bytes: Option<Number>,
     /// Bytes of the fields of all its hooks and of its own together.
-    #[schema(minimum = 1, maximum = 1_099_511_627_776_i64)]
-    documents_bytes: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 1_099_511_627_776_i64)]
+    documents_bytes: Option<Number>,
     /// Accounts below it.
-    #[schema(maximum = 10_000_000)]
-    accounts_below: Option<u64>,
+    #[schema(value_type = Option<u64>, maximum = 10_000_000)]
+    accounts_below: Option<Number>,
     /// Levels of the account tree, for accounts that are made below it.
-    #[schema(minimum = 1, maximum = 10_000)]
-    depth: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 10_000)]
+    depth: Option<Number>,
     /// Access tokens.
-    #[schema(maximum = 100_000)]
-    tokens: Option<u64>,
+    #[schema(value_type = Option<u64>, maximum = 100_000)]
+    tokens: Option<Number>,
 }
 
 fn shown(api: &Api, account: &Document) -> Reply<LimitsConfig> {
@@ -131,7 +131,7 @@ fn shown(api: &Api, account: &Document) -> Reply<LimitsConfig> {
         "tokens": api.access.tokens.count(&AccountId::from(id)),
     });
     fields::set(&mut data, "_read_only", json!({"effective": effective, "used": used}));
-    Reply::raw(data)
+    Reply::document(data)
 }
 
 /// The limits of a change.

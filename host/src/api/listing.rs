@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::time::Instant;
 use utoipa::IntoParams;
 
@@ -89,13 +88,13 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// One page of the documents with these ids: those that the filters want, as `show` writes them. Documents are read in
 /// pieces and only until the page is full.
-pub(super) async fn documents<T>(
+pub(super) async fn documents<T: Serialize>(
     store: &dyn Documents,
     kind: ListedKind,
     ids: Vec<String>,
     query: &ListingQuery,
     filters: &Filters,
-    show: impl Fn(&Document) -> Option<Value> + Clone + Send + 'static,
+    show: impl Fn(&Document) -> Option<T> + Clone + Send + 'static,
 ) -> Answer<envelope::PagedData<T>> {
     let (size, ids) = (query.size()?, query.in_order(ids)?);
     let mut listed = ListedItems::default();
@@ -116,7 +115,7 @@ pub(super) async fn documents<T>(
         listed = grown;
         at += looked_at;
     }
-    Ok(Reply::documents(&listed.items, query.start_key.clone(), ids.get(at).cloned()))
+    Ok(Reply::written_page(&listed.items, query.start_key.clone(), ids.get(at).cloned()))
 }
 
 /// The items of a page that is being made.
@@ -137,12 +136,12 @@ impl ListedItems {
     }
 
     /// Adds what is wanted of these; answers how many of them were looked at.
-    fn take(
+    fn take<T: Serialize>(
         &mut self,
         documents: &[Option<Document>],
         size: usize,
         filters: &Filters,
-        show: impl Fn(&Document) -> Option<Value>,
+        show: impl Fn(&Document) -> Option<T>,
     ) -> usize {
         for (looked_at, document) in documents.iter().enumerate() {
             if !self.goes_on(size) {
@@ -152,7 +151,7 @@ impl ListedItems {
             let Some(document) = document else { continue };
             self.scanned_bytes += usize::try_from(document_bytes(document)).unwrap_or(usize::MAX);
             if let Some(item) = Some(document).filter(|doc| filters.want(doc)).and_then(&show) {
-                let item = item.to_string();
+                let item = envelope::written(&item);
                 self.bytes += item.len();
                 self.items.push(item);
             }

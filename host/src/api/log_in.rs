@@ -9,7 +9,7 @@ use axum::Extension;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
@@ -41,13 +41,12 @@ impl<S: Sync> FromRequestParts<S> for PeerAddress {
 }
 
 /// What is shown to log in.
-#[derive(ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = ApiAuth, example = json!({"api_key": "hlt_0123456789abcdef_0123456789abcdef"}))]
-#[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct ShownKey {
     /// A token of an account.
-    #[schema(min_length = 1)]
-    api_key: String,
+    #[schema(value_type = String, min_length = 1)]
+    api_key: Option<String>,
 }
 
 /// Who has logged in, in Crossbar's words.
@@ -102,13 +101,13 @@ pub(super) async fn api_auth(
 ) -> Answer<LogInShape, 201> {
     let wrong =
         |code: &str, message: &str| Err(Failure::validation(fields::invalid("api_key", code, message)));
-    let key = match data.get("api_key") {
-        None | Some(Value::Null) => return wrong("required", "field is required but missing"),
-        Some(Value::String(key)) if key.trim().is_empty() => {
-            return wrong("minLength", "an API key has at least 1 character");
+    let key = match data.known.api_key.as_deref().map(str::trim) {
+        Some("") => return wrong("minLength", "an API key has at least 1 character"),
+        Some(key) => key,
+        None if data.rest.get("api_key").is_some_and(|key| !key.is_null()) => {
+            return wrong("type", "value did not match type(s): string");
         }
-        Some(Value::String(key)) => key.trim(),
-        Some(_) => return wrong("type", "value did not match type(s): string"),
+        None => return wrong("required", "field is required but missing"),
     };
     let logged_in = match api.access.recognise_key(key, from.0).await {
         Recognised::Holder(holder) => log_in(&api, &holder).await,
@@ -127,7 +126,7 @@ async fn log_in(api: &Api, holder: &Holder) -> Answer<LogInShape, 201> {
     };
     let account = account_of(api, account.as_str()).await?;
     may_act(&account)?;
-    Ok(Reply::of(&LogInShape::of(holder, Some(&account))).beside("auth_token", token))
+    Ok(Reply::of(&LogInShape::of(holder, Some(&account))).auth_token(token))
 }
 
 /// Refuses a name and a password

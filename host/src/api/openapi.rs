@@ -15,13 +15,13 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, OpenApi as _, ToSchema};
 
-use super::envelope::{ListBody, PagedData, RawResponse, Reply};
+use super::envelope::{AnswerEnvelope, FailureEnvelope, ListBody, PagedData, Paging, RawResponse, Reply};
 use super::error::Failure;
 use super::routes::described;
 use super::rules::{RouteReach, rule};
 use super::{
-    audit, configs, deliveries, events, failures, health, hooks, limits, log_in, metadata, modules, shapes,
-    test_send, tokens, webhooks,
+    audit, configs, deliveries, envelope, events, failures, health, hooks, limits, log_in, metadata, modules,
+    shapes, tokens, webhooks,
 };
 
 mod kept;
@@ -57,16 +57,17 @@ const JSON: &str = "application/json";
         (name = "Operation", description = "For whoever runs the host."),
     ),
     components(schemas(
-        shapes::EnvelopeShape,
-        shapes::ErrorShape,
-        shapes::PagingShape,
-        shapes::ShareShape,
-        shapes::WarningShape,
-        shapes::AccountShape,
+        envelope::AnswerEnvelope<'static>,
+        envelope::FailureEnvelope<'static>,
+        envelope::Paging,
+        envelope::RequestShare,
+        envelope::RequestWarning,
+        shapes::Account,
         shapes::Webhook,
         shapes::EventType,
-        shapes::SampleShape,
-        shapes::AttemptShape,
+        shapes::SamplePayload,
+        shapes::Attempt,
+        shapes::TestedAttempt,
         shapes::AccountSummary,
         webhooks::HookSummary,
         webhooks::ModuleId,
@@ -90,7 +91,6 @@ const JSON: &str = "application/json";
         failures::Forgotten,
         failures::SwitchedOn,
         metadata::ResetShape,
-        test_send::TestAnswer,
         health::LivenessAnswer,
         health::ReadyAnswer,
     )),
@@ -211,7 +211,7 @@ fn surround(method: &Method, path: &str, operation: &mut Operation) {
             && failed
             && response.content.is_empty()
         {
-            json(response, Ref::from_schema_name("Failed"));
+            json(response, Ref::from_schema_name(FailureEnvelope::name()));
         }
     }
 }
@@ -275,9 +275,9 @@ type Responses = BTreeMap<String, RefOr<openapi::Response>>;
 impl<T: RouteShape, const STATUS: u16> IntoResponses for Reply<T, STATUS> {
     fn responses() -> Responses {
         let fields = ObjectBuilder::new().property("data", T::shape()).required("data");
-        let mut parts = AllOfBuilder::new().item(Ref::from_schema_name("Envelope"));
+        let mut parts = AllOfBuilder::new().item(Ref::from_schema_name(AnswerEnvelope::name()));
         if T::PAGED {
-            parts = parts.item(Ref::from_schema_name("Paging"));
+            parts = parts.item(Ref::from_schema_name(Paging::name()));
         }
         let mut response = ResponseBuilder::new().description(match STATUS {
             201 => "It was made",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
@@ -15,24 +15,34 @@ use super::Api;
 use super::body::DataIfAny;
 use super::envelope::{Answer, Reply};
 use super::error::Failure;
+use super::known::field_names;
+use super::shapes::TestedAttempt;
+use super::typed::TypedDocument;
 use crate::delivery::test_send::NotTested;
 use crate::hooks::editor::fields;
 use crate::model::payload::Payload;
 use crate::model::{Document, HookEvent, HookId};
 
 /// What is sent as a test. Without anything it is a sample of the hook's module.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewTest, example = json!({"sample": 0}))]
-#[expect(dead_code, reason = "it is read as a document; this is its shape")]
-pub(super) struct Test {
+#[schema(example = json!({"sample": 0}))]
+pub(super) struct NewTest {
     /// Of a hook of `all`: the event whose samples count.
     hook: Option<String>,
     /// The place of a sample, from 0, or an object of fields that it must have.
     #[schema(required = false, schema_with = place_or_fields)]
-    sample: Value,
+    sample: Option<WantedSample>,
     /// An object in place of a sample.
     payload: Option<Map<String, Value>>,
+}
+
+/// How a sample is named.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum WantedSample {
+    Nth(u64),
+    With(Document),
 }
 
 fn place_or_fields() -> Schema {
@@ -44,51 +54,30 @@ fn place_or_fields() -> Schema {
     Schema::OneOf(one_of.build())
 }
 
-/// What was tested, and what came back: an attempt with the fields of profile `standard`.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it is written as a document; this is its shape")]
-#[schema(as = Tested)]
-pub(super) struct TestAnswer {
-    hook_id: String,
-    hook_event: String,
-    /// What the receiver saw as `webhook-id`. It begins with `test_`.
-    webhook_id: String,
-    /// `success` or `failure`.
-    result: String,
-    /// How it ended, in a word.
-    class: String,
-    /// How it ended, in a sentence.
-    reason: String,
-    /// Always `true`.
-    test: bool,
-    /// The status of the answer, where there was one.
-    resp_status_code: Option<u16>,
-}
-
 /// Sends a sample to a hook
 ///
 /// Once and at once, as its events are sent, and marked by the header `webhook-test`. It counts neither for nor against
 /// the hook; one that is disabled is sent to as well. The answer is the attempt, whatever became of it.
 // Whoever presses a button wants to see that, and one try takes no longer than `delivery.request_timeout_ms`.
 #[utoipa::path(post, path = "/v2/accounts/{account}/webhooks/{hook}/test", tag = "Webhooks",
-    operation_id = "webhooks_test", request_body = Option<Test>, responses(
+    operation_id = "webhooks_test", request_body = Option<NewTest>, responses(
     (status = 409, description = "A test of the hook is under way, or the host cannot work with it")
 ))]
 pub(super) async fn send(
     State(api): State<Arc<Api>>,
     Path((account, hook)): Path<(String, String)>,
-    DataIfAny(data, _): DataIfAny<Test>,
-) -> Answer<TestAnswer> {
+    DataIfAny(data, _): DataIfAny<NewTest>,
+) -> Answer<TestedAttempt> {
     let wish = TestQuery::read(data)?;
     let document = api.editor.hook(&account, &hook).await?;
     let is_loaded = |module: &str| api.modules.show(module).is_some();
     let payload = wish.payload(&document, &api.modules.samples(), is_loaded)?;
     let payload = Payload::parse(Bytes::from(Value::Object(payload).to_string()));
     let payload = payload.map_err(|error| invalid("payload", "invalid", &error.to_string()))?;
-    Ok(Reply::raw(api.tests.send(&HookId::from(hook), payload).await?))
+    let attempt = api.tests.send(&HookId::from(hook), payload).await?;
+    // It was sent, whatever fields it is kept with.
+    Ok(TestedAttempt::of(&attempt).map_or_else(|| Reply::raw(attempt), |tested| Reply::of(&tested)))
 }
-
-const KNOWN: [&str; 3] = ["hook", "sample", "payload"];
 
 /// What a body asks for.
 #[derive(Debug, Default, PartialEq)]
@@ -112,35 +101,39 @@ enum TestSample {
 }
 
 impl TestQuery {
-    fn read(mut data: Document) -> Result<Self, Failure> {
-        if let Some(unknown) = data.keys().find(|key| !KNOWN.contains(&key.as_str())) {
-            let message = format!("there is no such field: {} are", KNOWN.join(", "));
+    fn read(data: TypedDocument<NewTest>) -> Result<Self, Failure> {
+        let TypedDocument { known: NewTest { hook, sample, payload }, rest, .. } = data;
+        let known = field_names::<NewTest>();
+        if let Some(unknown) = rest.keys().find(|key| !known.contains(&key.as_str())) {
+            let message = format!("there is no such field: {} are", known.join(", "));
             return Err(invalid(unknown, "unknown", &message));
         }
-        let event = match data.remove("hook") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(event)) => Some(HookEvent::parse(&event)),
-            Some(_) => return Err(invalid("hook", "type", "hook must be the name of an event")),
+        let is_wrong = |field: &str| rest.get(field).is_some_and(|value| !value.is_null());
+        if is_wrong("hook") {
+            return Err(invalid("hook", "type", "hook must be the name of an event"));
+        }
+        if (sample.is_some() || is_wrong("sample")) && (payload.is_some() || is_wrong("payload")) {
+            return Err(invalid("payload", "excluded", "give a sample or a payload, not both"));
+        }
+        if is_wrong("payload") {
+            return Err(invalid("payload", "type", "the payload must be an object"));
+        }
+        let no_place = || {
+            let message = "sample must be its place, from 0, or an object of fields that it has";
+            invalid("sample", "type", message)
         };
-        let which = match (data.remove("sample"), data.remove("payload")) {
-            (None | Some(Value::Null), None | Some(Value::Null)) => TestSample::Fitting,
-            (None | Some(Value::Null), Some(Value::Object(own))) => TestSample::Own(own),
-            (None | Some(Value::Null), Some(_)) => {
-                return Err(invalid("payload", "type", "the payload must be an object"));
+        if is_wrong("sample") {
+            return Err(no_place());
+        }
+        let which = match (sample, payload) {
+            (Some(WantedSample::Nth(nth)), _) => {
+                TestSample::Nth(usize::try_from(nth).map_err(|_| no_place())?)
             }
-            (Some(_), Some(payload)) if !payload.is_null() => {
-                return Err(invalid("payload", "excluded", "give a sample or a payload, not both"));
-            }
-            (Some(Value::Object(like)), _) => TestSample::With(like),
-            (Some(sample), _) => match sample.as_u64().and_then(|nth| usize::try_from(nth).ok()) {
-                Some(nth) => TestSample::Nth(nth),
-                None => {
-                    let message = "sample must be its place, from 0, or an object of fields that it has";
-                    return Err(invalid("sample", "type", message));
-                }
-            },
+            (Some(WantedSample::With(like)), _) => TestSample::With(like),
+            (None, Some(own)) => TestSample::Own(own),
+            (None, None) => TestSample::Fitting,
         };
-        Ok(TestQuery { event, which })
+        Ok(TestQuery { event: hook.as_deref().map(HookEvent::parse), which })
     }
 
     /// What is sent to this hook. `samples` are those of each loaded module that has any.
@@ -270,7 +263,7 @@ mod tests {
         ]);
         let mut document = object(json!({"_id": "h", "pvt_account_id": "a"}));
         document.extend(object(hook));
-        let wish = TestQuery::read(object(data)).map_err(|failure| failure.data)?;
+        let wish = TestQuery::read(TypedDocument::read(object(data))).map_err(|failure| failure.data)?;
         let payload = wish.payload(&document, &samples, |module| module == "webhooks_sms");
         payload.map(Value::Object).map_err(|failure| failure.data)
     }

@@ -6,7 +6,6 @@ use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::Data;
@@ -14,27 +13,27 @@ use super::caller::ApiCaller;
 use super::envelope::{Answer, PagedData, Reply};
 use super::error::Failure;
 use super::known::StrictQuery;
+use super::shapes::Flag;
+use super::typed::TypedDocument;
 use super::{Api, listing};
 use crate::access::tokens::{NewToken, ShownToken, TokenError};
-use crate::hooks::editor::casts;
 use crate::hooks::editor::fields;
 use crate::hooks::limits::LimitName;
-use crate::model::{AccountId, Document};
+use crate::model::AccountId;
 
 /// Characters of a name.
 const NAME: usize = 128;
 
 /// A token to be made.
-#[derive(ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[schema(as = NewToken, example = json!({"name": "deployment"}))]
-#[expect(dead_code, reason = "it is read as a document; this is its shape")]
 pub(super) struct TokenQuery {
     /// What people call it.
     #[schema(max_length = 128)]
     name: Option<String>,
     /// Whether it is an administrator's. Only administrators make those.
-    #[schema(required = false)]
-    admin: bool,
+    #[schema(value_type = Flag, required = false)]
+    admin: Option<Flag>,
 }
 
 /// Makes a token
@@ -68,24 +67,21 @@ pub(super) async fn create(
     Ok(Reply::of(&created).at(&shown.id))
 }
 
-fn wanted(mut data: Document) -> Result<(Option<String>, bool), Failure> {
-    casts::cast(&mut data, &[("admin", casts::WantedType::Boolean)]);
+fn wanted(data: TypedDocument<TokenQuery>) -> Result<(Option<String>, bool), Failure> {
+    let TypedDocument { known: TokenQuery { name, admin }, rest, .. } = data;
     let wrong = |field: &str, code: &str, message: &str| {
         Err(Failure::validation(fields::invalid(field, code, message)))
     };
-    let name = match data.get("name") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) if name.chars().count() <= NAME => Some(name.clone()),
-        Some(Value::String(_)) => {
-            return wrong("name", "maxLength", "the name must have at most 128 characters");
-        }
-        Some(_) => return wrong("name", "type", "the name must be a string"),
-    };
-    match data.get("admin") {
-        None => Ok((name, false)),
-        Some(Value::Bool(administrator)) => Ok((name, *administrator)),
-        Some(_) => wrong("admin", "type", "admin must be true or false"),
+    if name.as_ref().is_some_and(|name| name.chars().count() > NAME) {
+        return wrong("name", "maxLength", "the name must have at most 128 characters");
     }
+    if rest.get("name").is_some_and(|name| !name.is_null()) {
+        return wrong("name", "type", "the name must be a string");
+    }
+    if rest.contains_key("admin") {
+        return wrong("admin", "type", "admin must be true or false");
+    }
+    Ok((name, admin.is_some_and(Flag::is_set)))
 }
 
 /// Lists the tokens of an account

@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
 use super::body::Data;
 use super::caller::ApiCaller;
-use super::envelope::{Answer, ListBody, PagedData, Reply};
+use super::envelope::{Answer, ListBody, PagedData, Reply, RequestWarning};
 use super::error::Failure;
 use super::filters::Filters;
-use super::shapes::{EventType, NewWebhook, SampleShape, Webhook, WebhookPatch};
+use super::shapes::{EventType, Flag, NewWebhook, SamplePayload, Webhook, WebhookPatch};
+use super::typed::TypedDocument;
 use super::{Api, listing};
 use crate::hooks::editor::{disable_reason, fields, is_enabled, shown_deleted_hook, shown_hook, warnings};
 use crate::model::Document;
@@ -32,8 +33,7 @@ pub(super) async fn available(
 ) -> Reply<ListBody<EventType>> {
     let everything = caller.is_administrator();
     let docs = api.metadata.metadata();
-    let shown = docs.iter().filter_map(|doc| event(doc, everything));
-    Reply::raw(shown.map(Value::Object).collect::<Vec<_>>())
+    Reply::documents(docs.iter().filter_map(|doc| event(doc, everything)))
 }
 
 fn event(doc: &Document, everything: bool) -> Option<Document> {
@@ -69,10 +69,13 @@ pub(super) async fn sample(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     filters: Filters,
-) -> Answer<ListBody<SampleShape>> {
-    let mut samples = api.modules.samples().remove(&id).ok_or_else(|| Failure::bad_identifier(&id))?;
-    samples.retain(|sample| sample.as_object().is_some_and(|sample| filters.want(sample)));
-    Ok(Reply::raw(samples))
+) -> Answer<ListBody<SamplePayload>> {
+    let samples = api.modules.samples().remove(&id).ok_or_else(|| Failure::bad_identifier(&id))?;
+    let wanted = samples.into_iter().filter_map(|sample| match sample {
+        Value::Object(sample) => Some(sample).filter(|sample| filters.want(sample)).map(SamplePayload),
+        _ => None,
+    });
+    Ok(Reply::many(&wanted.collect::<Vec<_>>()))
 }
 
 /// Lists the hooks of an account
@@ -90,35 +93,49 @@ pub(super) async fn list(
 ) -> Answer<PagedData<HookSummary>> {
     api.editor.account(&account).await?;
     let ids = listing::hook_ids(&*api.documents, Some(&account), &query, &filters).await?;
-    let shown = |doc: &Document| Some(summary(doc));
+    let shown = |doc: &Document| Some(HookSummary::of(doc));
     listing::documents(&*api.documents, ListedKind::Hook, ids, &query, &filters, shown).await
 }
 
 /// A hook of a listing.
-#[derive(ToSchema)]
+// Its fields are what the document has in them: of another type, where it was stored so.
+#[derive(Serialize, ToSchema)]
 #[schema(as = WebhookSummary)]
-#[expect(dead_code, reason = "it is taken from a document; this is its shape")]
 pub(super) struct HookSummary {
     #[schema(pattern = "^[0-9a-f]{32}$")]
     id: String,
-    hook: Option<String>,
-    name: Option<String>,
-    uri: Option<String>,
-    group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    hook: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    uri: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    group: Option<Value>,
     enabled: bool,
     /// Why the host has switched the hook off.
-    disable_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    disable_reason: Option<Value>,
 }
 
-fn summary(doc: &Document) -> Value {
-    let mut item = Map::new();
-    fields::set(&mut item, "id", fields::id(doc));
-    for key in ["hook", "name", "uri", "group"] {
-        item.extend(doc.get(key).map(|value| (key.to_owned(), value.clone())));
+impl HookSummary {
+    fn of(doc: &Document) -> Self {
+        let field = |name: &str| doc.get(name).cloned();
+        Self {
+            id: fields::id(doc).to_owned(),
+            hook: field("hook"),
+            name: field("name"),
+            uri: field("uri"),
+            group: field("group"),
+            enabled: is_enabled(doc),
+            disable_reason: disable_reason(doc).cloned(),
+        }
     }
-    item.insert("enabled".to_owned(), is_enabled(doc).into());
-    item.extend(disable_reason(doc).map(|reason| ("disable_reason".to_owned(), reason.clone())));
-    Value::Object(item)
 }
 
 /// Makes a hook
@@ -128,8 +145,8 @@ pub(super) async fn create(
     Path(account): Path<String>,
     Data(data, _): Data<NewWebhook>,
 ) -> Answer<Webhook, 201> {
-    let doc = api.editor.create_hook(&account, data).await?;
-    Ok(warned(Reply::raw(shown_hook(&doc)), &doc).at(fields::id(&doc)).revision(&doc))
+    let doc = api.editor.create_hook(&account, data.into_document()).await?;
+    Ok(warned(Reply::document(shown_hook(&doc)), &doc).at(fields::id(&doc)).revision(&doc))
 }
 
 /// Shows a hook
@@ -151,7 +168,7 @@ pub(super) async fn replace(
     Path((account, hook)): Path<(String, String)>,
     Data(data, _): Data<NewWebhook>,
 ) -> Answer<Webhook> {
-    shown(&api.editor.replace_hook(&account, &hook, data).await?)
+    shown(&api.editor.replace_hook(&account, &hook, data.into_document()).await?)
 }
 
 /// Changes some fields of a hook
@@ -164,7 +181,7 @@ pub(super) async fn patch(
     Path((account, hook)): Path<(String, String)>,
     Data(data, _): Data<WebhookPatch>,
 ) -> Answer<Webhook> {
-    shown(&api.editor.patch_hook(&account, &hook, data).await?)
+    shown(&api.editor.patch_hook(&account, &hook, data.into_document()).await?)
 }
 
 /// Deletes a hook
@@ -176,17 +193,17 @@ pub(super) async fn delete(
     Path((account, hook)): Path<(String, String)>,
 ) -> Answer<Webhook> {
     let deleted = api.editor.delete_hook(&account, &hook).await?;
-    Ok(Reply::raw(shown_deleted_hook(&deleted)).revision(&deleted))
+    Ok(Reply::document(shown_deleted_hook(&deleted)).revision(&deleted))
 }
 
 /// What a collection of hooks can be asked for.
-#[derive(ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"re-enable": true}))]
-#[expect(dead_code, reason = "it is read as a document; this is its shape")]
 #[schema(as = Enable)]
 pub(super) struct EnableRequest {
-    #[schema(rename = "re-enable", schema_with = yes)]
-    re_enable: bool,
+    #[serde(rename = "re-enable")]
+    #[schema(required = true, schema_with = yes)]
+    re_enable: Option<Flag>,
 }
 
 fn yes() -> Object {
@@ -202,7 +219,7 @@ pub(super) async fn enable(
     Path(account): Path<String>,
     Data(data, _): Data<EnableRequest>,
 ) -> Answer<EnabledCount> {
-    enable_all(&api, &account, false, &data).await
+    enable_all(&api, &account, false, data).await
 }
 
 /// Switches the hooks of an account and of all below it on again
@@ -213,7 +230,7 @@ pub(super) async fn enable_descendants(
     Path(account): Path<String>,
     Data(data, _): Data<EnableRequest>,
 ) -> Answer<EnabledCount> {
-    enable_all(&api, &account, true, &data).await
+    enable_all(&api, &account, true, data).await
 }
 
 /// What was done, in words.
@@ -222,17 +239,22 @@ pub(super) async fn enable_descendants(
 #[schema(as = Done)]
 pub(super) struct EnabledCount(&'static str);
 
-async fn enable_all(api: &Api, account: &str, descendants: bool, data: &Document) -> Answer<EnabledCount> {
+async fn enable_all(
+    api: &Api,
+    account: &str,
+    descendants: bool,
+    data: TypedDocument<EnableRequest>,
+) -> Answer<EnabledCount> {
     const FIELD: &str = "re-enable";
-    match data.get(FIELD) {
-        Some(value) if *value == true || value == "true" => {}
-        Some(_) => {
-            let wrong = json!({"message": "value not found in enumerated list of values", "target": [true]});
-            return Err(Failure::validation(json!({ FIELD: { "enum": wrong } })));
-        }
-        None => {
+    match data.known.re_enable {
+        Some(flag) if flag.is_set() => {}
+        None if !data.rest.contains_key(FIELD) => {
             let message = "re-enable is required to patch collections";
             return Err(Failure::validation(fields::invalid(FIELD, "required", message)));
+        }
+        Some(_) | None => {
+            let wrong = json!({"message": "value not found in enumerated list of values", "target": [true]});
+            return Err(Failure::validation(json!({ FIELD: { "enum": wrong } })));
         }
     }
     api.editor.enable_hooks(account, descendants).await?;
@@ -240,12 +262,11 @@ async fn enable_all(api: &Api, account: &str, descendants: bool, data: &Document
 }
 
 fn shown(doc: &Document) -> Answer<Webhook> {
-    Ok(warned(Reply::raw(shown_hook(doc)), doc).revision(doc))
+    Ok(warned(Reply::document(shown_hook(doc)), doc).revision(doc))
 }
 
 /// Says beside the hook what of it is seldom meant.
 fn warned<const STATUS: u16>(reply: Reply<Webhook, STATUS>, doc: &Document) -> Reply<Webhook, STATUS> {
-    let said = |(field, message)| json!({"field": field, "message": message});
-    let said: Vec<Value> = warnings(doc).into_iter().map(said).collect();
-    reply.beside_some("warnings", (!said.is_empty()).then_some(said))
+    let said = |(field, message)| RequestWarning { field, message };
+    reply.warnings(warnings(doc).into_iter().map(said).collect())
 }

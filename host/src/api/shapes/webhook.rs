@@ -1,32 +1,40 @@
-//! The shape of a hook's document. Its rules are those of `hooks::validation`.
+//! The document of a hook. Its rules are those of `hooks::validation`; here stands which fields it has, and of which
+//! types they can be.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::model::headers;
+use super::{Flag, text};
+use crate::model::{Document, headers};
 
 /// A hook, with whatever else its owner keeps in it.
-#[derive(ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 pub(in crate::api) struct Webhook {
-    #[schema(pattern = "^[0-9a-f]{32}$")]
-    id: String,
-    name: String,
-    hook: String,
-    uri: String,
+    #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
+    id: Option<String>,
+    #[schema(value_type = String)]
+    name: Option<String>,
+    #[schema(value_type = String)]
+    hook: Option<String>,
+    #[schema(value_type = String)]
+    uri: Option<String>,
     http_verb: Option<String>,
     format: Option<String>,
-    retries: Option<f64>,
+    #[schema(value_type = Option<f64>)]
+    retries: Option<Number>,
     enabled: Option<bool>,
     include_internal_legs: Option<bool>,
     include_subaccounts: Option<bool>,
-    custom_data: Option<BTreeMap<String, String>>,
-    headers: Option<BTreeMap<String, String>>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    custom_data: Option<Document>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    headers: Option<Document>,
     /// The same as `headers`, as KAZOO calls them.
-    custom_request_headers: Option<BTreeMap<String, String>>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    custom_request_headers: Option<Document>,
     /// The secret in clear: only in the answer to the request that set it.
     secret: Option<String>,
     /// Whether requests are signed.
@@ -42,38 +50,40 @@ pub(in crate::api) struct Webhook {
 /// A hook to be made, or what takes the place of all its fields. Fields with other names are kept as they are. What KAZOO
 /// does not know (`secret`, `headers`, `legacy_signature`, `retry_schedule_ms`, `rate_limit`, `ordering`) stays where it is
 /// left out, and goes by `null`.
-#[derive(ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "name": "New calls", "hook": "channel_create", "uri": "https://hooks.example.com/calls", "format": "json",
     "secret": "generate"
 }))]
 pub(in crate::api) struct NewWebhook {
     /// What people call it.
-    name: String,
+    #[schema(value_type = String)]
+    name: Option<String>,
     /// What it is for: `all`, or the name of a loaded module without `webhooks_`.
-    hook: String,
+    #[schema(value_type = String)]
+    hook: Option<String>,
     /// Where requests go. Addresses that the target guard would refuse are refused here too.
-    #[schema(format = "uri")]
-    uri: String,
-    #[schema(required = false)]
-    http_verb: Verb,
-    #[schema(required = false)]
-    format: Format,
+    #[schema(value_type = String, format = "uri")]
+    uri: Option<String>,
+    #[schema(value_type = Verb, required = false)]
+    http_verb: Option<Verb>,
+    #[schema(value_type = Format, required = false)]
+    format: Option<Format>,
     /// How often a delivery is tried again; in profile `kazoo` how often it is tried. 2 where it is not said.
-    #[schema(required = false)]
-    retries: Retries,
+    #[schema(value_type = Retries, required = false)]
+    retries: Option<Retries>,
     /// `true` where it is not said.
-    #[schema(required = false)]
-    enabled: Flag,
+    #[schema(value_type = Flag, required = false)]
+    enabled: Option<Flag>,
     /// Whether events of legs between users of the account are sent too. `true` where it is not said.
-    #[schema(required = false)]
-    include_internal_legs: Flag,
+    #[schema(value_type = Flag, required = false)]
+    include_internal_legs: Option<Flag>,
     /// Whether events of the accounts below are sent too.
-    #[schema(required = false)]
-    include_subaccounts: Flag,
+    #[schema(value_type = Flag, required = false)]
+    include_subaccounts: Option<Flag>,
     /// The conditions of the event type (its `modifiers`), and texts that are added to every payload.
-    #[schema(required = false)]
-    custom_data: BTreeMap<String, String>,
+    #[schema(value_type = BTreeMap<String, String>, required = false)]
+    custom_data: Option<Document>,
     #[schema(required = false)]
     headers: Option<Headers>,
     /// The same as `headers`, as KAZOO calls them. Where both are there they say the same.
@@ -94,22 +104,23 @@ pub(in crate::api) struct NewWebhook {
 }
 
 /// The fields of a hook to be set; `null` takes one away. The hook that results must follow the rules of a new one.
-#[derive(ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"name": "All new calls", "retries": 4}))]
 pub(in crate::api) struct WebhookPatch {
-    #[schema(required = false)]
-    name: String,
-    #[schema(required = false)]
-    hook: String,
-    #[schema(format = "uri", required = false)]
-    uri: String,
+    #[schema(value_type = String, required = false)]
+    name: Option<String>,
+    #[schema(value_type = String, required = false)]
+    hook: Option<String>,
+    #[schema(value_type = String, format = "uri", required = false)]
+    uri: Option<String>,
     http_verb: Option<Verb>,
     format: Option<Format>,
     retries: Option<Retries>,
     enabled: Option<Flag>,
     include_internal_legs: Option<Flag>,
     include_subaccounts: Option<Flag>,
-    custom_data: Option<BTreeMap<String, String>>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    custom_data: Option<Document>,
     headers: Option<Headers>,
     custom_request_headers: Option<Headers>,
     secret: Option<Secret>,
@@ -120,8 +131,8 @@ pub(in crate::api) struct WebhookPatch {
 }
 
 /// The method of requests: `post` where it is not said.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub(in crate::api) enum Verb {
     Get,
     Post,
@@ -129,22 +140,22 @@ pub(in crate::api) enum Verb {
 }
 
 /// How bodies are written: `form-data` where it is not said, and `json` for a new hook with a secret.
-#[derive(ToSchema)]
-#[schema(rename_all = "kebab-case")]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
 pub(in crate::api) enum Format {
     FormData,
     Json,
 }
 
 /// `call`: what belongs to one call is sent one after the other.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub(in crate::api) enum Ordering {
     Call,
 }
 
 /// At most `count` requests in `per_ms` milliseconds; what is more waits.
-#[derive(Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct RateLimit {
     #[schema(minimum = 1, maximum = 10_000)]
@@ -154,10 +165,12 @@ pub(in crate::api) struct RateLimit {
 }
 
 /// A number from 0 to 4, or the text of one, as forms of pages send it.
-pub(in crate::api) struct Retries;
-
-/// A boolean, or the text of one.
-pub(in crate::api) struct Flag;
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(in crate::api) enum Retries {
+    Number(Number),
+    Text(String),
+}
 
 impl ToSchema for Retries {}
 
@@ -170,18 +183,9 @@ impl PartialSchema for Retries {
     }
 }
 
-impl ToSchema for Flag {}
-
-impl PartialSchema for Flag {
-    fn schema() -> RefOr<Schema> {
-        let whether = ObjectBuilder::new().schema_type(Type::Boolean).build();
-        let word = text().enum_values(Some(["true", "false"])).build();
-        Schema::OneOf(OneOfBuilder::new().item(whether).item(word).build()).into()
-    }
-}
-
 /// Numbers of milliseconds between a second and a day.
-pub(in crate::api) struct Waits;
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::api) struct Waits(Vec<Number>);
 
 impl ToSchema for Waits {}
 
@@ -197,13 +201,20 @@ impl PartialSchema for Waits {
 }
 
 /// What requests are signed with, as Standard Webhooks writes it. `generate`, `generate-v1a`: the host makes one.
-pub(in crate::api) struct Secret;
+#[derive(Serialize, Deserialize)]
+pub(in crate::api) struct Secret(String);
 
 /// Headers that are added to requests. Not those that belong to the host or to the connection.
-pub(in crate::api) struct Headers;
+#[derive(Serialize, Deserialize)]
+pub(in crate::api) struct Headers(Document);
 
 /// `true`, `false`, or the name of a header.
-pub(in crate::api) struct Legacy;
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(in crate::api) enum Legacy {
+    Boolean(bool),
+    Header(String),
+}
 
 /// Base64 in its only right spelling.
 const BASE64: &str = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?";
@@ -249,8 +260,4 @@ impl PartialSchema for Legacy {
         let name = text().pattern(Some(headers::name_pattern())).build();
         Schema::OneOf(OneOfBuilder::new().item(whether).item(name).build()).into()
     }
-}
-
-fn text() -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String)
 }
