@@ -46,6 +46,7 @@ mod modules;
 mod offload;
 mod openapi;
 pub mod pacing;
+mod posted_event;
 mod reading_client;
 mod routes;
 mod rules;

@@ -15,7 +15,7 @@ use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
 use super::error::Failure;
-use super::events::PostedEvent;
+use super::posted_event::PostedEvent;
 use crate::event::RawEvent;
 use crate::event::identity::{CloudEventId, ID_LIMIT};
 

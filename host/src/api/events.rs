@@ -21,6 +21,7 @@ use super::cloud_events::StructuredEvent;
 use super::envelope::{Answer, Reply, RequestId};
 use super::error::Failure;
 use super::known::StrictQuery;
+use super::posted_event::PostedEvent;
 use super::{Api, body, cloud_events};
 use crate::background::spawn_background;
 use crate::event::identity::{CloudEventId, ID_LIMIT};
@@ -48,27 +49,6 @@ pub(super) struct RouteQuery {
     exchange: Option<String>,
     /// The routing key. Needs `exchange`.
     routing_key: Option<String>,
-}
-
-/// An event: these fields, and whatever else its sender says.
-// No more of it is looked at here, and no value is copied: it goes on as it came.
-#[derive(Deserialize, ToSchema)]
-#[schema(example = json!({
-    "Event-Category": "call_event", "Event-Name": "CHANNEL_CREATE", "Msg-ID": "4b1c",
-    "Custom-Channel-Vars": {"Account-ID": "4f3a1c0b9d8e7f6a5b4c3d2e1f0a9b8c"}
-}), as = Event)]
-pub(super) struct PostedEvent<'e> {
-    #[serde(rename = "Event-Category", borrow)]
-    #[schema(value_type = String, min_length = 1)]
-    category: Option<&'e RawValue>,
-    #[serde(rename = "Event-Name", borrow)]
-    #[schema(value_type = String, min_length = 1)]
-    name: Option<&'e RawValue>,
-    /// A text of at most 1024 bytes. An event that is sent again with the same one and not a byte changed is the same
-    /// event: nothing is delivered twice then.
-    #[serde(rename = "Msg-ID", borrow)]
-    #[schema(value_type = Value, required = false)]
-    id: Option<&'e RawValue>,
 }
 
 /// One event, or many, cut out of a body whose memory they share, each with where it stands. A body can have megabytes, so

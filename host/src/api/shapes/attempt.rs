@@ -26,6 +26,22 @@ pub(in crate::api) struct Attempt {
     /// When it began, in UTC. Profile `standard`.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
+    /// The address of the hook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    /// The address of the request; none where no request could be made. Profile `standard`.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    url: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    /// Values of the hook's own headers are masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    req_headers: Option<Document>,
+    /// The beginning of the request's body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    req_body: Option<String>,
     /// `success` or `failure`.
     result: String,
     /// How it ended, in a word: `delivered`, `status`, `timeout`, … Profile `standard`.
@@ -45,22 +61,6 @@ pub(in crate::api) struct Attempt {
     retries: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retries_left: Option<RetriesLeft>,
-    /// The address of the hook.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uri: Option<String>,
-    /// The address of the request; none where no request could be made. Profile `standard`.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    url: Option<Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<String>,
-    /// Values of the hook's own headers are masked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
-    req_headers: Option<Document>,
-    /// The beginning of the request's body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    req_body: Option<String>,
     /// How long the request's body was. Profile `standard`.
     #[serde(skip_serializing_if = "Option::is_none")]
     req_body_bytes: Option<u64>,

@@ -172,37 +172,14 @@ impl Model {
                 let payload = in_memory.then(|| shared.then_some(bytes as u64));
                 self.due(self.last, payload);
             }
-            Step::Again { pick, later_ms } => {
-                let known: Vec<i64> = self.owed.keys().copied().collect();
-                if let Some(id) = (!known.is_empty()).then(|| known[pick % known.len()]) {
-                    match later_ms {
-                        // Brought back while its end is not known here: it would stand at the end of its line.
-                        Some(_) if self.flying.contains(&id) && self.owed[&id].line.is_some() => {}
-                        Some(ms) => {
-                            self.scheduler.later(id, self.now + Duration::from_millis(ms));
-                            self.again.extend(self.flying.contains(&id).then_some(id));
-                        }
-                        // What is in flight or is read has its time anyway, and what waits in a line has none.
-                        None if self.waits(id) => self.due(id, None),
-                        None => {}
-                    }
-                }
-            }
+            Step::Again { pick, later_ms } => self.again(pick, later_ms),
             Step::Read { found } => self.read(found),
             Step::NotRead => {
                 let again = self.now + Duration::from_millis(10);
                 std::mem::take(&mut self.asked).into_iter().for_each(|id| self.scheduler.not_read(id, again));
             }
             Step::Send { most } => self.send(most)?,
-            Step::Loaded { found } => {
-                for id in std::mem::take(&mut self.loading) {
-                    self.scheduler.loaded(id, found.then_some(id), self.now);
-                    if !found {
-                        self.waiting.values_mut().for_each(|ids| ids.retain(|other| *other != id));
-                        self.over(id);
-                    }
-                }
-            }
+            Step::Loaded { found } => self.loaded(found),
             Step::NotLoaded => {
                 std::mem::take(&mut self.loading).into_iter().for_each(|id| self.scheduler.not_loaded(id));
             }
@@ -234,6 +211,32 @@ impl Model {
         }
         self.advance();
         self.check()
+    }
+
+    fn again(&mut self, pick: usize, later_ms: Option<u64>) {
+        let known: Vec<i64> = self.owed.keys().copied().collect();
+        let Some(id) = (!known.is_empty()).then(|| known[pick % known.len()]) else { return };
+        match later_ms {
+            // Brought back while its end is not known here: it would stand at the end of its line.
+            Some(_) if self.flying.contains(&id) && self.owed[&id].line.is_some() => {}
+            Some(ms) => {
+                self.scheduler.later(id, self.now + Duration::from_millis(ms));
+                self.again.extend(self.flying.contains(&id).then_some(id));
+            }
+            // What is in flight or is read has its time anyway, and what waits in a line has none.
+            None if self.waits(id) => self.due(id, None),
+            None => {}
+        }
+    }
+
+    fn loaded(&mut self, found: bool) {
+        for id in std::mem::take(&mut self.loading) {
+            self.scheduler.loaded(id, found.then_some(id), self.now);
+            if !found {
+                self.waiting.values_mut().for_each(|ids| ids.retain(|other| *other != id));
+                self.over(id);
+            }
+        }
     }
 
     fn advance(&mut self) {
