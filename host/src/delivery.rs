@@ -10,7 +10,7 @@ pub mod names;
 pub mod http;
 pub mod client;
 pub mod work;
-pub mod one_try;
+pub mod attempt;
 pub mod scheduler;
 pub mod line_key;
 pub mod due;

@@ -162,6 +162,28 @@ fn surround(method: &Method, path: &str, operation: &mut Operation) {
         }
     }
     let (reach, _) = rule(method, path);
+    let scheme = |name| SecurityRequirement::new::<_, [&str; 0], &str>(name, []);
+    operation.security = Some(match reach {
+        RouteReach::Anybody => Vec::new(),
+        _ => vec![scheme(TOKEN), scheme(BEARER)],
+    });
+    for (status, description) in common_failures(operation, reach) {
+        let response = || ResponseBuilder::new().description(description).build().into();
+        operation.responses.responses.entry(status.to_owned()).or_insert_with(response);
+    }
+    for (status, response) in &mut operation.responses.responses {
+        let failed = status == "default" || status.as_str() >= "400";
+        if let RefOr::T(response) = response
+            && failed
+            && response.content.is_empty()
+        {
+            json(response, Ref::from_schema_name(FailureEnvelope::name()));
+        }
+    }
+}
+
+/// Statuses with which routes of this kind fail, and what each means.
+fn common_failures(operation: &Operation, reach: RouteReach) -> Vec<(&'static str, &'static str)> {
     let asks_in = |place: &ParameterIn| {
         let mut parameters = operation.parameters.iter().flatten();
         parameters
@@ -180,20 +202,13 @@ fn surround(method: &Method, path: &str, operation: &mut Operation) {
         statuses.push(("413", "The body is too large; `data.limit_bytes` says how large it may be"));
         statuses.push(("415", "The body has a type that is not taken here"));
     }
-    if reach == RouteReach::Anybody {
-        operation.security = Some(Vec::new());
-    } else {
-        let scheme = |name| SecurityRequirement::new::<_, [&str; 0], &str>(name, []);
-        operation.security = Some(vec![scheme(TOKEN), scheme(BEARER)]);
+    if reach != RouteReach::Anybody {
+        let forbidden = match reach {
+            RouteReach::Administrators => "The token is not an administrator's",
+            _ => "The token does not reach this account, or the account is disabled",
+        };
         statuses.push(("401", "There is no token, or it is not known"));
-        statuses.push((
-            "403",
-            if reach == RouteReach::Administrators {
-                "The token is not an administrator's"
-            } else {
-                "The token does not reach this account, or the account is disabled"
-            },
-        ));
+        statuses.push(("403", forbidden));
         statuses.push((
             "429",
             "Too many wrong tokens came from this address; the header `retry-after` says how long to wait",
@@ -201,19 +216,7 @@ fn surround(method: &Method, path: &str, operation: &mut Operation) {
     }
     statuses
         .push(("503", "The host cannot do this right now; the header `retry-after` says when to try again"));
-    for (status, description) in statuses {
-        let response = || ResponseBuilder::new().description(description).build().into();
-        operation.responses.responses.entry(status.to_owned()).or_insert_with(response);
-    }
-    for (status, response) in &mut operation.responses.responses {
-        let failed = status == "default" || status.as_str() >= "400";
-        if let RefOr::T(response) = response
-            && failed
-            && response.content.is_empty()
-        {
-            json(response, Ref::from_schema_name(FailureEnvelope::name()));
-        }
-    }
+    statuses
 }
 
 /// A request's data comes in an envelope, too. Only events, which may come as JSON and otherwise, come without.

@@ -1,7 +1,6 @@
 //! What is looked at of an event when it is posted.
 
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 

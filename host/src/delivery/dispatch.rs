@@ -12,13 +12,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, warn};
 
+use super::attempt::SentAttempt;
 use super::client::EndpointClient;
 use super::due::DueDeliveries;
 use super::earlier_run::{self, WaitingRows};
-use super::one_try::OneTry;
 use super::queue::DeliveryQueue;
 use super::scheduler::{FlightEnd, NextDelivery, Scheduler};
-use super::verdict::judge;
+use super::verdict::classify;
 use super::work::{PendingDelivery, RetryPolicy};
 use crate::attempts::log::AttemptsLog;
 use crate::attempts::record::AttemptResult;
@@ -282,9 +282,9 @@ impl Dispatch {
     /// Answers also whether it succeeded, where that says something of the endpoint.
     async fn try_once(&self, delivery: &PendingDelivery, hook: &Hook) -> (DeliveryOutcome, Option<bool>) {
         let step = delivery.trail.tries();
-        let tried = OneTry::of(&self.client, &delivery.bodies, hook, &delivery.webhook_id, &[]).await;
-        let OneTry { request, trace, sent } = &tried;
-        let succeeded = judge(self.rules.profile, hook.verb, &sent.answer).succeeded();
+        let tried = SentAttempt::of(&self.client, &delivery.bodies, hook, &delivery.webhook_id, &[]).await;
+        let SentAttempt { request, trace, sent } = &tried;
+        let succeeded = classify(self.rules.profile, hook.verb, &sent.answer).succeeded();
         if let Some(step) = step {
             told(&step, delivery, hook, trace, succeeded == Some(true));
         }

@@ -10,10 +10,10 @@ use foldhash::HashMap;
 use parking_lot::Mutex;
 use tracing::info;
 
+use super::attempt::SentAttempt;
 use super::client::EndpointClient;
-use super::one_try::OneTry;
 use super::queue::DeliveryQueue;
-use super::verdict::{Verdict, judge};
+use super::verdict::{Verdict, classify};
 use crate::attempts::log::AttemptsLog;
 use crate::attempts::record::AttemptResult;
 use crate::hooks::table::HookTable;
@@ -80,7 +80,7 @@ impl TestSends {
         let _place = self.under_way.take(&hook)?;
         let webhook_id = format!("{ID_PREFIX}{:032x}", rand::random::<u128>());
         let bodies = self.queue.bodies(payload);
-        let tried = OneTry::of(&self.client, &bodies, &hook, &webhook_id, &[(HEADER, "true")]).await;
+        let tried = SentAttempt::of(&self.client, &bodies, &hook, &webhook_id, &[(HEADER, "true")]).await;
         let next = self.next(&hook, &tried);
         info!(hook = %hook.id, account = %hook.account, webhook_id, told = tried.sent.told, "a test was sent");
         let ended = AttemptResult {
@@ -97,8 +97,8 @@ impl TestSends {
         Ok(self.attempts.shown(&ended))
     }
 
-    fn next(&self, hook: &Hook, tried: &OneTry) -> DeliveryOutcome {
-        match judge(self.profile, hook.verb, &tried.sent.answer) {
+    fn next(&self, hook: &Hook, tried: &SentAttempt) -> DeliveryOutcome {
+        match classify(self.profile, hook.verb, &tried.sent.answer) {
             Verdict::Delivered => DeliveryOutcome::Delivered,
             // Also of an endpoint that says that it is gone: a test switches no hook off.
             Verdict::Retry { .. } | Verdict::NotTried { .. } | Verdict::Gone | Verdict::Final => {

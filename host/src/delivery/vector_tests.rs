@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::form::write_form;
 use super::request::{SharedBodies, build};
 use super::schedule;
-use super::verdict::{Verdict, judge};
+use super::verdict::{Verdict, classify};
 use crate::hooks::document::BadHook;
 use crate::hooks::matching::modifiers_match;
 use crate::model::EndpointAnswer;
@@ -283,7 +283,7 @@ fn answers_end_and_repeat_deliveries_as_in_the_original() {
         loop {
             let answer = script.get(tries as usize).map_or(usual, answer);
             tries += 1;
-            let verdict = judge(Profile::Kazoo, hook.verb, &answer);
+            let verdict = classify(Profile::Kazoo, hook.verb, &answer);
             failures += usize::from(verdict.succeeded() == Some(false));
             match verdict {
                 Verdict::Retry { retry_after } if tries < hook.total_tries(Profile::Kazoo) => {

@@ -47,7 +47,7 @@ impl Verdict {
 /// Profile `standard`: any 2xx is a success; no response, 408, 425, 429 and 5xx are retried, 429 and 503 not
 /// before their `Retry-After`; everything else is final. Profile `kazoo` (`webhooks_util:handle_resp/5`):
 /// only 200, and 201 for put, are successes; only a missing response is retried.
-pub fn judge(profile: Profile, verb: Verb, answer: &EndpointAnswer) -> Verdict {
+pub fn classify(profile: Profile, verb: Verb, answer: &EndpointAnswer) -> Verdict {
     match (profile, *answer) {
         (_, EndpointAnswer::ClientError) => Verdict::Retry { retry_after: None },
         (_, EndpointAnswer::Refused) => Verdict::Final,
@@ -116,17 +116,17 @@ mod tests {
             (600, Final, Final, Final),
         ] {
             let answer = EndpointAnswer::Status { code, retry_after: WAIT };
-            assert_eq!(judge(Profile::Standard, Verb::Post, &answer), standard, "{code}");
-            assert_eq!(judge(Profile::Kazoo, Verb::Put, &answer), kazoo_put, "{code}");
-            assert_eq!(judge(Profile::Kazoo, Verb::Post, &answer), kazoo_post, "{code}");
+            assert_eq!(classify(Profile::Standard, Verb::Post, &answer), standard, "{code}");
+            assert_eq!(classify(Profile::Kazoo, Verb::Put, &answer), kazoo_put, "{code}");
+            assert_eq!(classify(Profile::Kazoo, Verb::Post, &answer), kazoo_post, "{code}");
         }
-        assert_eq!(judge(Profile::Standard, Verb::Get, &EndpointAnswer::ClientError), again);
-        assert_eq!(judge(Profile::Kazoo, Verb::Get, &EndpointAnswer::ClientError), again);
-        assert_eq!(judge(Profile::Standard, Verb::Get, &EndpointAnswer::Refused), Final);
-        assert_eq!(judge(Profile::Kazoo, Verb::Get, &EndpointAnswer::Refused), Final);
+        assert_eq!(classify(Profile::Standard, Verb::Get, &EndpointAnswer::ClientError), again);
+        assert_eq!(classify(Profile::Kazoo, Verb::Get, &EndpointAnswer::ClientError), again);
+        assert_eq!(classify(Profile::Standard, Verb::Get, &EndpointAnswer::Refused), Final);
+        assert_eq!(classify(Profile::Kazoo, Verb::Get, &EndpointAnswer::Refused), Final);
         for profile in [Profile::Standard, Profile::Kazoo] {
             let wait = Duration::from_secs(1);
-            let verdict = judge(profile, Verb::Post, &EndpointAnswer::Local { wait });
+            let verdict = classify(profile, Verb::Post, &EndpointAnswer::Local { wait });
             assert_eq!((verdict, verdict.succeeded()), (Verdict::NotTried { wait }, None));
         }
     }

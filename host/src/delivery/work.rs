@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::request::SharedBodies;
 use super::schedule;
-use super::verdict::{Verdict, judge};
+use super::verdict::{Verdict, classify};
 use crate::model::DeliveryOutcome;
 use crate::model::HttpExchange;
 use crate::model::Profile;
@@ -55,7 +55,7 @@ impl RetryPolicy {
         random: f64,
     ) -> DeliveryOutcome {
         let tries_made = tries + 1;
-        match judge(self.profile, verb, &sent.answer) {
+        match classify(self.profile, verb, &sent.answer) {
             Verdict::Delivered => DeliveryOutcome::Delivered,
             Verdict::NotTried { wait } => DeliveryOutcome::Postponed(wait),
             Verdict::Gone => {

@@ -147,7 +147,7 @@ impl IsolatedRunner {
             if self.is_stopping() {
                 break;
             }
-            if let Some(failure) = blame.judge(end, done, under_way, self.limits.call_timeout) {
+            if let Some(failure) = blame.classify(end, done, under_way, self.limits.call_timeout) {
                 answered(done, Err(failure));
                 done += 1;
             }

@@ -30,7 +30,7 @@ pub(super) struct CallBlame {
 
 impl CallBlame {
     /// What the event in hand answers when its process was lost; nothing when it is handed over once more.
-    pub(super) fn judge(
+    pub(super) fn classify(
         &mut self,
         end: ProcessEnd,
         event: usize,

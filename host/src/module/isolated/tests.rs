@@ -11,9 +11,9 @@ fn segfault() -> ProcessEnd {
 #[test]
 fn an_event_is_handed_over_again_until_it_has_cost_three_processes() {
     let mut blame = CallBlame::default();
-    assert_eq!(blame.judge(segfault(), 0, 1, LIMIT), None);
-    assert_eq!(blame.judge(segfault(), 0, 1, LIMIT), None);
-    let failure = blame.judge(segfault(), 0, 1, LIMIT).unwrap();
+    assert_eq!(blame.classify(segfault(), 0, 1, LIMIT), None);
+    assert_eq!(blame.classify(segfault(), 0, 1, LIMIT), None);
+    let failure = blame.classify(segfault(), 0, 1, LIMIT).unwrap();
     assert_eq!(failure, CallFailure::Killed { times: 3, how: ProcessDeath::Signal(11) });
     assert_eq!(
         failure.to_string(),
@@ -25,8 +25,8 @@ fn an_event_is_handed_over_again_until_it_has_cost_three_processes() {
 fn each_event_is_blamed_for_its_own_deaths() {
     let mut blame = CallBlame::default();
     for event in 0..5 {
-        assert_eq!(blame.judge(segfault(), event, 1, LIMIT), None);
-        assert_eq!(blame.judge(segfault(), event, 1, LIMIT), None);
+        assert_eq!(blame.classify(segfault(), event, 1, LIMIT), None);
+        assert_eq!(blame.classify(segfault(), event, 1, LIMIT), None);
     }
 }
 
@@ -34,21 +34,21 @@ fn each_event_is_blamed_for_its_own_deaths() {
 fn nobody_is_blamed_where_several_were_under_way_and_they_go_one_by_one() {
     let mut blame = CallBlame::default();
     for end in [segfault(), ProcessEnd::Garbage("an empty frame".to_owned())] {
-        assert_eq!(blame.judge(end, 4, 3, LIMIT), None);
+        assert_eq!(blame.classify(end, 4, 3, LIMIT), None);
         assert_eq!(blame.alone, 7);
     }
-    assert_eq!(blame.judge(segfault(), 5, 1, LIMIT), None);
-    assert_eq!(blame.judge(segfault(), 5, 1, LIMIT), None);
-    assert!(blame.judge(segfault(), 5, 1, LIMIT).is_some());
+    assert_eq!(blame.classify(segfault(), 5, 1, LIMIT), None);
+    assert_eq!(blame.classify(segfault(), 5, 1, LIMIT), None);
+    assert!(blame.classify(segfault(), 5, 1, LIMIT).is_some());
 }
 
 #[test]
 fn a_process_that_does_not_start_again_counts_against_the_event_that_needs_it() {
     let mut blame = CallBlame::default();
     let not_started = || ProcessEnd::Died(ProcessDeath::NotStarted("init failed".to_owned()));
-    assert_eq!(blame.judge(segfault(), 0, 1, LIMIT), None);
-    assert_eq!(blame.judge(not_started(), 0, 0, LIMIT), None);
-    let failure = blame.judge(not_started(), 0, 0, LIMIT).unwrap().to_string();
+    assert_eq!(blame.classify(segfault(), 0, 1, LIMIT), None);
+    assert_eq!(blame.classify(not_started(), 0, 0, LIMIT), None);
+    let failure = blame.classify(not_started(), 0, 0, LIMIT).unwrap().to_string();
     assert_eq!(
         failure,
         "ended its process 3 times over this event, at last by not starting again: init failed"
@@ -58,8 +58,8 @@ fn a_process_that_does_not_start_again_counts_against_the_event_that_needs_it() 
 #[test]
 fn a_call_that_does_not_end_and_one_that_ends_in_nonsense_are_given_up_at_once() {
     let mut blame = CallBlame::default();
-    assert_eq!(blame.judge(ProcessEnd::Late, 0, 9, LIMIT), Some(CallFailure::TimedOut(LIMIT)));
-    let nonsense = blame.judge(ProcessEnd::Garbage("an empty frame".to_owned()), 0, 1, LIMIT).unwrap();
+    assert_eq!(blame.classify(ProcessEnd::Late, 0, 9, LIMIT), Some(CallFailure::TimedOut(LIMIT)));
+    let nonsense = blame.classify(ProcessEnd::Garbage("an empty frame".to_owned()), 0, 1, LIMIT).unwrap();
     assert_eq!(nonsense.to_string(), "broke the module protocol: an empty frame");
 }
 

@@ -11,7 +11,7 @@ use crate::model::{Hook, Verb};
 
 /// What was sent, and what came back.
 #[derive(Debug)]
-pub struct OneTry {
+pub struct SentAttempt {
     /// The request; nothing where none could be made.
     pub request: Option<OutgoingRequest>,
     /// How it went.
@@ -20,7 +20,7 @@ pub struct OneTry {
     pub sent: HttpExchange,
 }
 
-impl OneTry {
+impl SentAttempt {
     /// Sends a payload to a hook, now. `marks` are headers that go along.
     pub async fn of(
         client: &EndpointClient,
@@ -33,13 +33,13 @@ impl OneTry {
         let mut trace = ExchangeTrace::default();
         let mut request = match bodies.request(hook, Some(stamp)) {
             Ok(request) => request,
-            Err(why) => return OneTry { request: None, trace, sent: unsent(&why) },
+            Err(why) => return SentAttempt { request: None, trace, sent: unsent(&why) },
         };
         request.headers.extend(marks.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         // The hook's own address was parsed once; only a query makes another one of it.
         let url = if request.method == Verb::Get { None } else { hook.url.clone() };
         let sent = client.send(&request, url, &mut trace).await;
-        OneTry { request: Some(request), trace, sent }
+        SentAttempt { request: Some(request), trace, sent }
     }
 }
 
