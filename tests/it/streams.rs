@@ -175,7 +175,7 @@ async fn waiting_for_a_stream_is_told_apart_from_the_rest() {
 async fn nginx_with_streams_that_ends_each_connection_after_three_requests_gets_each_event_once() {
     let authority = Authority::new();
     let server = RealServer::nginx(Some(&authority), 3).await;
-    let (host, account) = host(&authority, &server.url("https"), "").await;
+    let (host, account) = host(&authority, &server.url("https"), "request_timeout_ms = 240000\n").await;
 
     for round in 1..=5 {
         all_arrive(&host, &account, 20).await;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,7 +40,10 @@ const FIRST_FRAME: Duration = Duration::from_millis(250);
 /// No sign of life is waited for so long that the library gives a connection up by itself: that is decided by request.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-type StreamDriver = Mutex<Pin<Box<http2::Connection<TokioIo<CountedWire>, Full<Bytes>, ConnectionTasks>>>>;
+/// What sends requests of a connection. It is gone once it has ended: as long as it is there, requests that came at the
+/// same moment wait in it, and nobody would ever answer them.
+type StreamDriver =
+    Mutex<Option<Pin<Box<http2::Connection<TokioIo<CountedWire>, Full<Bytes>, ConnectionTasks>>>>>;
 
 /// A connection that takes several requests at a time.
 pub(super) struct SharedConnection {
@@ -84,7 +88,7 @@ impl SharedConnection {
             .keep_alive_timeout(NEVER)
             .handshake(TokioIo::new(wire))
             .await?;
-        let driver: Arc<StreamDriver> = Arc::new(Mutex::new(Box::pin(driver)));
+        let driver: Arc<StreamDriver> = Arc::new(Mutex::new(Some(Box::pin(driver))));
         let shared = Arc::new(SharedConnection {
             sender,
             driver: Arc::clone(&driver),
@@ -99,7 +103,7 @@ impl SharedConnection {
         });
         tasks.shared.get_or_init(|| Arc::downgrade(&shared));
         // Its error reaches the requests.
-        tasks.execute(poll_fn(move |context| driver.lock().as_mut().poll(context).map(|_| ())));
+        tasks.execute(poll_fn(move |context| drive(&driver, context)));
         Ok(shared)
     }
 
@@ -140,7 +144,7 @@ impl SharedConnection {
     }
 
     fn look(&self) {
-        let streams = self.driver.lock().current_max_send_streams();
+        let streams = self.driver.lock().as_ref().map_or(0, |driver| driver.current_max_send_streams());
         let changed = self.streams.swap(streams, Ordering::Relaxed) != streams;
         if changed || self.count.is_first() || self.sender.is_closed() {
             self.changed.notify_waiters();
@@ -151,6 +155,17 @@ impl SharedConnection {
     pub(super) fn progressed(&self) {
         self.count.allow(WITHOUT_PROGRESS, false);
     }
+}
+
+fn drive(driver: &StreamDriver, context: &mut Context<'_>) -> Poll<()> {
+    let mut driver = driver.lock();
+    let Some(driving) = driver.as_mut() else { return Poll::Ready(()) };
+    let polled = driving.as_mut().poll(context).map(|_| ());
+    let ended = if polled.is_ready() { driver.take() } else { None };
+    // Requests that are answered by its end may ask for the lock.
+    drop(driver);
+    drop(ended);
+    polled
 }
 
 /// Runs what moves the bytes of a connection, and looks how many streams the other side takes after each move.
