@@ -1,5 +1,6 @@
 //! Does what the scheduler says: sends, reads from the store, and tells it and the store what became of it.
 
+use std::future::ready;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,7 +121,15 @@ impl Dispatch {
         look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut woken = pin!(tokio::time::sleep(Duration::ZERO));
         while !stop.is_cancelled() {
+            while let Some(ended) = tasks.flights.try_join_next_with_id() {
+                self.end(ended, &mut tasks.ids);
+            }
             let more = self.start(&mut tasks);
+            if more {
+                // Those that were begun, and everybody else on this thread, go on before more is begun: whoever is next
+                // in turn waits for what is under way.
+                task::yield_now().await;
+            }
             let (idle, wake_at) = self.due.with(|scheduler| (scheduler.is_empty(), scheduler.wake_at()));
             if let Some(at) = wake_at.filter(|at| *at != woken.deadline()) {
                 woken.as_mut().reset(at);
@@ -135,7 +144,7 @@ impl Dispatch {
                 Some(loaded) = tasks.loads.join_next() => self.take_loaded(loaded),
                 Some(read) = tasks.rows.join_next() => self.take_rows(read),
                 () = self.due.changed() => {}
-                () = task::yield_now(), if more => {}
+                () = ready(()), if more => {}
             }
         }
         // What waits is in the store and is taken up by the next start.
