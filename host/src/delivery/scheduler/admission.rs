@@ -33,7 +33,8 @@ impl<T> Scheduler<T> {
             HookPermission::OneProbe | HookPermission::Free => None,
         };
         let blocked = blocked.or_else(|| {
-            let wait = rate.and_then(|rate| self.rates.take(hook, rate, now).err())?;
+            let rate = rate.filter(|_| !first.counted)?;
+            let wait = self.rates.take(hook, rate, now).err()?;
             Some(HookBlock::Until(now + wait))
         });
         if let Some(block) = blocked {
@@ -42,6 +43,7 @@ impl<T> Scheduler<T> {
         }
         let probes = permission == HookPermission::OneProbe;
         first.admitted = true;
+        first.counted |= rate.is_some();
         // What comes after it has to wait for the probe, or for the next token.
         first.alone = probes || rate.is_some();
         if probes {
@@ -69,9 +71,16 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// What keeps a hook from being sent to may have changed: it is looked at when its turn comes.
+    /// What keeps a hook from being sent to may have changed: it is looked at when its turn comes, also where its first
+    /// delivery was admitted already and waits for a place.
     pub fn hook_changed(&mut self, hook: &HookId) {
         self.unblock(hook);
+        if let Some(queue) = self.hooks.get_mut(hook)
+            && let Some(first) = queue.entries.front_mut()
+            && queue.probe != Some(first.id)
+        {
+            first.admitted = false;
+        }
         self.list(hook);
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::due_times::MOST_READ;
 use super::tests::{LIMITS, OVER, account};
 use super::*;
 use crate::model::HookId;
@@ -16,16 +17,16 @@ fn ms(ms: u64) -> Duration {
 }
 
 /// A scheduler and what holds of its only hook.
-struct Stand {
+struct SchedulerStand {
     scheduler: Scheduler<i64>,
     begun: Instant,
     rules: HookRules,
 }
 
-impl Stand {
+impl SchedulerStand {
     fn new() -> Self {
         let rules = HookRules { permission: HookPermission::Free, rate: None };
-        Stand { scheduler: Scheduler::new(LIMITS), begun: Instant::now(), rules }
+        SchedulerStand { scheduler: Scheduler::new(LIMITS), begun: Instant::now(), rules }
     }
 
     fn due(&mut self, ids: impl IntoIterator<Item = i64>, line: Option<&str>) {
@@ -73,7 +74,7 @@ impl Stand {
 
 #[test]
 fn what_waits_in_a_pause_goes_one_by_one_until_one_succeeds() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     stand.rules.permission = HookPermission::NotFor(ms(5_000));
     stand.due(1..=5, None);
     assert!(stand.sent_at(10).is_empty());
@@ -101,7 +102,7 @@ fn what_waits_in_a_pause_goes_one_by_one_until_one_succeeds() {
 
 #[test]
 fn a_probe_that_is_gone_from_the_store_gives_its_place_to_the_next() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     stand.rules.permission = HookPermission::NotFor(ms(5_000));
     stand.due(1..=3, None);
     assert!(stand.sent_at(0).is_empty());
@@ -113,7 +114,7 @@ fn a_probe_that_is_gone_from_the_store_gives_its_place_to_the_next() {
 
 #[test]
 fn whoever_ends_a_pause_opens_it_for_all() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     stand.due([1], None);
     assert_eq!(stand.sent_at(0), [1]);
     stand.rules.permission = HookPermission::NotFor(ms(60_000));
@@ -128,7 +129,7 @@ fn whoever_ends_a_pause_opens_it_for_all() {
 
 #[test]
 fn a_rate_limit_lets_so_many_through_and_a_probe_takes_its_token() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     stand.rules.rate = RateBound::new(4, 5_000);
     stand.due(1..=3, None);
     assert_eq!(stand.sent_at(0), [1, 2, 3]);
@@ -147,8 +148,44 @@ fn a_rate_limit_lets_so_many_through_and_a_probe_takes_its_token() {
 }
 
 #[test]
+fn a_delivery_that_was_admitted_and_waits_to_be_read_is_asked_about_again_when_its_hook_has_changed() {
+    let mut stand = SchedulerStand::new();
+    stand.scheduler.later(1, stand.begun);
+    stand.scheduler.advance(stand.begun);
+    let due = DueDelivery {
+        id: 1,
+        hook: "h".into(),
+        account: account(&[], "a"),
+        bytes: 1,
+        carried: false,
+        line: None,
+    };
+    stand.scheduler.due(due, None);
+    assert!(matches!(stand.scheduler.next(stand.begun, |_| Some(stand.rules)), NextDelivery::Load));
+    stand.rules.permission = HookPermission::NotFor(ms(5_000));
+    stand.scheduler.hook_changed(&"h".into());
+    let loads = stand.scheduler.take_loads();
+    loads.into_iter().for_each(|id| stand.scheduler.loaded(id, Some(id), stand.begun));
+    assert!(stand.sent_at(1).is_empty());
+    stand.rules.permission = HookPermission::Free;
+    assert_eq!(stand.sent_at(5_001), [1]);
+}
+
+#[test]
+fn what_a_rate_limit_has_counted_is_not_counted_again_when_its_hook_has_changed() {
+    let mut stand = SchedulerStand::new();
+    stand.rules.rate = RateBound::new(1, 5_000);
+    stand.due([1, 2], None);
+    let Some(hook) = stand.scheduler.take_turn() else { panic!("a turn") };
+    assert!(stand.scheduler.admits_first(&hook, stand.begun, |_| Some(stand.rules)));
+    stand.scheduler.hook_changed(&hook);
+    assert_eq!(stand.sent_at(1), [1], "its token was taken already");
+    assert!(stand.sent_at(2).is_empty());
+}
+
+#[test]
 fn only_a_long_wait_frees_the_memory() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     stand.rules.rate = RateBound::new(1, 500);
     stand.due(1..=3, None);
     assert_eq!(stand.sent_at(0), [1]);
@@ -160,7 +197,7 @@ fn only_a_long_wait_frees_the_memory() {
 
 #[test]
 fn a_call_goes_on_when_what_went_before_is_at_its_end_however_often_that_is_tried() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     stand.due(1..=3, Some("call"));
     stand.due([4], Some("another"));
     assert_eq!(stand.sent_at(0), [1, 4]);
@@ -181,7 +218,7 @@ fn a_call_goes_on_when_what_went_before_is_at_its_end_however_often_that_is_trie
 
 #[test]
 fn what_is_gone_from_the_store_keeps_nobody_waiting() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     let (begun, hook) = (stand.begun, HookId::from("h"));
     for id in 1..=3 {
         stand.scheduler.later_in_line(id, begun, &hook, "call".to_owned());
@@ -196,7 +233,7 @@ fn what_is_gone_from_the_store_keeps_nobody_waiting() {
 
 #[test]
 fn the_earlier_of_two_times_counts() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     let begun = stand.begun;
     stand.scheduler.later(1, begun + ms(500));
     stand.scheduler.later(1, begun + ms(100));
@@ -210,7 +247,7 @@ fn the_earlier_of_two_times_counts() {
 
 #[test]
 fn a_thousand_that_are_due_at_once_are_read_in_lots() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     let begun = stand.begun;
     (0..1_000).for_each(|id| stand.scheduler.later(id, begun));
     stand.scheduler.advance(begun);
@@ -226,7 +263,7 @@ fn a_thousand_that_are_due_at_once_are_read_in_lots() {
 
 #[test]
 fn a_crash_brings_everything_back() {
-    let mut stand = Stand::new();
+    let mut stand = SchedulerStand::new();
     stand.rules.permission = HookPermission::OneProbe;
     stand.due(1..=2, None);
     assert_eq!(stand.sent_at(0), [1]);

@@ -112,7 +112,8 @@ impl<T> Scheduler<T> {
         };
         let Some(queue) = self.hooks.get_mut(&hook) else { return };
         queue.in_memory += usize::from(matches!(place, WaitingPlace::Memory(..)));
-        let entry = WaitingDelivery { id, bytes, carried, admitted: false, alone: false, place };
+        let entry =
+            WaitingDelivery { id, bytes, carried, admitted: false, counted: false, alone: false, place };
         queue.entries.push_back(entry);
         self.list(&hook);
     }
@@ -257,7 +258,7 @@ impl<T> Scheduler<T> {
         self.lines.waiting()
     }
 
-    fn take_turn(&mut self) -> Option<HookId> {
+    pub(super) fn take_turn(&mut self) -> Option<HookId> {
         let limits = self.limits;
         let (in_flight, bytes) = self.tree.total(|all| (all.in_flight, all.flight_bytes));
         // The speeds take turns, too: no number of hooks of one speed keeps those of another from their turn.

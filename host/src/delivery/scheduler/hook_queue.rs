@@ -15,8 +15,10 @@ pub(super) struct WaitingDelivery<T> {
     pub(super) bytes: usize,
     /// Its hook came with the event, so no rule of a stored hook holds it back.
     pub(super) carried: bool,
-    /// It was found that it may be sent, which is asked once: a rate limit may have counted it.
+    /// It was found that it may be sent.
     pub(super) admitted: bool,
+    /// A rate limit has counted it, which happens once.
+    pub(super) counted: bool,
     /// It is read when it is sent and nothing with it, as what follows it will not be sent soon.
     pub(super) alone: bool,
     pub(super) place: WaitingPlace<T>,

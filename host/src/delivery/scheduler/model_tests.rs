@@ -113,6 +113,8 @@ struct Model {
     asked: Vec<i64>,
     loading: Vec<i64>,
     permissions: BTreeMap<u8, HookPermission>,
+    /// What a limited hook has counted, and not sent yet.
+    counted: BTreeSet<i64>,
     /// When what was admitted by a limited hook.
     admitted: BTreeMap<u8, Vec<Instant>>,
 }
@@ -282,7 +284,12 @@ impl Model {
             let blocked = matches!(next, NextDelivery::Blocked);
             if let Some((hook, permission)) = asked {
                 prop_assert!(blocked || !matches!(permission, HookPermission::NotFor(_)), "{hook} is paused");
-                if !blocked && Self::is_limited(hook) {
+                let first = match &next {
+                    NextDelivery::Send { id, .. } => Some(*id),
+                    _ => self.waiting.get(&hook).and_then(VecDeque::front).copied(),
+                };
+                // It may be asked about again when its hook has changed, and counts once.
+                if !blocked && Self::is_limited(hook) && first.is_some_and(|id| self.counted.insert(id)) {
                     self.admitted.entry(hook).or_default().push(self.now);
                 }
             }
@@ -300,6 +307,7 @@ impl Model {
                     prop_assert_eq!(self.before_in_line(id), None, "{} is not the first of its line", id);
                     let of_hook = |other: &&i64| self.owed[*other].hook == hook;
                     prop_assert!(!probe || !self.probing.iter().any(|other| of_hook(&other)), "two probes");
+                    self.counted.remove(&id);
                     self.probing.extend(probe.then_some(id));
                     prop_assert!(self.flying.insert(id), "{id} is sent twice");
                 }
@@ -391,6 +399,7 @@ proptest! {
             asked: Vec::new(),
             loading: Vec::new(),
             permissions: BTreeMap::new(),
+            counted: BTreeSet::new(),
             admitted: BTreeMap::new(),
         };
         for step in steps {
