@@ -14,7 +14,7 @@ use plugin_api::{
     Binding, BindingsAndResponders, Error, Event, Firing, Host, Kind, Level, Metadata, Module, Profile, Value,
 };
 
-use definitions::{DEFINITIONS, Definition};
+use definitions::{definition, definitions};
 
 /// Hook event `notifications`.
 #[derive(Debug)]
@@ -29,14 +29,14 @@ impl Module for Notifications {
 
     fn bindings_and_responders(&self) -> BindingsAndResponders {
         let all = BindingsAndResponders::new().responder("notification", "*");
-        let keys = DEFINITIONS.iter().filter_map(|definition| definition.key);
+        let keys = definitions().filter_map(|definition| definition.key);
         keys.fold(all, |all, key| all.binding(Binding::notification(key)))
     }
 
     fn handle_event(&self, event: &Event<'_>, host: &Host<'_>) -> Result<(), Error> {
         let name = event.name();
         let unknown = || Error::msg(format!("Event-Name {name:?} is not that of a notification"));
-        Definition::of(name).ok_or_else(unknown)?.check(event)?;
+        definition(name).ok_or_else(unknown)?.check(event)?;
         if name == "webhook" { self.fire_carried(event, host) } else { self.fire(event, host) }
     }
 }
@@ -99,7 +99,7 @@ fn metadata() -> Metadata {
     let all = json!({"friendly_name": "All", "description": "Every notification of the account"});
     let mut items = Map::new();
     items.insert("all".to_owned(), all);
-    for definition in DEFINITIONS.iter().filter(|definition| definition.key.is_some()) {
+    for definition in definitions().filter(|definition| definition.key.is_some()) {
         let item = json!({"friendly_name": definition.title, "description": definition.about});
         items.insert(definition.name.to_owned(), item);
     }

@@ -2,11 +2,11 @@
 
 use plugin_api::serde_json::{Map, Value as Json, json};
 
-use crate::definitions::{DEFINITIONS, Definition};
+use crate::definitions::{Definition, definitions};
 
 /// One sample for each notification that hooks are told of. The first is the one that is most often wanted.
 pub(crate) fn samples() -> Vec<Json> {
-    let told = DEFINITIONS.iter().filter(|definition| definition.key.is_some());
+    let told = definitions().filter(|definition| definition.key.is_some());
     let (first, others): (Vec<_>, Vec<_>) = told.partition(|definition| definition.name == "voicemail_new");
     first.into_iter().chain(others).map(sample).collect()
 }
@@ -126,8 +126,7 @@ mod tests {
     #[test]
     fn every_notification_has_one_sample_with_all_that_it_must_have() {
         let samples = samples();
-        let told: Vec<&Definition> =
-            DEFINITIONS.iter().filter(|definition| definition.key.is_some()).collect();
+        let told: Vec<&Definition> = definitions().filter(|definition| definition.key.is_some()).collect();
         assert_eq!(samples.len(), told.len());
         assert_eq!(samples[0]["event_name"], "voicemail_new");
         for definition in told.into_iter().filter(|definition| definition.name != "webhook") {

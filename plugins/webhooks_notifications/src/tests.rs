@@ -27,7 +27,7 @@ impl Module for Part {
         match host.setting("test.part").unwrap_or_default().trim_matches('"') {
             "check" => {
                 let name = event.str("Event-Name").unwrap_or_default();
-                Definition::of(name).ok_or_else(|| Error::msg("no such notification"))?.check(event)
+                definition(name).ok_or_else(|| Error::msg("no such notification"))?.check(event)
             }
             "normalise" => {
                 host.fire(&Firing::new("", ""), &Fields::normalised(event.entries())?.payload());
@@ -55,10 +55,9 @@ fn run(host: TestHost, event: &Json) -> Result<Vec<Fired>, String> {
 #[test]
 fn the_table_is_that_of_the_original() {
     let recorded = vectors::cases(FILE, "notification_names").remove(0).expected;
-    let names: Vec<&str> = DEFINITIONS.iter().map(|definition| definition.name).collect();
+    let names: Vec<&str> = definitions().map(|definition| definition.name).collect();
     assert_eq!(recorded["value"], json!(names));
-    let told =
-        DEFINITIONS.iter().filter(|definition| definition.key.is_some()).map(|definition| definition.name);
+    let told = definitions().filter(|definition| definition.key.is_some()).map(|definition| definition.name);
     let told: Vec<&str> = told.collect();
     assert_eq!(told.len(), 38);
     assert_eq!(recorded["webhooks"], json!(told));
@@ -68,7 +67,7 @@ fn the_table_is_that_of_the_original() {
 fn the_definitions_are_those_of_the_original() {
     for case in vectors::cases(FILE, "notification_definition") {
         let name = case.input["name"].as_str().unwrap();
-        let Some(ours) = Definition::of(name) else {
+        let Some(ours) = definition(name) else {
             assert!(vectors::crashed(&case), "{name} is missing");
             continue;
         };

@@ -1,0 +1,278 @@
+//! The second half of the notifications: emergency calls, registrations, users, voicemail, webhooks, numbers.
+
+use channel_event::validation::Type;
+
+use super::kind::{Definition, NONE};
+
+/// In the original's order.
+pub(super) const SECOND: &[Definition] = &[
+    Definition {
+        name: "denied_emergency_bridge",
+        title: "Emergency Call Failed",
+        about: "A call to an emergency number was refused",
+        key: Some("registration.denied_emergency_bridge"),
+        required: &["Account-ID", "Call-ID"],
+        optional: &[
+            "Emergency-Caller-ID-Name",
+            "Emergency-Caller-ID-Number",
+            "Outbound-Caller-ID-Name",
+            "Outbound-Caller-ID-Number",
+        ],
+        ..NONE
+    },
+    Definition {
+        name: "emergency_bridge",
+        title: "Emergency Call Placed",
+        about: "Somebody called an emergency number",
+        key: Some("registration.emergency_bridge"),
+        required: &["Account-ID", "Call-ID"],
+        optional: &[
+            "Account-Name",
+            "Authorizing-ID",
+            "Device-Name",
+            "Emergency-To-DID",
+            "Emergency-Test-Call",
+            "Emergency-Caller-ID-Name",
+            "Emergency-Caller-ID-Number",
+            "Emergency-Address-Street-1",
+            "Emergency-Address-Street-2",
+            "Emergency-Address-City",
+            "Emergency-Address-Region",
+            "Emergency-Address-Postal-Code",
+            "Emergency-Address-Latitude",
+            "Emergency-Address-Longitude",
+            "Emergency-Notfication-Contact-Emails",
+            "Outbound-Caller-ID-Name",
+            "Outbound-Caller-ID-Number",
+            "Owner-ID",
+            "User-First-Name",
+            "User-Last-Name",
+            "User-Email",
+        ],
+        ..NONE
+    },
+    Definition {
+        name: "deregister",
+        title: "De-Registration",
+        about: "A device's registration ended",
+        key: Some("sip.deregister"),
+        required: &["Account-ID", "Realm", "Username"],
+        optional: &[
+            "Authorizing-ID",
+            "Call-ID",
+            "Contact",
+            "Event-Timestamp",
+            "Expires",
+            "FreeSWITCH-Hostname",
+            "From-Host",
+            "From-User",
+            "Network-IP",
+            "Network-Port",
+            "Presence-Hosts",
+            "Profile-Name",
+            "RPid",
+            "Status",
+            "Suppress-Unregister-Notify",
+            "To-Host",
+            "To-User",
+            "User-Agent",
+        ],
+        ..NONE
+    },
+    Definition {
+        name: "first_occurrence",
+        title: "Account First Occurrence",
+        about: "The account registered a device or made a call for the first time",
+        key: Some("sip.first_occurrence"),
+        required: &["Account-ID", "Occurrence"],
+        ..NONE
+    },
+    Definition {
+        name: "missed_call",
+        title: "Missed Call",
+        about: "A call was not answered",
+        key: Some("sip.missed_call"),
+        required: &["Account-ID", "Call-Bridged", "Call-ID", "Message-Left"],
+        optional: &[
+            "Caller-ID-Name",
+            "Caller-ID-Number",
+            "From-Realm",
+            "From-User",
+            "Notify",
+            "Timestamp",
+            "To-Realm",
+            "To-User",
+        ],
+        ..NONE
+    },
+    Definition {
+        name: "register",
+        title: "Registration",
+        about: "A device registered",
+        key: Some("sip.register"),
+        required: &["Account-ID", "Realm", "Username"],
+        optional: &[
+            "Authorizing-ID",
+            "Authorizing-Type",
+            "Call-ID",
+            "Contact",
+            "Event-Timestamp",
+            "Expires",
+            "From-Host",
+            "From-User",
+            "Network-IP",
+            "Network-Port",
+            "Owner-ID",
+            "Suppress-Unregister-Notify",
+            "To-Host",
+            "To-User",
+            "User-Agent",
+        ],
+        ..NONE
+    },
+    Definition {
+        name: "system_alert",
+        title: "System Alert",
+        about: "Something of the system wants attention",
+        key: Some("system.alert"),
+        required: &["Message", "Subject"],
+        optional: &["Details", "Line", "Module", "Node", "Pid", "Request-ID", "Section"],
+        ..NONE
+    },
+    Definition {
+        name: "customer_update",
+        title: "Customer Update",
+        about: "A message from a reseller to its customers",
+        key: Some("user.customer_update"),
+        required: &["Account-ID"],
+        optional: &["DataBag", "Recipient-ID", "Template-ID", "User-Type"],
+        ..NONE
+    },
+    Definition {
+        name: "new_user",
+        title: "New User",
+        about: "A user was made; carries the password if there is one",
+        key: Some("user.new"),
+        required: &["Account-ID", "User-ID"],
+        optional: &["Password"],
+        ..NONE
+    },
+    Definition {
+        name: "password_recovery",
+        title: "Password Recovery",
+        about: "A user asked for a new password; carries the link to set it",
+        key: Some("user.password_recovery"),
+        required: &["Account-ID", "Email", "Password-Reset-Link"],
+        optional: &["First-Name", "Last-Name", "Timezone", "User-ID"],
+        ..NONE
+    },
+    Definition {
+        name: "voicemail_full",
+        title: "Voicemail Box Full",
+        about: "A voicemail box has no room left",
+        key: Some("voicemail.full"),
+        required: &["Account-ID", "Max-Message-Count", "Message-Count", "Voicemail-Box"],
+        ..NONE
+    },
+    Definition {
+        name: "voicemail_new",
+        title: "New Voicemail Message",
+        about: "A message was left in a voicemail box",
+        key: Some("voicemail.new"),
+        required: &[
+            "Account-ID",
+            "From-Realm",
+            "From-User",
+            "To-Realm",
+            "To-User",
+            "Voicemail-Box",
+            "Voicemail-ID",
+            "Voicemail-Timestamp",
+        ],
+        optional: &[
+            "Call-ID",
+            "Caller-ID-Name",
+            "Caller-ID-Number",
+            "Voicemail-Length",
+            "Voicemail-Transcription",
+        ],
+        ..NONE
+    },
+    Definition {
+        name: "voicemail_saved",
+        title: "Voicemail Message Saved",
+        about: "A message was left and stored in a voicemail box",
+        key: Some("voicemail.saved"),
+        required: &[
+            "Account-ID",
+            "From-Realm",
+            "From-User",
+            "To-Realm",
+            "To-User",
+            "Voicemail-Box",
+            "Voicemail-ID",
+            "Voicemail-Timestamp",
+        ],
+        optional: &[
+            "Call-ID",
+            "Caller-ID-Name",
+            "Caller-ID-Number",
+            "Voicemail-Length",
+            "Voicemail-Transcription",
+        ],
+        ..NONE
+    },
+    Definition {
+        name: "webhook",
+        title: "Callflow Webhook Triggered",
+        about: "A callflow asked for one request to an address of its own",
+        key: Some("webhook.callflow"),
+        required: &["Data", "Hook"],
+        optional: &["Timestamp"],
+        ..NONE
+    },
+    Definition {
+        name: "webhook_disabled",
+        title: "Webhook Disabled",
+        about: "A webhook was switched off as it failed too often",
+        key: Some("webhook.disabled"),
+        required: &["Account-ID", "Hook-ID"],
+        ..NONE
+    },
+    Definition {
+        name: "cf_notification",
+        title: "Customer defined notification",
+        about: "A callflow asked for a notification by a template of the account",
+        key: Some("account.cf_notification"),
+        required: &["Account-ID", "Template-ID"],
+        optional: &[
+            "Caller-ID-Name",
+            "Caller-ID-Number",
+            "Call-ID",
+            "Call-Bridged",
+            "Message-Left",
+            "From-Realm",
+            "From-User",
+            "Notify",
+            "To-Realm",
+            "To-User",
+            "Timestamp",
+            "Comments",
+            "Notification-Media",
+        ],
+        ..NONE
+    },
+    Definition {
+        name: "number_feature_manual_action",
+        title: "Number Feature Manual Action Required",
+        about: "A feature of a number needs somebody to do something by hand",
+        key: Some("account.number_feature_manual_action"),
+        required: &["Account-ID", "Number", "Feature"],
+        types: &[
+            ("Account-ID", Type::NonEmptyText),
+            ("Number", Type::NonEmptyText),
+            ("Feature", Type::Object),
+        ],
+        ..NONE
+    },
+];
