@@ -41,7 +41,7 @@ fn words(expression: &str) -> Vec<String> {
     spaced.split_whitespace().map(str::to_owned).collect()
 }
 
-type Words = Peekable<std::vec::IntoIter<String>>;
+type LicenceWords = Peekable<std::vec::IntoIter<String>>;
 
 /// Whether an expression leaves a choice that is allowed throughout.
 fn is_allowed(expression: &str, allowed: &[&str]) -> bool {
@@ -51,7 +51,7 @@ fn is_allowed(expression: &str, allowed: &[&str]) -> bool {
     answer
 }
 
-fn any_of(words: &mut Words, allowed: &[&str]) -> bool {
+fn any_of(words: &mut LicenceWords, allowed: &[&str]) -> bool {
     let mut answer = all_of(words, allowed);
     while words.next_if(|word| word == "OR").is_some() {
         answer |= all_of(words, allowed);
@@ -59,7 +59,7 @@ fn any_of(words: &mut Words, allowed: &[&str]) -> bool {
     answer
 }
 
-fn all_of(words: &mut Words, allowed: &[&str]) -> bool {
+fn all_of(words: &mut LicenceWords, allowed: &[&str]) -> bool {
     let mut answer = one(words, allowed);
     while words.next_if(|word| word == "AND").is_some() {
         answer &= one(words, allowed);
@@ -67,7 +67,7 @@ fn all_of(words: &mut Words, allowed: &[&str]) -> bool {
     answer
 }
 
-fn one(words: &mut Words, allowed: &[&str]) -> bool {
+fn one(words: &mut LicenceWords, allowed: &[&str]) -> bool {
     let word = words.next().unwrap();
     if word == "(" {
         let answer = any_of(words, allowed);

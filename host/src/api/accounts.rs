@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use super::body::Data;
 use super::envelope::{Answer, PagedData, Reply};
 use super::filters::Filters;
-use super::shapes::{Account, AccountPatch, AccountSummary, NewAccount};
+use super::shapes::{AccountDocument, AccountPatch, AccountSummary, NewAccount};
 use super::{Api, listing};
 use crate::hooks::editor::fields;
 use crate::model::{AccountId, Document};
@@ -18,7 +18,7 @@ use crate::store::ListedKind;
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     Data(data, _): Data<NewAccount>,
-) -> Answer<Account, 201> {
+) -> Answer<AccountDocument, 201> {
     created(&api.editor.create_account(None, data.into_document()).await?)
 }
 
@@ -28,13 +28,13 @@ pub(super) async fn create_below(
     State(api): State<Arc<Api>>,
     Path(parent): Path<String>,
     Data(data, _): Data<NewAccount>,
-) -> Answer<Account, 201> {
+) -> Answer<AccountDocument, 201> {
     created(&api.editor.create_account(Some(&parent), data.into_document()).await?)
 }
 
 /// Shows an account
 #[utoipa::path(get, path = "/v2/accounts/{account}", tag = "Accounts")]
-pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Account> {
+pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<AccountDocument> {
     shown(&api.editor.account(&id).await?)
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn replace(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Data(data, _): Data<NewAccount>,
-) -> Answer<Account> {
+) -> Answer<AccountDocument> {
     shown(&api.editor.replace_account(&id, data.into_document()).await?)
 }
 
@@ -58,7 +58,7 @@ pub(super) async fn patch(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
     Data(data, _): Data<AccountPatch>,
-) -> Answer<Account> {
+) -> Answer<AccountDocument> {
     shown(&api.editor.patch_account(&id, data.into_document()).await?)
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn patch(
 #[utoipa::path(delete, path = "/v2/accounts/{account}", tag = "Accounts", responses(
     (status = 409, description = "There are accounts below it, or somebody else changed it meanwhile")
 ))]
-pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<Account> {
+pub(super) async fn delete(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<AccountDocument> {
     let deleted = api.editor.delete_account(&id).await?;
     if let Err(error) = api.access.tokens.revoke_of(&AccountId::from(id)).await {
         // Nobody gets in with them any more, and the next start forgets those of accounts that are gone.
@@ -118,10 +118,10 @@ async fn list(
     listing::documents(&*api.documents, ListedKind::Account, ids, query, filters, shown).await
 }
 
-fn created(doc: &Document) -> Answer<Account, 201> {
+fn created(doc: &Document) -> Answer<AccountDocument, 201> {
     Ok(Reply::document(fields::public(doc)).at(fields::id(doc)).revision(doc))
 }
 
-fn shown(doc: &Document) -> Answer<Account> {
+fn shown(doc: &Document) -> Answer<AccountDocument> {
     Ok(Reply::document(fields::public(doc)).revision(doc))
 }

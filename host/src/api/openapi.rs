@@ -62,7 +62,7 @@ const JSON: &str = "application/json";
         envelope::Paging,
         envelope::RequestShare,
         envelope::RequestWarning,
-        shapes::Account,
+        shapes::AccountDocument,
         shapes::Webhook,
         shapes::EventType,
         shapes::SamplePayload,

@@ -1,6 +1,8 @@
 //! The documents that the API takes and answers. Their owners may keep more in them (`api::typed`); what breaks a rule is
 //! found where the rule is kept: `hooks::validation`, `hooks::editor`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::Type;
@@ -17,7 +19,8 @@ pub(super) use webhook::{NewWebhook, Webhook, WebhookPatch};
 
 /// An account, with whatever else its owner keeps in it.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-pub(super) struct Account {
+#[schema(as = Account)]
+pub(super) struct AccountDocument {
     #[schema(value_type = String, pattern = "^[0-9a-f]{32}$")]
     id: Option<String>,
     #[schema(value_type = String)]
@@ -105,7 +108,7 @@ pub(super) struct SamplePayload(pub(super) Map<String, Value>);
 /// A boolean, or the text of one.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Flag {
+pub(super) enum BooleanOrWord {
     Boolean(bool),
     Word(FlagWord),
 }
@@ -118,15 +121,19 @@ pub(super) enum FlagWord {
     False,
 }
 
-impl Flag {
+impl BooleanOrWord {
     pub(super) fn is_set(self) -> bool {
-        matches!(self, Flag::Boolean(true) | Flag::Word(FlagWord::True))
+        matches!(self, BooleanOrWord::Boolean(true) | BooleanOrWord::Word(FlagWord::True))
     }
 }
 
-impl ToSchema for Flag {}
+impl ToSchema for BooleanOrWord {
+    fn name() -> Cow<'static, str> {
+        "Flag".into()
+    }
+}
 
-impl PartialSchema for Flag {
+impl PartialSchema for BooleanOrWord {
     fn schema() -> RefOr<Schema> {
         let whether = ObjectBuilder::new().schema_type(Type::Boolean).build();
         let word = text().enum_values(Some(["true", "false"])).build();

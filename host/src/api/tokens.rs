@@ -13,7 +13,7 @@ use super::caller::ApiCaller;
 use super::envelope::{Answer, PagedData, Reply};
 use super::error::Failure;
 use super::known::StrictQuery;
-use super::shapes::Flag;
+use super::shapes::BooleanOrWord;
 use super::typed::TypedDocument;
 use super::{Api, listing};
 use crate::access::tokens::{NewToken, ShownToken, TokenError};
@@ -32,8 +32,8 @@ pub(super) struct TokenQuery {
     #[schema(max_length = 128)]
     name: Option<String>,
     /// Whether it is an administrator's. Only administrators make those.
-    #[schema(value_type = Flag, required = false)]
-    admin: Option<Flag>,
+    #[schema(value_type = BooleanOrWord, required = false)]
+    admin: Option<BooleanOrWord>,
 }
 
 /// Makes a token
@@ -81,7 +81,7 @@ fn wanted(data: TypedDocument<TokenQuery>) -> Result<(Option<String>, bool), Fai
     if rest.contains_key("admin") {
         return wrong("admin", "type", "admin must be true or false");
     }
-    Ok((name, admin.is_some_and(Flag::is_set)))
+    Ok((name, admin.is_some_and(BooleanOrWord::is_set)))
 }
 
 /// Lists the tokens of an account

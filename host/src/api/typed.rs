@@ -66,7 +66,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::shapes::{Account, Flag, NewWebhook, Webhook, WebhookPatch};
+    use crate::api::shapes::{AccountDocument, BooleanOrWord, NewWebhook, Webhook, WebhookPatch};
 
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Sheep {
@@ -114,13 +114,14 @@ mod tests {
         for account in
             [r#"{"enabled":"no","realm":"r","id":"i","name":"n","more":{"b":1,"a":2}}"#, r#"{"realm":null}"#]
         {
-            same::<Account>(account);
+            same::<AccountDocument>(account);
         }
     }
 
     #[test]
     fn a_flag_is_a_boolean_or_its_word() {
-        let read = |value: Value| serde_json::from_value::<Flag>(value).ok().map(Flag::is_set);
+        let read =
+            |value: Value| serde_json::from_value::<BooleanOrWord>(value).ok().map(BooleanOrWord::is_set);
         assert_eq!((read(json!(true)), read(json!("true"))), (Some(true), Some(true)));
         assert_eq!((read(json!(false)), read(json!("false"))), (Some(false), Some(false)));
         assert_eq!((read(json!("yes")), read(json!(1)), read(json!(null))), (None, None, None));

@@ -15,7 +15,7 @@ use super::caller::ApiCaller;
 use super::envelope::{Answer, ListBody, PagedData, Reply, RequestWarning};
 use super::error::Failure;
 use super::filters::Filters;
-use super::shapes::{EventType, Flag, NewWebhook, SamplePayload, Webhook, WebhookPatch};
+use super::shapes::{BooleanOrWord, EventType, NewWebhook, SamplePayload, Webhook, WebhookPatch};
 use super::typed::TypedDocument;
 use super::{Api, listing};
 use crate::hooks::editor::{disable_reason, fields, is_enabled, shown_deleted_hook, shown_hook, warnings};
@@ -203,7 +203,7 @@ pub(super) async fn delete(
 pub(super) struct EnableRequest {
     #[serde(rename = "re-enable")]
     #[schema(required = true, schema_with = yes)]
-    re_enable: Option<Flag>,
+    re_enable: Option<BooleanOrWord>,
 }
 
 fn yes() -> Object {

@@ -65,7 +65,7 @@ pub struct EnableArgs {
 pub struct SetArgs {
     /// What to set
     #[arg(value_enum)]
-    pub name: Set,
+    pub name: SettableName,
     /// A whole number (milliseconds, or failures), or the word default, to take away what was set; for a limit its name
     #[arg(value_name = "NUMBER")]
     pub value: String,
@@ -85,7 +85,7 @@ pub struct SetArgs {
 
 /// What `hookline set` sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Set {
+pub enum SettableName {
     /// How long a failed attempt counts, in milliseconds
     FailureExpiry,
     /// How many failed attempts within that time are too many
@@ -166,13 +166,13 @@ pub(super) async fn enable(args: &EnableArgs, out: &mut dyn Write) -> anyhow::Re
 
 pub(super) async fn set(args: &SetArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     let key = match args.name {
-        Set::Limit => return set_limit(args, out).await,
+        SettableName::Limit => return set_limit(args, out).await,
         _ if args.number.is_some() => bail!("only `set limit` takes a name and a number"),
-        Set::FailureExpiry => limits::EXPIRY,
-        Set::DisableThreshold => limits::COUNT,
-        Set::PauseFirst => limits::PAUSE_FIRST,
-        Set::PauseLongest => limits::PAUSE_LONGEST,
-        Set::DisableAfter => limits::DISABLE_AFTER,
+        SettableName::FailureExpiry => limits::EXPIRY,
+        SettableName::DisableThreshold => limits::COUNT,
+        SettableName::PauseFirst => limits::PAUSE_FIRST,
+        SettableName::PauseLongest => limits::PAUSE_LONGEST,
+        SettableName::DisableAfter => limits::DISABLE_AFTER,
     };
     let value = number(&args.value)?;
     let path = match &args.account {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::due::DueDeliveries;
+use crate::failure_streak::FailureStreak;
 use crate::store::{DeliveryStore, StoredOutcome};
 
 /// Outcomes written in one go: well below a millisecond's work, as others wait for the same commit.
@@ -44,10 +45,9 @@ impl OutcomeWriter {
                     () = stop.cancelled() => return,
                 }
             }
-            let mut failing = false;
+            let mut failures = FailureStreak::default();
             while let Err(error) = store.finish(self.in_hand.clone()).await {
-                // It is said once.
-                if !std::mem::replace(&mut failing, true) {
+                if failures.begins() {
                     error!(%error, count = self.in_hand.len(), "outcomes cannot be written, will be tried again");
                 }
                 if stop.is_cancelled() {

@@ -53,7 +53,6 @@ mod states;
 mod tests;
 mod tree;
 
-pub use due_times::MOST_READ;
 pub use engine::Scheduler;
 pub use rules::{
     DueDelivery, FlightEnd, HeldPayload, HookPermission, HookRules, NextDelivery, SchedulerLimits,

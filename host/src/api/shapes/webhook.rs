@@ -1,13 +1,15 @@
 //! The document of a hook. Its rules are those of `hooks::validation`; here stands which fields it has, and of which
 //! types they can be.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Flag, text};
+use super::{BooleanOrWord, text};
 use crate::model::{Document, headers};
 
 /// A hook, with whatever else its owner keeps in it.
@@ -70,33 +72,33 @@ pub(in crate::api) struct NewWebhook {
     #[schema(value_type = Format, required = false)]
     format: Option<Format>,
     /// How often a delivery is tried again; in profile `kazoo` how often it is tried. 2 where it is not said.
-    #[schema(value_type = Retries, required = false)]
-    retries: Option<Retries>,
+    #[schema(value_type = RetryCount, required = false)]
+    retries: Option<RetryCount>,
     /// `true` where it is not said.
-    #[schema(value_type = Flag, required = false)]
-    enabled: Option<Flag>,
+    #[schema(value_type = BooleanOrWord, required = false)]
+    enabled: Option<BooleanOrWord>,
     /// Whether events of legs between users of the account are sent too. `true` where it is not said.
-    #[schema(value_type = Flag, required = false)]
-    include_internal_legs: Option<Flag>,
+    #[schema(value_type = BooleanOrWord, required = false)]
+    include_internal_legs: Option<BooleanOrWord>,
     /// Whether events of the accounts below are sent too.
-    #[schema(value_type = Flag, required = false)]
-    include_subaccounts: Option<Flag>,
+    #[schema(value_type = BooleanOrWord, required = false)]
+    include_subaccounts: Option<BooleanOrWord>,
     /// The conditions of the event type (its `modifiers`), and texts that are added to every payload.
     #[schema(value_type = BTreeMap<String, String>, required = false)]
     custom_data: Option<Document>,
     #[schema(required = false)]
-    headers: Option<Headers>,
+    headers: Option<HookHeaders>,
     /// The same as `headers`, as KAZOO calls them. Where both are there they say the same.
     #[schema(required = false)]
-    custom_request_headers: Option<Headers>,
+    custom_request_headers: Option<HookHeaders>,
     #[schema(required = false)]
-    secret: Option<Secret>,
+    secret: Option<NewSecret>,
     /// `true`: requests carry `X-Hub-Signature-256` too. A text: that header in its place. Needs a secret that begins
     /// with `whsec_`.
     #[schema(required = false)]
-    legacy_signature: Option<Legacy>,
+    legacy_signature: Option<LegacySignature>,
     #[schema(required = false)]
-    retry_schedule_ms: Option<Waits>,
+    retry_schedule_ms: Option<RetryWaits>,
     #[schema(required = false)]
     rate_limit: Option<RateLimit>,
     #[schema(required = false)]
@@ -115,17 +117,17 @@ pub(in crate::api) struct WebhookPatch {
     uri: Option<String>,
     http_verb: Option<Verb>,
     format: Option<Format>,
-    retries: Option<Retries>,
-    enabled: Option<Flag>,
-    include_internal_legs: Option<Flag>,
-    include_subaccounts: Option<Flag>,
+    retries: Option<RetryCount>,
+    enabled: Option<BooleanOrWord>,
+    include_internal_legs: Option<BooleanOrWord>,
+    include_subaccounts: Option<BooleanOrWord>,
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     custom_data: Option<Document>,
-    headers: Option<Headers>,
-    custom_request_headers: Option<Headers>,
-    secret: Option<Secret>,
-    legacy_signature: Option<Legacy>,
-    retry_schedule_ms: Option<Waits>,
+    headers: Option<HookHeaders>,
+    custom_request_headers: Option<HookHeaders>,
+    secret: Option<NewSecret>,
+    legacy_signature: Option<LegacySignature>,
+    retry_schedule_ms: Option<RetryWaits>,
     rate_limit: Option<RateLimit>,
     ordering: Option<Ordering>,
 }
@@ -167,14 +169,18 @@ pub(in crate::api) struct RateLimit {
 /// A number from 0 to 4, or the text of one, as forms of pages send it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(in crate::api) enum Retries {
+pub(in crate::api) enum RetryCount {
     Number(Number),
     Text(String),
 }
 
-impl ToSchema for Retries {}
+impl ToSchema for RetryCount {
+    fn name() -> Cow<'static, str> {
+        "Retries".into()
+    }
+}
 
-impl PartialSchema for Retries {
+impl PartialSchema for RetryCount {
     fn schema() -> RefOr<Schema> {
         let number =
             ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(4)).build();
@@ -185,11 +191,15 @@ impl PartialSchema for Retries {
 
 /// Numbers of milliseconds between a second and a day.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::api) struct Waits(Vec<Number>);
+pub(in crate::api) struct RetryWaits(Vec<Number>);
 
-impl ToSchema for Waits {}
+impl ToSchema for RetryWaits {
+    fn name() -> Cow<'static, str> {
+        "Waits".into()
+    }
+}
 
-impl PartialSchema for Waits {
+impl PartialSchema for RetryWaits {
     fn schema() -> RefOr<Schema> {
         let wait =
             ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1_000)).maximum(Some(86_400_000));
@@ -202,16 +212,16 @@ impl PartialSchema for Waits {
 
 /// What requests are signed with, as Standard Webhooks writes it. `generate`, `generate-v1a`: the host makes one.
 #[derive(Serialize, Deserialize)]
-pub(in crate::api) struct Secret(String);
+pub(in crate::api) struct NewSecret(String);
 
-/// Headers that are added to requests. Not those that belong to the host or to the connection.
+/// HookHeaders that are added to requests. Not those that belong to the host or to the connection.
 #[derive(Serialize, Deserialize)]
-pub(in crate::api) struct Headers(Document);
+pub(in crate::api) struct HookHeaders(Document);
 
 /// `true`, `false`, or the name of a header.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(in crate::api) enum Legacy {
+pub(in crate::api) enum LegacySignature {
     Boolean(bool),
     Header(String),
 }
@@ -219,9 +229,13 @@ pub(in crate::api) enum Legacy {
 /// Base64 in its only right spelling.
 const BASE64: &str = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?";
 
-impl ToSchema for Secret {}
+impl ToSchema for NewSecret {
+    fn name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+}
 
-impl PartialSchema for Secret {
+impl PartialSchema for NewSecret {
     fn schema() -> RefOr<Schema> {
         // 24 to 64 bytes, or the 32 of a private key.
         let shared = format!("whsec_(?=[A-Za-z0-9+/=]{{32,88}}$){BASE64}");
@@ -234,9 +248,13 @@ impl PartialSchema for Secret {
 const SECRET: &str = "What requests are signed with, as Standard Webhooks writes it. `generate` and `generate-v1a` have the \
                       host make one. It is shown in this answer and never again.";
 
-impl ToSchema for Headers {}
+impl ToSchema for HookHeaders {
+    fn name() -> Cow<'static, str> {
+        "Headers".into()
+    }
+}
 
-impl PartialSchema for Headers {
+impl PartialSchema for HookHeaders {
     fn schema() -> RefOr<Schema> {
         let value = text().max_length(Some(4096)).pattern(Some("^(?:[!-~](?:[\\t -~]*[!-~])?)?$"));
         ObjectBuilder::new()
@@ -252,9 +270,13 @@ impl PartialSchema for Headers {
     }
 }
 
-impl ToSchema for Legacy {}
+impl ToSchema for LegacySignature {
+    fn name() -> Cow<'static, str> {
+        "Legacy".into()
+    }
+}
 
-impl PartialSchema for Legacy {
+impl PartialSchema for LegacySignature {
     fn schema() -> RefOr<Schema> {
         let whether = ObjectBuilder::new().schema_type(Type::Boolean).build();
         let name = text().pattern(Some(headers::name_pattern())).build();

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use tokio::time::Instant;
 
 /// Deliveries whose hook and size are read from the store at once.
-pub const MOST_READ: usize = 500;
+pub(super) const MOST_READ: usize = 500;
 
 /// When what is due. An entry counts as long as the state of its delivery says the same time.
 #[derive(Debug, Default)]

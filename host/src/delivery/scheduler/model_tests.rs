@@ -90,7 +90,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// What is known of a delivery that is owed.
 #[derive(Clone, Debug)]
-struct Owed {
+struct OwedDelivery {
     hook: u8,
     bytes: usize,
     line: Option<u8>,
@@ -102,7 +102,7 @@ struct Model {
     scheduler: Scheduler<i64>,
     now: Instant,
     last: i64,
-    owed: BTreeMap<i64, Owed>,
+    owed: BTreeMap<i64, OwedDelivery>,
     /// What waits for a turn, by hook, in its order.
     waiting: BTreeMap<u8, VecDeque<i64>>,
     flying: BTreeSet<i64>,
@@ -144,13 +144,13 @@ impl Model {
 
     /// Those of its line that came before it, and are not over.
     fn before_in_line(&self, id: i64) -> Option<i64> {
-        let Owed { hook, line: Some(line), .. } = self.owed.get(&id)? else { return None };
+        let OwedDelivery { hook, line: Some(line), .. } = self.owed.get(&id)? else { return None };
         let mut same = self.owed.iter().filter(|(_, it)| it.hook == *hook && it.line == Some(*line));
         same.next().map(|(first, _)| *first).filter(|first| *first < id)
     }
 
     fn due(&mut self, id: i64, payload: Option<Option<u64>>) {
-        let Owed { hook: number, bytes, line } = self.owed[&id].clone();
+        let OwedDelivery { hook: number, bytes, line } = self.owed[&id].clone();
         let (hook, account) = Self::hook(number);
         let line = line.map(|line| line.to_string());
         let delivery = DueDelivery { id, hook, account, bytes, carried: false, line };
@@ -169,7 +169,7 @@ impl Model {
         match step {
             Step::New { hook, bytes, in_memory, shared, line } => {
                 self.last += 1;
-                self.owed.insert(self.last, Owed { hook, bytes, line });
+                self.owed.insert(self.last, OwedDelivery { hook, bytes, line });
                 // Those that share a payload have one of the same length.
                 let payload = in_memory.then(|| shared.then_some(bytes as u64));
                 self.due(self.last, payload);

@@ -24,7 +24,7 @@ use crate::module::services::{CallAnswer, MAX_PAYLOAD};
 mod host_line;
 mod taking_off;
 
-use host_line::{ChildHello, HostLine, Order, die};
+use host_line::{ChildHello, HostLine, HostOrder, die};
 use taking_off::take_off;
 
 /// The whole life of a module's process; only returns to say that it is none.
@@ -47,25 +47,25 @@ fn no_use(error: &std::io::Error) -> ExitCode {
 fn serve(line: HostLine) -> ! {
     let line = RefCell::new(line);
     line.borrow().say(&FromChild::Speaks(VERSION));
-    let Order::Load(hello) = HostLine::order(&line) else { die() };
+    let HostOrder::Load(hello) = HostLine::order(&line) else { die() };
     let services = ChildServices::new(&line, &hello.settings);
     if let Some(entry) = load(&hello, &services) {
         loop {
             match HostLine::order(&line) {
-                Order::Handle(text) => {
+                HostOrder::Handle(text) => {
                     services.answered.take();
                     line.borrow().begin();
                     let ended = handle(entry, text, &services);
                     line.borrow().end(ended);
                 }
-                Order::End => {
+                HostOrder::End => {
                     if let Err(error) = entry.shutdown(&services) {
                         services.log(Level::Warn, &format!("shutdown {error}"));
                     }
                     line.borrow().say(&FromChild::Bye);
                     break;
                 }
-                Order::Load(_) => die(),
+                HostOrder::Load(_) => die(),
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::stall::{StallDeadline, StallMark};
 mod ahead;
 mod conversation;
 
-use ahead::Ahead;
+use ahead::EventsAhead;
 pub(super) use conversation::LostProcess;
 pub(in crate::module) use conversation::{CallOwner, CallWords};
 use conversation::{ChildMessage, SessionLine};
@@ -96,7 +96,7 @@ impl ChildSession {
         limit: Duration,
         told: &mut dyn FnMut(Result<Vec<Firing>, CallError>),
     ) -> Result<(), SessionBreak> {
-        let mut ahead = Ahead { alone, ..Ahead::default() };
+        let mut ahead = EventsAhead { alone, ..EventsAhead::default() };
         for event in events {
             ahead.send_more(events, &mut self.line.outbox);
             let services = CallServices::new(whose.lendable, whose.module, whose.number).about(event);

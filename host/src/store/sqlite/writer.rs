@@ -22,7 +22,7 @@ use crate::store::{Result, StoreError};
 
 mod jobs;
 
-use jobs::{CommitGroup, Patient, Wake, WriterJob, WriterTask, answer, group, next_wake};
+use jobs::{CommitGroup, PatientJobs, WriterJob, WriterTask, WriterWake, answer, group, next_wake};
 
 /// Writes that may wait; beyond it, callers wait for a place.
 const QUEUE: usize = 1_024;
@@ -32,8 +32,8 @@ const PATIENCE: Duration = Duration::from_millis(5);
 
 /// The handle of the writer thread.
 pub(super) struct StoreWriter {
-    jobs: Mutex<Option<mpsc::Sender<Wake>>>,
-    patient: Arc<Patient>,
+    jobs: Mutex<Option<mpsc::Sender<WriterWake>>>,
+    patient: Arc<PatientJobs>,
     thread: Mutex<Option<JoinHandle<()>>>,
     commits: Arc<AtomicU64>,
     /// Events whose pieces are to be removed, as not all of them came.
@@ -46,7 +46,7 @@ impl StoreWriter {
         presence: Arc<FilePresence>,
         trouble: StoreTrouble,
     ) -> Result<Self> {
-        let (commits, patient) = (Arc::new(AtomicU64::new(0)), Arc::new(Patient::default()));
+        let (commits, patient) = (Arc::new(AtomicU64::new(0)), Arc::new(PatientJobs::default()));
         let abandoned: Arc<Mutex<Vec<i64>>> = Arc::default();
         let (jobs, queue) = mpsc::channel(QUEUE);
         let OpenedDatabase { file, connection, lock } = opened;
@@ -153,7 +153,7 @@ struct WriterState {
     ids: IdList,
     pruned: PruneState,
     commits: Arc<AtomicU64>,
-    patient: Arc<Patient>,
+    patient: Arc<PatientJobs>,
     abandoned: Arc<Mutex<Vec<i64>>>,
     presence: Arc<FilePresence>,
     trouble: StoreTrouble,
@@ -161,7 +161,7 @@ struct WriterState {
 }
 
 impl WriterState {
-    fn run(mut self, mut queue: mpsc::Receiver<Wake>) {
+    fn run(mut self, mut queue: mpsc::Receiver<WriterWake>) {
         let mut some_left = false;
         while let Some(first) = next_wake(&mut queue, some_left) {
             let CommitGroup { jobs: group, leaves_some } = group(first, &self.patient, &mut queue);

@@ -25,7 +25,7 @@ const FULL: usize = 32 * 1024;
 const WAITS: Duration = Duration::from_millis(1);
 
 /// What the host wants done.
-pub(super) enum Order {
+pub(super) enum HostOrder {
     Load(ChildHello),
     Handle(Bytes),
     End,
@@ -40,7 +40,7 @@ pub(super) struct ChildHello {
 
 /// What the host says, kept.
 enum ChildWord {
-    Order(Order),
+    Order(HostOrder),
     Reseller(Option<String>),
 }
 
@@ -49,7 +49,7 @@ pub(super) struct HostLine {
     socket: UnixStream,
     inbox: FrameReader,
     /// Orders that came while something else was waited for.
-    waiting: VecDeque<Order>,
+    waiting: VecDeque<HostOrder>,
     outbox: Arc<Mutex<FrameWriter>>,
 }
 
@@ -91,7 +91,7 @@ impl HostLine {
     }
 
     /// What is to be done next. Dies where the host is gone.
-    pub(super) fn order(line: &RefCell<Self>) -> Order {
+    pub(super) fn order(line: &RefCell<Self>) -> HostOrder {
         let mut line = line.borrow_mut();
         if let Some(order) = line.waiting.pop_front() {
             return order;
@@ -167,14 +167,16 @@ impl HostLine {
 
 fn kept(word: ToChild<'_>) -> ChildWord {
     match word {
-        ToChild::Hello { module, generation, copy, settings } => ChildWord::Order(Order::Load(ChildHello {
-            module: module.into_owned(),
-            generation,
-            copy: Path::new(std::ffi::OsStr::from_bytes(&copy)).to_owned(),
-            settings: settings.into_owned(),
-        })),
-        ToChild::Event(text) => ChildWord::Order(Order::Handle(Bytes::copy_from_slice(text.as_bytes()))),
-        ToChild::Shutdown => ChildWord::Order(Order::End),
+        ToChild::Hello { module, generation, copy, settings } => {
+            ChildWord::Order(HostOrder::Load(ChildHello {
+                module: module.into_owned(),
+                generation,
+                copy: Path::new(std::ffi::OsStr::from_bytes(&copy)).to_owned(),
+                settings: settings.into_owned(),
+            }))
+        }
+        ToChild::Event(text) => ChildWord::Order(HostOrder::Handle(Bytes::copy_from_slice(text.as_bytes()))),
+        ToChild::Shutdown => ChildWord::Order(HostOrder::End),
         ToChild::Reseller(reseller) => ChildWord::Reseller(reseller.map(str::to_owned)),
     }
 }

@@ -14,14 +14,14 @@ const AHEAD_BYTES: usize = 96 * 1024;
 
 /// How many events were sent, and how many may be.
 #[derive(Default)]
-pub(super) struct Ahead {
+pub(super) struct EventsAhead {
     pub(super) sent: usize,
     pub(super) done: usize,
     pub(super) bytes: usize,
     pub(super) alone: usize,
 }
 
-impl Ahead {
+impl EventsAhead {
     pub(super) fn under_way(&self) -> usize {
         self.sent - self.done
     }

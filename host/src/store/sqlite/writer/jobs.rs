@@ -8,19 +8,19 @@ use tokio::sync::{mpsc, oneshot};
 use crate::store::sqlite::writing::StoreWrite;
 use crate::store::{Result, StoreError};
 
-/// Rows in one commit: two or three milliseconds of work. More gains nothing and lets whoever comes next wait longer.
+/// RowsJob in one commit: two or three milliseconds of work. More gains nothing and lets whoever comes next wait longer.
 const GROUP: usize = 256;
 
-/// Rows of patient writes that go along with a commit that others wait for, or as many as these write: so they keep pace
+/// RowsJob of patient writes that go along with a commit that others wait for, or as many as these write: so they keep pace
 /// (each delivery that is accepted has an outcome), and a delivery of one account does not wait for the outcomes of a
 /// thousand of another.
 const ALONGSIDE: usize = 64;
 
 /// What wakes the writer thread: a job, or none where patient ones have waited long enough.
-pub(super) type Wake = Option<Box<dyn WriterJob>>;
+pub(super) type WriterWake = Option<Box<dyn WriterJob>>;
 
 /// Jobs that wait for a commit, the oldest first.
-pub(super) type Patient = Mutex<VecDeque<Box<dyn WriterJob>>>;
+pub(super) type PatientJobs = Mutex<VecDeque<Box<dyn WriterJob>>>;
 
 /// One caller's write, with its type hidden.
 pub(super) trait WriterJob: Send {
@@ -59,7 +59,7 @@ impl<T: Send, F: FnMut(&mut StoreWrite<'_>) -> rusqlite::Result<T> + Send> Write
 
 /// What the writer does next. Where patient jobs were left behind it is their turn, as the wake-up for their sake may be
 /// over.
-pub(super) fn next_wake(queue: &mut mpsc::Receiver<Wake>, some_left: bool) -> Option<Wake> {
+pub(super) fn next_wake(queue: &mut mpsc::Receiver<WriterWake>, some_left: bool) -> Option<WriterWake> {
     match queue.try_recv() {
         Ok(wake) => Some(wake),
         Err(mpsc::error::TryRecvError::Disconnected) => None,
@@ -71,12 +71,16 @@ pub(super) fn next_wake(queue: &mut mpsc::Receiver<Wake>, some_left: bool) -> Op
 /// What is committed together.
 pub(super) struct CommitGroup {
     pub(super) jobs: Vec<Box<dyn WriterJob>>,
-    /// Patient jobs found no room in it.
+    /// PatientJobs jobs found no room in it.
     pub(super) leaves_some: bool,
 }
 
 /// The jobs that are committed together with the first one: what is queued, and of the patient ones a part.
-pub(super) fn group(first: Wake, patient: &Patient, queue: &mut mpsc::Receiver<Wake>) -> CommitGroup {
+pub(super) fn group(
+    first: WriterWake,
+    patient: &PatientJobs,
+    queue: &mut mpsc::Receiver<WriterWake>,
+) -> CommitGroup {
     let mut rows = first.as_ref().map_or(0, |job| job.rows());
     let mut jobs = Vec::from_iter(first);
     while rows < GROUP
@@ -106,9 +110,9 @@ pub(super) fn answer(group: Vec<Box<dyn WriterJob>>, outcome: Result<()>) {
 mod tests {
     use super::*;
 
-    struct Rows(usize);
+    struct RowsJob(usize);
 
-    impl WriterJob for Rows {
+    impl WriterJob for RowsJob {
         fn rows(&self) -> usize {
             self.0
         }
@@ -121,7 +125,7 @@ mod tests {
     }
 
     fn job(rows: usize) -> Box<dyn WriterJob> {
-        Box::new(Rows(rows))
+        Box::new(RowsJob(rows))
     }
 
     #[test]
@@ -141,7 +145,7 @@ mod tests {
             let mut waited_for = waited_for.iter().map(|rows| job(*rows));
             let first = waited_for.next();
             waited_for.for_each(|next| drop(jobs.try_send(Some(next))));
-            let patient = Patient::new(patient.iter().map(|rows| job(*rows)).collect());
+            let patient = PatientJobs::new(patient.iter().map(|rows| job(*rows)).collect());
             let group = group(first, &patient, &mut queue);
             let rows: Vec<usize> = group.jobs.iter().map(|job| job.rows()).collect();
             assert_eq!((rows.as_slice(), group.leaves_some), (taken, leaves_some));
