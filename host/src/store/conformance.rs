@@ -74,6 +74,7 @@ macro_rules! ledger_suite {
             replays::a_revived_delivery_is_pending_with_no_tries_made,
             replays::dead_deliveries_are_forgotten_with_their_payloads_and_pending_ones_are_not,
             replays::a_replay_takes_each_of_its_deliveries_once_and_outlives_a_reopen,
+            replays::a_replay_takes_nothing_that_died_after_it_had_begun,
             replays::a_cancelled_replay_takes_no_more,
             records::a_token_is_kept_with_its_last_use_until_it_is_removed,
             records::the_audit_log_is_read_from_its_newest_entry,

@@ -124,6 +124,26 @@ pub(in crate::store) async fn a_replay_takes_each_of_its_deliveries_once_and_out
     assert_eq!(numbers(listed(i64::MAX).await.unwrap()), [next.id], "jobs that ended are forgotten too");
 }
 
+pub(in crate::store) async fn a_replay_takes_nothing_that_died_after_it_had_begun(make: MakeLedger) {
+    let dir = TempDir::new().unwrap();
+    let ledger = make(dir.path());
+    let ids = two_dead_of_four(&*ledger).await;
+    let dead = |id: i64| vec![StoredOutcome::Dead { id, tries: 3, reason: "late".into() }];
+    ledger.finish(dead(ids[3])).await.unwrap();
+    let job = ledger.begin_replay(NewReplay::default()).await.unwrap();
+    assert_eq!(job.total, 3);
+    while now_ms() <= job.created_ms {
+        tokio::task::yield_now().await;
+    }
+
+    ledger.finish(dead(ids[2])).await.unwrap();
+
+    assert_eq!(ledger.step_replay(job.id, 10).await, Ok(vec![ids[0], ids[1], ids[3]]));
+    assert_eq!(ledger.step_replay(job.id, 10).await, Ok(Vec::new()));
+    assert_eq!(ledger.replay(job.id).await.unwrap().unwrap().replayed, 3);
+    assert_eq!(ledger.counts().await.unwrap().dead, 1);
+}
+
 pub(in crate::store) async fn a_cancelled_replay_takes_no_more(make: MakeLedger) {
     let dir = TempDir::new().unwrap();
     let ledger = make(dir.path());

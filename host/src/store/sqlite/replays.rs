@@ -98,20 +98,22 @@ pub(super) fn begin(writing: &StoreWrite<'_>, wanted: &NewReplay) -> rusqlite::R
     let (since_ms, until_ms) = (wanted.since_ms.unwrap_or(0), wanted.until_ms.unwrap_or(i64::MAX));
     let (account, hook) =
         (wanted.account.as_ref().map(AsRef::as_ref), wanted.hook.as_ref().map(AsRef::as_ref));
-    let mut values: NamedValue<'_> = vec![(":since", &since_ms), (":until", &until_ms)];
+    let mut values: NamedValue<'_> =
+        vec![(":since", &since_ms), (":until", &until_ms), (":now", &writing.now_ms)];
     let conditions = chosen(&account, &hook, &mut values);
-    let (total, upto): (i64, i64) = connection
+    // What dies after this is none of the job's. A clock that was set back makes it later than now.
+    let (total, upto, begun_ms): (i64, i64, i64) = connection
         .prepare_cached(&format!(
-            "SELECT count(*), coalesce(max(d.id), 0) FROM deliveries d
+            "SELECT count(*), coalesce(max(d.id), 0), max(coalesce(max(d.due_ms), 0), :now) FROM deliveries d
              WHERE d.state = 1 AND d.created_ms BETWEEN :since AND :until{conditions}"
         ))?
-        .query_row(values.as_slice(), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row(values.as_slice(), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     connection
         .prepare_cached(
             "INSERT INTO replays (state, created_ms, account, hook, since_ms, until_ms, cursor, upto, total, replayed)
              VALUES (0, ?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, 0)",
         )?
-        .execute(params![writing.now_ms, account, hook, since_ms, until_ms, upto, total])?;
+        .execute(params![begun_ms, account, hook, since_ms, until_ms, upto, total])?;
     job(connection, connection.last_insert_rowid())?.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
@@ -146,8 +148,8 @@ pub(super) fn step(writing: &StoreWrite<'_>, id: i64, limit: usize) -> rusqlite:
     let ids: Vec<i64> = connection
         .prepare_cached(&format!(
             "SELECT d.id FROM replays r JOIN deliveries d ON d.id > r.cursor AND d.id <= r.upto
-             WHERE r.id = :job AND d.state = 1 AND d.created_ms BETWEEN r.since_ms AND r.until_ms{conditions}
-             ORDER BY d.id LIMIT :limit"
+             WHERE r.id = :job AND d.state = 1 AND d.due_ms <= r.created_ms AND d.created_ms BETWEEN r.since_ms AND r.until_ms{conditions}
+             ORDER BY d.id LIMIT min(:limit, (SELECT total - replayed FROM replays WHERE id = :job))"
         ))?
         .query_map(values.as_slice(), |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
