@@ -135,3 +135,29 @@ async fn few_files_for_many_endpoints_are_shared_out_and_nobody_is_blamed() {
         assert!(text.lines().any(|said| said == line), "{line} is missing in {text}");
     }
 }
+
+#[tokio::test]
+async fn where_few_files_may_be_open_endpoints_that_hang_do_not_have_every_connection() {
+    let mut prompt = Receiver::answering(200).await;
+    let hanging = Receiver::hanging().await;
+    let settings = "stop_timeout_ms = 0\n[delivery]\nrequest_timeout_ms = 3600000\n[log]\nlevel = \"off\"\n";
+    let home = Home::new(settings, MODULE);
+    let run = home.run_with_files(256);
+    let program = home.start_as(run).await;
+    let account = program.account("prompt").await;
+    program.hook(&account, "misbehaving", &prompt.url("/"), json!({})).await;
+    let other = program.account("hanging").await;
+    for n in 0..20 {
+        program.hook(&other, "misbehaving", &hanging.url(&format!("/{n}")), json!({})).await;
+    }
+
+    for n in 0..10 {
+        for account in [&other, &account] {
+            let answer = program.ask("POST", "/events", Some(fire(account, &n.to_string()))).await;
+            assert_eq!(answer.status, 202, "{}", answer.json);
+        }
+        prompt.next_request().await;
+    }
+
+    assert!(hanging.is_running());
+}

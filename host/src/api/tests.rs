@@ -213,7 +213,7 @@ fn host() -> Host {
         rate: None,
         schedule_ms: Vec::new(),
     };
-    let due = Arc::new(DueDeliveries::new(SchedulerLimits::of(&settings.delivery), rules));
+    let due = Arc::new(DueDeliveries::new(SchedulerLimits::of(&settings.delivery, 16), rules));
     let replays = Replays::new(store.clone(), Arc::default(), due, day);
     let api = Api {
         memory: Arc::new(EventMemory::unbounded()),

@@ -30,11 +30,12 @@ use crate::store::{StoredDelivery, WaitingRow};
 const MOST_WAITING: usize = 10_000;
 
 impl SchedulerLimits {
-    /// What may be in memory and in flight by these settings.
+    /// What may be in memory and in flight by these settings, where so many connections may be open: a request that
+    /// waits for one would do so behind everybody's, and here each has their turn.
     #[must_use]
-    pub fn of(settings: &config::Delivery) -> Self {
+    pub fn of(settings: &config::Delivery, connections: usize) -> Self {
         SchedulerLimits {
-            in_flight: settings.max_in_flight,
+            in_flight: settings.max_in_flight.min(connections),
             in_flight_per_hook: settings.max_in_flight_per_hook,
             waiting: MOST_WAITING,
             bytes: settings.memory_bytes,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::{HookParts, HostStores};
 use crate::app::health::HostCondition;
 use crate::attempts::log::{AttemptLimits, AttemptsLog};
@@ -72,12 +74,20 @@ impl DeliveryParts {
         let ledger = Arc::clone(&deps.stores.ledger);
         let rules = DueRules {
             table: Arc::clone(table),
+        if deps.connections < settings.max_in_flight {
+            let (connections, max_in_flight) = (deps.connections, settings.max_in_flight);
+            warn!(
+                connections,
+                max_in_flight,
+                "fewer requests than delivery.max_in_flight are under way at once, as few files may be open (ulimit -n)"
+            );
+        }
             accounts: Arc::clone(accounts),
             disabler: Arc::clone(disabler),
             rate: settings.rate_limit(),
             schedule_ms: settings.retry_schedule_ms.clone(),
         };
-        let due = Arc::new(DueDeliveries::new(SchedulerLimits::of(settings), rules));
+        let due = Arc::new(DueDeliveries::new(SchedulerLimits::of(settings, deps.connections), rules));
         let queue = DeliveryQueue::new(ledger.clone(), Arc::clone(&due), profile, deps.cluster_id);
         let (outcomes, outcome_writer) = OutcomeWriter::new();
         let (attempts, attempt_queue) = AttemptsLog::new(attempt_limits(config));
