@@ -252,6 +252,38 @@ async fn changing_a_paused_hook_gives_it_a_new_start() {
 }
 
 #[tokio::test]
+async fn what_was_asked_of_an_address_before_it_was_changed_says_nothing_of_the_new_one() {
+    // At 410 the hook would be switched off, at 500 paused for an hour.
+    for status in [500, 410] {
+        let mut old = Receiver::answering_after_release(status).await;
+        let mut new = Receiver::answering(200).await;
+        let settings = format!(
+            "delivery.retry_schedule_ms = [1]\ndisabler.attempt_failure_count = 3\n\
+             disabler.pause_first_ms = {HOUR}\n"
+        );
+        let host = TestHost::configured(&settings, MODULES).await;
+        let account = host.account("acme").await;
+        let hook = host.hook(&account, "channel_create", &old.url("/"), json!({"retries": 3})).await;
+        publish(&host, &account, 0..3).await;
+        for _ in 0..3 {
+            old.next_request().await;
+        }
+
+        let path = format!("/v2/accounts/{account}/webhooks/{hook}");
+        host.ask("PATCH", &path, Some(json!({"data": {"uri": new.url("/")}}))).await;
+        old.release();
+
+        for _ in 0..3 {
+            new.next_request().await;
+        }
+        host.settled().await;
+        assert_eq!(shown(&host, &account, &hook).await["enabled"], true, "{status}");
+        host.figure("hookline_hook_changes_total{change=\"paused\"}", 0).await;
+        host.figure("hookline_deliveries_dead", 0).await;
+    }
+}
+
+#[tokio::test]
 async fn in_profile_kazoo_too_many_failures_within_the_window_switch_a_hook_off() {
     let receiver = Receiver::answering_in_turn(&[500, 200, 500, 200, 500, 200]).await;
     let settings = "delivery.profile = \"kazoo\"\ndisabler.attempt_failure_count = 3\n\

@@ -261,11 +261,17 @@ impl Dispatch {
         // A hook that only the event knew cannot be switched off, so nothing counts against it.
         let resumed = hook
             .filter(|_| delivery.carried.is_none())
-            .filter(|hook| self.resumes(hook, probe, succeeded))
+            .filter(|hook| !self.was_changed(hook) && self.resumes(hook, probe, succeeded))
             .map(|hook| hook.id.clone());
         self.note(&delivery, &next);
         let over = !matches!(next, DeliveryOutcome::Retry(_) | DeliveryOutcome::Postponed(_));
         (FlightEnd { learnt: succeeded.is_some(), over }, resumed)
+    }
+
+    /// Whether a hook was changed, or taken away, since a request to it began: what becomes of that says nothing of the
+    /// hook as it is now.
+    fn was_changed(&self, hook: &Arc<Hook>) -> bool {
+        self.table.get(&hook.id).is_none_or(|now| !Arc::ptr_eq(&now, hook))
     }
 
     /// What a try says of its hook; answers whether a pause has ended with it.
@@ -289,7 +295,11 @@ impl Dispatch {
     }
 
     /// Answers also whether it succeeded, where that says something of the endpoint.
-    async fn try_once(&self, delivery: &PendingDelivery, hook: &Hook) -> (DeliveryOutcome, Option<bool>) {
+    async fn try_once(
+        &self,
+        delivery: &PendingDelivery,
+        hook: &Arc<Hook>,
+    ) -> (DeliveryOutcome, Option<bool>) {
         let step = delivery.trail.tries();
         let tried = SentAttempt::of(&self.client, &delivery.bodies, hook, &delivery.webhook_id, &[]).await;
         let SentAttempt { request, trace, sent } = &tried;
@@ -298,6 +308,13 @@ impl Dispatch {
             told(&step, delivery, hook, trace, succeeded == Some(true));
         }
         let next = self.rules.next(hook, hook.verb, delivery.tries, sent, rand::random());
+        let next = match next {
+            // It is not this endpoint that is gone.
+            DeliveryOutcome::Gone(_) if delivery.carried.is_none() && self.was_changed(hook) => {
+                DeliveryOutcome::Retry(Duration::ZERO)
+            }
+            next => next,
+        };
         let lines = delivery.trail.lines();
         tell(delivery, hook, sent, &next);
         let (webhook_id, tries) = (delivery.webhook_id.as_str(), delivery.tries);

@@ -206,7 +206,9 @@ impl DueDeliveries {
                 HookPermission::NotFor(Duration::from_millis(left.max(1)))
             }
         };
-        Some(HookRules { permission, rate: hook.rate_limit.or(self.rules.rate) })
+        // Whoever sends keeps the hook as it was, so no other version has its address meanwhile.
+        let version = Arc::as_ptr(&hook).addr();
+        Some(HookRules { permission, rate: hook.rate_limit.or(self.rules.rate), version })
     }
 
     /// A request has ended. `resumed` names its hook where a pause has ended with it.

@@ -23,13 +23,15 @@ impl<T> Scheduler<T> {
             return true;
         }
         let rules = if first.carried { None } else { rules(hook) };
-        let Some(HookRules { permission, rate }) = rules else {
+        let Some(HookRules { permission, rate, version }) = rules else {
             first.admitted = true;
             return true;
         };
         let blocked = match permission {
             HookPermission::NotFor(wait) => Some(HookBlock::Until(now + wait)),
-            HookPermission::OneProbe if queue.probe.is_some() => Some(HookBlock::Probe),
+            HookPermission::OneProbe if queue.probe.is_some() && queue.probed == version => {
+                Some(HookBlock::Probe)
+            }
             HookPermission::OneProbe | HookPermission::Free => None,
         };
         let blocked = blocked.or_else(|| {
@@ -47,7 +49,7 @@ impl<T> Scheduler<T> {
         // What comes after it has to wait for the probe, or for the next token.
         first.alone = probes || rate.is_some();
         if probes {
-            queue.probe = Some(first.id);
+            (queue.probe, queue.probed) = (Some(first.id), version);
         }
         true
     }

@@ -25,7 +25,7 @@ struct SchedulerStand {
 
 impl SchedulerStand {
     fn new() -> Self {
-        let rules = HookRules { permission: HookPermission::Free, rate: None };
+        let rules = HookRules { permission: HookPermission::Free, rate: None, version: 1 };
         SchedulerStand { scheduler: Scheduler::new(LIMITS), begun: Instant::now(), rules }
     }
 
@@ -110,6 +110,24 @@ fn a_probe_that_is_gone_from_the_store_gives_its_place_to_the_next() {
     assert_eq!(stand.sent_at(5_000), [1], "it is read when it is sent, and nothing with it");
     stand.ends(1, 5_001, FlightEnd { learnt: false, over: true });
     assert_eq!(stand.sent_at(5_001), [2]);
+}
+
+#[test]
+fn a_probe_of_what_the_hook_was_before_it_was_changed_keeps_nobody_waiting() {
+    let mut stand = SchedulerStand::new();
+    stand.rules.permission = HookPermission::OneProbe;
+    stand.due(1..=4, None);
+    assert_eq!(stand.sent_at(0), [1]);
+    // It hangs. The hook is changed, fails, and its pause is over.
+    stand.rules.version = 2;
+    stand.scheduler.hook_changed(&"h".into());
+    assert_eq!(stand.sent_at(10), [2]);
+    assert!(stand.sent_at(11).is_empty(), "one probe is enough");
+    stand.ends(1, 20, OVER);
+    assert!(stand.sent_at(20).is_empty(), "the end of the old one says nothing");
+    stand.rules.permission = HookPermission::Free;
+    stand.ends(2, 30, OVER);
+    assert_eq!(stand.sent_at(30), [3, 4]);
 }
 
 #[test]

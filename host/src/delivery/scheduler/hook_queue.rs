@@ -61,6 +61,8 @@ pub(super) struct HookQueue<T> {
     pub(super) block: Option<HookBlock>,
     /// The delivery that shows whether the endpoint is well again, waiting or in flight.
     pub(super) probe: Option<i64>,
+    /// The version of the hook that it probes.
+    pub(super) probed: usize,
 }
 
 impl<T> HookQueue<T> {
@@ -75,6 +77,7 @@ impl<T> HookQueue<T> {
             flight_bytes: 0,
             block: None,
             probe: None,
+            probed: 0,
         }
     }
 

@@ -279,7 +279,7 @@ impl Model {
                 let permission = self.permissions.get(&hook).copied().unwrap_or(HookPermission::Free);
                 let rate = RateBound::new(RATE.0, RATE.1).filter(|_| Self::is_limited(hook));
                 asked = Some((hook, permission));
-                Some(HookRules { permission, rate })
+                Some(HookRules { permission, rate, version: 0 })
             });
             let blocked = matches!(next, NextDelivery::Blocked);
             if let Some((hook, permission)) = asked {

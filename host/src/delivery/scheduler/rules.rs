@@ -14,6 +14,9 @@ pub struct HookRules {
     /// How much it is sent at most.
     pub rate: Option<RateBound>,
 }
+    /// What tells the hook as it is now from what it was before it was changed: what was sent to that one shows nothing
+    /// of this one.
+    pub version: usize,
 
 /// May a request be sent to a hook?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
