@@ -11,6 +11,7 @@ pub mod http;
 pub mod client;
 pub mod work;
 pub mod attempt;
+pub mod sending_thread;
 pub mod scheduler;
 pub mod line_key;
 pub mod due;

@@ -100,6 +100,7 @@ impl HostParts {
             cluster_id,
             stream: &stream,
             thread: threads.sending,
+            bulk: threads.bulk,
         };
         let delivery = DeliveryParts::build(&config, delivery)?;
         let listener = ListenerDeps {

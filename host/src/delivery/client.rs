@@ -12,6 +12,7 @@ use url::Url;
 use super::http::trouble::{LocalTrouble, LocalTroubles};
 use super::http::{HttpTransport, RequestFailure, TransportBounds, refused, wire_url};
 use super::resolve::NameResolver;
+use super::sending_thread::SendingThread;
 use super::verdict::retry_after;
 use crate::attempts::mask;
 use crate::attempts::trace::{AttemptClass, ExchangeTrace};
@@ -45,6 +46,7 @@ pub struct ClientLimits {
 #[derive(Clone)]
 pub struct EndpointClient {
     transport: Arc<HttpTransport>,
+    thread: SendingThread,
     troubles: Arc<LocalTroubles>,
     guard: Arc<Guard>,
     /// Where a proxy resolves names once more: whom to ask before.
@@ -78,10 +80,17 @@ impl EndpointClient {
         let transport = HttpTransport::new(bounds, proxy, trust, Arc::clone(&guard), resolver)?;
         Ok(EndpointClient {
             transport: Arc::new(transport),
+            thread: SendingThread::default(),
             troubles: Arc::default(),
             guard,
             before_proxy: (!proxy.is_empty()).then_some(before),
         })
+    }
+
+    /// The same client for who sends on this thread.
+    #[must_use]
+    pub fn on(&self, thread: SendingThread) -> Self {
+        EndpointClient { thread, ..self.clone() }
     }
 
     /// How often something of this machine kept a request from being sent, by what.
@@ -131,7 +140,7 @@ impl EndpointClient {
         if let Some(refused) = self.refusal(&url).await {
             return (refused, Some(AttemptClass::Guard));
         }
-        if let Err(failure) = self.transport.exchange(request, &url, trace).await {
+        if let Err(failure) = self.transport.exchange(request, &url, self.thread, trace).await {
             let class = failure.class;
             return (self.unanswered(failure), Some(class));
         }

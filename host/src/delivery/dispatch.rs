@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,6 +20,7 @@ use super::due::DueDeliveries;
 use super::earlier_run::{self, WaitingRows};
 use super::queue::DeliveryQueue;
 use super::scheduler::{FlightEnd, NextDelivery, Scheduler};
+use super::sending_thread::SendingThread;
 use super::verdict::classify;
 use super::work::{PendingDelivery, RetryPolicy};
 use crate::attempts::log::AttemptsLog;
@@ -67,6 +69,8 @@ pub struct Dispatch {
     pub editor: Arc<Editor>,
     /// How requests are sent.
     pub client: EndpointClient,
+    /// How they are sent for accounts that have much in flight.
+    pub bulk: BulkSending,
     /// How answers are judged.
     pub rules: RetryPolicy,
     /// What became of deliveries so far.
@@ -77,6 +81,14 @@ pub struct Dispatch {
     pub attempts: Arc<AttemptsLog>,
     /// Who watches hears what became of tries.
     pub stream: Arc<HostStream>,
+}
+
+/// A thread for the requests of accounts that have much in flight.
+pub struct BulkSending {
+    /// Its runtime.
+    pub runtime: Handle,
+    /// The client, as it sends there.
+    pub client: EndpointClient,
 }
 
 /// What became of deliveries since the start.
@@ -159,8 +171,12 @@ impl Dispatch {
         let mut more = true;
         for _ in 0..STARTED_AT_ONCE {
             match self.due.next() {
-                NextDelivery::Send { id, hook, delivery, probe } => {
-                    let task = tasks.flights.spawn(Arc::clone(self).send(id, hook, delivery, probe));
+                NextDelivery::Send { id, hook, delivery, probe, thread } => {
+                    let sending = Arc::clone(self).send(id, hook, delivery, probe, thread);
+                    let task = match thread {
+                        SendingThread::Scheduler => tasks.flights.spawn(sending),
+                        SendingThread::Bulk => tasks.flights.spawn_on(sending, &self.bulk.runtime),
+                    };
                     tasks.ids.insert(task.id(), id);
                 }
                 NextDelivery::Blocked | NextDelivery::Load => {}
@@ -240,6 +256,7 @@ impl Dispatch {
         hook: HookId,
         delivery: Option<PendingDelivery>,
         probe: bool,
+        thread: SendingThread,
     ) -> EndedFlight {
         let delivery = match delivery {
             Some(delivery) => delivery,
@@ -255,7 +272,7 @@ impl Dispatch {
         let (next, succeeded) = match &hook {
             None => (DeliveryOutcome::Dead("the hook was deleted".to_owned()), None),
             Some(hook) if !hook.enabled => (DeliveryOutcome::Dead("the hook is disabled".to_owned()), None),
-            Some(hook) => self.try_once(&delivery, hook).await,
+            Some(hook) => self.try_once(&delivery, hook, thread).await,
         };
         // Before the outcome is noted: a retry that is due at once finds what was learnt of its hook.
         // A hook that only the event knew cannot be switched off, so nothing counts against it.
@@ -299,9 +316,14 @@ impl Dispatch {
         &self,
         delivery: &PendingDelivery,
         hook: &Arc<Hook>,
+        thread: SendingThread,
     ) -> (DeliveryOutcome, Option<bool>) {
+        let client = match thread {
+            SendingThread::Scheduler => &self.client,
+            SendingThread::Bulk => &self.bulk.client,
+        };
         let step = delivery.trail.tries();
-        let tried = SentAttempt::of(&self.client, &delivery.bodies, hook, &delivery.webhook_id, &[]).await;
+        let tried = SentAttempt::of(client, &delivery.bodies, hook, &delivery.webhook_id, &[]).await;
         let SentAttempt { request, trace, sent } = &tried;
         let succeeded = classify(self.rules.profile, hook.verb, &sent.answer).succeeded();
         if let Some(step) = step {

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::resolve::NameResolver;
+use super::sending_thread::SendingThread;
 use crate::attempts::trace::{AttemptClass, ExchangeTrace};
 use crate::model::OutgoingRequest;
 use crate::model::guard::Guard;
@@ -107,16 +108,17 @@ impl HttpTransport {
         self.repeated.load(Ordering::Relaxed)
     }
 
-    /// Sends a request; what comes back, and how long what took, is written into the trace. That there was an answer
+    /// Sends a request, on a thread that the caller is on; what comes back, and how long what took, is written into the trace. That there was an answer
     /// does not depend on its body.
     pub(super) async fn exchange(
         &self,
         request: &OutgoingRequest,
         url: &Url,
+        thread: SendingThread,
         trace: &mut ExchangeTrace,
     ) -> Result<(), RequestFailure> {
         let mark = StallMark::now();
-        let exchanged = self.exchange_at_any_time(request, url, trace).await;
+        let exchanged = self.exchange_at_any_time(request, url, thread, trace).await;
         exchanged.map_err(|failure| failure.excused_by(mark.stood_still()))
     }
 
@@ -124,9 +126,10 @@ impl HttpTransport {
         &self,
         request: &OutgoingRequest,
         url: &Url,
+        thread: SendingThread,
         trace: &mut ExchangeTrace,
     ) -> Result<(), RequestFailure> {
-        let Some(origin) = EndpointOrigin::of(url) else {
+        let Some(origin) = EndpointOrigin::of(url, thread) else {
             return Err(RequestFailure::of(AttemptClass::Unsent, "only http:// and https:// can be spoken"));
         };
         let mut repeats = 0;

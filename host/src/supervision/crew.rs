@@ -31,8 +31,9 @@ impl RuntimeThread {
         Ok(RuntimeThread { runtime: handle, _until: until.drop_guard() })
     }
 
-    /// Where its children run.
-    pub(super) fn runtime(&self) -> &Handle {
+    /// Where its children run, and what others have run there.
+    #[must_use]
+    pub fn runtime(&self) -> &Handle {
         &self.runtime
     }
 }

@@ -10,12 +10,13 @@ use crate::app::health::HostCondition;
 use crate::attempts::log::{AttemptLimits, AttemptsLog};
 use crate::config::{self, Config};
 use crate::delivery::client::{ClientLimits, EndpointClient};
-use crate::delivery::dispatch::{DeliveryCounters, Dispatch};
+use crate::delivery::dispatch::{BulkSending, DeliveryCounters, Dispatch};
 use crate::delivery::due::{DueDeliveries, DueRules};
 use crate::delivery::outcomes::OutcomeWriter;
 use crate::delivery::queue::DeliveryQueue;
 use crate::delivery::resolve::NameResolver;
 use crate::delivery::scheduler::SchedulerLimits;
+use crate::delivery::sending_thread::SendingThread;
 use crate::delivery::test_send::TestSends;
 use crate::delivery::work::RetryPolicy;
 use crate::delivery::worker::DeliveryWorker;
@@ -41,6 +42,7 @@ pub struct DeliveryParts {
     worker: Arc<DeliveryWorker>,
     request_timeout: Duration,
     thread: Arc<RuntimeThread>,
+    _bulk: RuntimeThread,
 }
 
 /// What they are built from.
@@ -61,6 +63,8 @@ pub(super) struct DeliveryDeps<'a> {
     pub(super) stream: &'a Arc<HostStream>,
     /// Where the children run.
     pub(super) thread: Arc<RuntimeThread>,
+    /// Where requests are sent for accounts that have much in flight.
+    pub(super) bulk: RuntimeThread,
 }
 
 impl DeliveryParts {
@@ -70,10 +74,6 @@ impl DeliveryParts {
     /// The proxy or the further authorities in the settings cannot be used.
     pub(super) fn build(config: &Config, deps: DeliveryDeps<'_>) -> anyhow::Result<Arc<Self>> {
         let (settings, profile) = (&config.delivery, config.delivery.profile);
-        let HookParts { table, accounts, editor, disabler, .. } = deps.hooks;
-        let ledger = Arc::clone(&deps.stores.ledger);
-        let rules = DueRules {
-            table: Arc::clone(table),
         if deps.connections < settings.max_in_flight {
             let (connections, max_in_flight) = (deps.connections, settings.max_in_flight);
             warn!(
@@ -82,6 +82,10 @@ impl DeliveryParts {
                 "fewer requests than delivery.max_in_flight are under way at once, as few files may be open (ulimit -n)"
             );
         }
+        let HookParts { table, accounts, editor, disabler, .. } = deps.hooks;
+        let ledger = Arc::clone(&deps.stores.ledger);
+        let rules = DueRules {
+            table: Arc::clone(table),
             accounts: Arc::clone(accounts),
             disabler: Arc::clone(disabler),
             rate: settings.rate_limit(),
@@ -91,6 +95,9 @@ impl DeliveryParts {
         let queue = DeliveryQueue::new(ledger.clone(), Arc::clone(&due), profile, deps.cluster_id);
         let (outcomes, outcome_writer) = OutcomeWriter::new();
         let (attempts, attempt_queue) = AttemptsLog::new(attempt_limits(config));
+        let client = client(settings, deps.connections, deps.guard, deps.resolver)?;
+        let bulk =
+            BulkSending { runtime: deps.bulk.runtime().clone(), client: client.on(SendingThread::Bulk) };
         let dispatch = Arc::new(Dispatch {
             due,
             ledger: ledger.clone(),
@@ -98,7 +105,8 @@ impl DeliveryParts {
             table: Arc::clone(table),
             disabler: Arc::clone(disabler),
             editor: Arc::clone(editor),
-            client: client(settings, deps.connections, deps.guard, deps.resolver)?,
+            client,
+            bulk,
             rules: RetryPolicy { profile, retry_schedule_ms: settings.retry_schedule_ms.clone() },
             counters: Arc::new(DeliveryCounters::default()),
             outcomes,
@@ -118,6 +126,7 @@ impl DeliveryParts {
             dispatch,
             request_timeout: settings.request_timeout(),
             thread: deps.thread,
+            _bulk: deps.bulk,
         }))
     }
 

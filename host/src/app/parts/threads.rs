@@ -10,10 +10,13 @@ pub(super) struct PipelineThreads {
     pub(super) taking: Arc<RuntimeThread>,
     /// From durable deliveries to their outcomes.
     pub(super) sending: Arc<RuntimeThread>,
+    /// Sends for accounts that have much in flight, of whatever number of cores: the system shares them out, and the
+    /// others' turns stay short.
+    pub(super) bulk: RuntimeThread,
 }
 
 impl PipelineThreads {
-    /// Where the machine has no more than two cores both are the same thread: what a wake-up of the other costs is more
+    /// Where the machine has no more than two cores the first two are the same thread: what a wake-up of the other costs is more
     /// than what the second would bring.
     ///
     /// # Errors
@@ -22,6 +25,6 @@ impl PipelineThreads {
         let sending = Arc::new(RuntimeThread::start("sending")?);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let taking = if cores > 2 { Arc::new(RuntimeThread::start("taking")?) } else { Arc::clone(&sending) };
-        Ok(PipelineThreads { taking, sending })
+        Ok(PipelineThreads { taking, sending, bulk: RuntimeThread::start("sending-bulk")? })
     }
 }

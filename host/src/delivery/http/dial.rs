@@ -22,6 +22,7 @@ use super::trouble::LocalTrouble;
 use super::wire::ByteStream;
 use crate::attempts::trace::{AttemptClass, ExchangeTrace};
 use crate::delivery::resolve::{self, NameResolver};
+use crate::delivery::sending_thread::SendingThread;
 use crate::model::guard::Guard;
 use crate::stall::timeout;
 use crate::trust::TrustStore;
@@ -47,7 +48,7 @@ pub(super) struct ProxyServer {
 
 impl ProxyServer {
     pub(super) fn of(url: &Url) -> Option<Self> {
-        Some(ProxyServer { origin: EndpointOrigin::of(url)?, login: login_of(url) })
+        Some(ProxyServer { origin: EndpointOrigin::of(url, SendingThread::Scheduler)?, login: login_of(url) })
     }
 }
 

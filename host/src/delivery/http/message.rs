@@ -12,6 +12,7 @@ use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use url::{Host, Position, Url};
 
+use crate::delivery::sending_thread::SendingThread;
 use crate::model::OutgoingRequest;
 use crate::model::Verb;
 
@@ -23,11 +24,13 @@ pub(super) struct EndpointOrigin {
     /// As the URL has it.
     pub(super) host: Host<Box<str>>,
     pub(super) port: u16,
+    /// Each thread has connections of its own: one that another thread waits for would wake both.
+    pub(super) thread: SendingThread,
 }
 
 impl EndpointOrigin {
     /// Of a URL; nothing where it names nobody.
-    pub(super) fn of(url: &Url) -> Option<Arc<Self>> {
+    pub(super) fn of(url: &Url, thread: SendingThread) -> Option<Arc<Self>> {
         let secure = match url.scheme() {
             "http" => false,
             "https" => true,
@@ -39,7 +42,7 @@ impl EndpointOrigin {
             Host::Ipv4(four) => Host::Ipv4(four),
             Host::Ipv6(six) => Host::Ipv6(six),
         };
-        Some(Arc::new(EndpointOrigin { secure, host, port: url.port_or_known_default()? }))
+        Some(Arc::new(EndpointOrigin { secure, host, port: url.port_or_known_default()?, thread }))
     }
 
     /// The address where it is written as such.
@@ -200,9 +203,11 @@ mod tests {
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
-        let of = |text: &str| EndpointOrigin::of(&Url::parse(text).unwrap());
+        let of = |text: &str| EndpointOrigin::of(&Url::parse(text).unwrap(), SendingThread::Scheduler);
         assert_eq!(of("http://a.example/x"), of("http://A.example:80/y?z"));
         assert_ne!(of("http://a.example/x"), of("https://a.example:80/x"));
+        let url = Url::parse("http://a.example/x").unwrap();
+        assert_ne!(of("http://a.example/x"), EndpointOrigin::of(&url, SendingThread::Bulk));
         assert_eq!(of("http://[::1]:81/").unwrap().address(), Some("::1".parse().unwrap()));
         assert_eq!((of("ftp://a/"), of("mailto:a@b")), (None, None));
     }

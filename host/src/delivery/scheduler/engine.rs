@@ -1,6 +1,7 @@
 //! A delivery's way through the scheduler: due, a turn, in flight, ended.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use foldhash::{HashMap, HashSet};
 use rustc_hash::FxHashMap;
@@ -15,10 +16,14 @@ use super::shares::{ShareWeight, may_take};
 use super::speed::{EndpointSpeed, SpeedCounts, SpeedMemory, most_not_prompt};
 use super::states::{DeliveryState, InFlight};
 use super::tree::{AccountGroup, AccountTree, GroupId};
+use crate::delivery::sending_thread::SendingThread;
 use crate::model::HookId;
 
 /// Deliveries of one account on their way from the store, from which on it has no turn before some have come.
 const MOST_LOADING: usize = 256;
+
+/// How long an account counts as not alone after another one had something to send.
+const NOT_ALONE: Duration = Duration::from_secs(10);
 
 /// What waits and what is in flight.
 #[derive(Debug)]
@@ -39,6 +44,10 @@ pub struct Scheduler<T> {
     /// The kind of endpoint whose turn is first.
     pub(super) first: usize,
     pub(super) flights: FxHashMap<i64, InFlight>,
+    /// Those of them that are sent on the scheduler's own thread.
+    pub(super) beside_scheduler: usize,
+    /// Until then several accounts are served.
+    pub(super) several_until: Option<Instant>,
     /// Deliveries that wait for a turn.
     pub(super) waiting: usize,
     /// How many deliveries of an account share a payload in memory.
@@ -65,6 +74,8 @@ impl<T> Scheduler<T> {
             speeds: SpeedMemory::default(),
             first: 0,
             flights: FxHashMap::default(),
+            beside_scheduler: 0,
+            several_until: None,
             waiting: 0,
             shared: FxHashMap::default(),
             loads: Vec::new(),
@@ -139,19 +150,22 @@ impl<T> Scheduler<T> {
         let Some(WaitingDelivery { id, bytes, place, .. }) = self.take_first(&hook) else {
             return NextDelivery::Nothing;
         };
-        let probe = self.take_off(id, &hook, bytes, now);
+        let (thread, probe) = self.take_off(id, &hook, bytes, now);
         let delivery = match place {
             WaitingPlace::Memory(delivery, _) => Some(*delivery),
             WaitingPlace::Loading | WaitingPlace::Stored => None,
         };
-        NextDelivery::Send { id, hook, delivery, probe }
+        NextDelivery::Send { id, hook, delivery, probe, thread }
     }
 
-    /// It is in flight from now on; says whether it is its hook's probe.
-    fn take_off(&mut self, id: i64, hook: &HookId, bytes: usize, now: Instant) -> bool {
-        let flight = InFlight { hook: hook.clone(), begun: now, bytes: in_flight_bytes(bytes), again: None };
+    /// It is in flight from now on; says on which thread, and whether it is its hook's probe.
+    fn take_off(&mut self, id: i64, hook: &HookId, bytes: usize, now: Instant) -> (SendingThread, bool) {
+        let thread = self.thread_for(hook, now);
+        self.beside_scheduler += usize::from(thread == SendingThread::Scheduler);
+        let bytes = in_flight_bytes(bytes);
+        let flight = InFlight { hook: hook.clone(), begun: now, bytes, thread, again: None };
         if let Some(queue) = self.hooks.get_mut(hook) {
-            let (speed, bytes) = (queue.speed, flight.bytes);
+            let speed = queue.speed;
             queue.in_flight += 1;
             queue.flight_bytes += bytes;
             self.tree.change(queue.leaf, |group| {
@@ -162,13 +176,26 @@ impl<T> Scheduler<T> {
         self.flights.insert(id, flight);
         self.states.insert(id, DeliveryState::InFlight);
         self.list(hook);
-        self.hooks.get(hook).is_some_and(|queue| queue.probe == Some(id))
+        (thread, self.hooks.get(hook).is_some_and(|queue| queue.probe == Some(id)))
+    }
+
+    /// Where the next request of a hook is sent.
+    fn thread_for(&mut self, hook: &HookId, now: Instant) -> SendingThread {
+        if self.tree.accounts() > 1 {
+            self.several_until = Some(now + NOT_ALONE);
+        }
+        // Who is alone makes nobody late, and another thread would have to be woken.
+        let several = self.several_until.is_some_and(|until| now < until);
+        let Some(queue) = self.hooks.get(hook).filter(|_| several) else { return SendingThread::Scheduler };
+        let of_account = self.tree.at(queue.leaf, |account| account.in_flight.total());
+        SendingThread::of(queue.speed == EndpointSpeed::Prompt, of_account, self.beside_scheduler)
     }
 
     /// A request has ended.
     pub fn ended(&mut self, id: i64, now: Instant, end: FlightEnd) {
         let Some(flight) = self.flights.remove(&id) else { return };
         self.states.remove(&id);
+        self.beside_scheduler -= usize::from(flight.thread == SendingThread::Scheduler);
         if end.learnt {
             let took = now.saturating_duration_since(flight.begun);
             self.set_speed(&flight.hook, EndpointSpeed::of(took, self.limits.slow_after));

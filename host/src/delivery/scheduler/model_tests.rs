@@ -300,7 +300,7 @@ impl Model {
                     self.loading.extend(loads);
                 }
                 NextDelivery::Blocked => prop_assert!(asked.is_some()),
-                NextDelivery::Send { id, hook, delivery, probe } => {
+                NextDelivery::Send { id, hook, delivery, probe, .. } => {
                     let hook = Self::number(&hook);
                     prop_assert!(delivery.is_none_or(|delivery| delivery == id));
                     prop_assert_eq!(self.waiting.get_mut(&hook).and_then(VecDeque::pop_front), Some(id));

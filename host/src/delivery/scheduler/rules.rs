@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::tree::AccountPath;
+use crate::delivery::sending_thread::SendingThread;
 use crate::model::HookId;
 use crate::model::rate::RateBound;
 
@@ -13,10 +14,10 @@ pub struct HookRules {
     pub permission: HookPermission,
     /// How much it is sent at most.
     pub rate: Option<RateBound>,
-}
     /// What tells the hook as it is now from what it was before it was changed: what was sent to that one shows nothing
     /// of this one.
     pub version: usize,
+}
 
 /// May a request be sent to a hook?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub enum NextDelivery<T> {
         delivery: Option<T>,
         /// It shows whether the hook's pause was long enough.
         probe: bool,
+        /// Where it is sent.
+        thread: SendingThread,
     },
     /// The hook whose turn it was may not be sent to now.
     Blocked,

@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use crate::delivery::sending_thread::SendingThread;
 use crate::model::HookId;
 
 /// Where a delivery is.
@@ -25,6 +26,7 @@ pub(super) struct InFlight {
     pub(super) hook: HookId,
     pub(super) begun: Instant,
     pub(super) bytes: usize,
+    pub(super) thread: SendingThread,
     /// It is due again at this time, which became known before its end was.
     pub(super) again: Option<Instant>,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
+use crate::delivery::sending_thread::SendingThread;
 use crate::model::{AccountId, HookId};
 
 pub(super) const LIMITS: SchedulerLimits = SchedulerLimits {
@@ -71,6 +72,45 @@ fn accounts_take_turns_and_then_their_hooks() {
     assert_eq!(order, [11, 15, 13, 14], "the accounts by turns, then the hooks; one at a time of a hook");
     scheduler.ended(11, now, OVER);
     assert_eq!(send_all(&mut scheduler, now)[0].0, 12);
+}
+
+#[test]
+fn an_account_that_has_much_in_flight_is_sent_for_apart_and_the_others_are_not() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    let now = Instant::now();
+    let beside = |scheduler: &mut Scheduler<i64>, ids: std::ops::Range<i64>, owner: &str| {
+        for id in ids {
+            let hook = format!("{owner}-{}", id % 100);
+            scheduler.due(due(id, &hook, &account(&["top"], owner), 10), held(id));
+        }
+        let mut beside = 0;
+        while let NextDelivery::Send { thread, .. } = scheduler.next(now, |_| None) {
+            beside += usize::from(thread == SendingThread::Scheduler);
+        }
+        beside
+    };
+    assert_eq!(beside(&mut scheduler, 0..40, "much"), 40, "it is alone");
+    assert_eq!(beside(&mut scheduler, 100..102, "little"), 0, "nothing is known of its endpoints");
+    (0..102).for_each(|id| scheduler.ended(id, now, OVER));
+    assert_eq!(beside(&mut scheduler, 200..240, "much"), 13);
+    assert_eq!(beside(&mut scheduler, 300..302, "little"), 2);
+    assert_eq!(beside(&mut scheduler, 400..440, "much"), 0);
+    (200..240).for_each(|id| scheduler.ended(id, now, OVER));
+    assert_eq!(beside(&mut scheduler, 500..540, "much"), 0, "they have others in flight");
+    (400..540).for_each(|id| scheduler.ended(id, now, OVER));
+    assert_eq!(beside(&mut scheduler, 600..640, "much"), 12, "two of the other are there");
+    (300..640).for_each(|id| scheduler.ended(id, now, OVER));
+    scheduler.due(due(700, "much-1", &account(&["top"], "much"), 10), held(700));
+    for (after_s, expected) in [(9, SendingThread::Bulk), (11, SendingThread::Scheduler)] {
+        scheduler.set_speed(&"much-1".into(), super::speed::EndpointSpeed::Unknown);
+        let later = now + Duration::from_secs(after_s);
+        let NextDelivery::Send { id, thread, .. } = scheduler.next(later, |_| None) else {
+            panic!("it is due")
+        };
+        assert_eq!(thread, expected, "{after_s} s after it was not alone");
+        scheduler.ended(id, later, FlightEnd { learnt: false, over: true });
+        scheduler.due(due(701, "much-1", &account(&["top"], "much"), 10), held(701));
+    }
 }
 
 #[test]

@@ -72,13 +72,15 @@ pub(super) struct AccountTree {
     groups: FxHashMap<GroupId, AccountGroup>,
     /// By account, and whether it is the account alone.
     named: HashMap<(AccountId, bool), GroupId>,
+    /// Accounts with hooks of their own in it.
+    accounts: usize,
     last: GroupId,
 }
 
 impl Default for AccountTree {
     fn default() -> Self {
         let groups = FxHashMap::from_iter([(ROOT, AccountGroup::default())]);
-        AccountTree { groups, named: HashMap::default(), last: ROOT }
+        AccountTree { groups, named: HashMap::default(), accounts: 0, last: ROOT }
     }
 }
 
@@ -91,6 +93,7 @@ impl AccountTree {
         }
         let leaf = self.child(parent, path.above.len(), (path.account.clone(), true));
         if let Some(group) = self.groups.get_mut(&leaf) {
+            self.accounts += usize::from(group.members == 0);
             group.members += 1;
         }
         leaf
@@ -127,6 +130,7 @@ impl AccountTree {
             if group.members > 0 {
                 return;
             }
+            self.accounts -= usize::from(id == leaf);
             next = group.parent;
             if let Some(name) = self.groups.remove(&id).and_then(|group| group.name) {
                 self.named.remove(&name);
@@ -155,7 +159,17 @@ impl AccountTree {
 
     /// What all use together.
     pub(super) fn total<T: Default>(&self, read: impl Fn(&AccountGroup) -> T) -> T {
-        self.groups.get(&ROOT).map(read).unwrap_or_default()
+        self.at(ROOT, read)
+    }
+
+    /// How many accounts have something in flight, or waiting.
+    pub(super) fn accounts(&self) -> usize {
+        self.accounts
+    }
+
+    /// What is used at one place.
+    pub(super) fn at<T: Default>(&self, place: GroupId, read: impl Fn(&AccountGroup) -> T) -> T {
+        self.groups.get(&place).map(read).unwrap_or_default()
     }
 
     /// Whether all accounts on the way up may take more, where `used` says what one uses and `free` what is left.
