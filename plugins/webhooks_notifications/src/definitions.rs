@@ -9,15 +9,15 @@ mod kind;
 use accounts_faxes_ports::FIRST;
 use calls_users_voicemail::SECOND;
 
-pub use kind::{Definition, OPTIONAL};
+pub use kind::{NotificationDefinition, OPTIONAL};
 
 /// All of them.
-pub fn definitions() -> impl Iterator<Item = &'static Definition> {
+pub fn definitions() -> impl Iterator<Item = &'static NotificationDefinition> {
     FIRST.iter().chain(SECOND)
 }
 
 /// The definition of this name.
 #[must_use]
-pub fn definition(name: &str) -> Option<&'static Definition> {
+pub fn definition(name: &str) -> Option<&'static NotificationDefinition> {
     definitions().find(|definition| definition.name == name)
 }

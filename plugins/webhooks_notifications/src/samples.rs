@@ -2,7 +2,7 @@
 
 use plugin_api::serde_json::{Map, Value as Json, json};
 
-use crate::definitions::{Definition, definitions};
+use crate::definitions::{NotificationDefinition, definitions};
 
 /// One sample for each notification that hooks are told of. The first is the one that is most often wanted.
 pub(crate) fn samples() -> Vec<Json> {
@@ -11,7 +11,7 @@ pub(crate) fn samples() -> Vec<Json> {
     first.into_iter().chain(others).map(sample).collect()
 }
 
-fn sample(definition: &Definition) -> Json {
+fn sample(definition: &NotificationDefinition) -> Json {
     let mut fields = Map::new();
     // A callflow's own request carries its call and nothing of the message; that its sample is found by the name that all
     // others have is why it has that.
@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn every_notification_has_one_sample_with_all_that_it_must_have() {
         let samples = samples();
-        let told: Vec<&Definition> = definitions().filter(|definition| definition.key.is_some()).collect();
+        let told: Vec<&NotificationDefinition> =
+            definitions().filter(|definition| definition.key.is_some()).collect();
         assert_eq!(samples.len(), told.len());
         assert_eq!(samples[0]["event_name"], "voicemail_new");
         for definition in told.into_iter().filter(|definition| definition.name != "webhook") {

@@ -214,7 +214,7 @@ impl PartialSchema for RetryWaits {
 #[derive(Serialize, Deserialize)]
 pub(in crate::api) struct NewSecret(String);
 
-/// HookHeaders that are added to requests. Not those that belong to the host or to the connection.
+/// Headers that are added to requests. Not those that belong to the host or to the connection.
 #[derive(Serialize, Deserialize)]
 pub(in crate::api) struct HookHeaders(Document);
 

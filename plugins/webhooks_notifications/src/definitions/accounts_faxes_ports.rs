@@ -2,11 +2,11 @@
 
 use channel_event::validation::Type;
 
-use super::kind::{Definition, NONE};
+use super::kind::{NONE, NotificationDefinition};
 
 /// In the original's order.
-pub(super) const FIRST: &[Definition] = &[
-    Definition {
+pub(super) const FIRST: &[NotificationDefinition] = &[
+    NotificationDefinition {
         name: "notify_update",
         title: "Notify Status Update",
         about: "How the sending of another notification went",
@@ -15,14 +15,14 @@ pub(super) const FIRST: &[Definition] = &[
         values: &[("Status", &["completed", "disabled", "failed", "ignored", "pending"])],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "skel",
         title: "Example Notification",
         about: "An example without a meaning of its own",
         required: &["Account-ID", "User-ID"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "bill_reminder",
         title: "Bill Reminder",
         about: "A bill of the account falls due soon",
@@ -38,7 +38,7 @@ pub(super) const FIRST: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "low_balance",
         title: "Account Low Balance",
         about: "The account's balance fell below its limit",
@@ -46,7 +46,7 @@ pub(super) const FIRST: &[Definition] = &[
         required: &["Account-ID", "Current-Balance"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "new_account",
         title: "New Account",
         about: "An account was made",
@@ -55,7 +55,7 @@ pub(super) const FIRST: &[Definition] = &[
         optional: &["Account-API-Key", "Account-Name", "Account-Realm"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "service_added",
         title: "Service Added",
         about: "A service was added to what the account is billed for",
@@ -64,7 +64,7 @@ pub(super) const FIRST: &[Definition] = &[
         types: &[("Items", Type::Objects)],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "topup",
         title: "Automatic Account Top-up",
         about: "The balance was topped up by itself, or that failed",
@@ -82,7 +82,7 @@ pub(super) const FIRST: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "transaction",
         title: "Transaction Completed",
         about: "The account was charged or refunded, or that failed",
@@ -101,7 +101,7 @@ pub(super) const FIRST: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "account_zone_change",
         title: "Account Zone Change",
         about: "The account moved to other zones",
@@ -109,7 +109,7 @@ pub(super) const FIRST: &[Definition] = &[
         required: &["Account-ID", "Zones"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "inbound_fax",
         title: "Successful Fax Reception",
         about: "A fax was received",
@@ -129,7 +129,7 @@ pub(super) const FIRST: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "inbound_fax_error",
         title: "Fax Reception Error",
         about: "A fax was coming in and could not be received",
@@ -151,7 +151,7 @@ pub(super) const FIRST: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "outbound_fax",
         title: "Successful Fax Transmission",
         about: "A fax was sent",
@@ -168,7 +168,7 @@ pub(super) const FIRST: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "outbound_fax_error",
         title: "Fax Transmission Error",
         about: "A fax could not be sent",
@@ -188,7 +188,7 @@ pub(super) const FIRST: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "outbound_smtp_fax_error",
         title: "Invalid Email-to-Fax Email",
         about: "A mail that should have become a fax was refused",
@@ -206,7 +206,7 @@ pub(super) const FIRST: &[Definition] = &[
         types: &[("Errors", Type::NonEmptyList)],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "cnam_request",
         title: "CNAM Update",
         about: "The name to be shown for a number was asked to change",
@@ -215,7 +215,7 @@ pub(super) const FIRST: &[Definition] = &[
         optional: &["Acquired-For", "Local-Number", "Number-State", "Request"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "port_request",
         title: "Port Request",
         about: "A number was submitted for moving in from another carrier",
@@ -225,7 +225,7 @@ pub(super) const FIRST: &[Definition] = &[
         types: &[("Reason", Type::Object)],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "port_cancel",
         title: "Port Cancel",
         about: "Moving a number in was called off",
@@ -235,7 +235,7 @@ pub(super) const FIRST: &[Definition] = &[
         types: &[("Reason", Type::Object)],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "port_comment",
         title: "Port Comment",
         about: "Somebody commented on moving a number in",
@@ -244,7 +244,7 @@ pub(super) const FIRST: &[Definition] = &[
         optional: &["Authorized-By", "Local-Number", "Number", "Number-State", "Port", "Version"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "port_pending",
         title: "Port Pending",
         about: "Moving a number in waits for the other carrier",
@@ -254,7 +254,7 @@ pub(super) const FIRST: &[Definition] = &[
         types: &[("Reason", Type::Object)],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "port_rejected",
         title: "Port Rejected",
         about: "The other carrier refused to let a number go",
@@ -264,7 +264,7 @@ pub(super) const FIRST: &[Definition] = &[
         types: &[("Reason", Type::Object)],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "port_scheduled",
         title: "Port Scheduled",
         about: "Moving a number in has a date",
@@ -274,7 +274,7 @@ pub(super) const FIRST: &[Definition] = &[
         types: &[("Reason", Type::Object)],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "port_unconfirmed",
         title: "Port Unconfirmed",
         about: "Moving a number in was begun and is not yet submitted",
@@ -284,7 +284,7 @@ pub(super) const FIRST: &[Definition] = &[
         types: &[("Reason", Type::Object)],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "ported",
         title: "Ported",
         about: "A number has moved in",

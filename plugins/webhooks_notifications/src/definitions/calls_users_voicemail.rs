@@ -2,11 +2,11 @@
 
 use channel_event::validation::Type;
 
-use super::kind::{Definition, NONE};
+use super::kind::{NONE, NotificationDefinition};
 
 /// In the original's order.
-pub(super) const SECOND: &[Definition] = &[
-    Definition {
+pub(super) const SECOND: &[NotificationDefinition] = &[
+    NotificationDefinition {
         name: "denied_emergency_bridge",
         title: "Emergency Call Failed",
         about: "A call to an emergency number was refused",
@@ -20,7 +20,7 @@ pub(super) const SECOND: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "emergency_bridge",
         title: "Emergency Call Placed",
         about: "Somebody called an emergency number",
@@ -51,7 +51,7 @@ pub(super) const SECOND: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "deregister",
         title: "De-Registration",
         about: "A device's registration ended",
@@ -79,7 +79,7 @@ pub(super) const SECOND: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "first_occurrence",
         title: "Account First Occurrence",
         about: "The account registered a device or made a call for the first time",
@@ -87,7 +87,7 @@ pub(super) const SECOND: &[Definition] = &[
         required: &["Account-ID", "Occurrence"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "missed_call",
         title: "Missed Call",
         about: "A call was not answered",
@@ -105,7 +105,7 @@ pub(super) const SECOND: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "register",
         title: "Registration",
         about: "A device registered",
@@ -130,7 +130,7 @@ pub(super) const SECOND: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "system_alert",
         title: "System Alert",
         about: "Something of the system wants attention",
@@ -139,7 +139,7 @@ pub(super) const SECOND: &[Definition] = &[
         optional: &["Details", "Line", "Module", "Node", "Pid", "Request-ID", "Section"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "customer_update",
         title: "Customer Update",
         about: "A message from a reseller to its customers",
@@ -148,7 +148,7 @@ pub(super) const SECOND: &[Definition] = &[
         optional: &["DataBag", "Recipient-ID", "Template-ID", "User-Type"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "new_user",
         title: "New User",
         about: "A user was made; carries the password if there is one",
@@ -157,7 +157,7 @@ pub(super) const SECOND: &[Definition] = &[
         optional: &["Password"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "password_recovery",
         title: "Password Recovery",
         about: "A user asked for a new password; carries the link to set it",
@@ -166,7 +166,7 @@ pub(super) const SECOND: &[Definition] = &[
         optional: &["First-Name", "Last-Name", "Timezone", "User-ID"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "voicemail_full",
         title: "Voicemail Box Full",
         about: "A voicemail box has no room left",
@@ -174,7 +174,7 @@ pub(super) const SECOND: &[Definition] = &[
         required: &["Account-ID", "Max-Message-Count", "Message-Count", "Voicemail-Box"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "voicemail_new",
         title: "New Voicemail Message",
         about: "A message was left in a voicemail box",
@@ -198,7 +198,7 @@ pub(super) const SECOND: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "voicemail_saved",
         title: "Voicemail Message Saved",
         about: "A message was left and stored in a voicemail box",
@@ -222,7 +222,7 @@ pub(super) const SECOND: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "webhook",
         title: "Callflow Webhook Triggered",
         about: "A callflow asked for one request to an address of its own",
@@ -231,7 +231,7 @@ pub(super) const SECOND: &[Definition] = &[
         optional: &["Timestamp"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "webhook_disabled",
         title: "Webhook Disabled",
         about: "A webhook was switched off as it failed too often",
@@ -239,7 +239,7 @@ pub(super) const SECOND: &[Definition] = &[
         required: &["Account-ID", "Hook-ID"],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "cf_notification",
         title: "Customer defined notification",
         about: "A callflow asked for a notification by a template of the account",
@@ -262,7 +262,7 @@ pub(super) const SECOND: &[Definition] = &[
         ],
         ..NONE
     },
-    Definition {
+    NotificationDefinition {
         name: "number_feature_manual_action",
         title: "Number Feature Manual Action Required",
         about: "A feature of a number needs somebody to do something by hand",

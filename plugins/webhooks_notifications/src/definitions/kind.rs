@@ -5,7 +5,7 @@ use plugin_api::{Error, Event};
 
 /// One notification.
 #[derive(Clone, Copy, Debug)]
-pub struct Definition {
+pub struct NotificationDefinition {
     /// `Event-Name`.
     pub name: &'static str,
     /// Its routing key without `notifications.`; none where the original hands it to no webhook.
@@ -41,13 +41,13 @@ pub const OPTIONAL: &[&str] = &[
     "To",
 ];
 
-impl Definition {
+impl NotificationDefinition {
     /// Says whether the event is such a notification; the checks are `kapi_notifications`'.
     ///
     /// # Errors
     /// It is not; the message names the field.
     pub fn check(&self, event: &Event<'_>) -> Result<(), Error> {
-        let Definition { required, one_of, values, types, .. } = *self;
+        let NotificationDefinition { required, one_of, values, types, .. } = *self;
         let category = Rules { values: &[("Event-Category", &["notification"])], ..Rules::NONE };
         category.check(event)?;
         Rules { required, one_of, values, types }.check(event)
@@ -55,7 +55,7 @@ impl Definition {
 }
 
 /// What a definition says nothing of.
-pub(super) const NONE: Definition = Definition {
+pub(super) const NONE: NotificationDefinition = NotificationDefinition {
     name: "",
     key: None,
     title: "",
