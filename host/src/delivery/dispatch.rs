@@ -278,24 +278,17 @@ impl Dispatch {
         // A hook that only the event knew cannot be switched off, so nothing counts against it.
         let resumed = hook
             .filter(|_| delivery.carried.is_none())
-            .filter(|hook| !self.was_changed(hook) && self.resumes(hook, probe, succeeded))
+            .filter(|hook| !self.was_changed(hook) && self.disabler.ended(hook, probe, succeeded, now_ms()))
             .map(|hook| hook.id.clone());
         self.note(&delivery, &next);
         let over = !matches!(next, DeliveryOutcome::Retry(_) | DeliveryOutcome::Postponed(_));
         (FlightEnd { learnt: succeeded.is_some(), over }, resumed)
     }
 
-    /// Whether a hook was changed, or taken away, since a request to it began: what becomes of that says nothing of the
-    /// hook as it is now.
+    /// Whether a hook was changed, switched off or taken away since a request to it began: what becomes of that says
+    /// nothing of the hook as it is now.
     fn was_changed(&self, hook: &Arc<Hook>) -> bool {
         self.table.get(&hook.id).is_none_or(|now| !Arc::ptr_eq(&now, hook))
-    }
-
-    /// What a try says of its hook; answers whether a pause has ended with it.
-    fn resumes(&self, hook: &Hook, probe: bool, succeeded: Option<bool>) -> bool {
-        // What ends after its hook was switched off or taken away says nothing of one that is on.
-        let counts = self.table.get(&hook.id).is_some_and(|now| now.enabled);
-        self.disabler.ended(hook, probe, succeeded.filter(|_| counts), now_ms())
     }
 
     /// The payload of a delivery whose turn has come, from the store.
