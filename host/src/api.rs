@@ -31,6 +31,7 @@ mod envelope;
 mod error;
 mod events;
 mod fallbacks;
+mod failed_events;
 mod failures;
 mod filters;
 mod health;

@@ -20,8 +20,8 @@ mod state;
 
 pub use binding::Binding;
 pub use error::{BusError, PublishError};
+pub(crate) use incoming::SessionAnswer;
 pub use incoming::{Acker, Answer, IncomingMessage, Unhandled};
-pub(crate) use incoming::{MessageOrigin, SessionAnswer};
 pub use refusal::Refusal;
 pub(crate) use state::BusTally;
 pub use state::{BusCounters, BusState};

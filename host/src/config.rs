@@ -29,7 +29,7 @@ pub use errors::{ConfigErrors, SettingProblem};
 pub use layers::{DEFAULTS, Flag, LoadOptions, SettingOrigin, SettingOrigins, SettingValue};
 pub use limits::AccountLimits;
 pub use memory::MemorySettings;
-pub use modules::{Isolation, Modules};
+pub use modules::{FailedOverflow, Isolation, Modules, ReplayFailed};
 pub use program::ModuleProgram;
 use rules::SettingsReader;
 pub use store::{BackendKind, BackendSettings, SecretsKey, Store, Synchronous};

@@ -11,11 +11,13 @@ use crate::memory::MemoryShare;
 use crate::trail::EventContext;
 
 mod bad_event;
+mod call_log;
 mod depth;
 pub mod identity;
 mod limits;
 
 pub use bad_event::BadEvent;
+pub use call_log::CallLog;
 pub use depth::DEPTH_LIMIT;
 use identity::{CloudEventId, IdentityClaim};
 pub use limits::NAME_LIMIT;
@@ -47,6 +49,7 @@ pub struct Event {
     identity: OnceLock<Option<String>>,
     trail: EventContext,
     memory: MemoryShare,
+    said: CallLog,
 }
 
 impl Event {
@@ -69,6 +72,7 @@ impl Event {
             identity: OnceLock::new(),
             trail: EventContext::default(),
             memory: MemoryShare::default(),
+            said: CallLog::default(),
         };
         event.limits().map_or(Ok(event), Err)
     }
@@ -121,6 +125,12 @@ impl Event {
     #[must_use]
     pub fn trail(&self) -> &EventContext {
         &self.trail
+    }
+
+    /// What modules have logged about it.
+    #[must_use]
+    pub fn said(&self) -> &CallLog {
+        &self.said
     }
 
     /// `Event-Category`.

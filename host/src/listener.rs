@@ -2,12 +2,15 @@
 
 mod asking;
 mod counters;
+pub mod failed_events;
+mod failure_lines;
 mod gathering;
 mod kinds;
 mod large_events;
 mod slices;
 mod parsing;
 mod planning;
+pub mod replaying;
 mod turns;
 pub mod shared;
 pub mod webhook_id;

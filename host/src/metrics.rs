@@ -73,6 +73,7 @@ impl Metrics {
         families.extend(figures::events(&listener.counters));
         families.extend(figures::modules(&listener.registry.current()));
         families.extend(figures::module_changes(&listener.registry));
+        families.extend(figures::failed_events(&listener.failures, &listener.registry.current()));
         families.extend(figures::deliveries(dispatch));
         families.extend(figures::endpoints(&dispatch.client));
         families.extend(figures::attempts(&dispatch.attempts.counters));

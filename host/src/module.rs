@@ -24,6 +24,7 @@ mod files;
 pub mod refusal;
 pub mod loading;
 pub mod reload;
+pub mod healing;
 pub mod watcher;
 pub mod metadata;
 pub mod resident;

@@ -9,6 +9,7 @@ mod attempts;
 mod backend;
 mod documents;
 mod error;
+mod failed_events;
 mod ledger;
 mod listings;
 mod replays;
@@ -19,6 +20,11 @@ pub use attempts::{AttemptKey, AttemptQuery, AttemptScan, AttemptStore, NewAttem
 pub use backend::{Backup, StoreBackend, StoreRoom};
 pub use documents::{AccountStore, Documents, HookStore, MetadataStore, SettingStore};
 pub use error::{Result, StoreError};
+pub use failed_events::{
+    FailedEventChoice, FailedEventLimits, FailedEventQuery, FailedEventRow, FailedEventStep,
+    FailedEventStore, FailedEventTotal, KeptEvent, ModuleFailure, ModuleReplay, ModuleReplayState,
+    NewFailedEvent, NewModuleReplay,
+};
 pub use ledger::{
     Accepted, AcceptedEvent, DeliveryCounts, DeliveryStore, DisablerStore, FailureChange, HookFailure,
     Ledger, NewDelivery, StoredDelivery, StoredFailing, StoredOutcome, WaitingRow,

@@ -48,6 +48,28 @@ pub enum HostEvent {
         /// Why, where it was refused.
         reason: Option<String>,
     },
+    /// A module failed on events, which are kept. Told about once a second.
+    FailedEvents {
+        /// Which.
+        module: ModuleId,
+        /// How many of its events are kept now.
+        events: u64,
+    },
+    /// Events that a module failed on are handed to it again: that began or ended.
+    ModuleReplay {
+        /// Which.
+        module: ModuleId,
+        /// The job's number.
+        replay: i64,
+        /// `running`, `done`, `cancelled` or `stopped`.
+        state: &'static str,
+        /// Events that were handled.
+        handled: u64,
+        /// Events that failed again.
+        failed: u64,
+        /// Events that there were when it began.
+        total: u64,
+    },
     /// A hook was switched off, paused or sent to again by the host.
     Hook {
         /// Which.
@@ -173,6 +195,8 @@ impl HostEvent {
         match self {
             HostEvent::Delivery { .. } => "delivery",
             HostEvent::Module { .. } => "module",
+            HostEvent::FailedEvents { .. } => "failed_events",
+            HostEvent::ModuleReplay { .. } => "module_replay",
             HostEvent::Hook { .. } => "hook",
         }
     }
@@ -182,7 +206,9 @@ impl HostEvent {
     pub fn account(&self) -> Option<&AccountId> {
         match self {
             HostEvent::Delivery { account, .. } | HostEvent::Hook { account, .. } => Some(account),
-            HostEvent::Module { .. } => None,
+            HostEvent::Module { .. } | HostEvent::FailedEvents { .. } | HostEvent::ModuleReplay { .. } => {
+                None
+            }
         }
     }
 }
@@ -199,6 +225,13 @@ impl StreamEntry {
             HostEvent::Module { module, generation, file, change, reason } => json!({
                 "module": module.as_ref().map(ModuleId::as_str), "generation": generation, "file": file,
                 "change": change, "reason": reason,
+            }),
+            HostEvent::FailedEvents { module, events } => {
+                json!({"module": module.as_str(), "events": events})
+            }
+            HostEvent::ModuleReplay { module, replay, state, handled, failed, total } => json!({
+                "module": module.as_str(), "replay": replay, "state": state, "handled": handled, "failed": failed,
+                "total": total,
             }),
             HostEvent::Hook { hook, account, change, reason } => json!({
                 "hook": hook.as_str(), "account": account.as_str(), "change": change, "reason": reason,

@@ -20,8 +20,8 @@ use super::error::Failure;
 use super::routes::described;
 use super::rules::{RouteReach, rule};
 use super::{
-    audit, configs, deliveries, envelope, events, failures, health, hooks, limits, log_in, metadata, modules,
-    shapes, tokens, webhooks,
+    audit, configs, deliveries, envelope, events, failed_events, failures, health, hooks, limits, log_in,
+    metadata, modules, shapes, tokens, webhooks,
 };
 
 mod kept;
@@ -86,6 +86,11 @@ const JSON: &str = "application/json";
         deliveries::WithPayload,
         deliveries::ReplayJobShape,
         modules::ModuleShape,
+        failed_events::FailedEventShape,
+        failed_events::FailedEventWithBody,
+        failed_events::ForgottenCount,
+        failed_events::ReplayAnswerShape,
+        failed_events::ModuleReplayShape,
         hooks::ServedHook,
         failures::Failing,
         failures::Forgotten,

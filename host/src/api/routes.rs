@@ -7,8 +7,8 @@ use utoipa_axum::routes;
 
 use super::openapi::served;
 use super::{
-    Api, accounts, attempts, audit, backup, configs, deliveries, docs, events, failures, health, hooks,
-    limits, log_in, metadata, metrics, modules, stream, test_send, tokens, webhooks,
+    Api, accounts, attempts, audit, backup, configs, deliveries, docs, events, failed_events, failures,
+    health, hooks, limits, log_in, metadata, metrics, modules, stream, test_send, tokens, webhooks,
 };
 
 /// All routes, each with its description. Who may use each of them is said in `rules.rs`; administrators alone, where
@@ -56,9 +56,7 @@ pub(super) fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(deliveries::show_replay))
         .routes(routes!(deliveries::cancel_replay))
         .routes(routes!(metadata::reset))
-        .routes(routes!(modules::list))
-        .routes(routes!(modules::show))
-        .routes(routes!(modules::reload))
+        .merge(of_modules())
         .routes(routes!(hooks::list))
         .routes(routes!(failures::enable))
         .routes(routes!(failures::list, failures::flush))
@@ -70,4 +68,18 @@ pub(super) fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(served::description))
         .routes(routes!(docs::page))
         .routes(routes!(docs::file))
+}
+
+/// Those about modules.
+fn of_modules() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(modules::list))
+        .routes(routes!(modules::show))
+        .routes(routes!(modules::reload))
+        .routes(routes!(failed_events::list, failed_events::forget_all))
+        .routes(routes!(failed_events::show, failed_events::forget))
+        .routes(routes!(failed_events::replay))
+        .routes(routes!(failed_events::replays))
+        .routes(routes!(failed_events::show_replay))
+        .routes(routes!(failed_events::cancel_replay))
 }

@@ -100,6 +100,19 @@ const ROWS: &[RouteRule] = &[
     ("GET", "/modules", RouteReach::Administrators, None),
     ("GET", "/modules/{id}", RouteReach::Administrators, None),
     ("POST", "/modules/{id}/reload", RouteReach::Administrators, Some("module.reload")),
+    ("GET", "/modules/{id}/failed", RouteReach::Administrators, None),
+    ("DELETE", "/modules/{id}/failed", RouteReach::Administrators, Some("failed_events.forget")),
+    ("GET", "/modules/{id}/failed/{event}", RouteReach::Administrators, None),
+    ("DELETE", "/modules/{id}/failed/{event}", RouteReach::Administrators, Some("failed_event.forget")),
+    ("POST", "/modules/{id}/replay", RouteReach::Administrators, Some("module.replay")),
+    ("GET", "/modules/{id}/replays", RouteReach::Administrators, None),
+    ("GET", "/modules/{id}/replays/{replay}", RouteReach::Administrators, None),
+    (
+        "POST",
+        "/modules/{id}/replays/{replay}/cancel",
+        RouteReach::Administrators,
+        Some("module.replay_cancel"),
+    ),
 ];
 
 /// The rule of a route.

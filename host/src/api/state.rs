@@ -11,6 +11,7 @@ use super::{arriving, openapi, pacing};
 use crate::access::Access;
 use crate::disabler::Disabler;
 use crate::hooks::editor::Editor;
+use crate::listener::replaying::ModuleReplays;
 use crate::memory::EventMemory;
 use crate::replays::Replays;
 use crate::store::{Documents, Ledger};
@@ -38,6 +39,8 @@ pub struct Api {
     pub figures: Arc<dyn FigureSource>,
     /// Sends dead deliveries again.
     pub replays: Replays,
+    /// Hands events that modules failed on to the generations that serve.
+    pub module_replays: Arc<ModuleReplays>,
     /// Sends samples.
     pub tests: Arc<dyn TestSender>,
     /// What happens, for those who watch.

@@ -42,7 +42,9 @@ pub(super) struct StreamQuery {
     /// Only what belongs to this account.
     account: Option<String>,
     /// Only these kinds, with commas between them.
-    #[param(pattern = "^(?:delivery|module|hook)(?:,(?:delivery|module|hook))*$")]
+    #[param(
+        pattern = "^(?:delivery|module|failed_events|module_replay|hook)(?:,(?:delivery|module|failed_events|module_replay|hook))*$"
+    )]
     kinds: Option<String>,
     /// In place of the header, which browsers only send when they come back.
     #[param(pattern = "^[0-9a-f]{8}-[0-9]{1,18}$")]
@@ -51,12 +53,12 @@ pub(super) struct StreamQuery {
 
 impl StreamQuery {
     fn check(&self) -> Result<(), Failure> {
-        let known = ["delivery", "module", "hook"];
+        let known = ["delivery", "module", "failed_events", "module_replay", "hook"];
         let mut kinds = self.kinds.iter().flat_map(|kinds| kinds.split(','));
         match kinds.find(|kind| !known.contains(kind)) {
             None => Ok(()),
             Some(kind) => {
-                let message = format!("{kind:?} is no kind: delivery, module and hook are");
+                let message = format!("{kind:?} is no kind: {} are", known.join(", "));
                 Err(Failure::validation(fields::invalid("kinds", "enum", &message)))
             }
         }

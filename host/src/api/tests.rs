@@ -15,6 +15,7 @@ use crate::access::Access;
 use crate::access::log_ins::LogIns;
 use crate::access::token::{Token, first_token};
 use crate::delivery::due::{DueDeliveries, DueRules};
+use crate::delivery::queue::DeliveryQueue;
 use crate::delivery::scheduler::SchedulerLimits;
 use crate::delivery::test_send::NotTested;
 use crate::disabler::Disabler;
@@ -23,12 +24,16 @@ use crate::event::identity::CloudEventId;
 use crate::hooks::document::Events;
 use crate::hooks::editor::Editor;
 use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
+use crate::listener::failed_events::{FailedEventKeeping, FailedEventRules};
+use crate::listener::replaying::ModuleReplays;
+use crate::listener::shared::{ListenerCounters, SharedListener};
 use crate::memory::EventMemory;
 use crate::model::payload::Payload;
 use crate::model::{Document, HookId};
 use crate::module::reload::NotReloaded;
 use crate::module::reload::resetting::{MetadataReset, NotReset};
 use crate::replays::Replays;
+use crate::store::FailedEventLimits;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{AuditKeep, StoreError};
 use crate::trail::Origin;
@@ -214,6 +219,7 @@ fn host() -> Host {
         schedule_ms: Vec::new(),
     };
     let due = Arc::new(DueDeliveries::new(SchedulerLimits::of(&settings.delivery, 16), rules));
+    let module_replays = module_replays(&store, &due, &settings);
     let replays = Replays::new(store.clone(), Arc::default(), due, day);
     let api = Api {
         memory: Arc::new(EventMemory::unbounded()),
@@ -227,6 +233,7 @@ fn host() -> Host {
         health: pulse.clone(),
         figures: Arc::new(Nine),
         replays,
+        module_replays,
         tests: Arc::new(Nine),
         stream: Arc::default(),
         watchers: watchers(),
@@ -237,6 +244,28 @@ fn host() -> Host {
         strangers: StrangerLimits::default(),
     };
     Host { router: router(Arc::new(api)), basket, pulse, store, token, access, _dir: dir }
+}
+
+/// Of a host without modules.
+fn module_replays(
+    store: &Arc<SqliteStore>,
+    due: &Arc<DueDeliveries>,
+    settings: &crate::config::Config,
+) -> Arc<ModuleReplays> {
+    let queue = DeliveryQueue::new(store.clone(), Arc::clone(due), settings.delivery.profile, "c".into());
+    let limits = FailedEventLimits { events: 10, bytes: 10_000 };
+    let rules = FailedEventRules { limits, overflow: settings.modules.failed_overflow };
+    let listener = SharedListener {
+        registry: Arc::default(),
+        table: Arc::default(),
+        accounts: Arc::default(),
+        queue,
+        failures: Arc::new(FailedEventKeeping::new(rules)),
+        memory: Arc::new(EventMemory::unbounded()),
+        counters: ListenerCounters::default(),
+    };
+    let day = Duration::from_secs(86_400);
+    Arc::new(ModuleReplays::new(Arc::new(listener), store.clone(), Arc::default(), day, false))
 }
 
 fn log_ins() -> LogIns {

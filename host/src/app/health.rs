@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio_util::sync::CancellationToken;
 
 use super::kept_files::KeptFiles;
@@ -10,6 +12,8 @@ use super::parts::modules::ModuleParts;
 use super::store_watch;
 use crate::api::{DegradedPart, HostHealth};
 use crate::bus::{Bus, BusState};
+use crate::config::FailedOverflow;
+use crate::listener::failed_events::{FailedEventKeeping, FailedEventRules};
 use crate::module::registry::ModuleSnapshot;
 use crate::store::StoreBackend;
 
@@ -64,6 +68,7 @@ impl HostHealth for HostCondition {
 
     fn degraded(&self) -> Vec<DegradedPart> {
         let mut parts = degraded(&self.modules.registry.current(), self.bus.dead_letters(), &self.queue);
+        parts.extend(full_modules(&self.modules.failures));
         parts.extend(self.kept_files.lost_files().map(|file| DegradedPart {
             module: None,
             queue: None,
@@ -74,16 +79,22 @@ impl HostHealth for HostCondition {
     }
 }
 
+/// What is said of a quarantined module.
+fn quarantined(hung: usize, tried_again_at: Option<OffsetDateTime>) -> String {
+    let next = match tried_again_at.and_then(|at| at.format(&Rfc3339).ok()) {
+        Some(at) => format!("it is tried again at {at}"),
+        None => "it is tried again, or serves again once its file is replaced or reloaded".to_owned(),
+    };
+    format!("it is quarantined after {hung} calls that never ended; its events are kept as failed; {next}")
+}
+
 /// What does not work although the host takes events.
 fn degraded(modules: &ModuleSnapshot, dead_letters: Option<u64>, queue: &str) -> Vec<DegradedPart> {
     let mut degraded = Vec::new();
     for module in modules.modules() {
         let figures = module.figures();
         let reason = match module.process() {
-            _ if figures.quarantined => format!(
-                "it is quarantined after {} calls that never ended; events for it are not accepted",
-                figures.hung
-            ),
+            _ if figures.quarantined => quarantined(figures.hung, figures.tried_again_at),
             Some(process) if process.pid.is_none() => "it has no process; events for it wait".to_owned(),
             _ => continue,
         };
@@ -99,4 +110,24 @@ fn degraded(modules: &ModuleSnapshot, dead_letters: Option<u64>, queue: &str) ->
         });
     }
     degraded
+}
+
+/// Modules of whose failed events as many are kept as may be.
+fn full_modules(failures: &FailedEventKeeping) -> Vec<DegradedPart> {
+    let FailedEventRules { limits, overflow } = failures.rules();
+    let beyond = match overflow {
+        FailedOverflow::Refuse => "are not accepted",
+        FailedOverflow::Drop => "are dropped for it",
+    };
+    let full = failures.figures().into_iter().filter(|(_, figures)| figures.is_full(limits));
+    full.map(|(module, _)| DegradedPart {
+        module: Some(module.to_string()),
+        queue: None,
+        file: None,
+        reason: format!(
+            "as many of its failed events are kept as may be (modules.failed_max_events, modules.failed_max_bytes); \
+             further ones {beyond}"
+        ),
+    })
+    .collect()
 }

@@ -104,14 +104,22 @@ impl HostParts {
         };
         let delivery = DeliveryParts::build(&config, delivery)?;
         let listener = ListenerDeps {
+            stores: &stores,
             registry: &registry,
             hooks: &hooks,
+            stream: &stream,
             queue: delivery.queue.clone(),
             thread: threads.taking,
         };
         let listener = ListenerParts::build(&config, listener)?;
-        let modules =
-            ModuleDeps { stores: &stores, registry, hooks: &hooks, bus: &listener.bus, stream: &stream };
+        let modules = ModuleDeps {
+            stores: &stores,
+            registry,
+            hooks: &hooks,
+            bus: &listener.bus,
+            stream: &stream,
+            failures: &listener.listener.failures,
+        };
         let modules = ModuleParts::build(&config, modules)?;
         let api = ApiDeps {
             stores: stores.clone(),

@@ -19,6 +19,7 @@ pub(super) fn supervisor(parts: &HostParts, socket: TcpListener) -> Supervisor {
         .child(delivery.replays_child())
         // Before the bus, so that no event finds no module.
         .child(modules.modules_child())
+        .child(listener.module_replays_child())
         .child(listener.shared_listener_child())
         .child(listener.bus_child())
 }

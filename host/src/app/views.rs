@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -33,13 +34,13 @@ impl ModulesView for ModuleParts {
     fn list(&self) -> LoadedModules {
         let current = self.registry.current();
         LoadedModules {
-            modules: current.modules().map(|module| shown(&self.registry, module)).collect(),
+            modules: current.modules().map(|module| shown(self, module)).collect(),
             refused: self.registry.refused().iter().map(shown_refusal).collect(),
         }
     }
 
     fn show(&self, id: &str) -> Option<api::ModuleShape> {
-        self.registry.current().module(id).map(|module| shown(&self.registry, module))
+        self.registry.current().module(id).map(|module| shown(self, module))
     }
 
     async fn reload(&self, id: &str) -> Result<api::ModuleShape, NotReloaded> {
@@ -58,7 +59,9 @@ impl ModulesView for ModuleParts {
     }
 }
 
-fn shown(registry: &ModuleRegistry, module: &LoadedModule) -> api::ModuleShape {
+fn shown(parts: &ModuleParts, module: &LoadedModule) -> api::ModuleShape {
+    let registry = &parts.registry;
+    let failed = parts.failures.figures_of(&module.id);
     let (figures, wants, manifest) = (module.figures(), module.wants(), &module.inspected.manifest);
     let process = module.process();
     let pinned = registry.pinned();
@@ -72,11 +75,17 @@ fn shown(registry: &ModuleRegistry, module: &LoadedModule) -> api::ModuleShape {
         sha256: module.inspected.sha256.to_string(),
         generation: figures.generation,
         state: if figures.quarantined { "quarantined" } else { "active" },
+        tried_again_at: figures
+            .tried_again_at
+            .filter(|_| figures.quarantined)
+            .and_then(|at| at.format(&Rfc3339).ok()),
         isolation: if process.is_some() { "process" } else { "none" },
         bindings: wants.bindings.clone(),
         responders: wants.responders.clone(),
         calls: figures.calls,
         failures: figures.failures,
+        failed_events: failed.events.load(Ordering::Relaxed),
+        failed_bytes: failed.bytes.load(Ordering::Relaxed),
         hung: figures.hung,
         time_spent_us: u64::try_from(figures.busy.as_micros()).unwrap_or(u64::MAX),
         loaded_at: module.loaded_at.format(&Rfc3339).unwrap_or_default(),

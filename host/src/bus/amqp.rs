@@ -24,7 +24,6 @@ mod backoff;
 mod broker;
 mod connecting;
 mod consuming;
-mod dead_letters;
 mod message_headers;
 mod names;
 mod options;

@@ -1,13 +1,12 @@
 //! A message of the bus, and how it is answered: exactly once, and never by being forgotten.
 
-use lapin::types::ShortString;
 use std::fmt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Refusal;
 use crate::event::RawEvent;
 use crate::memory::MemoryShare;
-use crate::trail::{EventContext, Origin};
+use crate::trail::EventContext;
 
 /// A message of the bus and the way to answer it.
 #[derive(Debug)]
@@ -31,32 +30,21 @@ pub struct Acker {
 enum ArrivalWay {
     /// To the session whose channel delivered the message. A session that has ended does not listen any
     /// longer, so an answer cannot reach a later channel that counts its deliveries anew.
-    Session { tag: u64, address: MessageOrigin, answers: mpsc::UnboundedSender<SessionAnswer> },
+    Session { tag: u64, answers: mpsc::UnboundedSender<SessionAnswer> },
     /// To the one who posted the event.
     Poster(oneshot::Sender<Answer>),
 }
 
-/// Where a message came from, for those who want to put it back there.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct MessageOrigin {
-    pub(super) exchange: ShortString,
-    pub(super) routing_key: ShortString,
-}
+/// What a session is answered: the message's tag, and the answer.
+pub(crate) type SessionAnswer = (u64, Answer);
 
-/// What a session is answered: the message's tag, where it came from, and the answer.
-pub(crate) type SessionAnswer = (u64, MessageOrigin, Answer);
-
-/// An event that is one, and could not be handled now: it is kept for people to see, with the reason.
+/// An event that is one, that a module could not handle, and that cannot be kept for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unhandled {
     /// The module that could not.
     pub module: String,
     /// Why, continuing a sentence that begins with the module's name.
     pub reason: String,
-    /// The event.
-    pub event: RawEvent,
-    /// Where it came from.
-    pub origin: Origin,
 }
 
 /// What was answered.
@@ -68,7 +56,7 @@ pub enum Answer {
     Refused(Refusal),
     /// It could not be taken now.
     Postponed,
-    /// A module could not handle it.
+    /// A module could not handle it, and it cannot be kept for it now.
     Unhandled(Box<Unhandled>),
 }
 
@@ -79,12 +67,8 @@ impl Acker {
         (Self { way: Some(ArrivalWay::Poster(poster)) }, answer)
     }
 
-    pub(crate) fn of_session(
-        tag: u64,
-        address: MessageOrigin,
-        answers: mpsc::UnboundedSender<SessionAnswer>,
-    ) -> Self {
-        Self { way: Some(ArrivalWay::Session { tag, address, answers }) }
+    pub(crate) fn of_session(tag: u64, answers: mpsc::UnboundedSender<SessionAnswer>) -> Self {
+        Self { way: Some(ArrivalWay::Session { tag, answers }) }
     }
 
     /// The deliveries that the event causes are durable; the bus may forget it.
@@ -102,8 +86,8 @@ impl Acker {
         self.answer(Answer::Postponed);
     }
 
-    /// A module could not handle the event, what it causes through others is durable: the broker keeps it with the dead
-    /// ones, a poster is told to send it again.
+    /// A module could not handle the event and there is no room to keep it for that; what it causes through others is
+    /// durable: the broker keeps it for later, a poster is told to send it again.
     pub fn unhandled(mut self, unhandled: Unhandled) {
         self.answer(Answer::Unhandled(Box::new(unhandled)));
     }
@@ -111,7 +95,7 @@ impl Acker {
     fn answer(&mut self, answer: Answer) {
         // Nobody listening means that the session or the poster has gone; the broker still has the message.
         match self.way.take() {
-            Some(ArrivalWay::Session { tag, address, answers }) => drop(answers.send((tag, address, answer))),
+            Some(ArrivalWay::Session { tag, answers }) => drop(answers.send((tag, answer))),
             Some(ArrivalWay::Poster(poster)) => drop(poster.send(answer)),
             None => {}
         }
@@ -161,7 +145,7 @@ mod tests {
     #[test]
     fn an_answer_to_an_ended_session_goes_nowhere() {
         let (answers, session) = mpsc::unbounded_channel();
-        let acker = Acker::of_session(7, MessageOrigin::default(), answers);
+        let acker = Acker::of_session(7, answers);
         drop(session);
         acker.accept();
     }

@@ -7,6 +7,9 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::client::HostClient;
+use super::failed_events::{
+    FailedArgs, ForgetArgs, ReplayArgs, ReplaysArgs, failed, forget, replay, replays, whole_id,
+};
 use super::listing::{cell, entries, harmless, table};
 use super::{ClientArgs, progress};
 
@@ -34,6 +37,14 @@ pub enum ModulesAction {
         /// The module's id, webhooks_<hook>
         id: String,
     },
+    /// The events that a module could not handle, and why
+    Failed(FailedArgs),
+    /// Hand the events that a module could not handle to the generation that serves now
+    Replay(ReplayArgs),
+    /// How far the replays of a module have come
+    Replays(ReplaysArgs),
+    /// Forget events that a module could not handle
+    Forget(ForgetArgs),
     /// Load the file of a module again, whether it changed or not; of every module without an id
     ///
     /// A file that is turned down leaves the generation that serves in its place.
@@ -61,10 +72,17 @@ pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::
     if let Some(ModulesAction::Reload { id }) = &args.action {
         return reload(&client, id.as_deref(), args.json, out).await;
     }
+    match &args.action {
+        Some(ModulesAction::Failed(wanted)) => return failed(&client, wanted, args.json, out).await,
+        Some(ModulesAction::Replay(wanted)) => return replay(&client, wanted, args.json, out).await,
+        Some(ModulesAction::Replays(wanted)) => return replays(&client, wanted, args.json, out).await,
+        Some(ModulesAction::Forget(wanted)) => return forget(&client, wanted, args.json, out).await,
+        None | Some(ModulesAction::List | ModulesAction::Show { .. } | ModulesAction::Reload { .. }) => {}
+    }
     let answer = match &args.action {
         None | Some(ModulesAction::List) => client.get(&["modules"], &[]).await?,
         Some(ModulesAction::Show { id }) => client.get(&["modules", &whole_id(id)], &[]).await?,
-        Some(ModulesAction::Reload { .. }) => return Ok(()),
+        Some(_) => return Ok(()),
     };
     if args.json {
         writeln!(out, "{:#}", without_envelope(&answer))?;
@@ -83,11 +101,6 @@ fn without_envelope(answer: &Value) -> Value {
         .into_iter()
         .filter_map(|field| Some((field.to_owned(), answer.get(field)?.clone())));
     Value::Object(kept.collect())
-}
-
-/// A module's id, also where it was written without what all of them begin with.
-fn whole_id(id: &str) -> String {
-    if id.starts_with("webhooks_") { id.to_owned() } else { format!("webhooks_{id}") }
 }
 
 /// Reloads one module or each; those that can be are reloaded, whatever becomes of the others.
@@ -156,7 +169,8 @@ fn list(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     if modules.is_empty() {
         writeln!(out, "no modules loaded")?;
     } else {
-        let header = ["ID", "VERSION", "GENERATION", "STATE", "BINDINGS", "CALLS", "FAILURES", "TIME"];
+        let header =
+            ["ID", "VERSION", "GENERATION", "STATE", "BINDINGS", "CALLS", "FAILURES", "KEPT", "TIME"];
         table(out, &header, modules.iter().map(row))?;
     }
     for module in modules {
@@ -180,7 +194,7 @@ fn row(module: &Value) -> Vec<String> {
     let mut row: Vec<String> =
         ["id", "version", "generation", "state"].iter().map(|field| cell(module, field)).collect();
     row.push(entries(module, "bindings").len().to_string());
-    row.extend(["calls", "failures"].iter().map(|field| cell(module, field)));
+    row.extend(["calls", "failures", "failed_events"].iter().map(|field| cell(module, field)));
     row.push(match module.get("time_spent_us").and_then(Value::as_u64) {
         Some(us) => format!("{}.{:03} ms", us / 1000, us % 1000),
         None => "-".to_owned(),

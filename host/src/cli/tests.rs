@@ -202,7 +202,8 @@ async fn a_reset_is_told_in_the_words_of_kazoo() {
 async fn modules_are_listed_with_what_was_refused() {
     let answer = json!({
         "data": [{"id": "webhooks_sms", "version": "1.0.0", "generation": 2, "state": "active",
-                  "bindings": [{}, {}], "calls": 7, "failures": 1, "time_spent_us": 12345}],
+                  "bindings": [{}, {}], "calls": 7, "failures": 1, "failed_events": 3,
+                  "time_spent_us": 12345}],
         "refused": [{"file": "notes.so", "reason": "is not a library", "at": "2026-01-01T00:00:00Z"}],
     });
     let routes = Router::new().route("/modules", get(async || axum::Json(answer)));
@@ -212,8 +213,8 @@ async fn modules_are_listed_with_what_was_refused() {
     assert_eq!(
         squeezed(&printed),
         [
-            "ID VERSION GENERATION STATE BINDINGS CALLS FAILURES TIME",
-            "webhooks_sms 1.0.0 2 active 2 7 1 12.345 ms",
+            "ID VERSION GENERATION STATE BINDINGS CALLS FAILURES KEPT TIME",
+            "webhooks_sms 1.0.0 2 active 2 7 1 3 12.345 ms",
             "refused notes.so: is not a library",
         ]
     );

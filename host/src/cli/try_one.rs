@@ -18,7 +18,7 @@ use crate::harmless::{harmless, harmless_path};
 use crate::hooks::accounts::{AccountRecord, Accounts};
 use crate::hooks::matching::{HookCandidate, matching};
 use crate::hooks::table::HookTable;
-use crate::listener::webhook_id::webhook_id;
+use crate::listener::webhook_id::{FiringCounts, webhook_id};
 use crate::model::OutgoingRequest;
 use crate::model::{AccountId, Document, Hook};
 use crate::module::loading::ModuleLoading;
@@ -106,17 +106,18 @@ pub async fn try_event(args: &TryArgs, out: &mut dyn Write) -> anyhow::Result<()
     if firings.is_empty() {
         writeln!(std::io::stderr(), "no request: {module} fires nothing for this event")?;
     }
-    for (nth, firing) in firings.into_iter().enumerate() {
-        let place = format!("{module}/{nth}");
-        print_firing(firing, &event, &place, &table, &accounts, &config, out)?;
+    let mut counts = FiringCounts::default();
+    for firing in firings {
+        let place = counts.place(&firing.target);
+        let id = |hook: &Hook| webhook_id(event.identity(), module.as_str(), &place, hook.id.as_str());
+        print_firing(firing, &id, &table, &accounts, &config, out)?;
     }
     Ok(())
 }
 
 fn print_firing(
     Firing { target, payload }: Firing,
-    event: &Event,
-    place: &str,
+    id: &dyn Fn(&Hook) -> String,
     table: &HookTable,
     accounts: &Accounts,
     config: &Config,
@@ -139,7 +140,7 @@ fn print_firing(
     let cluster_id = config.kazoo.cluster_id.clone().unwrap_or_default();
     let bodies = SharedBodies::new(config.delivery.profile, cluster_id, payload);
     for hook in hooks {
-        let id = webhook_id(event.identity(), place, hook.id.as_str());
+        let id = id(&hook);
         let timestamp = crate::clock::unix_now();
         match bodies.request(&hook, Some(WebhookHeaders { webhook_id: &id, timestamp })) {
             Ok(request) => writeln!(out, "{}", printed(&hook, &request)?)?,

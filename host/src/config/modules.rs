@@ -19,8 +19,38 @@ pub struct Modules {
     pub call_timeout_ms: u64,
     /// Which modules run in processes of their own.
     pub isolation: Isolation,
+    /// Milliseconds after which a quarantined module is tried again for the first time.
+    pub quarantine_pause_ms: u64,
+    /// How long events that a module failed on are kept, in milliseconds.
+    pub failed_retention_ms: u64,
+    /// How many of them are kept for one module.
+    pub failed_max_events: u64,
+    /// How many bytes of them are kept for one module.
+    pub failed_max_bytes: u64,
+    /// Whether events beyond that are accepted and lost for the module.
+    pub failed_overflow: FailedOverflow,
+    /// When they are handed to the module again.
+    pub replay_failed: ReplayFailed,
     /// What such a process runs. No setting: whoever lends the host to another program names it.
     pub program: ModuleProgram,
+}
+
+/// What is done with an event that a module failed on where as many are kept as may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailedOverflow {
+    /// It is not accepted.
+    Refuse,
+    /// It is accepted, lost for the module, and counted.
+    Drop,
+}
+
+/// When events that a module failed on are handed to it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayFailed {
+    /// When somebody asks for it.
+    Manual,
+    /// Also when a new generation serves.
+    OnNewGeneration,
 }
 
 /// Which modules run in processes of their own.
@@ -55,11 +85,25 @@ pub(super) fn read_modules(reader: &mut SettingsReader<'_>) -> Option<Modules> {
     let allow_sha256 = reader.read("modules.allow_sha256", rules::digests);
     let call_timeout_ms = reader.read("modules.call_timeout_ms", rules::milliseconds);
     let isolation = reader.read("modules.isolation", isolation);
+    let quarantine_pause_ms = reader.read("modules.quarantine_pause_ms", rules::milliseconds);
+    let failed_retention_ms = reader.read("modules.failed_retention_ms", rules::milliseconds);
+    let failed_max_events = reader.read("modules.failed_max_events", |kind| rules::number(kind, 0, 1 << 40));
+    let failed_max_bytes = reader.read("modules.failed_max_bytes", |kind| rules::number(kind, 0, 1 << 50));
+    let overflow = [("refuse", FailedOverflow::Refuse), ("drop", FailedOverflow::Drop)];
+    let failed_overflow = reader.read("modules.failed_overflow", |kind| rules::one_of(kind, &overflow));
+    let replay = [("manual", ReplayFailed::Manual), ("on_new_generation", ReplayFailed::OnNewGeneration)];
+    let replay_failed = reader.read("modules.replay_failed", |kind| rules::one_of(kind, &replay));
     Some(Modules {
         hot_reload: hot_reload?,
         allow_sha256: allow_sha256?,
         call_timeout_ms: call_timeout_ms?,
         isolation: isolation?,
+        quarantine_pause_ms: quarantine_pause_ms?,
+        failed_retention_ms: failed_retention_ms?,
+        failed_max_events: failed_max_events?,
+        failed_max_bytes: failed_max_bytes?,
+        failed_overflow: failed_overflow?,
+        replay_failed: replay_failed?,
         program: ModuleProgram::own(),
     })
 }

@@ -127,10 +127,15 @@ impl Model {
             .collect();
         self.made += 1;
         let names: Vec<String> = deliveries.iter().map(|delivery| delivery.webhook_id.clone()).collect();
-        let event = AcceptedEvent { identity: identity.map(|identity| identity.to_string()), deliveries };
+        let event = AcceptedEvent {
+            identity: identity.map(|identity| identity.to_string()),
+            deliveries,
+            failed: None,
+        };
         let again = identity.is_some_and(|identity| self.known.contains(&identity));
         match store.accept(event).await.unwrap() {
             Accepted::AlreadyKnown => prop_assert!(again, "{identity:?} was new"),
+            Accepted::Full => prop_assert!(false, "nothing was to be kept"),
             Accepted::New(ids) => {
                 prop_assert!(!again, "{identity:?} was known");
                 prop_assert_eq!(ids.len(), hooks);

@@ -11,7 +11,9 @@ use super::work::PendingDelivery;
 use crate::model::Profile;
 use crate::model::payload::Payload;
 use crate::model::{Document, Hook};
-use crate::store::{Accepted, AcceptedEvent, DeliveryStore, NewDelivery, StoreError, StoredDelivery};
+use crate::store::{
+    Accepted, AcceptedEvent, DeliveryStore, FailedEventStep, NewDelivery, StoreError, StoredDelivery,
+};
 use crate::trail::{EventContext, Origin};
 
 /// Deliveries that are worked on before others on this thread have their turn: far less than a millisecond.
@@ -33,6 +35,8 @@ pub struct EventBatch {
     pub identity: Option<String>,
     /// Its payloads for each hook that wants them.
     pub wanted: Vec<PlannedDelivery>,
+    /// What is done to events that the module failed on, in the same transaction.
+    pub failed: Option<FailedEventStep>,
     /// What follows each delivery.
     pub trail: EventContext,
 }
@@ -44,6 +48,8 @@ pub enum EventNovelty {
     New,
     /// One with its identity was accepted before; it causes nothing.
     Recognised,
+    /// It was to be kept for a module that failed on it, and there was no room.
+    NotKept,
 }
 
 /// One payload that a hook wants.
@@ -83,7 +89,7 @@ impl DeliveryQueue {
     /// # Errors
     /// The store's; nothing was taken.
     pub async fn accept_many(&self, events: Vec<EventBatch>) -> Result<Vec<EventNovelty>, StoreError> {
-        if events.iter().all(|event| event.wanted.is_empty()) {
+        if events.iter().all(|event| event.wanted.is_empty() && event.failed.is_none()) {
             return Ok(vec![EventNovelty::New; events.len()]);
         }
         let mut described = Vec::with_capacity(events.len());
@@ -93,9 +99,16 @@ impl DeliveryQueue {
         let accepted = self.store.accept_many(described).await?;
         let mut novelties = Vec::with_capacity(events.len());
         for (event, accepted) in events.into_iter().zip(accepted) {
-            let Accepted::New(ids) = accepted else {
-                novelties.push(EventNovelty::Recognised);
-                continue;
+            let ids = match accepted {
+                Accepted::New(ids) => ids,
+                Accepted::AlreadyKnown => {
+                    novelties.push(EventNovelty::Recognised);
+                    continue;
+                }
+                Accepted::Full => {
+                    novelties.push(EventNovelty::NotKept);
+                    continue;
+                }
             };
             novelties.push(EventNovelty::New);
             let mut new = ids.into_iter().zip(event.wanted).peekable();
@@ -135,6 +148,12 @@ impl DeliveryQueue {
         })
     }
 
+    /// Deliveries that are due to hooks that may be sent to, and have not ended.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.due.with(|scheduler| scheduler.in_memory() + scheduler.in_store())
+    }
+
     /// Deliveries in memory now.
     #[must_use]
     pub fn in_memory(&self) -> usize {
@@ -166,7 +185,7 @@ async fn accepted_event(event: &EventBatch) -> AcceptedEvent {
         }
         deliveries.push(new_delivery(wanted, event.trail.origin()));
     }
-    AcceptedEvent { identity: event.identity.clone(), deliveries }
+    AcceptedEvent { identity: event.identity.clone(), deliveries, failed: event.failed.clone() }
 }
 
 fn new_delivery(wanted: &PlannedDelivery, origin: &Origin) -> NewDelivery {

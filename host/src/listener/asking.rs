@@ -1,10 +1,9 @@
-//! How modules are asked about events: how many at once, and which failures keep an event from being accepted.
+//! How modules are asked about events, and about how many at once.
 
 use std::sync::Arc;
 
-use crate::bus::Refusal;
 use crate::event::Event;
-use crate::module::jobs::{CallFailure, JobAnswer};
+use crate::module::jobs::JobAnswer;
 use crate::module::registry::LoadedModule;
 use crate::trail::ChildSpan;
 
@@ -29,34 +28,6 @@ pub(super) fn together(
     let for_one = answers.map(|bytes| bytes.unwrap_or(most)).fold(0, usize::saturating_add);
     let events = (most / for_one.max(1)).clamp(1, events.max(1));
     (events, for_one.saturating_mul(events))
-}
-
-/// Why an event is not accepted although it is one.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum FailedModules {
-    /// It ended a module's processes again and again.
-    Killed(Refusal),
-    /// A module that answers it is called no more.
-    Quarantined { module: String, reason: String },
-    /// A module that answers it does not run: the host stops.
-    Stopped,
-}
-
-impl FailedModules {
-    /// An event that a module failed on otherwise costs a count and a log line.
-    pub(super) fn of(module: &LoadedModule, failure: &CallFailure) -> Option<Self> {
-        match failure {
-            CallFailure::Killed { .. } => {
-                Some(FailedModules::Killed(Refusal::event(format!("{} {failure}", module.id))))
-            }
-            CallFailure::Quarantined(_) => Some(FailedModules::Quarantined {
-                module: module.id.to_string(),
-                reason: failure.to_string(),
-            }),
-            CallFailure::Stopped => Some(FailedModules::Stopped),
-            CallFailure::Failed(_) | CallFailure::TimedOut(_) => None,
-        }
-    }
 }
 
 #[cfg(test)]

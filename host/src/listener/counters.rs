@@ -13,9 +13,7 @@ pub struct ListenerCounters {
     pub unanswered: AtomicU64,
     /// Messages that were no events.
     pub malformed: AtomicU64,
-    /// Events that a module did not survive.
-    pub killed: AtomicU64,
-    /// Events that a module could not handle, as it is quarantined.
+    /// Events that a module could not handle, and that there is no room for to be kept for it.
     pub unhandled: AtomicU64,
     /// Events whose deliveries could not be stored; the bus has them again.
     pub postponed: AtomicU64,

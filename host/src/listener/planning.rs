@@ -5,9 +5,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tracing::warn;
 
-use super::asking::{FailedModules, ask};
+use super::asking::ask;
+use super::failed_events::FailedEventKeeping;
 use super::slices::WorkSlice;
-use super::webhook_id::webhook_id;
+use super::webhook_id::{FiringCounts, webhook_id};
 use crate::delivery::queue::{DeliveryQueue, EventBatch, PlannedDelivery, carried_hook};
 use crate::event::Event;
 use crate::hooks::accounts::Accounts;
@@ -15,16 +16,18 @@ use crate::hooks::matching::{HookCandidate, candidates, wants};
 use crate::hooks::table::HookTable;
 use crate::model::Hook;
 use crate::model::payload::Payload;
+use crate::module::jobs::CallFailure;
 use crate::module::registry::LoadedModule;
 use crate::module::{Firing, HookTarget};
+use crate::store::FailedEventStep;
 
 /// What an event causes.
 #[derive(Default)]
 pub(super) struct EventDeliveries {
-    /// One for each module through which it causes anything.
+    /// One for each module through which it causes anything, or which failed on it.
     pub(super) parts: Vec<EventBatch>,
-    /// What keeps it from being accepted.
-    pub(super) failed: Option<FailedModules>,
+    /// A module that answers it does not run, as the host stops: it cannot be accepted.
+    pub(super) stopped: bool,
 }
 
 /// What deliveries are planned with.
@@ -32,6 +35,7 @@ pub(super) struct DeliveryPlanner<'l> {
     pub(super) table: &'l HookTable,
     pub(super) accounts: &'l Accounts,
     pub(super) queue: &'l DeliveryQueue,
+    pub(super) failures: &'l FailedEventKeeping,
 }
 
 impl DeliveryPlanner<'_> {
@@ -48,9 +52,11 @@ impl DeliveryPlanner<'_> {
                 match answer {
                     Ok(firings) => wishes.parts.extend(self.caused(event, module, firings).await),
                     Err(failure) => {
-                        let (generation, lines) = (module.figures().generation, event.trail().lines());
-                        lines.in_scope(|| warn!(module = %module.id, generation, event = event.name(), error = %failure, "the module failed on an event"));
-                        wishes.failed = FailedModules::of(module, &failure).or(wishes.failed.take());
+                        log_failure(self.failures, event, module, &failure);
+                        match self.failures.keep(event, module, &failure) {
+                            Some(step) => wishes.parts.push(batch(event, module, Vec::new(), Some(step))),
+                            None => wishes.stopped = true,
+                        }
                     }
                 }
             }
@@ -61,25 +67,25 @@ impl DeliveryPlanner<'_> {
     /// What an event causes through one module, if anything. Each module's part has an identity of its own: when one
     /// module could not handle an event that others did, the event may come again, and causes just what is missing.
     async fn caused(&self, event: &Event, module: &LoadedModule, firings: Vec<Firing>) -> Option<EventBatch> {
-        let mut wanted = Vec::new();
-        self.want(event, module, firings, &mut wanted).await;
+        let wanted = self.wanted(event, module, firings).await;
         if wanted.is_empty() {
             return None;
         }
-        let identity = event.identity().map(|identity| format!("{identity}:{}", module.id));
-        Some(EventBatch { identity, wanted, trail: event.trail().of_deliveries() })
+        Some(batch(event, module, wanted, self.failures.handled(module)))
     }
 
-    async fn want(
+    /// The deliveries that these firings cause.
+    pub(super) async fn wanted(
         &self,
         event: &Event,
         module: &LoadedModule,
         firings: Vec<Firing>,
-        wanted: &mut Vec<PlannedDelivery>,
-    ) {
-        let mut slice = WorkSlice::begin();
-        for (nth, Firing { target, payload }) in firings.into_iter().enumerate() {
-            let place = format!("{}/{nth}", module.id);
+    ) -> Vec<PlannedDelivery> {
+        let mut wanted = Vec::new();
+        let (mut slice, mut counts) = (WorkSlice::begin(), FiringCounts::default());
+        for Firing { target, payload } in firings {
+            let place = counts.place(&target);
+            let id = |hook: &Hook| webhook_id(event.identity(), module.id.as_str(), &place, hook.id.as_str());
             match target {
                 HookTarget::Hooks { event: hook_event, account, internal_leg, filters } => {
                     let candidate = HookCandidate {
@@ -95,7 +101,7 @@ impl DeliveryPlanner<'_> {
                     let bodies = self.queue.bodies(payload);
                     for hook in hooks {
                         wanted.push(PlannedDelivery {
-                            webhook_id: webhook_id(event.identity(), &place, hook.id.as_str()),
+                            webhook_id: id(&hook),
                             hook,
                             carried: None,
                             bodies: Arc::clone(&bodies),
@@ -105,7 +111,7 @@ impl DeliveryPlanner<'_> {
                 }
                 HookTarget::Carried(document) => match carried_hook(&document) {
                     Some(hook) => wanted.push(PlannedDelivery {
-                        webhook_id: webhook_id(event.identity(), &place, hook.id.as_str()),
+                        webhook_id: id(&hook),
                         hook: Arc::new(hook),
                         carried: Some(document),
                         bodies: self.queue.bodies(payload),
@@ -116,6 +122,7 @@ impl DeliveryPlanner<'_> {
                 },
             }
         }
+        wanted
     }
 
     /// Hooks of the account, and of those above it, that want this payload.
@@ -134,4 +141,29 @@ impl DeliveryPlanner<'_> {
         }
         hooks
     }
+}
+
+/// What an event causes through one module, with what is done to those that failed before.
+pub(super) fn batch(
+    event: &Event,
+    module: &LoadedModule,
+    wanted: Vec<PlannedDelivery>,
+    failed: Option<FailedEventStep>,
+) -> EventBatch {
+    let identity = event.identity().map(|identity| format!("{identity}:{}", module.id));
+    EventBatch { identity, wanted, failed, trail: event.trail().of_deliveries() }
+}
+
+/// Says in the event's log lines that the module failed on it, where that is worth a line.
+pub(super) fn log_failure(
+    failures: &FailedEventKeeping,
+    event: &Event,
+    module: &LoadedModule,
+    failure: &CallFailure,
+) {
+    let Some(passed_over) = failures.figures_of(&module.id).line() else { return };
+    let (generation, lines) = (module.figures().generation, event.trail().lines());
+    lines.in_scope(|| {
+        warn!(module = %module.id, generation, event = event.name(), error = %failure, passed_over, "the module failed on an event");
+    });
 }

@@ -11,8 +11,9 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, error, warn};
 
-use super::asking::{FailedModules, together};
+use super::asking::together;
 pub use super::counters::ListenerCounters;
+use super::failed_events::FailedEventKeeping;
 use super::gathering::EventGathering;
 use super::kinds::by_kind;
 use super::large_events::{LargeCalls, STORED_TOGETHER};
@@ -20,12 +21,15 @@ use super::parsing::{NoEvent, PendingEvent, is_large, parse, parse_beside};
 use super::planning::{DeliveryPlanner, EventDeliveries};
 use super::turns::{StoreTurn, StoreTurns, stretches};
 use crate::bus::{Acker, IncomingMessage, Refusal, Unhandled};
+use crate::config::FailedOverflow;
 use crate::delivery::queue::{DeliveryQueue, EventBatch, EventNovelty};
 use crate::event::Event;
 use crate::hooks::accounts::Accounts;
 use crate::hooks::table::HookTable;
 use crate::memory::{EventMemory, MemoryShare};
+use crate::model::ModuleId;
 use crate::module::registry::{LoadedModule, ModuleRegistry};
+use crate::store::{FailedEventLimits, FailedEventStep};
 use crate::trail::ChildSpan;
 
 /// Events in hand at once: enough to fill group commits, little enough to be answered soon.
@@ -41,6 +45,8 @@ pub struct SharedListener {
     pub accounts: Arc<Accounts>,
     /// Where deliveries become durable.
     pub queue: DeliveryQueue,
+    /// What becomes of events that modules fail on.
+    pub failures: Arc<FailedEventKeeping>,
     /// Where the memory for modules' answers comes from.
     pub memory: Arc<EventMemory>,
     /// What was seen so far.
@@ -185,8 +191,8 @@ impl SharedListener {
         }
         let (mut causing, mut deliveries) = (Vec::new(), 0);
         let (mut large, mut calls) = (Vec::new(), LargeCalls::default());
-        for ((event, acker), EventDeliveries { parts, failed }) in events.iter().zip(ackers).zip(answers) {
-            let ending = PendingAck { acker, failed, event: Arc::clone(event) };
+        for ((event, acker), EventDeliveries { parts, stopped }) in events.iter().zip(ackers).zip(answers) {
+            let ending = PendingAck { acker, stopped, not_kept: None, event: Arc::clone(event) };
             if parts.is_empty() {
                 self.end(ending);
                 continue;
@@ -221,6 +227,7 @@ impl SharedListener {
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
         let parts: Vec<EventBatch> = parts.into_iter().flatten().collect();
         let deliveries: Vec<usize> = parts.iter().map(|part| part.wanted.len()).collect();
+        let failed: Vec<Option<ModuleId>> = parts.iter().map(failed_module).collect();
         let committing: Vec<ChildSpan> =
             endings.iter().filter_map(|ending| ending.event.trail().commits()).collect();
         let accepted = self.queue.accept_many(parts).await;
@@ -232,15 +239,22 @@ impl SharedListener {
             Ok(novelties) => {
                 let new = |(novelty, count): (&EventNovelty, &usize)| match novelty {
                     EventNovelty::New => *count as u64,
-                    EventNovelty::Recognised => 0,
+                    EventNovelty::Recognised | EventNovelty::NotKept => 0,
                 };
                 let caused = novelties.iter().zip(&deliveries).map(new).sum();
                 self.counters.deliveries.fetch_add(caused, Ordering::Relaxed);
-                let mut novelties = novelties.into_iter();
-                for (ending, size) in endings.into_iter().zip(sizes) {
+                let mut outcomes = novelties.into_iter().zip(failed);
+                for (mut ending, size) in endings.into_iter().zip(sizes) {
+                    let outcomes: Vec<_> = outcomes.by_ref().take(size).collect();
                     // Nothing of it is new: the parts are those of its modules.
-                    if novelties.by_ref().take(size).filter(|part| *part == EventNovelty::New).count() == 0 {
+                    if outcomes.iter().all(|(novelty, _)| *novelty == EventNovelty::Recognised) {
                         self.recognise(&ending.event);
+                    }
+                    for (novelty, module) in outcomes {
+                        let Some(module) = module else { continue };
+                        if !self.note_failure(&module, novelty) {
+                            ending.not_kept = Some(module);
+                        }
                     }
                     self.end(ending);
                 }
@@ -280,40 +294,78 @@ impl SharedListener {
         });
     }
 
-    fn planner(&self) -> DeliveryPlanner<'_> {
-        DeliveryPlanner { table: &self.table, accounts: &self.accounts, queue: &self.queue }
+    pub(super) fn planner(&self) -> DeliveryPlanner<'_> {
+        DeliveryPlanner {
+            table: &self.table,
+            accounts: &self.accounts,
+            queue: &self.queue,
+            failures: &self.failures,
+        }
     }
 
-    /// What it causes through modules that work is durable. An event that a module does not survive, or that comes while
-    /// one is quarantined, is not forgotten: the bus keeps it for people to see, and who posts it is told.
-    fn end(&self, PendingAck { acker, failed, event }: PendingAck) {
+    /// Counts what became of an event that a module failed on; says whether it may be accepted.
+    fn note_failure(&self, module: &ModuleId, novelty: EventNovelty) -> bool {
+        let figures = self.failures.figures_of(module);
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
-        let Some(failed) = failed else {
+        match (novelty, self.failures.rules().overflow) {
+            (EventNovelty::New, _) => {
+                count(&figures.kept);
+                true
+            }
+            (EventNovelty::Recognised, _) => true,
+            (EventNovelty::NotKept, FailedOverflow::Drop) => {
+                if count(&figures.dropped) == 0 {
+                    error!(%module, "events are dropped: the module fails on them, and as many as may be are kept");
+                }
+                true
+            }
+            (EventNovelty::NotKept, FailedOverflow::Refuse) => {
+                if count(&figures.refused) == 0 {
+                    error!(%module, "events are not accepted: the module fails on them, and as many as may be are kept");
+                }
+                false
+            }
+        }
+    }
+
+    /// What it causes through modules that work is durable, and so is that others failed on it. Where there is no room for
+    /// that, the bus keeps it, and who posts it is told.
+    fn end(&self, PendingAck { acker, stopped, not_kept, event }: PendingAck) {
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        if stopped {
+            event.trail().failed();
+            count(&self.counters.postponed);
+            return acker.postpone();
+        }
+        let Some(module) = not_kept else {
             count(&self.counters.accepted);
             return acker.accept();
         };
         event.trail().failed();
-        match failed {
-            FailedModules::Killed(reason) => {
-                count(&self.counters.killed);
-                acker.refuse(reason);
-            }
-            FailedModules::Quarantined { module, reason } => {
-                count(&self.counters.unhandled);
-                let origin = event.trail().origin().clone();
-                acker.unhandled(Unhandled { module, reason, event: event.raw(), origin });
-            }
-            FailedModules::Stopped => {
-                count(&self.counters.postponed);
-                acker.postpone();
-            }
-        }
+        count(&self.counters.unhandled);
+        let FailedEventLimits { events, bytes } = self.failures.rules().limits;
+        let reason = format!(
+            "failed on it, and of the events that it failed on as many are kept as may be: modules.failed_max_events = \
+             {events}, modules.failed_max_bytes = {bytes}"
+        );
+        acker.unhandled(Unhandled { module: module.to_string(), reason });
+    }
+}
+
+/// The module that failed on this part of an event.
+fn failed_module(part: &EventBatch) -> Option<ModuleId> {
+    match &part.failed {
+        Some(FailedEventStep::Keep(new, _)) => Some(new.module.clone()),
+        _ => None,
     }
 }
 
 /// How an event is answered once what it causes is durable.
 struct PendingAck {
     acker: Acker,
-    failed: Option<FailedModules>,
+    /// A module that answers it does not run.
+    stopped: bool,
+    /// A module failed on it, and there is no room to keep it for that one.
+    not_kept: Option<ModuleId>,
     event: Arc<Event>,
 }

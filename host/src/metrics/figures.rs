@@ -21,7 +21,7 @@ mod machine;
 mod modules;
 
 pub(super) use machine::{machine, room};
-pub(super) use modules::{module_changes, modules};
+pub(super) use modules::{failed_events, module_changes, modules};
 pub(super) mod memory;
 
 const MODULE: &str = "module";
@@ -49,7 +49,6 @@ pub(super) fn events(counters: &ListenerCounters) -> Vec<MetricFamily> {
             .with(OUTCOME, "accepted", read(&counters.accepted))
             .with(OUTCOME, "unanswered", read(&counters.unanswered))
             .with(OUTCOME, "malformed", read(&counters.malformed))
-            .with(OUTCOME, "killed", read(&counters.killed))
             .with(OUTCOME, "unhandled", read(&counters.unhandled))
             .with(OUTCOME, "postponed", read(&counters.postponed)),
         MetricFamily::counter(

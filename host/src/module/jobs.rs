@@ -31,7 +31,7 @@ pub enum CallFailure {
         /// How the last one ended.
         how: ProcessDeath,
     },
-    /// It hung too often and is called no more.
+    /// It hung too often and is not called.
     #[error("is quarantined after {0} calls that never ended")]
     Quarantined(usize),
     /// The host stops.

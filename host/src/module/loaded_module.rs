@@ -58,6 +58,7 @@ pub struct LoadedModule {
     line: Arc<ModuleQueue>,
     workers: Mutex<Vec<Arc<CallWorker>>>,
     hung: AtomicUsize,
+    tried_again_at: Mutex<Option<OffsetDateTime>>,
     memory: ResidentSample,
 }
 
@@ -78,6 +79,7 @@ impl LoadedModule {
             line: before.map_or_else(Arc::default, |before| Arc::clone(&before.line)),
             workers: Mutex::default(),
             hung: AtomicUsize::new(0),
+            tried_again_at: Mutex::default(),
             memory: ResidentSample::default(),
         }
     }
@@ -138,9 +140,11 @@ impl LoadedModule {
         failure
     }
 
-    /// Gives up calls that take longer than `limit`, and lets another thread go on with what is left.
-    pub(super) fn give_up_hanging(&self, limit: Duration) {
-        for job in self.overdue(limit) {
+    /// Gives up calls that take longer than `limit`, and lets another thread go on with what is left; says how many.
+    pub(super) fn give_up_hanging(&self, limit: Duration) -> usize {
+        let given_up = self.overdue(limit);
+        let count = given_up.len();
+        for job in given_up {
             let hung = self.hung.load(Ordering::Relaxed);
             if hung >= MAX_HANGS {
                 job.end(&Err(self.quarantine(hung)));
@@ -151,6 +155,12 @@ impl LoadedModule {
                 Err(error) => error!(module = %self.id, %error, "no thread for the module"),
             }
         }
+        count
+    }
+
+    /// When it is tried again although it is quarantined, if it is.
+    pub(super) fn is_tried_again_at(&self, at: Option<OffsetDateTime>) {
+        *self.tried_again_at.lock() = at;
     }
 
     /// Takes away calls that take longer than `limit`, with what is left of their jobs.
@@ -223,6 +233,12 @@ impl LoadedModule {
         }
     }
 
+    /// Whether it answers what waits for the other one: a later generation does, unless the module was taken away between.
+    #[must_use]
+    pub fn goes_on_from(&self, other: &LoadedModule) -> bool {
+        Arc::ptr_eq(&self.line, &other.line)
+    }
+
     /// What `init` said.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
@@ -257,6 +273,7 @@ impl LoadedModule {
         ModuleFigures {
             generation: self.generation.number,
             quarantined: hung >= MAX_HANGS,
+            tried_again_at: *self.tried_again_at.lock(),
             calls: self.line.calls.load(Ordering::Relaxed),
             failures: self.line.failures.load(Ordering::Relaxed),
             hung,
@@ -270,8 +287,10 @@ impl LoadedModule {
 pub struct ModuleFigures {
     /// Number of the generation that serves.
     pub generation: u64,
-    /// It hung too often and is called no more.
+    /// It hung too often and is not called.
     pub quarantined: bool,
+    /// When it is tried again, while it is quarantined.
+    pub tried_again_at: Option<OffsetDateTime>,
     /// Events handed to the module, over all its generations.
     pub calls: u64,
     /// Events that it did not answer properly, over all its generations.

@@ -137,6 +137,8 @@ pub struct ModuleCounters {
     pub released: AtomicU64,
     /// Modules whose file was taken away.
     pub removed: AtomicU64,
+    /// Threads of this process that were lost to calls which never ended.
+    pub lost_threads: AtomicU64,
 }
 
 impl ModuleRegistry {
@@ -224,7 +226,8 @@ impl ModuleRegistry {
                 _ = tick.tick() => {}
             }
             for module in self.current().modules() {
-                module.give_up_hanging(limit);
+                let lost = module.give_up_hanging(limit);
+                self.counters.lost_threads.fetch_add(lost as u64, Ordering::Relaxed);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use plugin_api::Level;
 use plugin_api::lend::{Fired, HostServices};
-use tracing::{Span, debug, error, info, trace, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use super::{Firing, HookTarget};
 use crate::clock;
@@ -88,8 +88,8 @@ pub struct CallServices<'c> {
     lendable: &'c LendableServices,
     module: &'c ModuleId,
     generation: u64,
-    /// Of the event in hand.
-    lines: Option<&'c Span>,
+    /// The event in hand.
+    event: Option<&'c Event>,
     answered: Cell<CallAnswer>,
     fired: RefCell<Vec<Firing>>,
 }
@@ -99,13 +99,13 @@ impl<'c> CallServices<'c> {
     #[must_use]
     pub fn new(lendable: &'c LendableServices, module: &'c ModuleId, generation: u64) -> Self {
         let (answered, fired) = (Cell::default(), RefCell::default());
-        CallServices { lendable, module, generation, lines: None, answered, fired }
+        CallServices { lendable, module, generation, event: None, answered, fired }
     }
 
-    /// The same for a call about this event: what the module says stands in its log lines.
+    /// The same for a call about this event: what the module says stands in its log lines, and is kept with it.
     #[must_use]
     pub fn about(self, event: &'c Event) -> Self {
-        CallServices { lines: Some(event.trail().lines()), ..self }
+        CallServices { event: Some(event), ..self }
     }
 
     /// What the call fired.
@@ -118,7 +118,10 @@ impl<'c> CallServices<'c> {
 impl HostServices for CallServices<'_> {
     fn log(&self, level: Level, text: &str) {
         let (module, generation) = (self.module.as_str(), self.generation);
-        let _entered = self.lines.map(Span::enter);
+        let _entered = self.event.map(|event| event.trail().lines().enter());
+        if let Some(event) = self.event {
+            event.said().note(module, level_name(level), text);
+        }
         match level {
             Level::Error => error!(module, generation, said = text, "a module speaks"),
             Level::Warn => warn!(module, generation, said = text, "a module speaks"),
@@ -147,6 +150,16 @@ impl HostServices for CallServices<'_> {
         self.answered.set(answered);
         self.fired.borrow_mut().push(checked(fired)?);
         Ok(())
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub(super) mod deliveries;
 pub(super) mod documents;
+pub(super) mod failed_events;
 pub(super) mod records;
 pub(super) mod replays;
 
@@ -76,6 +77,12 @@ macro_rules! ledger_suite {
             replays::a_replay_takes_each_of_its_deliveries_once_and_outlives_a_reopen,
             replays::a_replay_takes_nothing_that_died_after_it_had_begun,
             replays::a_cancelled_replay_takes_no_more,
+            failed_events::a_failed_event_is_kept_as_it_came_with_the_reason,
+            failed_events::an_event_that_fails_again_is_kept_once_and_one_that_was_handled_is_not,
+            failed_events::as_many_failed_events_are_kept_as_may_be_and_the_rest_is_told,
+            failed_events::old_failed_events_are_forgotten_and_counted_by_module,
+            failed_events::a_module_replay_takes_each_event_once_and_outlives_a_reopen,
+            failed_events::a_module_replay_takes_what_it_is_for_and_no_more_once_it_has_ended,
             records::a_token_is_kept_with_its_last_use_until_it_is_removed,
             records::the_audit_log_is_read_from_its_newest_entry,
             records::the_audit_log_keeps_so_many_entries_and_no_old_ones,
@@ -106,7 +113,7 @@ pub(super) fn owed(hook: &str, payload: &Bytes) -> NewDelivery {
 }
 
 pub(super) fn event(identity: Option<&str>, deliveries: Vec<NewDelivery>) -> AcceptedEvent {
-    AcceptedEvent { identity: identity.map(str::to_owned), deliveries }
+    AcceptedEvent { identity: identity.map(str::to_owned), deliveries, failed: None }
 }
 
 pub(super) fn payload(text: &'static str) -> Bytes {
@@ -116,7 +123,7 @@ pub(super) fn payload(text: &'static str) -> Bytes {
 async fn accepted(ledger: &dyn Ledger, event: AcceptedEvent) -> Vec<i64> {
     match ledger.accept(event).await.unwrap() {
         Accepted::New(ids) => ids,
-        Accepted::AlreadyKnown => panic!("the event was known"),
+        other => panic!("the event was not new: {other:?}"),
     }
 }
 

@@ -1,21 +1,38 @@
-//! The ledger: identities of events, deliveries, attempts, replays, failures of hooks, tokens, what was changed by whom.
-//! Many, written all the time, in transactions.
+//! The ledger: identities of events, deliveries, attempts, replays, events that modules failed on, failures of hooks,
+//! tokens, what was changed by whom. Many, written all the time, in transactions.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{AttemptStore, AuditStore, ReplayStore, Result, StoreBackend, StoreError, TokenStore};
+use super::{
+    AttemptStore, AuditStore, FailedEventStep, FailedEventStore, ReplayStore, Result, StoreBackend,
+    StoreError, TokenStore,
+};
 use crate::model::{AccountId, HookId};
 use crate::trail::Origin;
 
 /// All of it, in one place.
 pub trait Ledger:
-    DeliveryStore + DisablerStore + AttemptStore + ReplayStore + TokenStore + AuditStore + StoreBackend
+    DeliveryStore
+    + DisablerStore
+    + AttemptStore
+    + ReplayStore
+    + FailedEventStore
+    + TokenStore
+    + AuditStore
+    + StoreBackend
 {
 }
 
 impl<S> Ledger for S where
-    S: DeliveryStore + DisablerStore + AttemptStore + ReplayStore + TokenStore + AuditStore + StoreBackend
+    S: DeliveryStore
+        + DisablerStore
+        + AttemptStore
+        + ReplayStore
+        + FailedEventStore
+        + TokenStore
+        + AuditStore
+        + StoreBackend
 {
 }
 
@@ -27,7 +44,7 @@ pub trait DeliveryStore: Send + Sync {
     ///
     /// All are taken or, with an error, none. An identity that was accepted within the last 24 hours, or by an
     /// event before it, adds nothing. An event without deliveries is not remembered: it caused nothing that
-    /// could be repeated.
+    /// could be repeated. What is to be done to events that modules failed on is done in the same transaction.
     async fn accept_many(&self, events: Vec<AcceptedEvent>) -> Result<Vec<Accepted>>;
     /// As [`accept_many`](DeliveryStore::accept_many), of one event.
     async fn accept(&self, event: AcceptedEvent) -> Result<Accepted> {
@@ -69,6 +86,8 @@ pub struct AcceptedEvent {
     pub identity: Option<String>,
     /// One for each hook that wants the event.
     pub deliveries: Vec<NewDelivery>,
+    /// What this does to events that modules failed on.
+    pub failed: Option<FailedEventStep>,
 }
 
 /// One payload that is owed to one hook.
@@ -93,8 +112,10 @@ pub struct NewDelivery {
 pub enum Accepted {
     /// The ids of the deliveries, in their order. Ids rise and are never used again.
     New(Vec<i64>),
-    /// The identity had been accepted before; nothing was added.
+    /// The identity had been accepted before, or the kept event is gone; nothing was added.
     AlreadyKnown,
+    /// The event was to be kept for a module, and as many are kept as may be; nothing was added.
+    Full,
 }
 
 /// A pending delivery as it comes back from the store.

@@ -24,6 +24,9 @@ pub struct ModuleShape {
     pub generation: u64,
     /// `active`, or `quarantined` when it hung too often.
     pub state: &'static str,
+    /// When it is tried again, while it is quarantined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried_again_at: Option<String>,
     /// `none`, or `process`: it runs in a process of its own.
     pub isolation: &'static str,
     /// What it has bound on the bus.
@@ -36,6 +39,10 @@ pub struct ModuleShape {
     pub calls: u64,
     /// Events that it did not answer properly, over all generations.
     pub failures: u64,
+    /// Events that it could not handle and that are kept.
+    pub failed_events: u64,
+    /// Bytes of these.
+    pub failed_bytes: u64,
     /// Calls of this generation that were given up.
     pub hung: usize,
     /// Microseconds spent in calls of this generation.

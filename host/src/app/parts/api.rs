@@ -127,6 +127,7 @@ impl ApiParts {
             health: Arc::clone(&self.condition) as Arc<dyn HostHealth>,
             figures: Arc::clone(&self.figures) as Arc<dyn FigureSource>,
             replays: delivery.replays.clone(),
+            module_replays: Arc::clone(&listener.module_replays),
             tests: Arc::clone(&delivery.test_sends) as Arc<dyn TestSender>,
             stream: Arc::clone(stream),
             watchers: api::watchers(),

@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use super::HookParts;
+use super::{HookParts, HostStores};
 use crate::app::buses::bus;
 use crate::bus::embedded::EventInlet;
 use crate::bus::{Bus, IncomingMessage};
-use crate::config::Config;
+use crate::config::{self, Config, ReplayFailed};
 use crate::delivery::queue::DeliveryQueue;
+use crate::listener::failed_events::{FailedEventKeeping, FailedEventRules};
+use crate::listener::replaying::ModuleReplays;
 use crate::listener::shared::{ListenerCounters, SharedListener};
 use crate::memory::EventMemory;
 use crate::module::registry::ModuleRegistry;
+use crate::store::FailedEventLimits;
+use crate::stream::HostStream;
 use crate::supervision::{ChildContext, ChildSpec, Restart, RuntimeThread};
 
 /// Messages between a bus and the listener: the bus's own bounds are what holds it back.
@@ -33,6 +37,8 @@ pub struct ListenerParts {
     pub listener: Arc<SharedListener>,
     /// The memory that events may take.
     pub memory: Arc<EventMemory>,
+    /// Hands events that modules failed on to them again.
+    pub module_replays: Arc<ModuleReplays>,
     intake: mpsc::Sender<IncomingMessage>,
     arriving: Arc<AsyncMutex<mpsc::Receiver<IncomingMessage>>>,
     thread: Arc<RuntimeThread>,
@@ -40,6 +46,10 @@ pub struct ListenerParts {
 
 /// What they are built from.
 pub(super) struct ListenerDeps<'a> {
+    /// Where failed events are kept.
+    pub(super) stores: &'a HostStores,
+    /// Who is told of failed events.
+    pub(super) stream: &'a Arc<HostStream>,
     /// Who answers events.
     pub(super) registry: &'a Arc<ModuleRegistry>,
     /// Who wants what the modules answer.
@@ -65,11 +75,30 @@ impl ListenerParts {
             table: Arc::clone(&deps.hooks.table),
             accounts: Arc::clone(&deps.hooks.accounts),
             queue: deps.queue,
+            failures: Arc::new(FailedEventKeeping::new(failed_event_rules(&config.modules))),
             memory: Arc::clone(&memory),
             counters: ListenerCounters::default(),
         });
+        let module_replays = Arc::new(ModuleReplays::new(
+            Arc::clone(&listener),
+            Arc::clone(&deps.stores.ledger),
+            Arc::clone(deps.stream),
+            Duration::from_millis(config.modules.failed_retention_ms),
+            config.modules.replay_failed == ReplayFailed::OnNewGeneration,
+        ));
         let arriving = Arc::new(AsyncMutex::new(arriving));
-        Ok(Arc::new(ListenerParts { bus, inlet, listener, memory, intake, arriving, thread: deps.thread }))
+        let thread = deps.thread;
+        Ok(Arc::new(ListenerParts { bus, inlet, listener, memory, module_replays, intake, arriving, thread }))
+    }
+
+    /// Works on the jobs that hand failed events to modules again, and forgets what failed too long ago.
+    pub(in crate::app) fn module_replays_child(self: &Arc<Self>) -> ChildSpec {
+        ChildSpec::working_with("module_replays", Restart::Permanent, self, |parts, context| async move {
+            context.ready.ready();
+            let replays = &parts.module_replays;
+            futures_util::join!(replays.run(&context.stop), replays.clean(&context.stop));
+            Ok(())
+        })
     }
 
     /// Turns events into deliveries.
@@ -93,4 +122,9 @@ impl ListenerParts {
             .stop_within(BUS_STOPS_WITHIN)
             .with_crew(&self.thread)
     }
+}
+
+fn failed_event_rules(settings: &config::Modules) -> FailedEventRules {
+    let limits = FailedEventLimits { events: settings.failed_max_events, bytes: settings.failed_max_bytes };
+    FailedEventRules { limits, overflow: settings.failed_overflow }
 }

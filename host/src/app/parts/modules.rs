@@ -11,6 +11,8 @@ use tracing::warn;
 use super::{HookParts, HostStores};
 use crate::bus::Bus;
 use crate::config::Config;
+use crate::listener::failed_events::FailedEventKeeping;
+use crate::module::healing::heal;
 use crate::module::loading::ModuleLoading;
 use crate::module::registry::ModuleRegistry;
 use crate::module::reload::{ModuleReloader, RELEASE_WITHIN};
@@ -26,8 +28,11 @@ pub struct ModuleParts {
     pub registry: Arc<ModuleRegistry>,
     /// Turns what is in the plugins folder into what is loaded.
     pub reloader: ModuleReloader,
+    /// What became of events that they failed on.
+    pub failures: Arc<FailedEventKeeping>,
     loaded: AtomicBool,
     call_timeout: Duration,
+    quarantine_pause: Duration,
     hot_reload: bool,
 }
 
@@ -43,6 +48,8 @@ pub(super) struct ModuleDeps<'a> {
     pub(super) bus: &'a Arc<dyn Bus>,
     /// Who is told what is loaded and refused.
     pub(super) stream: &'a Arc<HostStream>,
+    /// What becomes of events that they fail on.
+    pub(super) failures: &'a Arc<FailedEventKeeping>,
 }
 
 impl ModuleParts {
@@ -68,8 +75,10 @@ impl ModuleParts {
         Ok(Arc::new(ModuleParts {
             registry: deps.registry,
             reloader,
+            failures: Arc::clone(deps.failures),
             loaded: AtomicBool::new(false),
             call_timeout: config.modules.call_timeout(),
+            quarantine_pause: Duration::from_millis(config.modules.quarantine_pause_ms),
             hot_reload: config.modules.hot_reload,
         }))
     }
@@ -80,10 +89,11 @@ impl ModuleParts {
             parts.load().await?;
             context.ready.ready();
             let hangs = parts.registry.watch_hangs(parts.call_timeout, context.stop.clone());
+            let healing = heal(&parts.reloader, &parts.registry, parts.quarantine_pause, &context.stop);
             if parts.hot_reload {
-                futures_util::join!(hangs, watch(&parts.reloader, &context.stop));
+                futures_util::join!(hangs, healing, watch(&parts.reloader, &context.stop));
             } else {
-                hangs.await;
+                futures_util::join!(hangs, healing);
             }
             Ok(())
         })

@@ -3,11 +3,10 @@
 use super::acks::AckTracker;
 use super::arriving::{ArrivingMessage, PackedMessage};
 use super::connecting::CLOSE_LIMIT;
-use super::dead_letters::DeadLetterPublishes;
 use super::names::name;
 use super::session_end::{SessionEnd, ended_by};
 use super::{AmqpBus, message_headers};
-use crate::bus::{Acker, Answer, BusTally, IncomingMessage, MessageOrigin, SessionAnswer};
+use crate::bus::{Acker, Answer, BusTally, IncomingMessage, SessionAnswer};
 use crate::trail::EventContext;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
@@ -44,8 +43,6 @@ pub(super) struct BusConsumer {
     answers: mpsc::UnboundedReceiver<SessionAnswer>,
     /// What the intake has no room for yet.
     arriving: ArrivingMessage,
-    /// Messages on their way to the dead ones.
-    dead_letters: DeadLetterPublishes,
     /// The window of the channel is to have another size.
     resized: bool,
     /// When each postponed delivery goes back to the queue.
@@ -84,7 +81,6 @@ impl BusConsumer {
             answering,
             answers,
             arriving: ArrivingMessage::new(Arc::clone(&options.memory), options.event_limit),
-            dead_letters: DeadLetterPublishes::default(),
             resized: false,
             put_off: BTreeSet::new(),
             trouble_since: None,
@@ -140,16 +136,13 @@ impl BusConsumer {
             biased;
             () = stop.cancelled() => return Ok(Some(SessionEnd::Stopped)),
             _ = self.answers.recv_many(&mut answers, AT_ONCE) => {
-                for (tag, address, answer) in answers {
-                    self.answered(bus, tag, address, answer).await?;
+                for (tag, answer) in answers {
+                    self.answered(bus, tag, answer).await?;
                 }
                 self.flush_when_full().await?;
             }
             () = sleep_until(flush_at), if self.flush_at.is_some() => self.flush().await?,
             () = sleep_until(put_off_until), if !self.put_off.is_empty() => self.give_back().await?,
-            Some((tag, buried)) = self.dead_letters.next(), if !self.dead_letters.is_empty() => {
-                self.buried(tag, buried).await?;
-            }
             () = self.arriving.progress(), if self.arriving.is_waiting() => self.arriving.hand_on(intake),
             room = intake.reserve(), if self.arriving.waits_for_room() => match room {
                 Ok(room) => {
@@ -189,7 +182,7 @@ impl BusConsumer {
 
     fn delivered(&mut self, bus: &AmqpBus, delivery: Delivery) {
         BusTally::add(&bus.tally.received, 1);
-        let Delivery { delivery_tag: tag, exchange, routing_key, properties, data, .. } = delivery;
+        let Delivery { delivery_tag: tag, properties, data, .. } = delivery;
         self.acks.delivered(tag);
         self.resized |= bus.pace.lock().arrived(data.len());
         let text = |property: &Option<ShortString>| property.as_ref().map(ToString::to_string);
@@ -198,13 +191,12 @@ impl BusConsumer {
             Ok(cloud_event) => (cloud_event, None),
             Err(reason) => (None, Some(reason)),
         };
-        let address = MessageOrigin { exchange, routing_key };
         let packed = PackedMessage {
             content_type: text(properties.content_type()),
             encoding: text(properties.content_encoding()),
             body: Bytes::from(data),
             cloud_event,
-            acker: Acker::of_session(tag, address, self.answering.clone()),
+            acker: Acker::of_session(tag, self.answering.clone()),
             trail: EventContext::begin(message_headers::origin(headers)),
         };
         match wrong {
@@ -213,13 +205,7 @@ impl BusConsumer {
         }
     }
 
-    async fn answered(
-        &mut self,
-        bus: &AmqpBus,
-        tag: u64,
-        address: MessageOrigin,
-        answer: Answer,
-    ) -> lapin::Result<()> {
+    async fn answered(&mut self, bus: &AmqpBus, tag: u64, answer: Answer) -> lapin::Result<()> {
         bus.tally.answered(&answer);
         self.resized |= bus.pace.lock().answered();
         match answer {
@@ -236,17 +222,7 @@ impl BusConsumer {
                 self.arm_flush();
                 self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await
             }
-            Answer::Unhandled(unhandled) => {
-                let (queue, module) = (self.consumer.queue(), &unhandled.module);
-                let reason = &unhandled.reason;
-                warn!(
-                    queue = queue.as_str(),
-                    module, reason, "message dead-lettered, a module cannot handle it"
-                );
-                self.dead_letters.begin(bus, tag, address, *unhandled);
-                Ok(())
-            }
-            Answer::Postponed => {
+            Answer::Postponed | Answer::Unhandled(_) => {
                 let now = Instant::now();
                 let since = *self.trouble_since.get_or_insert(now);
                 let wait = (now - since).clamp(SHORTEST_PUT_OFF, LONGEST_PUT_OFF);
@@ -255,17 +231,6 @@ impl BusConsumer {
                 Ok(())
             }
         }
-    }
-
-    /// A message is with the dead ones, or goes there without a reason.
-    async fn buried(&mut self, tag: u64, is_safe: bool) -> lapin::Result<()> {
-        if is_safe {
-            self.acks.accept(tag);
-            self.arm_flush();
-            return Ok(());
-        }
-        self.acks.settled(tag);
-        self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await
     }
 
     async fn flush_when_full(&mut self) -> lapin::Result<()> {
@@ -326,11 +291,8 @@ impl BusConsumer {
                     warn!(unanswered = self.acks.unanswered(), "stopping without the answers to some messages");
                     break;
                 }
-                Some((tag, address, answer)) = self.answers.recv() => {
-                    self.answered(bus, tag, address, answer).await?;
-                }
-                Some((tag, buried)) = self.dead_letters.next(), if !self.dead_letters.is_empty() => {
-                    self.buried(tag, buried).await?;
+                Some((tag, answer)) = self.answers.recv() => {
+                    self.answered(bus, tag, answer).await?;
                 }
             }
         }

@@ -7,15 +7,6 @@ use crate::bus::Refusal;
 use crate::event::identity::CloudEventId;
 use crate::trail::{Origin, REQUEST_HEADER, TRACE_HEADER};
 
-/// The header that says why a message is with the dead ones.
-pub(super) const REASON_HEADER: &str = "x-hookline-reason";
-
-/// The header that names the module that could not handle it.
-pub(super) const MODULE_HEADER: &str = "x-hookline-module";
-
-/// The header that names the exchange that the message was published to.
-pub(super) const EXCHANGE_HEADER: &str = "x-hookline-exchange";
-
 /// The two spellings of the prefix that CloudEvents' binding to AMQP allows; we write the first.
 const CLOUD_EVENT_PREFIXES: [&str; 2] = ["cloudEvents:", "cloudEvents_"];
 

@@ -1,15 +1,14 @@
 //! How one message gets onto an exchange, and when it counts as published.
 
-use super::message_headers::{self, EXCHANGE_HEADER, MODULE_HEADER, REASON_HEADER};
+use super::message_headers;
 use super::names::name;
 use super::topology::{QueueSetup, SetupError, words_of};
-use crate::bus::{MessageOrigin, PublishError, Unhandled};
+use crate::bus::PublishError;
 use crate::clock;
 use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;
 use crate::trail::Origin;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::AMQPValue;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -53,29 +52,6 @@ impl BrokerLink {
     ) -> Result<(), PublishError> {
         self.declare(exchange).await?;
         self.confirmed(properties, exchange, routing_key, body).await
-    }
-
-    /// Puts an event with the dead ones, under its old routing key, with the reason in its headers.
-    pub(super) async fn publish_dead(
-        &self,
-        dead: &str,
-        address: &MessageOrigin,
-        unhandled: &Unhandled,
-    ) -> Result<(), PublishError> {
-        let Unhandled { module, reason, event, origin } = unhandled;
-        let properties = properties(origin, event.cloud_event.as_ref());
-        let mut headers = properties.headers().clone().unwrap_or_default();
-        let said = [
-            (REASON_HEADER, format!("{module} {reason}")),
-            (MODULE_HEADER, module.clone()),
-            (EXCHANGE_HEADER, address.exchange.to_string()),
-        ];
-        for (header, text) in said {
-            headers.insert(name(header), AMQPValue::LongString(text.into()));
-        }
-        let properties = properties.with_headers(headers);
-        let publishing = self.confirmed(properties, dead, address.routing_key.as_str(), &event.body);
-        within_limit(publishing).await
     }
 
     async fn confirmed(

@@ -42,12 +42,9 @@ fn by_content(message: IncomingMessage) {
         b"bad" => message.acker.refuse(Refusal::event("it is bad")),
         b"later" => message.acker.postpone(),
         b"lost" => drop(message.acker),
-        b"quarantined" => message.acker.unhandled(Unhandled {
-            module: "webhooks_x".to_owned(),
-            reason: "is quarantined".to_owned(),
-            event: message.event,
-            origin: Origin::default(),
-        }),
+        b"quarantined" => message
+            .acker
+            .unhandled(Unhandled { module: "webhooks_x".to_owned(), reason: "is quarantined".to_owned() }),
         _ => message.acker.accept(),
     }
 }

@@ -1,6 +1,9 @@
 //! Figures of the modules: what they are called for and what it costs.
 
+use std::sync::atomic::AtomicU64;
+
 use super::{MODULE, read};
+use crate::listener::failed_events::{FailedEventFigures, FailedEventKeeping};
 use crate::metrics::exposition::{MetricFamily, Value};
 use crate::module::isolated::IsolatedFigures;
 use crate::module::registry::{LoadedModule, ModuleRegistry, ModuleSnapshot};
@@ -55,6 +58,66 @@ pub(in crate::metrics) fn modules(current: &ModuleSnapshot) -> Vec<MetricFamily>
     ];
     families.extend(processes(current));
     families
+}
+
+/// Of events that modules failed on.
+pub(in crate::metrics) fn failed_events(
+    failures: &FailedEventKeeping,
+    current: &ModuleSnapshot,
+) -> [MetricFamily; 8] {
+    // Those that serve and have failed on nothing are shown, too.
+    current.modules().for_each(|module| drop(failures.figures_of(&module.id)));
+    let known = failures.figures();
+    let of_each = |family: MetricFamily, figure: &dyn Fn(&FailedEventFigures) -> &AtomicU64| {
+        known.iter().fold(family, |family, (module, figures)| {
+            family.with(MODULE, module.as_str(), read(figure(figures)))
+        })
+    };
+    let outcome = |name, help, figure: &dyn Fn(&FailedEventFigures) -> &AtomicU64| {
+        of_each(MetricFamily::counter(name, help), figure)
+    };
+    [
+        of_each(
+            MetricFamily::gauge(
+                "hookline_module_failed_events",
+                "Events that a module failed on and that are kept.",
+            ),
+            &|figures| &figures.events,
+        ),
+        of_each(MetricFamily::gauge("hookline_module_failed_bytes", "Bytes of these."), &|figures| {
+            &figures.bytes
+        }),
+        outcome(
+            "hookline_module_failed_kept_total",
+            "Events that a module failed on and that were kept.",
+            &|figures| &figures.kept,
+        ),
+        outcome(
+            "hookline_module_failed_refused_total",
+            "Events that a module failed on and that were not accepted, as many are kept as may be.",
+            &|figures| &figures.refused,
+        ),
+        outcome(
+            "hookline_module_failed_dropped_total",
+            "Events that a module failed on and that were accepted and lost for it, as many are kept as may be.",
+            &|figures| &figures.dropped,
+        ),
+        outcome(
+            "hookline_module_failed_expired_total",
+            "Events that a module failed on and that were kept for so long that they were forgotten.",
+            &|figures| &figures.expired,
+        ),
+        outcome(
+            "hookline_module_replayed_total",
+            "Failed events that were handed to the module again and handled.",
+            &|figures| &figures.handled,
+        ),
+        outcome(
+            "hookline_module_replay_failures_total",
+            "Failed events that were handed to the module again and failed again.",
+            &|figures| &figures.failed_again,
+        ),
+    ]
 }
 
 /// Of modules in a process of their own.

@@ -4,17 +4,14 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use rustc_hash::FxHashMap;
 
+use super::failed_events::{self, StepOutcome};
+use super::identities::{is_known, remember};
 use super::writing::StoreWrite;
 use crate::store::{
-    Accepted, AcceptedEvent, DeliveryCounts, NewDelivery, StoredDelivery, StoredOutcome, WaitingRow,
+    Accepted, AcceptedEvent, DeliveryCounts, FailedEventStep, NewDelivery, StoredDelivery, StoredOutcome,
+    WaitingRow,
 };
 use crate::trail::Origin;
-
-/// How long an identity is known at least.
-pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1_000;
-
-/// An identity from so far ahead is of a clock that was set back.
-pub(super) const AHEAD_MS: i64 = 60 * 60 * 1_000;
 
 const COLUMNS: &str =
     "d.id, d.hook, d.account, d.webhook_id, coalesce(d.payload, p.body), d.direct_hook, d.tries, d.due_ms,
@@ -22,6 +19,16 @@ const COLUMNS: &str =
      FROM deliveries d LEFT JOIN payloads p ON p.id = d.payload_id";
 
 pub(super) fn accept(writing: &mut StoreWrite<'_>, event: &AcceptedEvent) -> rusqlite::Result<Accepted> {
+    let known = |identity: &String| is_known(writing.connection, identity);
+    let fired = match (&event.failed, &event.identity) {
+        (Some(FailedEventStep::Replayed { .. }), Some(identity)) if known(identity)? => 0,
+        _ => event.deliveries.len(),
+    };
+    match failed_events::step(writing, event.failed.as_ref(), event.identity.as_deref(), fired)? {
+        StepOutcome::Done => {}
+        StepOutcome::Gone | StepOutcome::Known => return Ok(Accepted::AlreadyKnown),
+        StepOutcome::Full => return Ok(Accepted::Full),
+    }
     if event.deliveries.is_empty() {
         return Ok(Accepted::New(Vec::new()));
     }
@@ -31,18 +38,6 @@ pub(super) fn accept(writing: &mut StoreWrite<'_>, event: &AcceptedEvent) -> rus
         return Ok(Accepted::AlreadyKnown);
     }
     insert(writing, &event.deliveries).map(Accepted::New)
-}
-
-/// Remembers an identity; says whether it was new.
-pub(super) fn remember(writing: &mut StoreWrite<'_>, identity: &str) -> rusqlite::Result<bool> {
-    let added = writing
-        .connection
-        .prepare_cached(
-            "INSERT INTO events (identity, accepted_ms) VALUES (?1, ?2) ON CONFLICT (identity) DO NOTHING",
-        )?
-        .execute(params![identity, writing.now_ms])?;
-    writing.identities += added;
-    Ok(added > 0)
 }
 
 /// Lays deliveries down; answers their ids, which follow one another.
@@ -128,28 +123,6 @@ pub(super) fn forget_payloads(writing: &mut StoreWrite<'_>) -> rusqlite::Result<
             .execute([id])?;
     }
     Ok(())
-}
-
-/// Forgets up to `limit` identities from before `expired_before`; answers when the oldest one left was accepted.
-/// Those of a clock that was set back since then count from now on, or they would stay for as long as it was wrong.
-pub(super) fn prune(connection: &Connection, now_ms: i64, limit: usize) -> rusqlite::Result<Option<i64>> {
-    let expired_before = now_ms - REMEMBERED_MS;
-    connection
-        .prepare_cached(
-            "UPDATE events SET accepted_ms = ?1 WHERE accepted_ms > ?2
-             AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?3)",
-        )?
-        .execute(params![now_ms, now_ms + AHEAD_MS, limit as i64])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM events WHERE accepted_ms < ?1
-             AND seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?2)",
-        )?
-        .execute(params![expired_before, limit as i64])?;
-    connection
-        .prepare_cached("SELECT accepted_ms FROM events ORDER BY seq LIMIT 1")?
-        .query_row([], |row| row.get(0))
-        .optional()
 }
 
 pub(super) fn pending(

@@ -6,18 +6,22 @@ use bytes::Bytes;
 
 use super::SqliteStore;
 use super::writing::StoreWrite;
-use super::{access, attempts, deliveries, disabler, pieces, replays};
+use super::{access, attempts, deliveries, disabler, failed_events, module_replays, pieces, replays};
+use crate::model::ModuleId;
 use crate::store::{
     Accepted, AcceptedEvent, AttemptQuery, AttemptScan, AttemptStore, AuditEntry, AuditKeep, AuditQuery,
-    AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, FailureChange,
-    HookFailure, NewAttempt, NewReplay, Replay, ReplayStore, Result, StoredAuditEntry, StoredDelivery,
-    StoredFailing, StoredOutcome, StoredToken, TokenStore, WaitingRow,
+    AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, FailedEventChoice,
+    FailedEventQuery, FailedEventRow, FailedEventStore, FailedEventTotal, FailureChange, HookFailure,
+    KeptEvent, ModuleReplay, ModuleReplayState, NewAttempt, NewModuleReplay, NewReplay, Replay, ReplayStore,
+    Result, StoredAuditEntry, StoredDelivery, StoredFailing, StoredOutcome, StoredToken, TokenStore,
+    WaitingRow,
 };
 
 #[async_trait]
 impl DeliveryStore for SqliteStore {
     async fn accept_many(&self, events: Vec<AcceptedEvent>) -> Result<Vec<Accepted>> {
-        let rows = events.iter().map(|event| event.deliveries.len()).sum();
+        let rows = |event: &AcceptedEvent| event.deliveries.len() + usize::from(event.failed.is_some());
+        let rows = events.iter().map(rows).sum();
         if rows == 0 {
             return Ok(vec![Accepted::New(Vec::new()); events.len()]);
         }
@@ -164,6 +168,61 @@ impl ReplayStore for SqliteStore {
 
     async fn cancel_replay(&self, id: i64) -> Result<Option<Replay>> {
         self.writer.write(1, move |writing| replays::cancel(writing, id)).await
+    }
+}
+
+#[async_trait]
+impl FailedEventStore for SqliteStore {
+    async fn failed_events(&self, wanted: FailedEventQuery) -> Result<Vec<FailedEventRow>> {
+        self.look(move |connection| failed_events::list(connection, &wanted)).await
+    }
+
+    async fn failed_event(&self, id: i64) -> Result<Option<KeptEvent>> {
+        self.look(move |connection| failed_events::one(connection, id)).await
+    }
+
+    async fn failed_totals(&self) -> Result<Vec<FailedEventTotal>> {
+        self.read(failed_events::totals).await
+    }
+
+    async fn forget_failed(&self, wanted: FailedEventChoice, limit: usize) -> Result<usize> {
+        self.writer.write(limit, move |writing| failed_events::forget(writing, &wanted, limit)).await
+    }
+
+    async fn clean_failed(&self, before_ms: i64, limit: usize) -> Result<Vec<(ModuleId, usize)>> {
+        self.writer.write(limit, move |writing| failed_events::clean(writing, before_ms, limit)).await
+    }
+
+    async fn begin_module_replay(&self, wanted: NewModuleReplay) -> Result<Option<ModuleReplay>> {
+        self.writer.write(1, move |writing| module_replays::begin(writing, &wanted)).await
+    }
+
+    async fn module_replays(&self, module: &ModuleId, below: i64, limit: usize) -> Result<Vec<ModuleReplay>> {
+        let module = module.clone();
+        self.look(move |connection| module_replays::list(connection, &module, below, limit)).await
+    }
+
+    async fn module_replay(&self, id: i64) -> Result<Option<ModuleReplay>> {
+        self.look(move |connection| module_replays::one(connection, id)).await
+    }
+
+    async fn running_module_replays(&self) -> Result<Vec<ModuleReplay>> {
+        self.read(module_replays::running).await
+    }
+
+    async fn next_failed(&self, job: i64, limit: usize, bytes: usize) -> Result<Vec<KeptEvent>> {
+        self.look(move |connection| failed_events::next(connection, job, limit, bytes)).await
+    }
+
+    async fn end_module_replay(
+        &self,
+        id: i64,
+        state: ModuleReplayState,
+        reason: Option<String>,
+    ) -> Result<Option<ModuleReplay>> {
+        let end =
+            move |writing: &mut StoreWrite<'_>| module_replays::end(writing, id, state, reason.as_deref());
+        self.writer.write(1, end).await
     }
 }
 

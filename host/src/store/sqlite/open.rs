@@ -22,6 +22,7 @@ const MIGRATIONS: &[(u32, &str)] = &[
     (5, include_str!("../migrations/0005_tokens.sql")),
     (6, include_str!("../migrations/0006_origins.sql")),
     (7, include_str!("../migrations/0007_waits.sql")),
+    (8, include_str!("../migrations/0008_failed_events.sql")),
 ];
 /// The numbers that there were before the table `migrations`: then all up to the file's `user_version` were applied.
 const FIRST_NUMBERS: [u32; 2] = [1, 5];

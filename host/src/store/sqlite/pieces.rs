@@ -13,10 +13,12 @@ use foldhash::HashSet;
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
-use super::deliveries::{insert, remember};
+use super::deliveries::insert;
+use super::failed_events::{self, StepOutcome};
+use super::identities::{is_known, remember};
 use super::writer::StoreWriter;
 use super::writing::StoreWrite;
-use crate::store::{Accepted, AcceptedEvent, NewDelivery, Result};
+use crate::store::{Accepted, AcceptedEvent, FailedEventStep, NewDelivery, Result};
 
 /// Deliveries of one commit. About a millisecond is spent on them, for which everybody else's commits wait.
 const PIECE: usize = 128;
@@ -67,18 +69,21 @@ async fn accept_new(
     }
     let (event, last) = (begun.event, deliveries.cloned().collect::<Vec<_>>());
     let identities: Vec<String> = new().filter_map(identity_of).map(str::to_owned).collect();
+    let steps: Vec<PieceStep> = events.iter().zip(known).map(PieceStep::of).collect();
     let broken_off = Arc::clone(&begun.broken_off);
     let work = move |writing: &mut StoreWrite<'_>| match broken_off.load(Ordering::Acquire) {
         true => Ok(None),
-        false => finish(writing, event, &identities, &last),
+        false => finish(writing, event, &identities, &steps, &last),
     };
-    let Some(stored) = writer.write(PIECE, work).await? else { return Ok(None) };
+    let Some((stored, outcomes)) = writer.write(PIECE, work).await? else { return Ok(None) };
     begun.ended = true;
     ids.extend(stored);
-    let mut ids = ids.into_iter();
-    let answer = |(event, known): (&AcceptedEvent, &bool)| match known {
-        true => Accepted::AlreadyKnown,
-        false => Accepted::New(ids.by_ref().take(event.deliveries.len()).collect()),
+    let (mut ids, mut outcomes) = (ids.into_iter(), outcomes.into_iter());
+    let answer = |(event, known): (&AcceptedEvent, &bool)| match outcomes.next() {
+        _ if *known => Accepted::AlreadyKnown,
+        Some(StepOutcome::Full) => Accepted::Full,
+        Some(StepOutcome::Known) => Accepted::AlreadyKnown,
+        _ => Accepted::New(ids.by_ref().take(event.deliveries.len()).collect()),
     };
     Ok(Some(events.iter().zip(known).map(answer).collect()))
 }
@@ -116,6 +121,24 @@ impl Drop for BegunEvent {
     }
 }
 
+/// What is done with the last piece beside storing its deliveries.
+#[derive(Clone)]
+struct PieceStep {
+    identity: Option<String>,
+    failed: Option<FailedEventStep>,
+    /// Its identity is known, or its kept event is gone.
+    known: bool,
+    /// Deliveries that it causes.
+    fired: usize,
+}
+
+impl PieceStep {
+    fn of((event, known): (&AcceptedEvent, &bool)) -> Self {
+        let fired = if *known { 0 } else { event.deliveries.len() };
+        PieceStep { identity: event.identity.clone(), failed: event.failed.clone(), known: *known, fired }
+    }
+}
+
 /// An event that causes nothing is not remembered.
 fn identity_of(event: &AcceptedEvent) -> Option<&str> {
     event.identity.as_deref().filter(|_| !event.deliveries.is_empty())
@@ -126,8 +149,10 @@ fn known(connection: &Connection, events: &[AcceptedEvent]) -> rusqlite::Result<
     let mut seen = HashSet::default();
     let mut answers = Vec::with_capacity(events.len());
     for event in events {
+        let gone = event.failed.as_ref().map(|step| failed_events::is_gone(connection, step)).transpose()?;
         answers.push(match identity_of(event) {
-            Some(identity) => !seen.insert(identity) || known_now(connection, identity)?,
+            _ if gone == Some(true) => true,
+            Some(identity) => !seen.insert(identity) || is_known(connection, identity)?,
             None => false,
         });
     }
@@ -150,20 +175,27 @@ fn finish(
     writing: &mut StoreWrite<'_>,
     event: i64,
     identities: &[String],
+    steps: &[PieceStep],
     last: &[NewDelivery],
-) -> rusqlite::Result<Option<Vec<i64>>> {
+) -> rusqlite::Result<Option<(Vec<i64>, Vec<StepOutcome>)>> {
     for identity in identities {
-        if known_now(writing.connection, identity)? {
+        if is_known(writing.connection, identity)? {
             return Ok(None);
         }
     }
+    for step in steps.iter().filter(|step| !step.known).filter_map(|step| step.failed.as_ref()) {
+        if failed_events::is_gone(writing.connection, step)? {
+            return Ok(None);
+        }
+    }
+    let outcomes: Vec<StepOutcome> = steps
+        .iter()
+        .map(|step| failed_events::step(writing, step.failed.as_ref(), step.identity.as_deref(), step.fired))
+        .collect::<rusqlite::Result<_>>()?;
     for identity in identities {
         remember(writing, identity)?;
     }
     writing.connection.prepare_cached("DELETE FROM unfinished WHERE event = ?1")?.execute([event])?;
-    insert(writing, last).map(Some)
-}
-
-fn known_now(connection: &Connection, identity: &str) -> rusqlite::Result<bool> {
-    connection.prepare_cached("SELECT 1 FROM events WHERE identity = ?1")?.exists([identity])
+    let ids = insert(writing, last)?;
+    Ok(Some((ids, outcomes)))
 }

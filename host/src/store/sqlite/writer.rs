@@ -16,7 +16,7 @@ use super::database::{self, OpenedDatabase};
 use super::presence::FilePresence;
 use super::trouble::{StoreTrouble, closed, explain, note};
 use super::writing::{IdList, StoreWrite};
-use super::{deliveries, unfinished};
+use super::{deliveries, identities, unfinished};
 use crate::clock::now_ms;
 use crate::store::{Result, StoreError};
 
@@ -279,11 +279,11 @@ struct PruneState {
 
 impl PruneState {
     fn step(&mut self, connection: &Connection, now_ms: i64, added: usize) -> rusqlite::Result<()> {
-        let remembered = now_ms - deliveries::REMEMBERED_MS..=now_ms + deliveries::AHEAD_MS;
+        let remembered = now_ms - identities::REMEMBERED_MS..=now_ms + identities::AHEAD_MS;
         if self.oldest_ms.is_some_and(|oldest| remembered.contains(&oldest)) {
             return Ok(());
         }
-        self.oldest_ms = deliveries::prune(connection, now_ms, 2 * added + 100)?;
+        self.oldest_ms = identities::prune(connection, now_ms, 2 * added + 100)?;
         Ok(())
     }
 }
