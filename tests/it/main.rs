@@ -24,6 +24,7 @@ mod endpoints;
 mod events_in;
 mod guides;
 mod identity;
+mod failed_events;
 mod faults;
 mod fan_out;
 mod isolation;

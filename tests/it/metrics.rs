@@ -270,8 +270,8 @@ async fn a_module_in_a_process_of_its_own_shows_that_process() {
 
     host.ask("POST", "/events", Some(misbehave(&account, "exit"))).await;
 
-    let killed = Exposition::of(&host).await.labelled("hookline_events_total", "outcome=\"killed\"");
-    assert_eq!(killed, 1.0);
+    let kept = "hookline_module_failed_kept_total";
+    assert_eq!(Exposition::of(&host).await.labelled(kept, "module=\"webhooks_misbehaving\""), 1.0);
     assert_eq!(of_module("deaths_total").await, 3.0, "as many as one event may cost");
     assert_eq!(of_module("restarts_total").await, 2.0);
     assert_eq!(of_module("timeouts_total").await, 0.0);

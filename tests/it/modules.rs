@@ -161,11 +161,7 @@ async fn a_module_that_keeps_hanging_is_quarantined_and_the_others_go_on() {
     for _ in 0..3 {
         host.publish(misbehave(&account, "hang")).await;
     }
-    let refused = host.ask("POST", "/events", Some(misbehave(&account, "fire"))).await;
-    assert_eq!(
-        (refused.status.as_u16(), &refused.json["data"]["module"]),
-        (503, &json!("webhooks_misbehaving"))
-    );
+    host.publish(misbehave(&account, "fire")).await;
     host.publish(json!({"Event-Category": "older", "Event-Name": "any", "Account-ID": account})).await;
 
     assert_eq!(host.module("webhooks_misbehaving").await["state"], "quarantined");

@@ -1,6 +1,5 @@
-//! What becomes of events while a module that answers them is quarantined: none of them is accepted and gone.
+//! What becomes of events while a module that answers them is quarantined, and of the module.
 
-use lapin::types::AMQPValue;
 use serde_json::{Value, json};
 use tests::{Answer, Broker, Published, Receiver, TestHost, eventually};
 
@@ -28,10 +27,24 @@ async fn quarantine(host: &TestHost, account: &str) {
     host.figure("hookline_module_quarantined{module=\"webhooks_misbehaving\"}", 1).await;
 }
 
+async fn kept(host: &TestHost) -> Vec<Value> {
+    let listed = host.ask("GET", &format!("/modules/{MODULE}/failed"), None).await.json;
+    listed["data"].as_array().unwrap().clone()
+}
+
+/// Until a later generation than this one serves and is called.
+async fn healed(host: &TestHost, generation: u64) -> Value {
+    let active =
+        move |module: &Value| module["state"] == "active" && module["generation"].as_u64() > Some(generation);
+    host.module_with(MODULE, active).await
+}
+
 #[tokio::test]
-async fn posted_events_are_turned_away_by_the_modules_name_until_it_works_again() {
+async fn events_are_kept_for_it_and_others_have_theirs() {
     let mut receiver = Receiver::answering(200).await;
-    let host = TestHost::configured(FAST, &[MODULE, "older_minor"]).await;
+    let host =
+        TestHost::configured(&format!("{FAST}quarantine_pause_ms = 600000\n"), &[MODULE, "older_minor"])
+            .await;
     let account = host.account("acme").await;
     host.hook(&account, "misbehaving", &receiver.url("/it"), json!({})).await;
     host.hook(&account, "older_minor", &receiver.url("/other"), json!({})).await;
@@ -39,30 +52,38 @@ async fn posted_events_are_turned_away_by_the_modules_name_until_it_works_again(
 
     let other = json!({"Event-Category": "older", "Event-Name": "any", "Account-ID": account, "Msg-ID": "o"});
     let both = json!([other, misbehave(&account, "fire", "later")]);
-    let refused = host.ask("POST", "/events", Some(both.clone())).await;
+    assert_eq!(host.ask("POST", "/events", Some(both.clone())).await.status, 202);
 
-    assert_eq!(refused.status, 503, "{}", refused.json);
-    assert_eq!(refused.json["message"], "module_unavailable");
-    assert_eq!(refused.json["data"]["module"], MODULE);
-    assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(receiver.next_request().await.path, "/other");
-    let found = degraded(&host).await;
-    assert_eq!(found[0]["module"], MODULE, "{found}");
-    assert!(found[0]["reason"].as_str().unwrap().contains("quarantined"), "{found}");
-    host.figure("hookline_events_total{outcome=\"unhandled\"}", 1).await;
+    let shown = || async {
+        let found = degraded(&host).await;
+        assert_eq!(found[0]["module"], MODULE, "{found}");
+        let reason = found[0]["reason"].as_str().unwrap();
+        assert!(reason.contains("quarantined"), "{found}");
+        reason.contains("tried again at").then_some(())
+    };
+    eventually("it is said when it is tried again", shown).await;
+    let listed = kept(&host).await;
+    let kinds: Vec<&Value> = listed.iter().map(|kept| &kept["kind"]).collect();
+    assert_eq!(kinds, ["quarantined", "timed_out", "timed_out", "timed_out"]);
+    assert!(host.module(MODULE).await["tried_again_at"].is_string());
+    let refused = host.ask("POST", &format!("/modules/{MODULE}/replay"), None).await;
+    assert_eq!(refused.json["message"], "module_quarantined");
 
     assert_eq!(host.ask("POST", &format!("/modules/{MODULE}/reload"), None).await.status, 200);
-    assert_eq!(host.ask("POST", "/events", Some(both)).await.status, 202);
+    let path = format!("/modules/{MODULE}/replay?event={}", listed[0]["id"]);
+    assert_eq!(host.ask("POST", &path, None).await.status, 202);
 
     let told = receiver.next_request().await;
     assert_eq!((told.path.as_str(), &told.json()["said"]), ("/it", &json!("later")));
+    assert_eq!(host.ask("POST", "/events", Some(both)).await.status, 202);
     host.settled().await;
     assert!(receiver.waiting().is_empty(), "what was taken is not taken again");
     assert_eq!(degraded(&host).await, json!([]));
 }
 
 #[tokio::test]
-async fn messages_go_to_the_dead_ones_with_the_reason() {
+async fn messages_are_acknowledged_once_they_are_kept() {
     let broker = Broker::shared();
     let queue = Broker::queue_of_its_own();
     let settings = format!("{FAST}{}", broker.settings(&queue));
@@ -73,14 +94,47 @@ async fn messages_go_to_the_dead_ones_with_the_reason() {
     let event = misbehave(&account, "fire", "kept");
     broker.publish("tests", "misbehave.now", &event, Published::Plain).await;
 
-    let dead = format!("{queue}.dead");
-    let found = eventually("the message is with the dead ones", || broker.take_from(&dead)).await;
-    assert_eq!(serde_json::from_slice::<Value>(&found.data).unwrap(), event);
-    let headers = found.properties.headers().as_ref().unwrap().inner();
-    let Some(AMQPValue::LongString(reason)) = headers.get("x-hookline-reason") else { panic!("{headers:?}") };
-    let reason = reason.to_string();
-    assert!(reason.contains(&format!("{MODULE} is quarantined")), "{reason}");
-    assert_eq!(broker.waiting_in(&queue).await, 0);
+    let of_it = || async { kept(&host).await.into_iter().find(|kept| kept["kind"] == "quarantined") };
+    let listed = eventually("the message is kept", of_it).await;
+    let shown = host.ask("GET", &format!("/modules/{MODULE}/failed/{}", listed["id"]), None).await.json;
+    assert_eq!(shown["data"]["event"], event);
+    let taken = || async { (broker.waiting_in(&queue).await == 0).then_some(()) };
+    eventually("the queue is empty", taken).await;
+    assert_eq!(broker.waiting_in(&format!("{queue}.dead")).await, 0);
+}
+
+/// Three calls that never end, a pause, and it serves again by itself.
+async fn heals(isolation: &str) {
+    let mut receiver = Receiver::answering(200).await;
+    let settings = format!("{FAST}quarantine_pause_ms = 100\n{isolation}");
+    let host = TestHost::configured(&settings, &[MODULE]).await;
+    let account = host.account("acme").await;
+    host.hook(&account, "misbehaving", &receiver.url("/it"), json!({})).await;
+    for (round, generation) in [(0, 1), (1, 2)] {
+        let generation = host.module_with(MODULE, |module| module["state"] == "active").await["generation"]
+            .as_u64()
+            .map(|now| now.max(generation))
+            .unwrap();
+        for n in 0..3 {
+            let event = misbehave(&account, "hang", &format!("hang {round} {n}"));
+            assert_eq!(host.ask("POST", "/events", Some(event)).await.status, 202);
+        }
+        healed(&host, generation).await;
+    }
+    host.publish(misbehave(&account, "fire", "again")).await;
+    assert_eq!(receiver.next_request().await.json()["said"], "again");
+    assert_eq!(kept(&host).await.len(), 6);
+    assert_eq!(degraded(&host).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_module_in_the_hosts_process_is_tried_again_as_a_fresh_generation() {
+    heals("").await;
+}
+
+#[tokio::test]
+async fn a_module_in_a_process_of_its_own_is_tried_again() {
+    heals("isolation = \"process\"\n").await;
 }
 
 #[tokio::test]

@@ -37,7 +37,9 @@ pub use frames::{FrameStep, Framed};
 pub use host::{Answer, StoppedHost, TestHost};
 pub use hostile::{Hostile, Manner};
 pub use isolation::{IsolatedModule, lendable, payload, private_copy, runs, send_signal};
-pub use modules::{cdylib, corrupted_copy, hookline, versioned, versioned_for_good, with_manifest_bytes};
+pub use modules::{
+    cdylib, corrupted_copy, flawed, hookline, versioned, versioned_for_good, with_manifest_bytes,
+};
 pub use name_server::{NameAnswer, NameServer};
 pub use program::{Home, Program, Said, ended, program, say, say_with_input};
 pub use proxy::Proxy;

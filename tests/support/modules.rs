@@ -64,11 +64,27 @@ pub fn with_manifest_bytes(library: &mut [u8], offset: usize, bytes: &[u8]) {
 #[must_use]
 #[track_caller]
 pub fn versioned(number: u32) -> Vec<u8> {
-    let mut library = std::fs::read(cdylib("webhooks_versioned")).expect("the library");
-    let before = b"hookline-version-000001";
-    let after = format!("hookline-version-{number:06}");
+    numbered("webhooks_versioned", "hookline-version-", number)
+}
+
+/// The library of `webhooks_flawed`: the first version fails on some events, the second only on what says so, later ones on
+/// none.
+///
+/// # Panics
+/// It was not built.
+#[must_use]
+#[track_caller]
+pub fn flawed(number: u32) -> Vec<u8> {
+    numbered("webhooks_flawed", "flawed-version-", number)
+}
+
+#[track_caller]
+fn numbered(name: &str, text: &str, number: u32) -> Vec<u8> {
+    let mut library = std::fs::read(cdylib(name)).expect("the library");
+    let before = format!("{text}000001").into_bytes();
+    let after = format!("{text}{number:06}");
     let places: Vec<usize> = (0..library.len() - before.len())
-        .filter(|at| library[*at] == before[0] && library[*at..].starts_with(before))
+        .filter(|at| library[*at] == before[0] && library[*at..].starts_with(&before))
         .collect();
     assert!(!places.is_empty(), "the library should hold its version");
     for at in places {
