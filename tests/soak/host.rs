@@ -38,7 +38,8 @@ impl fmt::Display for Figures {
 
 impl Host {
     pub(crate) async fn start(settings: &str) -> anyhow::Result<Self> {
-        let own = "[delivery]\nallow_targets = [\"127.0.0.0/8\"]\n[log]\nlevel = \"error\"\n";
+        let own = "[delivery]\nallow_targets = [\"127.0.0.0/8\"]\n[log]\nlevel = \"error\"\n\
+                   [modules]\nreplay_failed = \"on_new_generation\"\n";
         let program = Home::new(&format!("{settings}{own}"), &[]).start().await;
         let token = program.token();
         let host = Host { program, token, http: reqwest::Client::new() };
@@ -88,6 +89,39 @@ impl Host {
 
     pub(crate) async fn module(&self) -> anyhow::Result<Value> {
         Ok(self.ask("GET", &format!("/modules/{MODULE}"), None).await?.1["data"].clone())
+    }
+
+    /// Puts a file in place that fails on nothing and has it handle what is left of what others failed on; says how many
+    /// events were handled so, then and before.
+    pub(crate) async fn mended(&self) -> anyhow::Result<u64> {
+        let generation = self.module().await?["generation"].clone();
+        self.install(&tests::versioned(900_002))?;
+        let replay = format!("/modules/{MODULE}/replay");
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let module = self.module().await?;
+            if module["generation"] == generation {
+                continue;
+            }
+            if module["failed_events"] == 0 && self.running().await? == 0 {
+                break;
+            }
+            let (status, begun) = self.ask("POST", &replay, None).await?;
+            ensure!(status == 202, "no replay: {begun}");
+            // What is kept is counted once a second.
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        }
+        let text = self.http.get(format!("{}/metrics", self.program.url())).send().await?.text().await?;
+        let series = format!("hookline_module_replayed_total{{module=\"{MODULE}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        Ok(line.and_then(|value| value.parse::<f64>().ok()).unwrap_or_default() as u64)
+    }
+
+    /// How many of its replays run.
+    async fn running(&self) -> anyhow::Result<usize> {
+        let (_, listed) = self.ask("GET", &format!("/modules/{MODULE}/replays"), None).await?;
+        let jobs = listed["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(jobs.iter().filter(|job| job["state"] == "running").count())
     }
 
     pub(crate) async fn figures(&self) -> anyhow::Result<Figures> {

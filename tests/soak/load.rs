@@ -16,11 +16,18 @@ use crate::host::Host;
 /// Events go out in groups, this often.
 const TICK: Duration = Duration::from_millis(10);
 
-fn event(account: &str, n: u64) -> Value {
-    json!({
+/// One event in so many is one on which every other file fails.
+const FAILING: u64 = 100;
+
+fn event(account: &str, n: u64, failing: bool) -> Value {
+    let mut event = json!({
         "Event-Category": "versioned", "Event-Name": "any", "Msg-ID": format!("soak-{n}"), "Account-ID": account,
         "N": [n, now_us()],
-    })
+    });
+    if failing && n.is_multiple_of(FAILING) {
+        event["Do"] = "panic in odd versions".into();
+    }
+    event
 }
 
 /// Sends until `stop`; the numbers of what was accepted.
@@ -29,6 +36,7 @@ pub(crate) async fn send(
     account: &str,
     bus: &str,
     rate: u64,
+    failing: bool,
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<u64>> {
     let group = (rate * TICK.as_millis() as u64 / 1000).max(1);
@@ -50,7 +58,7 @@ pub(crate) async fn send(
         next += group;
         match &channel {
             None => {
-                let events: Vec<Value> = numbers.iter().map(|n| event(account, *n)).collect();
+                let events: Vec<Value> = numbers.iter().map(|n| event(account, *n, failing)).collect();
                 if host.ask("POST", "/events", Some(events.into())).await?.0 == 202 {
                     accepted.extend(numbers);
                 }
@@ -58,7 +66,7 @@ pub(crate) async fn send(
             Some(channel) => {
                 let mut confirms = Vec::new();
                 for n in &numbers {
-                    let body = event(account, *n).to_string();
+                    let body = event(account, *n, failing).to_string();
                     let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
                     let properties = properties.with_content_type("application/json".into());
                     let key = "versioned.all".into();
