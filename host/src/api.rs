@@ -65,7 +65,8 @@ mod webhooks;
 
 pub use health::DegradedPart;
 pub use modules::{
-    LoadedModules, ModuleShape, PinnedShape as PinnedGeneration, ProcessShape as ModuleProcess, RefusedFile,
+    FailureShape as ModuleFailure, LoadedModules, ModuleShape, PinnedShape as PinnedGeneration,
+    ProcessShape as ModuleProcess, RefusedFile,
 };
 pub use openapi::fixed as description;
 pub use state::{Api, ApiLimits, StrangerLimits};

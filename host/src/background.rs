@@ -25,17 +25,20 @@ where
     }
 }
 
+/// Puts the calling thread below all others.
+pub fn give_way() {
+    // Linux has a priority for each thread; elsewhere this fails or is the process's, so it is not asked for.
+    if cfg!(target_os = "linux") {
+        rustix::process::setpriority_process(None, NICE).ok();
+    }
+}
+
 /// It lives as long as the process. Where there is none, such work has the priority of the rest.
 fn pool() -> Option<Runtime> {
     let built = Builder::new_current_thread()
         .max_blocking_threads(AT_ONCE)
         .thread_name("background")
-        // Linux has a priority for each thread; elsewhere this fails or is the process's, so it is not asked for.
-        .on_thread_start(|| {
-            if cfg!(target_os = "linux") {
-                rustix::process::setpriority_process(None, NICE).ok();
-            }
-        })
+        .on_thread_start(give_way)
         .build();
     built.inspect_err(|error| tracing::warn!(%error, "there is no pool for long work")).ok()
 }

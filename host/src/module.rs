@@ -8,11 +8,15 @@ use crate::model::payload::Payload;
 
 pub mod inspect;
 mod unloading;
+mod symbols;
+mod backtraces;
 pub mod program;
 pub mod probe;
 pub mod library;
 pub mod tls_keys;
 pub mod jobs;
+pub mod failure_reason;
+mod failures;
 pub mod generation;
 pub mod isolated;
 pub mod services;
@@ -28,6 +32,8 @@ pub mod healing;
 pub mod watcher;
 pub mod metadata;
 pub mod resident;
+
+pub use failures::NotedFailure;
 
 /// What a module wants fired for one event.
 #[derive(Clone, Debug)]

@@ -71,7 +71,7 @@ pub struct PanicReport {
     pub message: String,
     /// `file:line`.
     pub place: String,
-    /// Return addresses, innermost first.
+    /// Return addresses, innermost first. A host may have made them offsets in the module's library.
     pub addresses: Vec<usize>,
 }
 

@@ -9,6 +9,7 @@ mod amqp;
 mod attempts;
 mod api;
 mod authors;
+mod backtraces;
 mod backup;
 mod bulkheads;
 mod cli;

@@ -12,7 +12,7 @@ use crate::module::reload::NotReloaded;
 
 mod shapes;
 
-pub use shapes::{LoadedModules, ModuleShape, PinnedShape, ProcessShape, RefusedFile};
+pub use shapes::{FailureShape, LoadedModules, ModuleShape, PinnedShape, ProcessShape, RefusedFile};
 
 /// Lists the loaded modules
 ///

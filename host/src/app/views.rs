@@ -17,6 +17,7 @@ use crate::harmless::harmless_path;
 use crate::hooks::document::Events;
 use crate::model::payload::Payload;
 use crate::model::{Document, HookId};
+use crate::module::NotedFailure;
 use crate::module::metadata::public_fields;
 use crate::module::registry::{FileRefused, LoadedModule, ModuleRegistry, PinnedGeneration};
 use crate::module::reload::NotReloaded;
@@ -97,6 +98,7 @@ fn shown(parts: &ModuleParts, module: &LoadedModule) -> api::ModuleShape {
             deaths: process.deaths,
             timeouts: process.timeouts,
         }),
+        last_failure: module.last_failure().map(shown_failure),
         last_refusal: registry.last_refusal(module).as_ref().map(shown_refusal),
     }
 }
@@ -106,6 +108,17 @@ fn shown_pinned(pinned: &PinnedGeneration) -> api::PinnedGeneration {
         generation: pinned.generation,
         reason: pinned.reason.clone(),
         bytes: pinned.bytes,
+    }
+}
+
+fn shown_failure(noted: NotedFailure) -> api::ModuleFailure {
+    api::ModuleFailure {
+        at: noted.at.format(&Rfc3339).unwrap_or_default(),
+        generation: noted.generation,
+        event: noted.event,
+        message: noted.reason.message,
+        place: noted.reason.place,
+        backtrace: noted.backtrace.to_vec(),
     }
 }
 

@@ -213,8 +213,22 @@ fn show(module: &Value, out: &mut dyn Write) -> std::io::Result<()> {
                 writeln!(out, "{}:", harmless(name))?;
                 items.iter().try_for_each(|item| writeln!(out, "  {}", harmless(&plain(item))))?;
             }
+            Value::Object(_) if name == "last_failure" => failure(value, out)?,
             _ => writeln!(out, "{}: {}", harmless(name), cell(module, name))?,
         }
+    }
+    Ok(())
+}
+
+/// The event that a module failed on last, with the backtrace of a panic, a frame a line.
+fn failure(failure: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "last_failure:")?;
+    for name in ["at", "generation", "event", "message", "place"] {
+        writeln!(out, "  {name}: {}", cell(failure, name))?;
+    }
+    for (nth, frame) in entries(failure, "backtrace").iter().enumerate() {
+        let said = if nth == 0 { "in" } else { "called by" };
+        writeln!(out, "  {said} {}", harmless(&plain(frame)))?;
     }
     Ok(())
 }

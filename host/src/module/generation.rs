@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Firing;
+use super::failures::{GenerationFailures, LastFailure};
 use super::isolated::{IsolatedFigures, IsolatedRunner};
 use super::jobs::JobQueue;
 pub use super::jobs::{CallFailure, JobAnswer, ModuleJob};
@@ -49,6 +50,7 @@ pub struct Generation {
     /// Nanoseconds spent in `handle_event`.
     pub busy_ns: AtomicU64,
     lendable: LendableServices,
+    failures: GenerationFailures,
     runs: Runner,
     /// Held for reading while somebody calls from outside; false once it is released.
     usable: RwLock<bool>,
@@ -129,6 +131,7 @@ impl Generation {
             Err(_) => return Err(LoadError::TimedOut(within).into()),
         };
         Ok(Generation {
+            failures: GenerationFailures::new(module.clone(), number, copy.clone()),
             module,
             number,
             copy,
@@ -173,9 +176,20 @@ impl Generation {
         self.own(event, self.ask(event))
     }
 
-    /// The answer, where all of it is for the event's own account.
+    /// The answer, where all of it is for the event's own account; a failure is noted.
     fn own(&self, event: &Event, answer: JobAnswer) -> JobAnswer {
-        check_firings(event, answer, &self.lendable.accounts)
+        let answer = check_firings(event, answer, &self.lendable.accounts);
+        answer.inspect_err(|failure| self.failures.note(event, failure))
+    }
+
+    /// Its failures are remembered there from now on.
+    pub(super) fn remember_failures_in(&self, last: Arc<LastFailure>) {
+        self.failures.remember_in(last);
+    }
+
+    /// A call for this event was given up.
+    pub(super) fn note_given_up(&self, event: &Event, failure: &CallFailure) {
+        self.failures.note(event, failure);
     }
 
     fn ask(&self, event: &Arc<Event>) -> JobAnswer {

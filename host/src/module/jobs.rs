@@ -39,6 +39,28 @@ pub enum CallFailure {
     Stopped,
 }
 
+impl CallFailure {
+    /// Where it panicked, `file:line`; nothing for all else, and where the module does not know.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        match self {
+            CallFailure::Failed(CallError::Panicked(report)) if !report.place.is_empty() => {
+                Some(&report.place)
+            }
+            _ => None,
+        }
+    }
+
+    /// Where in its library a panic came from, innermost first, as offsets from its first mapped byte.
+    #[must_use]
+    pub fn offsets(&self) -> &[usize] {
+        match self {
+            CallFailure::Failed(CallError::Panicked(report)) => &report.addresses,
+            _ => &[],
+        }
+    }
+}
+
 /// What a module answers to one event.
 pub type JobAnswer = Result<Vec<Firing>, CallFailure>;
 
@@ -74,6 +96,12 @@ impl ModuleJob {
     /// The events that have no answer yet.
     pub(super) fn left(&self) -> Vec<Arc<Event>> {
         self.events.get(self.answers.len()..).unwrap_or_default().to_vec()
+    }
+
+    /// The event that was answered last, and why there was no answer.
+    pub(super) fn failed_last(&self) -> Option<(&Event, &CallFailure)> {
+        let failure = self.answers.last()?.as_ref().err()?;
+        Some((self.events.get(self.answers.len() - 1)?, failure))
     }
 
     /// The answer to the next event.

@@ -14,12 +14,15 @@ use abi_stable::library::{AbiHeaderRef, IsLayoutChecked, LibHeader};
 use abi_stable::type_layout::TypeLayout;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use plugin_api::abi::{ExportsRef, HostRef, Instance, Status};
-use plugin_api::lend::{Call, CallError, HostServices};
+use plugin_api::lend::{Call, CallError, HostServices, PanicReport};
 use plugin_api::manifest::ROOT_SYMBOL;
 use plugin_api::{BindingsAndResponders, Metadata};
 
 use super::tls_keys;
 use crate::event::Event;
+
+/// Frames of a panic that are kept.
+const MOST_FRAMES: usize = 64;
 
 /// Why a library could not be made into a generation.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,8 @@ pub enum LoadError {
 pub(super) struct ModuleEntry {
     exports: ExportsRef,
     instance: Instance,
+    /// Where its library is mapped; nothing where the system does not tell.
+    mapped: MappedAt,
 }
 
 // SAFETY: `ExportsRef` points at constants of a library that stays mapped until every thread that may hold an
@@ -76,9 +81,12 @@ impl ModuleEntry {
     pub(super) fn handle(&self, event: &Event, services: &dyn HostServices) -> Result<(), CallError> {
         let call = Call::new(services);
         let lent = event.lend();
-        let ModuleEntry { exports, instance } = *self;
+        let ModuleEntry { exports, instance, mapped } = *self;
         let status = (exports.handle_event())(instance, lent.event(), call.host());
-        call.end(status).map(|_| ())
+        match call.end(status) {
+            Err(CallError::Panicked(report)) => Err(CallError::Panicked(mapped.own_frames(report))),
+            ended => ended.map(|_| ()),
+        }
     }
 
     /// Tells the instance to end and drops it.
@@ -86,6 +94,26 @@ impl ModuleEntry {
         let call = Call::new(services);
         let status = (self.exports.shutdown())(self.instance, call.host());
         call.end(status).map(|_| ())
+    }
+}
+
+/// The first byte of a mapped library and the one behind its last.
+#[derive(Clone, Copy)]
+struct MappedAt(usize, usize);
+
+impl MappedAt {
+    fn new(addresses: Option<&Range<usize>>) -> Self {
+        addresses.map_or(MappedAt(0, 0), |addresses| MappedAt(addresses.start, addresses.end))
+    }
+
+    /// The report with the library's own frames alone, as offsets of its calls: they mean the same in every process, and
+    /// after the library is gone.
+    fn own_frames(self, report: PanicReport) -> PanicReport {
+        let own = |address: &usize| (self.0 + 1..self.1).contains(address);
+        // A return address stands behind its call.
+        let offsets =
+            report.addresses.iter().filter(|address| own(address)).map(|address| address - self.0 - 1);
+        PanicReport { addresses: offsets.take(MOST_FRAMES).collect(), ..report }
     }
 }
 
@@ -169,7 +197,8 @@ pub(super) fn enter(
     let function = "bindings_and_responders";
     let wanted = call(function, services, |host| (exports.bindings_and_responders())(instance, host))?;
     let wants = read(function, &wanted)?;
-    Ok(LibraryCall { entry: ModuleEntry { exports, instance }, metadata, wants, mapped })
+    let entry = ModuleEntry { exports, instance, mapped: MappedAt::new(mapped.addresses.as_ref()) };
+    Ok(LibraryCall { entry, metadata, wants, mapped })
 }
 
 fn call(
@@ -235,4 +264,20 @@ fn differences(report: &str) -> String {
 
 fn first_lines(report: &str) -> String {
     report.lines().map(str::trim).filter(|line| !line.is_empty()).take(3).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_panics_frames_the_librarys_own_are_kept_as_offsets_of_their_calls() {
+        let check = |mapped: Option<Range<usize>>, addresses: Vec<usize>, expected: &[usize]| {
+            let report = PanicReport { addresses, ..PanicReport::default() };
+            assert_eq!(MappedAt::new(mapped.as_ref()).own_frames(report).addresses, expected);
+        };
+        check(Some(0x1000..0x2000), vec![0x1001, 0x0fff, 0x1fff, 0x2000, 0x1000], &[0, 0xffe]);
+        check(Some(0x1000..0x2000), vec![0x1011; 100], &[0x10; MOST_FRAMES]);
+        check(None, vec![0, 1, 0x1001], &[]);
+    }
 }

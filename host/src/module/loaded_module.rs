@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use tracing::error;
 
 use super::Firing;
+use super::failures::{LastFailure, NotedFailure};
 use super::generation::{CallWorker, Generation, ReleaseResult};
 use super::inspect::InspectedFile;
 use super::isolated::IsolatedFigures;
@@ -27,6 +28,7 @@ pub(super) struct ModuleQueue {
     jobs: Arc<JobQueue>,
     calls: AtomicU64,
     failures: AtomicU64,
+    last_failure: Arc<LastFailure>,
     /// Bytes of its largest answer lately; [`UNKNOWN`] before the first.
     largest: AtomicUsize,
 }
@@ -39,6 +41,7 @@ impl Default for ModuleQueue {
             jobs: Arc::default(),
             calls: AtomicU64::default(),
             failures: AtomicU64::default(),
+            last_failure: Arc::default(),
             largest: AtomicUsize::new(UNKNOWN),
         }
     }
@@ -70,13 +73,15 @@ impl LoadedModule {
         file: PathBuf,
         before: Option<&LoadedModule>,
     ) -> Self {
+        let line: Arc<ModuleQueue> = before.map_or_else(Arc::default, |before| Arc::clone(&before.line));
+        generation.remember_failures_in(Arc::clone(&line.last_failure));
         LoadedModule {
             id: generation.module.clone(),
             inspected,
             file,
             loaded_at: crate::clock::now(),
             generation,
-            line: before.map_or_else(Arc::default, |before| Arc::clone(&before.line)),
+            line,
             workers: Mutex::default(),
             hung: AtomicUsize::new(0),
             tried_again_at: Mutex::default(),
@@ -172,8 +177,11 @@ impl LoadedModule {
             left.extend(job);
             goes_on
         });
-        for _ in &left {
+        for job in &left {
             self.generation.taint();
+            if let Some((event, failure)) = job.failed_last() {
+                self.generation.note_given_up(event, failure);
+            }
             let hung = self.hung.fetch_add(1, Ordering::Relaxed) + 1;
             error!(module = %self.id, generation = self.generation.number, hung, "a call does not end, its answer is given up");
         }
@@ -237,6 +245,12 @@ impl LoadedModule {
     #[must_use]
     pub fn goes_on_from(&self, other: &LoadedModule) -> bool {
         Arc::ptr_eq(&self.line, &other.line)
+    }
+
+    /// The last failure, of whichever generation.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<NotedFailure> {
+        self.line.last_failure.get()
     }
 
     /// What `init` said.

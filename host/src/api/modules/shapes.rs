@@ -56,6 +56,9 @@ pub struct ModuleShape {
     /// The process that it runs in, where it has one of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessShape>,
+    /// The last event that it failed on, whichever generation it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<FailureShape>,
     /// Why a newer file was turned down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_refusal: Option<RefusedFile>,
@@ -73,6 +76,25 @@ pub struct ProcessShape {
     pub deaths: u64,
     /// How often it was ended because it did not answer.
     pub timeouts: u64,
+}
+
+/// A module's failure on one event.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = ModuleFailure)]
+pub struct FailureShape {
+    /// When.
+    pub at: String,
+    /// Of which generation.
+    pub generation: u64,
+    /// What tells the event from others, where it has that.
+    pub event: Option<String>,
+    /// What happened.
+    pub message: String,
+    /// Where it panicked, `file:line`; nothing for all other failures.
+    pub place: Option<String>,
+    /// The functions of the module that a panic came through, the innermost first, with their places as far as its file has
+    /// line tables; offsets in its library where it has no names, and for the moment until they are known.
+    pub backtrace: Vec<String>,
 }
 
 /// A generation that cannot be unloaded.

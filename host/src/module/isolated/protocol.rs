@@ -19,12 +19,12 @@ pub(super) use framing::{BadFrame, FrameReader, MAX_TEXT};
 use framing::{FrameFields, as_text, bytes, clipped, frame, number, optional};
 
 /// Raised with every change of what is said. Both sides are the same program, unless somebody mixed builds.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Bytes of the largest frame that the host reads: a firing, with room for lengths and flags.
 pub(super) const MAX_FRAME: usize = MAX_PAYLOAD + MAX_BESIDE + 64 * 1024;
 
-/// Return addresses that cross.
+/// Frames of a panic that cross, as offsets in the module's library: where that lies is for the process to know.
 const MAX_ADDRESSES: usize = 256;
 
 /// What the host says.
@@ -245,7 +245,11 @@ fn read_ended(fields: &mut FrameFields<'_>) -> Result<Result<(), CallError>, Bad
         2 => {
             let (message, place) = (fields.text()?.to_owned(), fields.text()?.to_owned());
             let mut addresses = Vec::new();
-            for _ in 0..fields.number()? {
+            let count = fields.number()?;
+            if count as usize > MAX_ADDRESSES {
+                return Err(BadFrame(format!("a panic with {count} frames; the limit is {MAX_ADDRESSES}")));
+            }
+            for _ in 0..count {
                 addresses.push(usize::try_from(fields.long()?).unwrap_or(usize::MAX));
             }
             Ok(Err(CallError::Panicked(PanicReport { message, place, addresses })))
