@@ -66,7 +66,7 @@ mod webhooks;
 pub use health::DegradedPart;
 pub use modules::{
     FailureShape as ModuleFailure, LoadedModules, ModuleShape, PinnedShape as PinnedGeneration,
-    ProcessShape as ModuleProcess, RefusedFile,
+    PinnedUseShape as PinnedUse, ProcessShape as ModuleProcess, RefusedFile,
 };
 pub use openapi::fixed as description;
 pub use state::{Api, ApiLimits, StrangerLimits};

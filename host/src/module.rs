@@ -7,7 +7,8 @@ use crate::model::AccountId;
 use crate::model::payload::Payload;
 
 pub mod inspect;
-mod unloading;
+pub mod unloading;
+pub mod pinned_room;
 mod symbols;
 mod backtraces;
 pub mod program;

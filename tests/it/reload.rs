@@ -11,6 +11,7 @@ use tests::{
     Broker, Receiver, TestHost, cdylib, corrupted_copy, eventually, program, versioned, versioned_for_good,
 };
 
+mod pinned;
 mod refused;
 mod under_load;
 

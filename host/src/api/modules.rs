@@ -12,16 +12,20 @@ use crate::module::reload::NotReloaded;
 
 mod shapes;
 
-pub use shapes::{FailureShape, LoadedModules, ModuleShape, PinnedShape, ProcessShape, RefusedFile};
+pub use shapes::{
+    FailureShape, LoadedModules, ModuleShape, PinnedShape, PinnedUseShape, ProcessShape, RefusedFile,
+};
 
 /// Lists the loaded modules
 ///
-/// Beside them, as `refused`, the files in the plugins folder that were not taken.
+/// Beside them, as `refused`, the files in the plugins folder that were not taken, and as `pinned` what old generations that
+/// cannot be unloaded have used up, and of what: at either limit no file is loaded, and what serves goes on.
 #[utoipa::path(get, path = "/modules", tag = "Modules")]
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Reply<ListBody<ModuleShape>> {
-    let LoadedModules { modules, refused } = api.modules.list();
+    let LoadedModules { modules, refused, pinned } = api.modules.list();
     let refused = serde_json::to_value(refused).unwrap_or_default();
-    Reply::many(&modules).beside("refused", refused)
+    let pinned = serde_json::to_value(pinned).unwrap_or_default();
+    Reply::many(&modules).beside("refused", refused).beside("pinned", pinned)
 }
 
 /// Shows a module

@@ -91,6 +91,7 @@ const JSON: &str = "application/json";
         failed_events::ForgottenCount,
         failed_events::ReplayAnswerShape,
         failed_events::ModuleReplayShape,
+        modules::PinnedUseShape,
         hooks::ServedHook,
         failures::Failing,
         failures::Forgotten,

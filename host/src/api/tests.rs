@@ -85,7 +85,7 @@ impl ModulesView for Nine {
     fn list(&self) -> LoadedModules {
         let at = "2026-01-01T00:00:00Z".to_owned();
         let refused = RefusedFile { file: "readme.so".into(), reason: "not a library".to_owned(), at };
-        LoadedModules { modules: vec![sms(1)], refused: vec![refused] }
+        LoadedModules { modules: vec![sms(1)], refused: vec![refused], ..LoadedModules::default() }
     }
 
     fn show(&self, id: &str) -> Option<ModuleShape> {

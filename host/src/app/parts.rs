@@ -82,7 +82,7 @@ impl HostParts {
         let stores = HostStores::open(&config)?;
         let cluster_id: Arc<str> = stores.cluster_id(&config).await?.into();
         // Before everything else, since hooks are checked against the modules and modules are told about accounts.
-        let registry = Arc::new(ModuleRegistry::default());
+        let registry = Arc::new(ModuleRegistry::new(config.modules.pinned_memory_limit));
         let stream = Arc::new(HostStream::default());
         let guard = Guard::allowing(config.delivery.allow_targets.clone()).and_exactly(outside.receiver);
         let node = node_name();

@@ -19,6 +19,7 @@ use crate::model::payload::Payload;
 use crate::model::{Document, HookId};
 use crate::module::NotedFailure;
 use crate::module::metadata::public_fields;
+use crate::module::pinned_room::{MAX_KEYS, PinnedUse};
 use crate::module::registry::{FileRefused, LoadedModule, ModuleRegistry, PinnedGeneration};
 use crate::module::reload::NotReloaded;
 use crate::module::reload::resetting::{MetadataReset, NotReset};
@@ -37,6 +38,7 @@ impl ModulesView for ModuleParts {
         LoadedModules {
             modules: current.modules().map(|module| shown(self, module)).collect(),
             refused: self.registry.refused().iter().map(shown_refusal).collect(),
+            pinned: shown_use(self.registry.pinned_use()),
         }
     }
 
@@ -65,8 +67,6 @@ fn shown(parts: &ModuleParts, module: &LoadedModule) -> api::ModuleShape {
     let failed = parts.failures.figures_of(&module.id);
     let (figures, wants, manifest) = (module.figures(), module.wants(), &module.inspected.manifest);
     let process = module.process();
-    let pinned = registry.pinned();
-    let pinned = pinned.iter().filter(|pinned| pinned.module == module.id);
     api::ModuleShape {
         id: module.id.to_string(),
         version: manifest.version.to_string(),
@@ -91,7 +91,7 @@ fn shown(parts: &ModuleParts, module: &LoadedModule) -> api::ModuleShape {
         time_spent_us: u64::try_from(figures.busy.as_micros()).unwrap_or(u64::MAX),
         loaded_at: module.loaded_at.format(&Rfc3339).unwrap_or_default(),
         memory_bytes: module.memory(),
-        pinned: pinned.map(shown_pinned).collect(),
+        pinned: registry.pinned(&module.id).into_iter().map(shown_pinned).collect(),
         process: process.map(|process| api::ModuleProcess {
             pid: process.pid,
             restarts: process.restarts,
@@ -103,11 +103,18 @@ fn shown(parts: &ModuleParts, module: &LoadedModule) -> api::ModuleShape {
     }
 }
 
-fn shown_pinned(pinned: &PinnedGeneration) -> api::PinnedGeneration {
-    api::PinnedGeneration {
-        generation: pinned.generation,
-        reason: pinned.reason.clone(),
-        bytes: pinned.bytes,
+fn shown_pinned(pinned: PinnedGeneration) -> api::PinnedGeneration {
+    let PinnedGeneration { generation, reason, bytes, .. } = pinned;
+    api::PinnedGeneration { generation, reason, bytes }
+}
+
+fn shown_use(used: PinnedUse) -> api::PinnedUse {
+    api::PinnedUse {
+        generations: used.generations,
+        bytes: used.bytes,
+        limit_bytes: used.limit,
+        thread_local_keys: used.keys,
+        thread_local_keys_limit: MAX_KEYS,
     }
 }
 

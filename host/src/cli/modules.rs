@@ -1,5 +1,6 @@
 //! `hookline modules`: what is loaded, and what was refused and why. `hookline reset-metadata`: what is stored of them.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::bail;
@@ -97,7 +98,7 @@ pub(super) async fn modules(args: &ModulesArgs, out: &mut dyn Write) -> anyhow::
 
 /// What is told, without what stands around every answer: the token is among that.
 fn without_envelope(answer: &Value) -> Value {
-    let kept = ["data", "refused"]
+    let kept = ["data", "pinned", "refused"]
         .into_iter()
         .filter_map(|field| Some((field.to_owned(), answer.get(field)?.clone())));
     Value::Object(kept.collect())
@@ -173,16 +174,9 @@ fn list(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
             ["ID", "VERSION", "GENERATION", "STATE", "BINDINGS", "CALLS", "FAILURES", "KEPT", "TIME"];
         table(out, &header, modules.iter().map(row))?;
     }
-    for module in modules {
-        for pinned in entries(module, "pinned") {
-            writeln!(
-                out,
-                "{} generation {} stays mapped: {}",
-                cell(module, "id"),
-                cell(pinned, "generation"),
-                cell(pinned, "reason")
-            )?;
-        }
+    modules.iter().try_for_each(|module| stay_mapped(module, out))?;
+    if let Some(used) = answer.get("pinned") {
+        pinned_use(used, out)?;
     }
     for refused in entries(answer, "refused") {
         writeln!(out, "refused {}: {}", cell(refused, "file"), cell(refused, "reason"))?;
@@ -218,6 +212,53 @@ fn show(module: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The old generations of a module that stay mapped: a line for those that do so for one reason.
+fn stay_mapped(module: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let mut by_reason: BTreeMap<String, (usize, u64, String)> = BTreeMap::new();
+    for pinned in entries(module, "pinned") {
+        let (count, bytes, last) = by_reason.entry(cell(pinned, "reason")).or_default();
+        *count += 1;
+        *bytes += number(pinned, "bytes");
+        *last = cell(pinned, "generation");
+    }
+    for (reason, (count, bytes, last)) in by_reason {
+        let id = cell(module, "id");
+        match count {
+            1 => writeln!(out, "{id} generation {last} stays mapped with {}: {reason}", megabytes(bytes))?,
+            _ => {
+                let bytes = megabytes(bytes);
+                writeln!(
+                    out,
+                    "{id}: {count} generations, the last {last}, stay mapped with {bytes}: {reason}"
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What old generations have used up, and what happens at the limits.
+fn pinned_use(used: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "stay mapped: {} of {} (modules.pinned_memory_limit), {} of {} thread-local keys; at either limit no file is \
+         loaded until the host is started again, and what serves goes on",
+        megabytes(number(used, "bytes")),
+        megabytes(number(used, "limit_bytes")),
+        cell(used, "thread_local_keys"),
+        cell(used, "thread_local_keys_limit"),
+    )
+}
+
+fn number(of: &Value, field: &str) -> u64 {
+    of.get(field).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn megabytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10) >> 20;
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
 /// The event that a module failed on last, with the backtrace of a panic, a frame a line.

@@ -17,6 +17,8 @@ pub struct Modules {
     pub allow_sha256: Vec<String>,
     /// Milliseconds after which a call is given up.
     pub call_timeout_ms: u64,
+    /// Bytes that generations which cannot be unmapped may take together in the host's process.
+    pub pinned_memory_limit: u64,
     /// Which modules run in processes of their own.
     pub isolation: Isolation,
     /// Milliseconds after which a quarantined module is tried again for the first time.
@@ -84,6 +86,7 @@ pub(super) fn read_modules(reader: &mut SettingsReader<'_>) -> Option<Modules> {
     let hot_reload = reader.read("modules.hot_reload", rules::truth);
     let allow_sha256 = reader.read("modules.allow_sha256", rules::digests);
     let call_timeout_ms = reader.read("modules.call_timeout_ms", rules::milliseconds);
+    let pinned_memory_limit = reader.read("modules.pinned_memory_limit", |v| rules::size(v, 0));
     let isolation = reader.read("modules.isolation", isolation);
     let quarantine_pause_ms = reader.read("modules.quarantine_pause_ms", rules::milliseconds);
     let failed_retention_ms = reader.read("modules.failed_retention_ms", rules::milliseconds);
@@ -97,6 +100,7 @@ pub(super) fn read_modules(reader: &mut SettingsReader<'_>) -> Option<Modules> {
         hot_reload: hot_reload?,
         allow_sha256: allow_sha256?,
         call_timeout_ms: call_timeout_ms?,
+        pinned_memory_limit: pinned_memory_limit? as u64,
         isolation: isolation?,
         quarantine_pause_ms: quarantine_pause_ms?,
         failed_retention_ms: failed_retention_ms?,

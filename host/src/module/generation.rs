@@ -26,6 +26,7 @@ pub use super::library::{LoadError, LoadStep};
 use super::library::{MappedLibrary, ModuleEntry};
 use super::services::{CallServices, LendableServices};
 use super::tenancy::check_firings;
+use super::unloading::PinReason;
 use crate::event::Event;
 use crate::model::ModuleId;
 use crate::stall::{self, StallDeadline, StallMark};
@@ -57,7 +58,7 @@ pub struct Generation {
     /// A call was given up or a thread lost: its code may run for ever, so it stays mapped.
     tainted: AtomicBool,
     /// Why its file does not allow that it is unmapped.
-    pin_reason: OnceLock<String>,
+    pin_reason: OnceLock<PinReason>,
     thread: Mutex<Option<GenerationThread>>,
     mapped: Mutex<Option<MappedLibrary>>,
 }
@@ -221,8 +222,14 @@ impl Generation {
         self.tainted.store(true, Ordering::Release);
     }
 
+    /// Whether it is known already that its library stays mapped in this process when it ends.
+    pub(super) fn will_stay_mapped(&self) -> bool {
+        let stays = self.pin_reason.get().is_some() || self.tainted.load(Ordering::Acquire);
+        stays && matches!(self.runs, Runner::Here(_))
+    }
+
     /// Its library stays mapped when it ends, for this reason.
-    pub(super) fn keep_mapped(&self, reason: String) {
+    pub(super) fn keep_mapped(&self, reason: PinReason) {
         _ = self.pin_reason.set(reason);
     }
 
@@ -307,7 +314,12 @@ impl Generation {
             return ReleaseResult::Pinned("a call in it never ended".to_owned());
         }
         if let (Some(reason), Runner::Here(_)) = (self.pin_reason.get(), &self.runs) {
-            return ReleaseResult::Pinned(reason.clone());
+            if reason.gives_keys_back
+                && let Some(mapped) = self.mapped.lock().as_ref()
+            {
+                mapped.give_keys_back(within);
+            }
+            return ReleaseResult::Pinned(reason.text.clone());
         }
         if let Some(mapped) = self.mapped.lock().take()
             && let Err(reason) = mapped.unmap(&self.copy, within)

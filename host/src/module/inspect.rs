@@ -11,7 +11,10 @@ use plugin_api::abi;
 use plugin_api::manifest::{ROOT_SYMBOL, ReadManifest, SIZE, SYMBOL};
 use sha2::{Digest as _, Sha256};
 
-use super::unloading::pin_reason;
+use super::unloading::{PinReason, pin_reason};
+
+/// Bytes of a page at least; segments of systems with larger ones are aligned to those.
+const PAGE: u64 = 4096;
 
 /// What a file says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +24,9 @@ pub struct InspectedFile {
     /// SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
     /// Why its library can never be unmapped; `None` where it may be.
-    pub pin_reason: Option<String>,
+    pub pin_reason: Option<PinReason>,
+    /// Bytes of memory that its segments take when they are mapped, in whole pages.
+    pub mapped_bytes: u64,
 }
 
 /// Why a file is not taken. Each text ends a sentence that begins with the file's name.
@@ -103,7 +108,19 @@ pub fn inspect(bytes: &[u8]) -> Result<InspectedFile, UnfitFile> {
     let manifest = read_manifest(&file)?;
     fits(&manifest)?;
     let pin_reason = pin_reason(&file, manifest.flags);
-    Ok(InspectedFile { manifest, sha256: hex(&Sha256::digest(bytes)), pin_reason })
+    let segments = file.segments().map(|segment| (segment.address(), segment.size(), segment.align()));
+    let mapped_bytes = mapped_bytes(segments);
+    Ok(InspectedFile { manifest, sha256: hex(&Sha256::digest(bytes)), pin_reason, mapped_bytes })
+}
+
+/// The pages of segments, each an address, a size and an alignment.
+fn mapped_bytes(segments: impl Iterator<Item = (u64, u64, u64)>) -> u64 {
+    let pages = segments.map(|(address, size, align)| {
+        let page = align.max(PAGE);
+        let end = address.saturating_add(size).div_ceil(page).saturating_mul(page);
+        end.saturating_sub(address / page * page)
+    });
+    pages.fold(0, u64::saturating_add)
 }
 
 /// Every segment and the section table must lie inside the file, or the loader maps pages that are not there.
@@ -266,6 +283,20 @@ mod tests {
             let built = format!("was built against plugin-api {}.{}, ", found.0, found.1);
             assert_eq!(told, format!("{built}{change}{or_else}"));
         }
+    }
+
+    #[test]
+    fn segments_take_whole_pages() {
+        let check = |segments: &[(u64, u64, u64)], pages: u64| {
+            assert_eq!(mapped_bytes(segments.iter().copied()), pages * PAGE, "{segments:x?}");
+        };
+        check(&[], 0);
+        check(&[(0, 1, 0x1000)], 1);
+        check(&[(0, 0x1000, 0x1000), (0x1ff0, 0x20, 0x1000)], 3);
+        check(&[(0x10, 1, 0x10000)], 16);
+        check(&[(0, 1, 0)], 1);
+        assert_eq!(mapped_bytes([(1, u64::MAX, 0x1000); 3].into_iter()), u64::MAX);
+        assert_eq!(mapped_bytes([(u64::MAX, u64::MAX, u64::MAX)].into_iter()), 0);
     }
 
     #[test]

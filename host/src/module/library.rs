@@ -176,6 +176,19 @@ impl MappedLibrary {
     }
 }
 
+impl MappedLibrary {
+    /// Gives back the thread-local keys of a library that stays mapped and whose code runs no more: every thread that did so
+    /// has been joined. One that it started itself keeps them.
+    pub(super) fn give_keys_back(&self, within: Duration) {
+        if let Some(addresses) = &self.addresses
+            && tls_keys::is_at_work()
+            && tls_keys::threads_are_gone(addresses, within)
+        {
+            tls_keys::delete_keys(addresses);
+        }
+    }
+}
+
 /// Opens, checks and initialises a library on the calling thread; `now` is told each step before it begins.
 pub(super) fn enter(
     copy: &Path,

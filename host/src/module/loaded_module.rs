@@ -16,6 +16,7 @@ use super::generation::{CallWorker, Generation, ReleaseResult};
 use super::inspect::InspectedFile;
 use super::isolated::IsolatedFigures;
 use super::jobs::{CallFailure, JobAnswer, JobQueue, ModuleJob, QueueClosed};
+use super::pinned_room::BESIDE_SEGMENTS;
 use super::resident::{self, ResidentSample};
 use crate::event::Event;
 use crate::model::ModuleId;
@@ -225,6 +226,19 @@ impl LoadedModule {
         }
     }
 
+    /// Whether it is known already that its library stays mapped in this process when it ends.
+    pub(super) fn will_stay_mapped(&self) -> bool {
+        self.generation.will_stay_mapped()
+    }
+
+    /// Bytes that it is counted with where its library stays mapped.
+    pub(super) fn pinned_bytes(&self) -> u64 {
+        match self.generation.process() {
+            None => pinned_cost(&self.inspected),
+            Some(_) => BESIDE_SEGMENTS,
+        }
+    }
+
     /// Unmaps the library where that is safe.
     pub(super) async fn release(&self, within: Duration) -> ReleaseResult {
         Arc::clone(&self.generation).release(within).await
@@ -313,6 +327,11 @@ pub struct ModuleFigures {
     pub hung: usize,
     /// Time spent in calls of this generation.
     pub busy: Duration,
+}
+
+/// Bytes that a generation is counted with whose library stays mapped in this process.
+pub(super) fn pinned_cost(inspected: &InspectedFile) -> u64 {
+    inspected.mapped_bytes.saturating_add(BESIDE_SEGMENTS)
 }
 
 /// Bytes of what was fired, about.

@@ -126,6 +126,11 @@ impl ModuleLoading {
         Ok(generation)
     }
 
+    /// Whether this module runs in the host's process.
+    pub(super) fn loads_here(&self, module: &ModuleId) -> bool {
+        matches!(self.how(module), IsolationMode::Here)
+    }
+
     fn how(&self, module: &ModuleId) -> IsolationMode {
         let isolated = match &self.isolation {
             Isolation::None => false,

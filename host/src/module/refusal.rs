@@ -65,7 +65,9 @@ pub enum FileRefusal {
     #[error("cannot be bound to its events: {0}")]
     Unbound(String),
     /// Too much of earlier generations could not be unmapped.
-    #[error("is not loaded, as {0}; restart the host to load it, or run the module with modules.isolation")]
+    #[error(
+        "is not loaded, as {0}; what serves goes on. Restart the host to load it, with a higher limit or with the module in modules.isolation"
+    )]
     Exhausted(String),
 }
 

@@ -14,6 +14,8 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 pub use super::loaded_module::{LoadedModule, MAX_HANGS, ModuleFigures};
+use super::pinned_room::PinnedUse;
+use super::tls_keys;
 use crate::model::ModuleId;
 
 /// A file in the plugins folder that was not taken.
@@ -38,7 +40,7 @@ pub struct PinnedGeneration {
     pub generation: u64,
     /// Why.
     pub reason: String,
-    /// Bytes of its copy, which stay mapped.
+    /// Bytes that it is counted with ([`pinned_room`](super::pinned_room)).
     pub bytes: u64,
 }
 
@@ -123,6 +125,7 @@ pub struct ModuleRegistry {
     version: AtomicU64,
     refused: Mutex<BTreeMap<PathBuf, FileRefused>>,
     pinned: Mutex<Vec<PinnedGeneration>>,
+    pinned_memory_limit: u64,
     counters: ModuleCounters,
 }
 
@@ -142,6 +145,12 @@ pub struct ModuleCounters {
 }
 
 impl ModuleRegistry {
+    /// Nothing is loaded. Generations that cannot be unmapped may have so many bytes together.
+    #[must_use]
+    pub fn new(pinned_memory_limit: u64) -> Self {
+        ModuleRegistry { pinned_memory_limit, ..Self::default() }
+    }
+
     /// What is loaded now.
     #[must_use]
     pub fn current(&self) -> Arc<ModuleSnapshot> {
@@ -199,10 +208,22 @@ impl ModuleRegistry {
         self.refused.lock().remove(file);
     }
 
-    /// Generations that could not be unmapped.
+    /// The generations of a module that could not be unmapped.
     #[must_use]
-    pub fn pinned(&self) -> Vec<PinnedGeneration> {
-        self.pinned.lock().clone()
+    pub fn pinned(&self, id: &ModuleId) -> Vec<PinnedGeneration> {
+        self.pinned.lock().iter().filter(|pinned| pinned.module == *id).cloned().collect()
+    }
+
+    /// What has been used of all that bounds how often modules can be replaced.
+    #[must_use]
+    pub fn pinned_use(&self) -> PinnedUse {
+        let pinned = self.pinned.lock();
+        PinnedUse {
+            generations: pinned.len(),
+            bytes: pinned.iter().map(|pinned| pinned.bytes).fold(0, u64::saturating_add),
+            limit: self.pinned_memory_limit,
+            keys: tls_keys::next_key(),
+        }
     }
 
     pub(super) fn pin(&self, pinned: PinnedGeneration) {

@@ -16,8 +16,9 @@ use tracing::warn;
 use super::files::{
     FileReading, FileStamp, FoundFile, LOOK_WITHIN, PatientLooks, behind, module_files, read,
 };
+use super::generation::ReleaseResult;
 use super::inspect::UnfitFile;
-use super::loaded_module::LoadedModule;
+use super::loaded_module::{LoadedModule, pinned_cost};
 use super::loading::{ModuleLoading, ReadModule};
 use super::refusal::{FileRefusal, trusted_folder};
 use super::registry::{FileRefused, ModuleRegistry};
@@ -37,7 +38,7 @@ use self::resetting::{MetadataReset, NotReset};
 use self::swapping::{ModuleSwapper, shown};
 
 pub use outcome::{NotReloaded, ReloadOutcome};
-pub use swapping::{MAX_KEYS, MAX_PINNED, RELEASE_WITHIN};
+pub use swapping::RELEASE_WITHIN;
 
 /// How long a file that is no whole library may still become one, where the system does not tell who writes it.
 const GROWING: Duration = Duration::from_millis(500);
@@ -302,18 +303,31 @@ impl ModuleReloader {
                 return Ok(ReloadOutcome::Unchanged);
             }
         }
-        self.swapper.room()?;
+        if self.loading.loads_here(&id) {
+            self.swapper.room(before.as_deref())?;
+        }
         let number = state.numbers.get(&id).copied().unwrap_or_default() + 1;
         let copy = self.loading.copy(&read, number).await?;
-        let generation = Arc::new(self.loading.open(&read, number, &copy).await?);
+        let cost = pinned_cost(&read.inspected);
+        let generation = match self.loading.open(&read, number, &copy).await {
+            Ok(generation) => Arc::new(generation),
+            Err(refusal) => {
+                if let FileRefusal::Load(failure) = &refusal
+                    && failure.leaves_it_mapped()
+                {
+                    self.swapper.put_away(&id, number, ReleaseResult::Pinned(failure.to_string()), cost);
+                }
+                return Err(refusal);
+            }
+        };
         if let Err(refusal) = self.swapper.bind(&generation, before.as_deref()).await {
-            self.swapper.put_away(&id, number, generation.release(RELEASE_WITHIN).await, read.bytes.len());
+            self.swapper.put_away(&id, number, generation.release(RELEASE_WITHIN).await, cost);
             return Err(refusal);
         }
         state.numbers.insert(id.clone(), number);
-        let ReadModule { inspected, bytes } = read;
+        let inspected = read.inspected;
         let module = Arc::new(LoadedModule::new(generation, inspected, file.to_owned(), before.as_deref()));
-        self.swapper.swap(&module, before, bytes.len()).await;
+        self.swapper.swap(&module, before).await;
         Ok(ReloadOutcome::Loaded { id, generation: number })
     }
 }

@@ -25,9 +25,18 @@ struct UnloadHazards<'a> {
     imports: Vec<&'a str>,
 }
 
+/// Why a library stays mapped when its generation has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinReason {
+    /// In words.
+    pub text: String,
+    /// Nothing of its code runs afterwards, so that its thread-local keys may be others'.
+    pub gives_keys_back: bool,
+}
+
 /// Why the library of this file stays mapped when its generation has ended; `None` where it may go.
 #[must_use]
-pub(super) fn pin_reason(file: &object::File<'_>, flags: u32) -> Option<String> {
+pub(super) fn pin_reason(file: &object::File<'_>, flags: u32) -> Option<PinReason> {
     let mut hazards = UnloadHazards { flags, ..UnloadHazards::default() };
     if let object::File::Elf64(elf) = file {
         hazards.nodelete = is_nodelete(elf);
@@ -54,18 +63,23 @@ fn is_nodelete(file: &ElfFile64<'_>) -> bool {
 }
 
 impl UnloadHazards<'_> {
-    fn reason(&self) -> Option<String> {
+    fn reason(&self) -> Option<PinReason> {
+        let for_good = |text: String| Some(PinReason { text, gives_keys_back: false });
         if self.flags & UNLOADABLE == 0 {
-            return Some("its manifest does not allow that it is unmapped".to_owned());
-        }
-        if self.nodelete {
-            return Some("its file is marked never to be unmapped (NODELETE)".to_owned());
+            return for_good("its manifest does not allow that it is unmapped".to_owned());
         }
         if let Some(symbol) = self.unique {
-            return Some(format!("it defines {symbol}, of which a process has one for good (GNU_UNIQUE)"));
+            return for_good(format!(
+                "it defines {symbol}, of which a process has one for good (GNU_UNIQUE)"
+            ));
         }
-        let keeper = self.imports.iter().find(|import| KEEPERS.contains(import))?;
-        Some(format!("it uses {keeper}, which may leave the address of its code with the process"))
+        if let Some(keeper) = self.imports.iter().find(|import| KEEPERS.contains(import)) {
+            return for_good(format!(
+                "it uses {keeper}, which may leave the address of its code with the process"
+            ));
+        }
+        let text = "its file is marked never to be unmapped (NODELETE)".to_owned();
+        self.nodelete.then_some(PinReason { text, gives_keys_back: true })
     }
 }
 
@@ -77,8 +91,9 @@ mod tests {
     fn check(hazards: &UnloadHazards<'_>, expected: Option<&str>) {
         let reason = hazards.reason();
         assert_eq!(reason.is_some(), expected.is_some(), "{reason:?}");
-        let reason = reason.unwrap_or_default();
-        assert!(reason.contains(expected.unwrap_or_default()), "{reason}");
+        let Some(reason) = reason else { return };
+        assert!(reason.text.contains(expected.unwrap_or_default()), "{reason:?}");
+        assert_eq!(reason.gives_keys_back, expected == Some("NODELETE"), "{reason:?}");
     }
 
     #[test]
@@ -94,6 +109,8 @@ mod tests {
         check(&UnloadHazards { unique: Some("_ZN1a"), ..fine() }, Some("_ZN1a"));
         for keeper in KEEPERS {
             check(&UnloadHazards { imports: vec!["malloc", keeper], ..fine() }, Some(keeper));
+            let both = UnloadHazards { nodelete: true, imports: vec![keeper], ..fine() };
+            check(&both, Some(keeper));
         }
     }
 }

@@ -105,8 +105,25 @@ pub struct PinnedShape {
     pub generation: u64,
     /// Why.
     pub reason: String,
-    /// Bytes that it takes.
+    /// Bytes that it is counted with: the pages of its segments, and a fixed sum for what is beside them.
     pub bytes: u64,
+}
+
+/// What old generations that cannot be unloaded have used up, and of what. At either limit no file is loaded until the host
+/// is started again, and what serves goes on.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+#[schema(as = PinnedUse)]
+pub struct PinnedUseShape {
+    /// How many there are.
+    pub generations: usize,
+    /// Bytes that they are counted with.
+    pub bytes: u64,
+    /// Bytes that they may have (`modules.pinned_memory_limit`).
+    pub limit_bytes: u64,
+    /// Thread-local keys of the process that are taken.
+    pub thread_local_keys: u32,
+    /// How many may be.
+    pub thread_local_keys_limit: u32,
 }
 
 /// A file that was not taken.
@@ -127,4 +144,6 @@ pub struct LoadedModules {
     pub modules: Vec<ModuleShape>,
     /// Those that lie in the plugins folder right now.
     pub refused: Vec<RefusedFile>,
+    /// What bounds how often modules can be replaced.
+    pub pinned: PinnedUseShape,
 }

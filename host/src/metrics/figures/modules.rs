@@ -6,9 +6,9 @@ use super::{MODULE, read};
 use crate::listener::failed_events::{FailedEventFigures, FailedEventKeeping};
 use crate::metrics::exposition::{MetricFamily, Value};
 use crate::module::isolated::IsolatedFigures;
+use crate::module::pinned_room::MAX_KEYS;
 use crate::module::registry::{LoadedModule, ModuleRegistry, ModuleSnapshot};
 use crate::module::resident;
-use crate::module::tls_keys;
 
 pub(in crate::metrics) fn modules(current: &ModuleSnapshot) -> Vec<MetricFamily> {
     let of_each = |family: MetricFamily, figure: &dyn Fn(&LoadedModule) -> Value| {
@@ -161,7 +161,7 @@ fn processes(current: &ModuleSnapshot) -> [MetricFamily; 4] {
 }
 
 pub(in crate::metrics) fn module_changes(registry: &ModuleRegistry) -> Vec<MetricFamily> {
-    let counters = registry.counters();
+    let (counters, pinned) = (registry.counters(), registry.pinned_use());
     vec![
         MetricFamily::counter("hookline_module_loads_total", "Generations that began to serve.")
             .is(read(&counters.loaded)),
@@ -178,13 +178,28 @@ pub(in crate::metrics) fn module_changes(registry: &ModuleRegistry) -> Vec<Metri
             "hookline_generations_pinned",
             "Old generations that stay mapped until the host ends.",
         )
-        .is(Value::from(registry.pinned().len())),
+        .is(Value::from(pinned.generations)),
+        MetricFamily::gauge(
+            "hookline_generations_pinned_bytes",
+            "Memory that old generations which stay mapped are counted with.",
+        )
+        .is(Value::from(pinned.bytes)),
+        MetricFamily::gauge(
+            "hookline_generations_pinned_max_bytes",
+            "Memory that old generations which stay mapped may have; beyond it no file is loaded.",
+        )
+        .is(Value::from(pinned.limit)),
         MetricFamily::gauge("hookline_files_refused", "Files in the plugins folder that are refused now.")
             .is(Value::from(registry.refused().len())),
         MetricFamily::gauge(
             "hookline_thread_local_keys",
             "The lowest thread-local key of the process that is free.",
         )
-        .is(Value::from(u64::from(tls_keys::next_key()))),
+        .is(Value::from(u64::from(pinned.keys))),
+        MetricFamily::gauge(
+            "hookline_thread_local_keys_max",
+            "Thread-local keys that may be taken; beyond it no file is loaded.",
+        )
+        .is(Value::from(u64::from(MAX_KEYS))),
     ]
 }

@@ -39,6 +39,13 @@ pub enum LoadFailure {
     Apart(#[from] ProbeRefusal),
 }
 
+impl LoadFailure {
+    /// Whether the library was opened in this process: then it stays mapped, as nobody knows what it has begun.
+    pub(in crate::module) fn leaves_it_mapped(&self) -> bool {
+        !matches!(self, LoadFailure::Apart(_) | LoadFailure::Here(LoadError::Open(_) | LoadError::Thread(_)))
+    }
+}
+
 /// What loading comes to.
 pub(super) type LoadedParts =
     Result<(Runner, Option<MappedLibrary>, Metadata, BindingsAndResponders), LoadFailure>;

@@ -18,20 +18,11 @@ use crate::module::loaded_module::LoadedModule;
 use crate::module::metadata;
 use crate::module::refusal::FileRefusal;
 use crate::module::registry::{FileRefused, ModuleRegistry, PinnedGeneration};
-use crate::module::tls_keys;
 use crate::store::{Documents, StoreError};
 use crate::stream::{HostEvent, HostStream};
 
 /// How long an old generation's thread may take to end, `shutdown` included, before it is left mapped.
 pub const RELEASE_WITHIN: Duration = Duration::from_secs(2);
-
-/// Generations that may stay mapped after their end. Each costs address space, its copy on disk and some tens of
-/// kilobytes; beyond this no file is loaded until the host is started again.
-pub const MAX_PINNED: usize = 50;
-
-/// Thread-local keys that may be taken before no more library is loaded: the process has 1024, and aborts when
-/// they are used up.
-pub const MAX_KEYS: u32 = 900;
 
 /// The loaded modules, and those who learn of a change to them.
 pub(super) struct ModuleSwapper {
@@ -56,22 +47,10 @@ impl ModuleSwapper {
         self.stream.tell(HostEvent::Module { module, generation, file, change, reason });
     }
 
-    /// Whether another generation may be loaded.
-    pub(super) fn room(&self) -> Result<(), FileRefusal> {
-        let pinned = self.registry.pinned().len();
-        if pinned >= MAX_PINNED {
-            return Err(FileRefusal::Exhausted(format!(
-                "{pinned} earlier generations could not be unmapped"
-            )));
-        }
-        let keys = tls_keys::next_key();
-        if keys >= MAX_KEYS {
-            return Err(FileRefusal::Exhausted(format!(
-                "{keys} of the process's {} thread-local keys are taken",
-                tls_keys::KEYS
-            )));
-        }
-        Ok(())
+    /// Whether another generation may be loaded in the place of this one.
+    pub(super) fn room(&self, before: Option<&LoadedModule>) -> Result<(), FileRefusal> {
+        let to_come = before.filter(|before| before.will_stay_mapped()).map_or(0, LoadedModule::pinned_bytes);
+        self.registry.pinned_use().room(to_come).map_err(FileRefusal::Exhausted)
     }
 
     /// Binds what the generation wants and nobody has bound for this module.
@@ -89,12 +68,7 @@ impl ModuleSwapper {
     }
 
     /// From here on this generation serves; the one before finishes its call, and ends.
-    pub(super) async fn swap(
-        &self,
-        module: &Arc<LoadedModule>,
-        before: Option<Arc<LoadedModule>>,
-        size: usize,
-    ) {
+    pub(super) async fn swap(&self, module: &Arc<LoadedModule>, before: Option<Arc<LoadedModule>>) {
         let current = self.registry.current();
         self.registry.forget_refusal(&module.file);
         self.registry.set(current.with(Arc::clone(module)));
@@ -110,7 +84,7 @@ impl ModuleSwapper {
         self.store_metadata(module).await;
         if let Some(before) = before {
             self.unbind(&before).await;
-            self.end(&before, size).await;
+            self.end(&before).await;
         }
     }
 
@@ -127,25 +101,20 @@ impl ModuleSwapper {
         }
     }
 
-    async fn end(&self, module: &LoadedModule, size: usize) {
+    async fn end(&self, module: &LoadedModule) {
         let fate = module.release(RELEASE_WITHIN).await;
-        self.put_away(&module.id, module.figures().generation, fate, size);
+        self.put_away(&module.id, module.figures().generation, fate, module.pinned_bytes());
     }
 
     /// Counts a generation that has ended, or notes why it stays mapped.
-    pub(super) fn put_away(&self, id: &ModuleId, generation: u64, fate: ReleaseResult, size: usize) {
+    pub(super) fn put_away(&self, id: &ModuleId, generation: u64, fate: ReleaseResult, bytes: u64) {
         match fate {
             ReleaseResult::Released => {
                 self.registry.counters().released.fetch_add(1, Ordering::Relaxed);
             }
             ReleaseResult::Pinned(reason) => {
                 warn!(module = %id, generation, reason, "an old generation stays mapped until the host ends");
-                self.registry.pin(PinnedGeneration {
-                    module: id.clone(),
-                    generation,
-                    reason,
-                    bytes: size as u64,
-                });
+                self.registry.pin(PinnedGeneration { module: id.clone(), generation, reason, bytes });
             }
         }
     }
@@ -182,7 +151,7 @@ impl ModuleSwapper {
         info!(module = %module.id, generation, file = %harmless_path(file), "module removed, its file is gone");
         self.happened(Some(&module.id), None, file, "removed", None);
         self.unbind(&module).await;
-        self.end(&module, 0).await;
+        self.end(&module).await;
         let waits = |refused: &FileRefused| refused.id.as_ref() == Some(&module.id);
         self.registry.refused().into_iter().filter(waits).map(|refused| refused.file).collect()
     }
