@@ -84,6 +84,7 @@ async fn an_event_is_kept_with_the_reason_and_shown() {
     assert_eq!((&kept["account_id"], &kept["times"]), (&json!(account), &json!(1)));
     let reason = kept["reason"].as_str().unwrap();
     assert!(reason.contains("event 3 is a multiple of 3"), "{reason}");
+    assert!(kept["place"].as_str().unwrap().contains("webhooks_flawed/src/lib.rs:"), "{kept}");
     assert_eq!(kept["log"], json!(["info looks at event 3"]));
     assert_eq!(kept["event"], Value::Null, "a listing is without the events themselves");
     let shown = host.ask("GET", &format!("/modules/{ID}/failed/{}", kept["id"]), None).await.json;

@@ -13,12 +13,10 @@ use super::failure_lines::FailureLines;
 use crate::config::FailedOverflow;
 use crate::event::Event;
 use crate::model::ModuleId;
+use crate::module::failure_reason::FailureReason;
 use crate::module::jobs::CallFailure;
 use crate::module::registry::LoadedModule;
 use crate::store::{FailedEventLimits, FailedEventStep, FailedEventTotal, ModuleFailure, NewFailedEvent};
-
-/// Bytes of a reason that are kept.
-const REASON_KEPT: usize = 4 * 1024;
 
 /// How failed events are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,13 +163,14 @@ pub(super) fn module_failure(
     failure: &CallFailure,
 ) -> Option<ModuleFailure> {
     let kind = kind_of(failure)?;
+    let FailureReason { message, place } = FailureReason::of(failure);
     Some(ModuleFailure {
         generation: module.figures().generation,
         version: module.inspected.manifest.version.to_string(),
         sha256: module.inspected.sha256.to_string(),
         kind,
-        reason: cut(failure.to_string(), REASON_KEPT),
-        place: None,
+        reason: message,
+        place,
         log: event.said().of(module.id.as_str()),
     })
 }
@@ -186,25 +185,9 @@ fn kind_of(failure: &CallFailure) -> Option<&'static str> {
     }
 }
 
-/// At most so many bytes of a text.
-fn cut(mut text: String, bytes: usize) -> String {
-    if text.len() > bytes {
-        text.truncate(text.floor_char_boundary(bytes));
-        text.push('…');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        assert_eq!(cut("abc".to_owned(), 3), "abc");
-        assert_eq!(cut("abcd".to_owned(), 3), "abc…");
-        assert_eq!(cut("aßc".to_owned(), 2), "a…");
-    }
 
     #[test]
     fn what_the_store_has_is_shown_until_it_is_gone() {

@@ -1,7 +1,5 @@
 //! Why a module failed on an event, in bounded parts that can be kept with the event and shown. Pure.
 
-use std::collections::VecDeque;
-
 use plugin_api::lend::CallError;
 
 use super::jobs::CallFailure;
@@ -9,11 +7,8 @@ use super::jobs::CallFailure;
 /// Bytes of a message.
 const LONGEST_MESSAGE: usize = 4096;
 
-/// Bytes of a place, and of a log line.
+/// Bytes of a place.
 const LONGEST_LINE: usize = 512;
-
-/// Log lines of a call that are kept.
-const MOST_LINES: usize = 10;
 
 /// Why a module failed on one event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,12 +17,10 @@ pub struct FailureReason {
     pub message: String,
     /// Where it panicked, `file:line`; nothing for all else.
     pub place: Option<String>,
-    /// What the module said last during the call, oldest first.
-    pub last_lines: Vec<String>,
 }
 
 impl FailureReason {
-    /// Without log lines.
+    /// Why a call failed.
     #[must_use]
     pub fn of(failure: &CallFailure) -> Self {
         let message = match failure {
@@ -39,28 +32,7 @@ impl FailureReason {
         FailureReason {
             message: clipped(&message, LONGEST_MESSAGE).to_owned(),
             place: failure.place().map(|place| clipped(place, LONGEST_LINE).to_owned()),
-            last_lines: Vec::new(),
         }
-    }
-
-    /// The same with what the module said last.
-    #[must_use]
-    pub fn after(self, lines: LastLines) -> Self {
-        FailureReason { last_lines: lines.0.into(), ..self }
-    }
-}
-
-/// The last log lines of one call: ten, of 512 bytes each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LastLines(VecDeque<String>);
-
-impl LastLines {
-    /// Adds a line; the oldest makes room.
-    pub fn push(&mut self, line: &str) {
-        if self.0.len() == MOST_LINES {
-            self.0.pop_front();
-        }
-        self.0.push_back(clipped(line, LONGEST_LINE).to_owned());
     }
 }
 
@@ -98,15 +70,10 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let long = "ä".repeat(10_000);
-        let mut lines = LastLines::default();
-        (0..12).for_each(|n| lines.push(&format!("{n} {long}")));
 
-        let reason = FailureReason::of(&panicked(&long, &long)).after(lines);
+        let reason = FailureReason::of(&panicked(&long, &long));
 
         assert!(reason.message.len() <= LONGEST_MESSAGE);
         assert_eq!(reason.place.map(|place| place.len()), Some(LONGEST_LINE));
-        assert_eq!(reason.last_lines.len(), MOST_LINES);
-        assert!(reason.last_lines[0].starts_with("2 ") && reason.last_lines[9].starts_with("11 "));
-        assert!(reason.last_lines.iter().all(|line| line.len() <= LONGEST_LINE));
     }
 }
