@@ -18,6 +18,7 @@ pub mod tls_keys;
 pub mod jobs;
 pub mod failure_reason;
 mod failures;
+pub mod answer_watch;
 pub mod generation;
 pub mod isolated;
 pub mod services;

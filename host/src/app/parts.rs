@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::delivery::names::NameCache;
 use crate::delivery::resolve::NameResolver;
 use crate::model::guard::Guard;
+use crate::module::answer_watch::AnswerWatch;
 use crate::module::registry::ModuleRegistry;
 use crate::stream::HostStream;
 
@@ -61,11 +62,16 @@ pub struct HostEnvironment {
     pub resolver: Arc<dyn NameResolver>,
     /// A receiver of the host's own, which hooks may reach although it is local.
     pub receiver: Option<SocketAddr>,
+    /// Hooks may reach nothing but that receiver.
+    pub only_receiver: bool,
+    /// Who sees what modules answer.
+    pub answers: Option<AnswerWatch>,
 }
 
 impl Default for HostEnvironment {
     fn default() -> Self {
-        HostEnvironment { resolver: Arc::new(NameCache::of_system()), receiver: None }
+        let resolver = Arc::new(NameCache::of_system());
+        HostEnvironment { resolver, receiver: None, only_receiver: false, answers: None }
     }
 }
 
@@ -84,7 +90,11 @@ impl HostParts {
         // Before everything else, since hooks are checked against the modules and modules are told about accounts.
         let registry = Arc::new(ModuleRegistry::new(config.modules.pinned_memory_limit));
         let stream = Arc::new(HostStream::default());
-        let guard = Guard::allowing(config.delivery.allow_targets.clone()).and_exactly(outside.receiver);
+        let guard = match outside.only_receiver {
+            true => Guard::closed(),
+            false => Guard::allowing(config.delivery.allow_targets.clone()),
+        };
+        let guard = guard.and_exactly(outside.receiver);
         let node = node_name();
         let hooks =
             HookDeps { stores: &stores, registry: &registry, guard: &guard, stream: &stream, node: &node };
@@ -119,6 +129,7 @@ impl HostParts {
             bus: &listener.bus,
             stream: &stream,
             failures: &listener.listener.failures,
+            watch: outside.answers,
         };
         let modules = ModuleParts::build(&config, modules)?;
         let api = ApiDeps {

@@ -12,6 +12,9 @@ use reqwest::Url;
 /// The setting that lets addresses through.
 const SETTING: &str = "delivery.allow_targets";
 
+/// What every address is to a guard that is closed.
+const OUTSIDE: &str = "outside of a private host, which speaks to its own receiver alone";
+
 /// IPv4 networks that are not public, the narrower ones first.
 const SPECIAL_V4: [(Ipv4Addr, u8, &str); 21] = [
     (Ipv4Addr::new(169, 254, 169, 254), 32, "the address of a metadata service"),
@@ -83,6 +86,8 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8]) -> Ipv6Addr {
 pub struct Guard {
     allowed: Vec<IpNet>,
     exactly: Option<SocketAddr>,
+    /// Public addresses are not spoken to either.
+    closed: bool,
 }
 
 /// Why an address is not spoken to, for people: which, why, and what would allow it.
@@ -111,7 +116,13 @@ impl Guard {
     /// Public addresses, and these networks.
     #[must_use]
     pub fn allowing(allowed: Vec<IpNet>) -> Self {
-        Self { allowed, exactly: None }
+        Self { allowed, ..Self::default() }
+    }
+
+    /// No address at all, but for [`and_exactly`](Guard::and_exactly).
+    #[must_use]
+    pub fn closed() -> Self {
+        Self { closed: true, ..Self::default() }
     }
 
     /// And this address with this port, written as such in a hook.
@@ -125,6 +136,9 @@ impl Guard {
     /// # Errors
     /// Why not.
     pub fn check(&self, address: IpAddr) -> Result<(), AddressRefusal> {
+        if self.closed {
+            return Err(AddressRefusal { name: None, address, carried: None, kind: OUTSIDE });
+        }
         if self.lists(address) {
             return Ok(());
         }
@@ -234,6 +248,9 @@ impl fmt::Display for AddressRefusal {
         match self.carried {
             Some((form, four)) => write!(f, "carries {four} ({form}), {}", self.kind)?,
             None => write!(f, "is {}", self.kind)?,
+        }
+        if self.kind == OUTSIDE {
+            return Ok(());
         }
         let listed = self.carried.map_or(address, |(_, four)| four.into());
         let length = if listed.is_ipv4() { 32 } else { 128 };

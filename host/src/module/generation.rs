@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Firing;
 use super::failures::{GenerationFailures, LastFailure};
+use super::answer_watch::AnswerWatch;
 use super::isolated::{IsolatedFigures, IsolatedRunner};
 use super::jobs::JobQueue;
 pub use super::jobs::{CallFailure, JobAnswer, ModuleJob};
@@ -59,6 +60,7 @@ pub struct Generation {
     tainted: AtomicBool,
     /// Why its file does not allow that it is unmapped.
     pin_reason: OnceLock<PinReason>,
+    watched_by: OnceLock<AnswerWatch>,
     thread: Mutex<Option<GenerationThread>>,
     mapped: Mutex<Option<MappedLibrary>>,
 }
@@ -144,6 +146,7 @@ impl Generation {
             usable: RwLock::new(true),
             tainted: AtomicBool::new(false),
             pin_reason: OnceLock::new(),
+            watched_by: OnceLock::new(),
             thread: Mutex::new(Some(GenerationThread { orders, ended, handle })),
             mapped: Mutex::new(mapped),
         })
@@ -180,6 +183,9 @@ impl Generation {
     /// The answer, where all of it is for the event's own account; a failure is noted.
     fn own(&self, event: &Event, answer: JobAnswer) -> JobAnswer {
         let answer = check_firings(event, answer, &self.lendable.accounts);
+        if let Some(watch) = self.watched_by.get() {
+            watch.see(event, &answer);
+        }
         answer.inspect_err(|failure| self.failures.note(event, failure))
     }
 
@@ -231,6 +237,11 @@ impl Generation {
     /// Its library stays mapped when it ends, for this reason.
     pub(super) fn keep_mapped(&self, reason: PinReason) {
         _ = self.pin_reason.set(reason);
+    }
+
+    /// Shows what it answers to this watch, too.
+    pub(super) fn show_answers_to(&self, watch: AnswerWatch) {
+        _ = self.watched_by.set(watch);
     }
 
     /// Whether it answers events of this category and name.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 
+use super::answer_watch::AnswerWatch;
 use super::files::{ENDING, FileReading, read};
 use super::generation::{Generation, IsolationMode, LibrarySource};
 use super::inspect::{InspectedFile, inspect};
@@ -31,6 +32,7 @@ pub struct ModuleLoading {
     isolation: Isolation,
     call_timeout: Duration,
     within: Duration,
+    watch: Option<AnswerWatch>,
     opened: Arc<AtomicU64>,
 }
 
@@ -53,6 +55,7 @@ impl ModuleLoading {
             isolation: modules.isolation.clone(),
             call_timeout: modules.call_timeout(),
             within: LOAD_WITHIN,
+            watch: None,
             opened: Arc::default(),
         }
     }
@@ -61,6 +64,12 @@ impl ModuleLoading {
     #[must_use]
     pub fn within(self, within: Duration) -> Self {
         ModuleLoading { within, ..self }
+    }
+
+    /// The same, and this watch sees what the modules answer.
+    #[must_use]
+    pub fn watched_by(self, watch: Option<AnswerWatch>) -> Self {
+        ModuleLoading { watch, ..self }
     }
 
     /// Reads a file, tries it in a process of its own, and loads it.
@@ -122,6 +131,9 @@ impl ModuleLoading {
         let generation = Generation::load(source, self.lendable.clone(), how, self.within).await?;
         if let Some(reason) = &read.inspected.pin_reason {
             generation.keep_mapped(reason.clone());
+        }
+        if let Some(watch) = &self.watch {
+            generation.show_answers_to(watch.clone());
         }
         Ok(generation)
     }

@@ -13,6 +13,7 @@ use crate::bus::Bus;
 use crate::config::Config;
 use crate::listener::failed_events::FailedEventKeeping;
 use crate::module::healing::heal;
+use crate::module::answer_watch::AnswerWatch;
 use crate::module::loading::ModuleLoading;
 use crate::module::registry::ModuleRegistry;
 use crate::module::reload::{ModuleReloader, RELEASE_WITHIN};
@@ -50,6 +51,8 @@ pub(super) struct ModuleDeps<'a> {
     pub(super) stream: &'a Arc<HostStream>,
     /// What becomes of events that they fail on.
     pub(super) failures: &'a Arc<FailedEventKeeping>,
+    /// Who sees what they answer.
+    pub(super) watch: Option<AnswerWatch>,
 }
 
 impl ModuleParts {
@@ -65,7 +68,7 @@ impl ModuleParts {
         let copies = fresh_folder(&config.data_dir.join("generations"))?;
         let reloader = ModuleReloader::new(
             config.plugins_dir.clone(),
-            ModuleLoading::new(copies, lendable, &config.modules),
+            ModuleLoading::new(copies, lendable, &config.modules).watched_by(deps.watch),
             Arc::clone(&deps.registry),
             Arc::clone(deps.bus),
             Arc::clone(&deps.stores.documents),

@@ -280,3 +280,20 @@ fn one_exact_address_is_let_through_with_its_port_only() {
     assert!(!ok("http://127.0.0.1:8082/") && !ok("http://127.0.0.1/") && !ok("http://127.0.0.2:8081/"));
     assert!(guard.check(address("127.0.0.1")).is_err());
 }
+
+#[test]
+fn a_closed_guard_lets_nothing_through_but_the_one_address_that_it_was_given() {
+    let guard = Guard::closed().and_exactly(Some("127.0.0.1:7000".parse().unwrap()));
+    for text in ["1.1.1.1", "127.0.0.1", "2606:4700::1111"] {
+        let refusal = guard.check(address(text)).unwrap_err().to_string();
+        assert_eq!(
+            refusal,
+            format!("{text} is outside of a private host, which speaks to its own receiver alone")
+        );
+    }
+    for (url, spoken_to) in
+        [("http://127.0.0.1:7000/x", true), ("http://127.0.0.1:7001/", false), ("http://1.1.1.1/", false)]
+    {
+        assert_eq!(guard.check_url(&Url::parse(url).unwrap()).is_ok(), spoken_to, "{url}");
+    }
+}
