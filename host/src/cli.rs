@@ -9,8 +9,9 @@ pub mod check;
 mod client;
 pub mod config;
 pub mod definition;
+pub mod dev;
 pub mod failed_events;
-mod failures;
+pub mod failures;
 mod deliveries;
 pub mod health;
 pub mod hooks;
@@ -74,6 +75,12 @@ pub enum Command {
     /// It is a folder that builds and tests anywhere, with this program's plugin-api inside. Its README.md leads
     /// from there to a fired webhook.
     New(new::NewArgs),
+    /// Build a module whenever it changes, and show what it does otherwise than before
+    ///
+    /// It runs until Ctrl-C. Each build goes to a private host with a receiver of its own, both on this machine and gone
+    /// at the end, and is tried with the events in tests/events. Shown is what the module fires and what is sent for
+    /// it, later on as a difference to the run before. While a build fails, the last good one goes on serving.
+    Dev(dev::DevArgs),
     /// Give events to the running host; with --exchange, publish them on RabbitMQ
     ///
     /// The input is one JSON object, an array of objects, or one object a line. All of it is checked before
@@ -172,6 +179,7 @@ async fn dispatch(command: Command, out: &mut dyn Write) -> anyhow::Result<ExitC
         Command::Check(args) => return check::check(&args, out).await,
         Command::Try(args) => try_one::try_event(&args, out).await?,
         Command::New(args) => new::new(&args, out)?,
+        Command::Dev(args) => return dev::dev(&args, out).await,
         Command::Publish(args) => publish::publish(&args, out).await?,
         Command::Modules(args) => modules::modules(&args, out).await?,
         Command::Hooks(args) => hooks::hooks(&args, out).await?,

@@ -19,6 +19,7 @@ mod delivery;
 mod disabler;
 mod data_folder;
 mod deliveries;
+mod dev;
 mod dependencies;
 mod durability;
 mod endpoints;

@@ -23,7 +23,7 @@ sys.exit(child.wait())
 "#;
 
 /// What `hookline` shows at a terminal of so many columns, with these variables.
-async fn at_terminal(columns: u16, words: &[&str], variables: &[(&str, &str)]) -> String {
+pub(super) async fn at_terminal(columns: u16, words: &[&str], variables: &[(&str, &str)]) -> String {
     let direct = program(words);
     let direct = direct.as_std();
     let mut command = Command::new("python3");

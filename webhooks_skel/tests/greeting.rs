@@ -9,7 +9,7 @@ use webhooks_skel::Skel;
 
 /// The event that the README posts, too.
 fn greeted() -> Value {
-    serde_json::from_str(include_str!("greeted.json")).unwrap()
+    serde_json::from_str(include_str!("events/greeted.json")).unwrap()
 }
 
 fn loaded() -> Loaded<Skel> {

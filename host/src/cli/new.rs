@@ -48,6 +48,7 @@ fn new_alone(name: &HookName, folder: &Path, json: bool, out: &mut dyn Write) ->
     }
     let folder = folder.display();
     writeln!(out, "wrote {} into {folder}; {folder}/README.md leads on to a fired webhook", name.id())?;
+    writeln!(out, "to see what it does, and what your changes do: cd {folder} && hookline dev")?;
     Ok(())
 }
 

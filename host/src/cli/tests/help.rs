@@ -43,6 +43,7 @@ fn what_is_promised_is_there() {
         "check",
         "try",
         "new",
+        "dev",
         "publish",
         "modules list",
         "modules show",
