@@ -103,6 +103,7 @@ impl Generation {
         let (orders, ordered) = mpsc::channel::<ThreadOrder>();
         let (ends, ended) = mpsc::channel();
         let name = format!("{}.g{}", source.module.hook_name(), source.number);
+        let is_apart = matches!(how, IsolationMode::Apart(..));
         let LibrarySource { module, number, copy } = source;
         let copy = copy.to_owned();
         let of_thread = (module.clone(), copy.clone(), lendable.clone());
@@ -128,7 +129,9 @@ impl Generation {
             .name(name)
             .spawn(live)
             .map_err(|error| LoadError::Thread(error.to_string()))?;
-        let (runs, mapped, metadata, wants) = match stall::timeout(within, loaded).await {
+        // A process of its own has its own limit, which goes by the time that the process had.
+        let loaded = async { if is_apart { Ok(loaded.await) } else { stall::timeout(within, loaded).await } };
+        let (runs, mapped, metadata, wants) = match loaded.await {
             Ok(Ok(result)) => result?,
             Ok(Err(_)) => return Err(LoadError::Thread("it ended without an answer".to_owned()).into()),
             Err(_) => return Err(LoadError::TimedOut(within).into()),
@@ -220,6 +223,20 @@ impl Generation {
         match &self.runs {
             Runner::Here(_) => None,
             Runner::Apart(isolated) => Some(isolated.figures()),
+        }
+    }
+
+    /// Looks whether its process is halted, where it has one.
+    pub(super) fn look_at_process(&self) {
+        if let Runner::Apart(isolated) = &self.runs {
+            isolated.look();
+        }
+    }
+
+    /// Somebody waits for the calls in hand to end: its process, where it has one, is not waited for if it is halted.
+    pub(super) fn let_go_of_halted(&self, next_generation: bool) {
+        if let Runner::Apart(isolated) = &self.runs {
+            isolated.let_go_of_halted(next_generation);
         }
     }
 
@@ -389,7 +406,7 @@ impl CallWorker {
             let goes_on = match &generation.runs {
                 Runner::Here(_) => self.answer(generation, job, jobs),
                 Runner::Apart(isolated) => {
-                    answer_apart(generation, isolated, job);
+                    answer_apart(generation, isolated, job, jobs);
                     true
                 }
             };
@@ -457,7 +474,7 @@ impl CallWorker {
     }
 }
 
-fn answer_apart(generation: &Generation, isolated: &IsolatedRunner, mut job: ModuleJob) {
+fn answer_apart(generation: &Generation, isolated: &IsolatedRunner, mut job: ModuleJob, jobs: &JobQueue) {
     let mut since = Instant::now();
     let events = job.left();
     isolated.handle(&events, &mut |nth, result| {
@@ -470,5 +487,9 @@ fn answer_apart(generation: &Generation, isolated: &IsolatedRunner, mut job: Mod
             None => result,
         });
     });
-    job.tell();
+    match job.next() {
+        None => job.tell(),
+        // Its process was killed in the middle, and the next generation goes on.
+        Some(_) => jobs.put_back(job),
+    }
 }

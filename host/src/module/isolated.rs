@@ -4,18 +4,25 @@
 //! event in hand is handed over again: nothing of it has left the host. An event that ended three processes in a
 //! row is given up. A call that takes too long is given up at once and the process killed. Where several events were
 //! under way, they go one by one afterwards, to see whose fault it was.
+//!
+//! A process that somebody has stopped is waited for, however long it takes, and its events with it. It is only killed
+//! where something must go on without it: another generation, or the end. Then no event is to blame.
 
 mod blame;
 pub mod child;
+mod halts;
+mod looking;
 mod pauses;
 mod process;
+mod process_clock;
 mod protocol;
+mod running_time;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,9 +34,11 @@ use tracing::{info, warn};
 
 pub use blame::MAX_DEATHS;
 use blame::{CallBlame, ProcessEnd};
+pub use halts::ProcessHalt;
 use pauses::RestartPauses;
 use process::ChildProcess;
 pub use process::ProcessDeath;
+pub use running_time::HaltCause;
 pub(super) use session::{CallOwner, CallWords, ChildSession};
 use session::{LostProcess, SessionBreak};
 
@@ -62,6 +71,8 @@ pub struct IsolatedFigures {
     pub deaths: u64,
     /// Processes killed because of a call that took too long.
     pub timeouts: u64,
+    /// The process is halted: somebody has stopped it, and its events wait until it goes on.
+    pub halted: Option<ProcessHalt>,
 }
 
 /// A module in a process of its own. Dropping it kills the process.
@@ -73,10 +84,12 @@ pub struct IsolatedRunner {
     lendable: LendableServices,
     limits: IsolationLimits,
     state: Mutex<IsolatedState>,
-    /// The process that [`stop`](IsolatedRunner::stop) may kill while a call holds the state.
+    /// The process that is looked at, and may be killed, while a call holds the state.
     current: Mutex<Weak<ChildProcess>>,
     stopping: Mutex<bool>,
     told_to_stop: Condvar,
+    /// What is not answered when its process is killed because it is halted is left to another generation.
+    hands_on: AtomicBool,
     figures: IsolatedCounters,
 }
 
@@ -119,6 +132,7 @@ impl IsolatedRunner {
             current: Mutex::new(Weak::new()),
             stopping: Mutex::new(false),
             told_to_stop: Condvar::new(),
+            hands_on: AtomicBool::new(false),
             figures: IsolatedCounters::default(),
         };
         let (session, (metadata, wants)) = isolated.load()?;
@@ -126,8 +140,8 @@ impl IsolatedRunner {
         Ok((isolated, metadata, wants))
     }
 
-    /// Runs events through the module, in order, and calls `answered` with each index and result, in order.
-    /// Blocks: call it on a thread of the module's.
+    /// Runs events through the module, in order, and calls `answered` with each index and result, in order. Those without
+    /// a result are for the next generation. Blocks: call it on a thread of the module's.
     pub fn handle(
         &self,
         events: &[Arc<Event>],
@@ -147,6 +161,9 @@ impl IsolatedRunner {
             if self.is_stopping() {
                 break;
             }
+            if end == ProcessEnd::Halted && self.hands_on.load(Ordering::Acquire) {
+                return;
+            }
             if let Some(failure) = blame.classify(end, done, under_way, self.limits.call_timeout) {
                 answered(done, Err(failure));
                 done += 1;
@@ -162,16 +179,35 @@ impl IsolatedRunner {
         }
     }
 
+    /// Looks whether its process is halted.
+    pub fn look(&self) {
+        if let Some(process) = self.current.lock().upgrade() {
+            process.look_now_and_then();
+        }
+    }
+
+    /// Somebody waits for the call in hand to end. A process that is halted is killed, and the event is handed over
+    /// again: to the next generation if there is one, else to another process.
+    pub fn let_go_of_halted(&self, next_generation: bool) {
+        self.hands_on.store(next_generation, Ordering::Release);
+        if let Some(process) = self.current.lock().upgrade() {
+            process.let_go_if_halted();
+        }
+    }
+
     /// Tells the module to end, waits, and kills what is left. What is not answered by then, and whatever is
-    /// asked later, answers [`CallFailure::Stopped`]. Blocks for `within` and the moment that a kill takes.
+    /// asked later, answers [`CallFailure::Stopped`]. A halted process is killed at once. Blocks for `within` and the
+    /// moment that a kill takes.
     pub fn stop(&self, within: Duration) {
         let until = StallDeadline::after(within);
         *self.stopping.lock() = true;
         self.told_to_stop.notify_all();
+        self.let_go_of_halted(false);
         match self.state.try_lock_for(within) {
             Some(mut state) => {
                 if let Some(mut session) = state.session.take()
-                    && let Err(lost) = session.shut_down(&self.whose(), until)
+                    && !session.process.was_let_go()
+                    && let Err(lost) = session.shut_down(&self.whose(), until.left())
                 {
                     warn!(module = %self.module, generation = self.number, ?lost, "a module does not end in order");
                 }
@@ -195,6 +231,7 @@ impl IsolatedRunner {
             restarts: self.figures.restarts.load(Ordering::Relaxed),
             deaths: self.figures.deaths.load(Ordering::Relaxed),
             timeouts: self.figures.timeouts.load(Ordering::Relaxed),
+            halted: self.current.lock().upgrade().and_then(|process| process.halted()),
         }
     }
 
@@ -207,7 +244,7 @@ impl IsolatedRunner {
         told: &mut dyn FnMut(Result<Vec<Firing>, CallError>),
     ) -> Result<(), (ProcessEnd, usize)> {
         if state.session.is_none() {
-            let session = self.restart(&mut state.pauses).map_err(|how| (ProcessEnd::Died(how), 0))?;
+            let session = self.restart(&mut state.pauses).map_err(|end| (end, 0))?;
             state.session = Some(session);
         }
         let IsolatedState { session: Some(session), pauses } = state else { return Ok(()) };
@@ -228,6 +265,7 @@ impl IsolatedRunner {
         }
         let (module, generation, pid) = (self.module.as_str(), self.number, session.process.pid());
         let last_words = session.process.last_words();
+        let lost = if session.process.was_let_go() { LostProcess::Halted } else { lost };
         match lost {
             LostProcess::Late => {
                 self.figures.timeouts.fetch_add(1, Ordering::Relaxed);
@@ -245,10 +283,14 @@ impl IsolatedRunner {
                 );
                 ProcessEnd::Garbage(what)
             }
-            LostProcess::Stopped => {
-                self.died(&mut state.pauses);
-                warn!(module, generation, pid, "a module's process stays stopped and is replaced");
-                ProcessEnd::Died(how)
+            LostProcess::Halted => {
+                warn!(
+                    module,
+                    generation,
+                    pid,
+                    "a module's process was stopped, and killed as it could not be waited for"
+                );
+                ProcessEnd::Halted
             }
             LostProcess::Gone => {
                 self.died(&mut state.pauses);
@@ -271,7 +313,7 @@ impl IsolatedRunner {
     }
 
     /// Another process, after the pause that is due.
-    fn restart(&self, pauses: &mut RestartPauses) -> Result<ChildSession, ProcessDeath> {
+    fn restart(&self, pauses: &mut RestartPauses) -> Result<ChildSession, ProcessEnd> {
         let mut stopping = self.stopping.lock();
         while !*stopping {
             let left = pauses.left(Instant::now());
@@ -281,7 +323,8 @@ impl IsolatedRunner {
             self.told_to_stop.wait_for(&mut stopping, left);
         }
         if *stopping {
-            return Err(ProcessDeath::NotStarted("the module is told to stop".to_owned()));
+            let why = "the module is told to stop".to_owned();
+            return Err(ProcessEnd::Died(ProcessDeath::NotStarted(why)));
         }
         drop(stopping);
         match self.load() {
@@ -289,11 +332,12 @@ impl IsolatedRunner {
                 self.figures.restarts.fetch_add(1, Ordering::Relaxed);
                 Ok(session)
             }
+            Err(ProbeRefusal::Halted { .. }) => Err(ProcessEnd::Halted),
             Err(refusal) => {
                 self.died(pauses);
                 let (module, generation) = (self.module.as_str(), self.number);
                 warn!(module, generation, reason = %refusal, "a module's process does not start again");
-                Err(ProcessDeath::NotStarted(refusal.to_string()))
+                Err(ProcessEnd::Died(ProcessDeath::NotStarted(refusal.to_string())))
             }
         }
     }
@@ -301,8 +345,8 @@ impl IsolatedRunner {
     fn load(&self) -> Result<(ChildSession, CallWords), ProbeRefusal> {
         let (module, generation) = (self.module.clone(), self.number);
         let heard = move |line: &str| info!(%module, generation, said = line, "a module's process writes");
-        let (session, said) = ChildSession::load(&self.whose(), self.limits.load_within, heard)?;
-        *self.current.lock() = Arc::downgrade(&session.process);
+        let started = |process: &Arc<ChildProcess>| *self.current.lock() = Arc::downgrade(process);
+        let (session, said) = ChildSession::load(&self.whose(), self.limits.load_within, heard, started)?;
         let pid = session.process.pid();
         self.figures.pid.store(pid, Ordering::Relaxed);
         info!(module = %self.module, generation, pid, "a module's process serves");

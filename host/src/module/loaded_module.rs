@@ -169,6 +169,11 @@ impl LoadedModule {
         *self.tried_again_at.lock() = at;
     }
 
+    /// Looks whether its process is halted, where it has one of its own: also one that has nothing to do is shown.
+    pub(super) fn look_at_process(&self) {
+        self.generation.look_at_process();
+    }
+
     /// Takes away calls that take longer than `limit`, with what is left of their jobs.
     fn overdue(&self, limit: Duration) -> Vec<ModuleJob> {
         let mut left = Vec::new();
@@ -195,7 +200,7 @@ impl LoadedModule {
         for worker in self.workers.lock().iter() {
             worker.stop(&self.line.jobs);
         }
-        for job in self.leave(limit).await {
+        for job in self.leave(limit, true).await {
             self.line.jobs.put_back(job);
         }
     }
@@ -203,7 +208,7 @@ impl LoadedModule {
     /// Takes no more events, answers what waits, and ends.
     pub(super) async fn remove(&self, limit: Duration) {
         self.line.jobs.close(QueueClosed::Removed);
-        let left = self.leave(limit).await;
+        let left = self.leave(limit, false).await;
         if !left.is_empty() {
             // It hung over what it was to answer last, and no other generation comes.
             self.line.jobs.close(QueueClosed::Failed(CallFailure::Stopped));
@@ -212,8 +217,9 @@ impl LoadedModule {
         }
     }
 
-    /// Waits until no thread answers jobs any more; what is left of jobs whose call was given up.
-    async fn leave(&self, limit: Duration) -> Vec<ModuleJob> {
+    /// Waits until no thread answers jobs any more; what is left of jobs whose call was given up. A process that is halted
+    /// is not waited for.
+    async fn leave(&self, limit: Duration, next_generation: bool) -> Vec<ModuleJob> {
         let pause = (limit / 4).max(Duration::from_millis(5));
         let mut left = Vec::new();
         loop {
@@ -223,6 +229,7 @@ impl LoadedModule {
                 return left;
             }
             left.extend(self.overdue(limit));
+            self.generation.let_go_of_halted(next_generation);
         }
     }
 

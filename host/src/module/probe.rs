@@ -42,8 +42,7 @@ pub async fn probe(
     let tried = tokio::task::spawn_blocking(move || {
         let whose =
             CallOwner { program: &program, module: &module, number, copy: &copy, lendable: &lendable };
-        // The process ends with the session. It is killed, so that no destructor of the library runs.
-        ChildSession::load(&whose, within, |_| {}).map(|(_, said)| said)
+        ChildSession::try_load(&whose, within)
     });
     match tried.await {
         Ok(said) => said.map(|(metadata, wants)| ProbeResult { metadata, wants }),

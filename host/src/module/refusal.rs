@@ -71,6 +71,17 @@ pub enum FileRefusal {
     Exhausted(String),
 }
 
+impl FileRefusal {
+    /// Whether it says nothing about the file, which is tried again soon.
+    pub(super) fn is_of_the_moment(&self) -> bool {
+        let halted = |refusal: &ProbeRefusal| matches!(refusal, ProbeRefusal::Halted { .. });
+        match self {
+            FileRefusal::Probe(refusal) | FileRefusal::Load(LoadFailure::Apart(refusal)) => halted(refusal),
+            _ => false,
+        }
+    }
+}
+
 /// Who beside its owner may change a file, and so what this host runs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UntrustedFile {

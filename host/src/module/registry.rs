@@ -237,7 +237,8 @@ impl ModuleRegistry {
         futures_util::future::join_all(ends).await;
     }
 
-    /// Gives up calls that take longer than `limit` until `stop`: a hang cannot be ended inside a process.
+    /// Gives up calls that take longer than `limit` until `stop`: a hang cannot be ended inside a process. Notices processes
+    /// of modules that are halted.
     pub async fn watch_hangs(&self, limit: Duration, stop: CancellationToken) {
         let mut tick = tokio::time::interval((limit / 4).max(Duration::from_millis(5)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -249,6 +250,7 @@ impl ModuleRegistry {
             for module in self.current().modules() {
                 let lost = module.give_up_hanging(limit);
                 self.counters.lost_threads.fetch_add(lost as u64, Ordering::Relaxed);
+                module.look_at_process();
             }
         }
     }

@@ -82,7 +82,7 @@ struct SeenFile {
     stamp: FileStamp,
     /// It was not there when the folder was last looked at.
     gone_since: Option<Instant>,
-    /// It was so young that it may have changed since without another stamp.
+    /// It was so young that it may have changed since without another stamp, or what it was refused for is not its own.
     look_again: bool,
 }
 
@@ -268,7 +268,12 @@ impl ModuleReloader {
                 self.swapper.registry.forget_refusal(file);
                 outcome
             }
-            Err(refusal) => self.refuse(file, Some(id), &refusal),
+            Err(refusal) => {
+                if let Some(seen) = state.files.get_mut(file) {
+                    seen.look_again |= refusal.is_of_the_moment();
+                }
+                self.refuse(file, Some(id), &refusal)
+            }
         }
     }
 

@@ -11,10 +11,12 @@ use crate::module::jobs::CallFailure;
 pub const MAX_DEATHS: u32 = 3;
 
 /// Why a run of events ended before the last was answered.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum ProcessEnd {
     Died(ProcessDeath),
     Late,
+    /// Somebody had stopped it, and the host has killed it therefore.
+    Halted,
     Garbage(String),
 }
 
@@ -37,8 +39,10 @@ impl CallBlame {
         under_way: usize,
         limit: Duration,
     ) -> Option<CallFailure> {
-        if let ProcessEnd::Late = end {
-            return Some(CallFailure::TimedOut(limit));
+        match end {
+            ProcessEnd::Late => return Some(CallFailure::TimedOut(limit)),
+            ProcessEnd::Halted => return None,
+            ProcessEnd::Died(_) | ProcessEnd::Garbage(_) => {}
         }
         if under_way > 1 {
             // Answers that waited to be sent together died with the process.
@@ -49,7 +53,7 @@ impl CallBlame {
             (self.event, self.deaths) = (event, 0);
         }
         match end {
-            ProcessEnd::Late => None,
+            ProcessEnd::Late | ProcessEnd::Halted => None,
             ProcessEnd::Garbage(what) => Some(CallFailure::Failed(CallError::Protocol(what))),
             ProcessEnd::Died(how) => {
                 self.deaths += 1;

@@ -8,12 +8,15 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 
+use super::halts::{HaltWatch, ProcessHalt};
+use super::running_time::ProcessLook;
 use crate::module::program::{self, ModuleProgram};
 
 /// Bytes of a line on standard error that are kept; the rest of the line is read and dropped.
@@ -71,6 +74,9 @@ pub(super) struct ChildProcess {
     lifeline: UnixStream,
     last_line: Arc<Mutex<Option<String>>>,
     listener: Mutex<Option<JoinHandle<()>>>,
+    halts: HaltWatch,
+    /// It was killed because it was halted and could not be waited for.
+    let_go: AtomicBool,
 }
 
 impl ChildProcess {
@@ -97,6 +103,8 @@ impl ChildProcess {
             lifeline,
             last_line: Arc::clone(&last_line),
             listener: Mutex::new(None),
+            halts: HaltWatch::new(pid, label),
+            let_go: AtomicBool::new(false),
         };
         let listen = move || {
             lines(ear, |line| {
@@ -119,10 +127,32 @@ impl ChildProcess {
         _ = (&self.lifeline).write(&[0]);
     }
 
-    /// Whether somebody has stopped it: by a signal, or with a debugger. Where the system does not say, it runs.
-    pub(super) fn is_stopped(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        matches!(state(&stat), Some('T' | 't'))
+    /// What the system says of it now; nothing where it has ended.
+    pub(super) fn look(&self) -> Option<ProcessLook> {
+        self.halts.look()
+    }
+
+    /// Notices whether it is halted, for those who show that.
+    pub(super) fn look_now_and_then(&self) {
+        self.halts.look_now_and_then();
+    }
+
+    /// Whether somebody has stopped it, as far as it was looked at.
+    pub(super) fn halted(&self) -> Option<ProcessHalt> {
+        self.halts.halted()
+    }
+
+    /// Kills it if it is halted, as nobody can wait until it goes on.
+    pub(super) fn let_go_if_halted(&self) {
+        if self.look().is_some_and(|look| look.halted.is_some()) {
+            self.let_go.store(true, Ordering::Release);
+            self.kill();
+        }
+    }
+
+    /// Whether it was killed for that.
+    pub(super) fn was_let_go(&self) -> bool {
+        self.let_go.load(Ordering::Acquire)
     }
 
     /// How it ended, if it has.
@@ -174,12 +204,6 @@ impl Drop for ChildProcess {
     }
 }
 
-/// The state in a line of `/proc/PID/stat`. It follows the name, which may hold anything and ends with the last
-/// parenthesis.
-fn state(stat: &str) -> Option<char> {
-    stat.rsplit(')').next()?.trim_start().chars().next()
-}
-
 /// Tells each line that is not blank, shortened, until the end.
 fn lines(mut from: UnixStream, mut tell: impl FnMut(&str)) {
     let mut line = Vec::new();
@@ -223,14 +247,6 @@ mod tests {
         check(ProcessDeath::Signal(15), "SIGTERM");
         check(ProcessDeath::Signal(60), "signal 60");
         check(ProcessDeath::Exit(7), "exit code 7");
-    }
-
-    #[test]
-    fn a_state_is_read_behind_any_name() {
-        let check = |stat: &str, expected| assert_eq!(state(stat), expected, "{stat}");
-        check("12 (hookline) T 1 12", Some('T'));
-        check("12 (a) R (b) S 1 12", Some('S'));
-        check("", None);
     }
 
     #[test]

@@ -12,7 +12,6 @@ use crate::module::Firing;
 use crate::module::library::LoadStep;
 use crate::module::probe::ProbeRefusal;
 use crate::module::services::CallServices;
-use crate::stall::{StallDeadline, StallMark};
 
 mod ahead;
 mod conversation;
@@ -20,7 +19,7 @@ mod conversation;
 use ahead::EventsAhead;
 pub(super) use conversation::LostProcess;
 pub(in crate::module) use conversation::{CallOwner, CallWords};
-use conversation::{ChildMessage, SessionLine};
+use conversation::{ChildMessage, HaltPatience, SessionLine};
 
 /// How long a process with several events under way may be silent before it is asked what it has; then four times
 /// as long.
@@ -49,13 +48,22 @@ pub(in crate::module) struct ChildSession {
 }
 
 impl ChildSession {
-    /// Starts a process and loads the module in it.
-    pub(in crate::module) fn load(
+    /// Starts a process and loads the module in it, to see whether it can be.
+    pub(in crate::module) fn try_load(
+        whose: &CallOwner<'_>,
+        within: Duration,
+    ) -> Result<CallWords, ProbeRefusal> {
+        // The process ends with the session. It is killed, so that no destructor of the library runs.
+        Self::load(whose, within, |_| {}, |_| {}).map(|(_, said)| said)
+    }
+
+    /// Starts a process, tells who it is, and loads the module in it.
+    pub(super) fn load(
         whose: &CallOwner<'_>,
         within: Duration,
         heard: impl Fn(&str) + Send + 'static,
+        started: impl FnOnce(&Arc<ChildProcess>),
     ) -> Result<(Self, CallWords), ProbeRefusal> {
-        let until = StallDeadline::after(within);
         let label = format!("{}.g{}", whose.module.hook_name(), whose.number);
         let start = |error: std::io::Error| ProbeRefusal::Start {
             program: whose.program.path().display().to_string(),
@@ -63,10 +71,11 @@ impl ChildSession {
         };
         let (process, socket) = ChildProcess::start(whose.program, &label, heard).map_err(start)?;
         let process = Arc::new(process);
+        started(&process);
         let line = SessionLine::new(socket, Arc::clone(&process));
         let mut session = ChildSession { process, line };
         let mut step = None;
-        match session.line.load(whose, until, &mut step) {
+        match session.line.load(whose, within, &mut step) {
             Ok(Ok(said)) => Ok((session, said)),
             Ok(Err(text)) => {
                 session.process.reap();
@@ -80,7 +89,9 @@ impl ChildSession {
         let how = self.process.reap();
         let last_words = self.process.last_words();
         match lost {
-            LostProcess::Gone | LostProcess::Stopped => ProbeRefusal::Died { step, how, last_words },
+            LostProcess::Halted => ProbeRefusal::Halted { step },
+            LostProcess::Gone if self.process.was_let_go() => ProbeRefusal::Halted { step },
+            LostProcess::Gone => ProbeRefusal::Died { step, how, last_words },
             LostProcess::Late => ProbeRefusal::TimedOut { step, within, last_words },
             LostProcess::Garbage(what) => ProbeRefusal::Broken(what),
         }
@@ -100,7 +111,6 @@ impl ChildSession {
         for event in events {
             ahead.send_more(events, &mut self.line.outbox);
             let services = CallServices::new(whose.lendable, whose.module, whose.number).about(event);
-            self.line.begin();
             let ended = self.answer(&services, ahead.under_way(), limit);
             let ended = ended.map_err(|lost| SessionBreak { lost, under_way: ahead.under_way() })?;
             told(ended.map(|()| services.into_fired()));
@@ -117,12 +127,12 @@ impl ChildSession {
         under_way: usize,
         limit: Duration,
     ) -> Result<Result<(), CallError>, LostProcess> {
-        // While this process stood still the other one may have waited for it, which its own clock does not tell.
-        let since = StallMark::now();
+        // What its own clock does not tell: the process may have waited while this one stood still.
+        let since = self.line.begin();
         // The process begins with it when it has answered the one before.
-        self.line.send(StallDeadline::after(limit))?;
+        self.line.send(self.line.deadline(limit))?;
         let mut silence = SILENCE.min(limit);
-        let mut until = StallDeadline::after(if under_way > 1 { silence } else { limit });
+        let mut until = self.line.deadline(if under_way > 1 { silence } else { limit });
         let mut asked = 0;
         loop {
             match self.line.hear(services, until) {
@@ -132,16 +142,16 @@ impl ChildSession {
                 Err(LostProcess::Late) if asked < NUDGES => {
                     asked += 1;
                     self.process.nudge();
-                    until = StallDeadline::after(ANSWERS_A_NUDGE);
+                    until = self.line.deadline(ANSWERS_A_NUDGE);
                 }
-                Ok(ChildMessage::Here(taken)) if taken.min(since.ran()) >= limit => {
+                Ok(ChildMessage::Here(taken)) if taken.min(self.line.had(since)) >= limit => {
                     return Err(LostProcess::Late);
                 }
                 Ok(ChildMessage::Here(taken)) => {
                     asked = 0;
-                    let left = limit.saturating_sub(taken.min(since.ran())) + MARGIN;
+                    let left = limit.saturating_sub(taken.min(self.line.had(since))) + MARGIN;
                     silence = silence.saturating_mul(4).min(left);
-                    until = StallDeadline::after(if under_way > 1 { silence } else { left });
+                    until = self.line.deadline(if under_way > 1 { silence } else { left });
                 }
                 Ok(other) => return Err(other.out_of_place()),
                 Err(lost) => return Err(lost),
@@ -149,13 +159,10 @@ impl ChildSession {
         }
     }
 
-    /// Tells the module to end and waits until it has.
-    pub(super) fn shut_down(
-        &mut self,
-        whose: &CallOwner<'_>,
-        until: StallDeadline,
-    ) -> Result<(), LostProcess> {
-        self.line.waits_for_stopped = false;
+    /// Tells the module to end and waits until it has, but not for one that is halted.
+    pub(super) fn shut_down(&mut self, whose: &CallOwner<'_>, within: Duration) -> Result<(), LostProcess> {
+        self.line.wait_for_halted(HaltPatience::Within(Duration::ZERO));
+        let until = self.line.deadline(within);
         ToChild::Shutdown.write(&mut self.line.outbox);
         self.line.send(until)?;
         let services = CallServices::new(whose.lendable, whose.module, whose.number);

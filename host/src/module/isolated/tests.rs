@@ -43,6 +43,18 @@ fn nobody_is_blamed_where_several_were_under_way_and_they_go_one_by_one() {
 }
 
 #[test]
+fn a_process_that_was_killed_because_somebody_had_stopped_it_is_no_events_fault() {
+    let mut blame = CallBlame::default();
+    for under_way in [1, 1, 1, 9] {
+        assert_eq!(blame.classify(ProcessEnd::Halted, 0, under_way, LIMIT), None);
+    }
+    assert_eq!(blame.alone, 0, "nobody is suspected");
+    assert_eq!(blame.classify(segfault(), 0, 1, LIMIT), None);
+    assert_eq!(blame.classify(segfault(), 0, 1, LIMIT), None);
+    assert!(blame.classify(segfault(), 0, 1, LIMIT).is_some());
+}
+
+#[test]
 fn a_process_that_does_not_start_again_counts_against_the_event_that_needs_it() {
     let mut blame = CallBlame::default();
     let not_started = || ProcessEnd::Died(ProcessDeath::NotStarted("init failed".to_owned()));

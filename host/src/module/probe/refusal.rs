@@ -37,6 +37,12 @@ pub enum ProbeRefusal {
         /// The last line that it wrote on standard error.
         last_words: Option<String>,
     },
+    /// Somebody had stopped the process that loaded it, and it did not go on.
+    #[error("was not loaded: its process was stopped {}, and did not go on", during(*step))]
+    Halted {
+        /// What was being done; nothing: the program had not begun.
+        step: Option<LoadStep>,
+    },
     /// It wrote into the host's line, or the program is another version.
     #[error("cannot be tried: {0}")]
     Broken(String),

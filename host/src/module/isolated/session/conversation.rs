@@ -15,17 +15,24 @@ use tracing::warn;
 
 use crate::model::ModuleId;
 use crate::module::isolated::process::ChildProcess;
+use crate::module::isolated::process_clock::{LOOK_EVERY, ProcessClock, ProcessDeadline, ProcessMark};
 use crate::module::isolated::protocol::{BadFrame, FrameReader, FromChild, MAX_FRAME, ToChild, VERSION};
+use crate::module::isolated::running_time::TimeUse;
 use crate::module::library::LoadStep;
 use crate::module::program::ModuleProgram;
 use crate::module::services::{CallAnswer, CallServices, LendableServices};
-use crate::stall::{StallDeadline, StallMark};
 
-/// How long a process may take to go on after it was stopped (SIGSTOP), and how often one is looked at that is.
-const AFTER_A_STOP: Duration = Duration::from_millis(500);
+/// How long a process that loads is waited for while it is halted. Nothing is in hand there, and other files wait.
+const LONGEST_HALT_AT_LOADING: Duration = Duration::from_secs(120);
 
-/// A process that stays stopped is replaced after this time, and what it had in hand goes to the next one.
-const LONGEST_STOP: Duration = Duration::from_secs(10);
+/// How long a process that somebody has stopped is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HaltPatience {
+    /// For as long as this.
+    Within(Duration),
+    /// Until it goes on, or is killed.
+    Endless,
+}
 
 /// Why a conversation cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +41,8 @@ pub(in crate::module::isolated) enum LostProcess {
     Gone,
     /// It did not answer in time, although it could run.
     Late,
-    /// Somebody has stopped it, and does not let it go on.
-    Stopped,
+    /// Somebody has stopped it, and it could not be waited for.
+    Halted,
     /// It said what makes no sense.
     Garbage(String),
 }
@@ -99,9 +106,10 @@ pub(super) struct SessionLine {
     /// What was wrong with a firing of the call in hand.
     refused: Option<String>,
     answered: CallAnswer,
-    /// Since when it is known to be stopped.
-    stopped: Option<StallMark>,
-    pub(super) waits_for_stopped: bool,
+    clock: ProcessClock,
+    halt_patience: HaltPatience,
+    /// It was said that the process gets no processor.
+    starves: bool,
 }
 
 impl SessionLine {
@@ -115,18 +123,20 @@ impl SessionLine {
             patience: (None, None),
             refused: None,
             answered: CallAnswer::default(),
-            stopped: None,
-            waits_for_stopped: true,
+            clock: ProcessClock::new(),
+            halt_patience: HaltPatience::Within(LONGEST_HALT_AT_LOADING),
+            starves: false,
         }
     }
 
     pub(super) fn load(
         &mut self,
         whose: &CallOwner<'_>,
-        until: StallDeadline,
+        within: Duration,
         step: &mut Option<LoadStep>,
     ) -> Result<Result<CallWords, String>, LostProcess> {
         let services = CallServices::new(whose.lendable, whose.module, whose.number);
+        let until = self.deadline(within);
         match self.hear(&services, until)? {
             ChildMessage::Speaks(VERSION) => {}
             ChildMessage::Speaks(other) => {
@@ -147,7 +157,10 @@ impl SessionLine {
         loop {
             match self.hear(&services, until)? {
                 ChildMessage::Now(now) => *step = Some(now),
-                ChildMessage::Loaded(said) => return Ok(said),
+                ChildMessage::Loaded(said) => {
+                    self.wait_for_halted(HaltPatience::Endless);
+                    return Ok(said);
+                }
                 ChildMessage::Refused(text) => return Ok(Err(text)),
                 other => return Err(other.out_of_place()),
             }
@@ -155,9 +168,25 @@ impl SessionLine {
     }
 
     /// Another event is in hand.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self) -> ProcessMark {
         self.refused = None;
         self.answered = CallAnswer::default();
+        self.clock.begin()
+    }
+
+    /// The time that the process had since.
+    pub(super) fn had(&self, since: ProcessMark) -> Duration {
+        self.clock.had(since)
+    }
+
+    /// So much time of the process's, from now.
+    pub(super) fn deadline(&self, within: Duration) -> ProcessDeadline {
+        self.clock.deadline(within)
+    }
+
+    /// How long it is waited for from now on where it is halted.
+    pub(super) fn wait_for_halted(&mut self, patience: HaltPatience) {
+        self.halt_patience = patience;
     }
 
     /// How the event in hand ended. As where the module runs in the host's process, what was wrong with a firing
@@ -171,7 +200,7 @@ impl SessionLine {
     pub(super) fn hear(
         &mut self,
         services: &CallServices<'_>,
-        until: StallDeadline,
+        until: ProcessDeadline,
     ) -> Result<ChildMessage, LostProcess> {
         loop {
             let place = self.next(until)?;
@@ -205,13 +234,12 @@ impl SessionLine {
     }
 
     /// The next whole frame.
-    fn next(&mut self, mut until: StallDeadline) -> Result<Range<usize>, LostProcess> {
+    fn next(&mut self, until: ProcessDeadline) -> Result<Range<usize>, LostProcess> {
         loop {
             if let Some(place) = self.inbox.next()? {
-                self.stopped = None;
                 return Ok(place);
             }
-            let left = self.left(&mut until)?;
+            let left = self.left(until)?;
             if let Some(left) = needed(self.patience.0, left) {
                 self.socket.set_read_timeout(Some(left)).map_err(|_| LostProcess::Gone)?;
                 self.patience.0 = Some(left);
@@ -228,29 +256,35 @@ impl SessionLine {
         }
     }
 
-    /// What is left of the time. Where none is, and the process is stopped, that is begun anew for a while.
-    fn left(&mut self, until: &mut StallDeadline) -> Result<Duration, LostProcess> {
-        let left = until.left();
-        if !left.is_zero() {
-            return Ok(left);
+    /// How long to wait now: what is left of the time, or until the process is looked at again.
+    fn left(&mut self, until: ProcessDeadline) -> Result<Duration, LostProcess> {
+        if self.clock.is_due() || self.clock.left(until).is_zero() {
+            self.look()?;
         }
-        if !self.waits_for_stopped || !self.process.is_stopped() {
-            return Err(LostProcess::Late);
+        match self.clock.left(until) {
+            Duration::ZERO => Err(LostProcess::Late),
+            left => Ok(left.min(LOOK_EVERY)),
         }
-        let since = self.stopped.get_or_insert_with(|| {
-            warn!(pid = self.process.pid(), "a module's process is stopped (SIGSTOP) and waited for");
-            StallMark::now()
-        });
-        if since.ran() >= LONGEST_STOP {
-            return Err(LostProcess::Stopped);
+    }
+
+    /// Looks whether the process can run at all.
+    fn look(&mut self) -> Result<(), LostProcess> {
+        let look = self.process.look();
+        let starves = self.clock.looked(look) == TimeUse::Starved;
+        if starves && !self.starves {
+            let pid = self.process.pid();
+            warn!(pid, "a module's process gets no processor, which does not count against its call");
         }
-        *until = StallDeadline::after(AFTER_A_STOP);
-        Ok(AFTER_A_STOP)
+        self.starves = starves;
+        match (self.process.halted(), self.halt_patience) {
+            (Some(halt), HaltPatience::Within(limit)) if halt.lasts >= limit => Err(LostProcess::Halted),
+            _ => Ok(()),
+        }
     }
 
     /// Sends what is to be sent. Where the process has died the answers that it gave before are still to be
     /// read, so that is left to the reader to find out.
-    pub(super) fn send(&mut self, until: StallDeadline) -> Result<(), LostProcess> {
+    pub(super) fn send(&mut self, until: ProcessDeadline) -> Result<(), LostProcess> {
         let outbox = std::mem::take(&mut self.outbox);
         let sent = self.send_all(&outbox, until);
         self.outbox = outbox;
@@ -258,9 +292,9 @@ impl SessionLine {
         sent
     }
 
-    fn send_all(&mut self, mut bytes: &[u8], mut until: StallDeadline) -> Result<(), LostProcess> {
+    fn send_all(&mut self, mut bytes: &[u8], until: ProcessDeadline) -> Result<(), LostProcess> {
         while !bytes.is_empty() {
-            let left = self.left(&mut until)?;
+            let left = self.left(until)?;
             if let Some(left) = needed(self.patience.1, left) {
                 self.socket.set_write_timeout(Some(left)).map_err(|_| LostProcess::Gone)?;
                 self.patience.1 = Some(left);
