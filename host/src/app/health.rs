@@ -14,6 +14,7 @@ use crate::api::{DegradedPart, HostHealth};
 use crate::bus::{Bus, BusState};
 use crate::config::FailedOverflow;
 use crate::listener::failed_events::{FailedEventKeeping, FailedEventRules};
+use crate::module::isolated::IsolatedFigures;
 use crate::module::registry::ModuleSnapshot;
 use crate::store::StoreBackend;
 
@@ -95,6 +96,9 @@ fn degraded(modules: &ModuleSnapshot, dead_letters: Option<u64>, queue: &str) ->
         let figures = module.figures();
         let reason = match module.process() {
             _ if figures.quarantined => quarantined(figures.hung, figures.tried_again_at),
+            Some(IsolatedFigures { pid: Some(pid), halted: Some(halt), .. }) => format!(
+                "its process is {halt}; events for it wait until it goes on (kill -CONT {pid}) or the module is reloaded"
+            ),
             Some(process) if process.pid.is_none() => "it has no process; events for it wait".to_owned(),
             _ => continue,
         };

@@ -97,6 +97,7 @@ fn shown(parts: &ModuleParts, module: &LoadedModule) -> api::ModuleShape {
             restarts: process.restarts,
             deaths: process.deaths,
             timeouts: process.timeouts,
+            stopped: process.halted.map(|halt| halt.to_string()),
         }),
         last_failure: module.last_failure().map(shown_failure),
         last_refusal: registry.last_refusal(module).as_ref().map(shown_refusal),

@@ -76,6 +76,8 @@ pub struct ProcessShape {
     pub deaths: u64,
     /// How often it was ended because it did not answer.
     pub timeouts: u64,
+    /// What has stopped it, and for how long; its events wait until it goes on. None while it runs.
+    pub stopped: Option<String>,
 }
 
 /// A module's failure on one event.

@@ -121,7 +121,7 @@ pub(in crate::metrics) fn failed_events(
 }
 
 /// Of modules in a process of their own.
-fn processes(current: &ModuleSnapshot) -> [MetricFamily; 4] {
+fn processes(current: &ModuleSnapshot) -> [MetricFamily; 5] {
     let of_each = |family: MetricFamily, figure: &dyn Fn(&IsolatedFigures) -> u64| {
         current.modules().fold(family, |family, module| match module.process() {
             Some(process) => family.with(MODULE, module.id.as_str(), figure(&process)),
@@ -149,6 +149,14 @@ fn processes(current: &ModuleSnapshot) -> [MetricFamily; 4] {
                 "Processes of a module killed because of a call that took too long.",
             ),
             &|process| process.timeouts,
+        ),
+        of_each(
+            MetricFamily::gauge(
+                "hookline_module_process_stopped_seconds",
+                "For how long a module's own process has been stopped (SIGSTOP, a debugger, a frozen control group); 0 \
+                 while it runs.",
+            ),
+            &|process| process.halted.map_or(0, |halt| halt.lasts.as_secs().max(1)),
         ),
         of_each(
             MetricFamily::gauge(
