@@ -54,6 +54,7 @@ mod secrets;
 mod service;
 mod signing;
 mod stalls;
+mod stopped_processes;
 mod stopping;
 mod store_room;
 mod strangers;

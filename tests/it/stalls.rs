@@ -1,10 +1,13 @@
 //! A host, its modules' processes, or both are stopped and go on: nobody is blamed for time that nobody had.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use lapin::Channel;
 use serde_json::{Value, json};
-use tests::{Home, Program, Receiver, Scripted, Step, eventually, runs, send_signal};
+use tests::{Broker, Home, Program, Published, Receiver, Scripted, Step, eventually, runs, send_signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const MISBEHAVING: &str = "webhooks_misbehaving";
@@ -45,39 +48,73 @@ async fn pause(who: Stopped, host: u32, child: Option<u32>, time: Duration) {
     }
 }
 
-/// Posts events one after the other in several lanes while the pauses go on; then all that were taken have arrived,
-/// nothing hung, and a call that really hangs is given up.
-async fn nothing_is_blamed(isolation: &str, pauses: &[(Stopped, Duration)]) {
-    let mut receiver = Receiver::answering(200).await;
-    let settings = format!("[modules]\nisolation = \"{isolation}\"\n");
-    let host = Home::new(&settings, &[MISBEHAVING]).start_logging("info", &[]).await;
-    let account = host.account("acme").await;
-    host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
-    let child = module(&host).await["process"]["pid"].as_u64().map(|pid| u32::try_from(pid).unwrap());
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let mut lanes = JoinSet::new();
-    // Many events are under way in each of them.
-    const AT_ONCE: usize = 50;
-    for lane in 0..4_usize {
-        let (url, token, account) = (format!("{}/events", host.url()), host.token(), account.clone());
-        let stopped = stopped.clone();
-        lanes.spawn(async move {
-            let (http, mut taken) = (reqwest::Client::new(), Vec::new());
-            let mut next = lane * AT_ONCE;
-            while !*stopped.borrow() {
-                let these = next..next + AT_ONCE;
-                let events: Vec<Value> = these.clone().map(|nth| told_to("fire", &account, nth)).collect();
-                let sent = http.post(&url).header("x-auth-token", &token).json(&events).send().await;
+/// Many events are under way in each lane.
+const AT_ONCE: usize = 50;
+const LANES: usize = 4;
+
+/// Sends events one lot after the other until told to stop; the numbers of those that were taken.
+struct SendingLane {
+    account: String,
+    url: String,
+    token: String,
+    /// Where they are published, if they are not posted.
+    broker: Option<(Arc<Broker>, Channel)>,
+}
+
+impl SendingLane {
+    async fn send(self, lane: usize, stopped: watch::Receiver<bool>) -> Vec<usize> {
+        let (http, mut taken) = (reqwest::Client::new(), Vec::new());
+        let mut next = lane * AT_ONCE;
+        while !*stopped.borrow() {
+            let these = next..next + AT_ONCE;
+            next += LANES * AT_ONCE;
+            let events = these.clone().map(|nth| told_to("fire", &self.account, nth));
+            let Some((broker, channel)) = &self.broker else {
+                let events: Vec<Value> = events.collect();
+                let sent =
+                    http.post(&self.url).header("x-auth-token", &self.token).json(&events).send().await;
                 if sent.is_ok_and(|answer| answer.status() == 202) {
                     taken.extend(these);
                 }
-                next += 4 * AT_ONCE;
+                continue;
+            };
+            for event in events {
+                let (key, body) = ("misbehave.now", event.to_string());
+                broker.publish_raw(channel, "tests", key, body.as_bytes(), Published::Plain).await;
             }
-            taken
-        });
+            // Messages that the broker has are taken.
+            taken.extend(these);
+        }
+        taken
     }
-    for (who, time) in pauses {
-        pause(*who, host.pid(), child, *time).await;
+}
+
+/// Events come one after the other in several lanes while the pauses go on; then all that were taken have arrived,
+/// nothing hung, and a call that really hangs is given up.
+async fn nothing_is_blamed(isolation: &str, broker: Option<Arc<Broker>>, pauses: &[Stopped]) {
+    let mut receiver = Receiver::answering(200).await;
+    let mut settings = format!("[modules]\ncall_timeout_ms = {LIMIT_MS}\nisolation = \"{isolation}\"\n");
+    if let Some(broker) = &broker {
+        settings.push_str(&broker.settings("hookline"));
+    }
+    let host = Home::new(&settings, &[MISBEHAVING]).start_logging("info", &[]).await;
+    host.ready(true).await;
+    let account = host.account("acme").await;
+    host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
+    let child = module(&host).await["process"]["pid"].as_u64().map(|pid| u32::try_from(pid).unwrap());
+    let (stop, stopped) = watch::channel(false);
+    let mut lanes = JoinSet::new();
+    for lane in 0..LANES {
+        let broker = match &broker {
+            None => None,
+            Some(broker) => Some((Arc::clone(broker), broker.channel().await)),
+        };
+        let (url, token) = (format!("{}/events", host.url()), host.token());
+        let sending = SendingLane { account: account.clone(), url, token, broker };
+        lanes.spawn(sending.send(lane, stopped.clone()));
+    }
+    for who in pauses {
+        pause(*who, host.pid(), child, STOP).await;
         // Something goes through in between.
         let before = module(&host).await["calls"].as_u64();
         eventually("events go on", || async {
@@ -110,53 +147,36 @@ async fn nothing_is_blamed(isolation: &str, pauses: &[(Stopped, Duration)]) {
     tokio::join!(hang, given_up);
 }
 
-const SHORT: Duration = Duration::from_millis(1_300);
-const LONG: Duration = Duration::from_secs(5);
+/// How long a call may take, and how long somebody is stopped, which is longer than a call may take.
+const LIMIT_MS: u64 = 300;
+const STOP: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_host_that_is_stopped_blames_no_module_in_a_process_of_its_own() {
-    let pauses =
-        [(Stopped::Host, SHORT), (Stopped::Host, SHORT), (Stopped::Host, SHORT), (Stopped::Host, LONG)];
-    nothing_is_blamed("process", &pauses).await;
+    nothing_is_blamed("process", None, &[Stopped::Host; 4]).await;
 }
 
 #[tokio::test]
 async fn a_modules_process_that_is_stopped_is_waited_for() {
-    let pauses =
-        [(Stopped::Child, SHORT), (Stopped::Child, SHORT), (Stopped::Child, SHORT), (Stopped::Child, LONG)];
-    nothing_is_blamed("process", &pauses).await;
+    nothing_is_blamed("process", None, &[Stopped::Child; 4]).await;
 }
 
 #[tokio::test]
 async fn a_machine_that_stands_still_blames_nobody() {
-    let pauses =
-        [(Stopped::Both, SHORT), (Stopped::Both, SHORT), (Stopped::Both, SHORT), (Stopped::Both, LONG)];
-    nothing_is_blamed("process", &pauses).await;
+    nothing_is_blamed("process", None, &[Stopped::Both; 4]).await;
 }
 
 #[tokio::test]
 async fn a_host_that_is_stopped_blames_no_module_within_it() {
-    let pauses =
-        [(Stopped::Host, SHORT), (Stopped::Host, SHORT), (Stopped::Host, SHORT), (Stopped::Host, LONG)];
-    nothing_is_blamed("none", &pauses).await;
+    nothing_is_blamed("none", None, &[Stopped::Host; 4]).await;
 }
 
 #[tokio::test]
-async fn a_process_that_stays_stopped_is_replaced_and_costs_no_event() {
-    let mut receiver = Receiver::answering(200).await;
-    let host = Home::new("[modules]\nisolation = \"process\"\n", &[MISBEHAVING]).start().await;
-    let account = host.account("acme").await;
-    host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
-    let child = u32::try_from(module(&host).await["process"]["pid"].as_u64().unwrap()).unwrap();
-
-    send_signal("STOP", child);
-    let posted = host.ask("POST", "/events", Some(told_to("fire", &account, 7))).await;
-
-    assert_eq!(posted.status, 202, "{}", posted.json);
-    assert_eq!(receiver.next_request().await.json()["said"], 7);
-    let after = module(&host).await;
-    assert_eq!((&after["hung"], &after["process"]["deaths"]), (&json!(0), &json!(1)), "{after:#}");
-    assert!(!runs(child));
+async fn nobody_is_blamed_for_stops_of_either_while_messages_come_from_a_broker() {
+    let pauses = [Stopped::Child, Stopped::Host, Stopped::Both, Stopped::Child];
+    // Its own, as very many messages come.
+    let broker = Arc::new(Broker::own().await);
+    nothing_is_blamed("process", Some(broker), &pauses).await;
 }
 
 #[tokio::test]

@@ -38,6 +38,10 @@ impl Module for Misbehaving {
             "panic" => panic!("told to panic"),
             "panic again when dropped" => std::panic::panic_any(Bomb),
             "hang" => hang(),
+            "spin" => loop {
+                std::hint::spin_loop();
+            },
+            "deadlock" => deadlock(),
             "dawdle" => {
                 // A wake-up without a reason is borne: some calls are then shorter.
                 std::thread::park_timeout(std::time::Duration::from_millis(150));
@@ -134,6 +138,13 @@ fn hang() {
     loop {
         std::thread::park();
     }
+}
+
+/// Waits for what only its own thread could do.
+fn deadlock() {
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    _ = receiver.recv();
+    drop(sender);
 }
 
 struct Bomb;
