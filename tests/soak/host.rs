@@ -50,6 +50,10 @@ impl Host {
         Ok(host)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.program.pid()
+    }
+
     /// The file that is replaced.
     pub(crate) fn file(&self) -> std::path::PathBuf {
         self.program.folder().join(format!("plugins/lib{MODULE}.so"))

@@ -30,17 +30,36 @@ fn event(account: &str, n: u64, failing: bool) -> Value {
     event
 }
 
+/// Whose numbers an event has, where several send.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane {
+    /// Counted from 0.
+    pub(crate) nth: u64,
+    /// Of so many.
+    pub(crate) of: u64,
+    /// What was posted over a connection that was lost is posted again: the host was stopped for longer than it waits for
+    /// a client.
+    pub(crate) posts_again: bool,
+    /// Whether there are events among them on which every other file fails.
+    pub(crate) failing: bool,
+}
+
+impl Lane {
+    /// All numbers.
+    pub(crate) const ONLY: Lane = Lane { nth: 0, of: 1, posts_again: false, failing: false };
+}
+
 /// Sends until `stop`; the numbers of what was accepted.
 pub(crate) async fn send(
     host: &Host,
     account: &str,
     bus: &str,
     rate: u64,
-    failing: bool,
+    lane: Lane,
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<u64>> {
     let group = (rate * TICK.as_millis() as u64 / 1000).max(1);
-    let mut tick = interval(TICK);
+    let mut tick = interval(Duration::from_secs(group) / u32::try_from(rate.max(1))?);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut accepted = Vec::new();
     let mut next = 1_u64;
@@ -54,19 +73,23 @@ pub(crate) async fn send(
     }
     while !stop.is_cancelled() {
         tick.tick().await;
-        let numbers: Vec<u64> = (next..next + group).collect();
+        let numbers: Vec<u64> = (next..next + group).map(|n| n * lane.of + lane.nth).collect();
         next += group;
         match &channel {
             None => {
-                let events: Vec<Value> = numbers.iter().map(|n| event(account, *n, failing)).collect();
-                if host.ask("POST", "/events", Some(events.into())).await?.0 == 202 {
+                let events: Vec<Value> = numbers.iter().map(|n| event(account, *n, lane.failing)).collect();
+                let mut answer = host.ask("POST", "/events", Some(events.clone().into())).await;
+                while answer.is_err() && lane.posts_again && !stop.is_cancelled() {
+                    answer = host.ask("POST", "/events", Some(events.clone().into())).await;
+                }
+                if answer?.0 == 202 {
                     accepted.extend(numbers);
                 }
             }
             Some(channel) => {
                 let mut confirms = Vec::new();
                 for n in &numbers {
-                    let body = event(account, *n, failing).to_string();
+                    let body = event(account, *n, lane.failing).to_string();
                     let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
                     let properties = properties.with_content_type("application/json".into());
                     let key = "versioned.all".into();

@@ -1,5 +1,6 @@
-//! The soak: a released host under load while its modules are replaced, broken and taken away, or while it is killed and
-//! all that it depends on fails; and the books at the end. `scripts/soak` runs it.
+//! The soak: a released host under load while its modules are replaced, broken and taken away, while it is killed and
+//! all that it depends on fails, or while it and its modules' processes are stopped; and the books at the end.
+//! `scripts/soak` runs it.
 //!
 //! Exit code 1 when an accepted event is missing, when one came twice without a kill, or when something of the process
 //! grew.
@@ -12,6 +13,7 @@ mod faults;
 mod host;
 mod load;
 mod siege;
+mod stops;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,14 +64,28 @@ struct Plan {
 
 impl Plan {
     fn of_environment() -> anyhow::Result<Self> {
-        let buses = std::env::var("SOAK_BUS").unwrap_or_else(|_| "embedded,amqp".to_owned());
         Ok(Plan {
             replacements: number("SOAK_REPLACEMENTS", 300)?,
             within: Duration::from_secs(number("SOAK_SECONDS", 120)?),
             rate: number("SOAK_RATE", 1000)?.max(10),
-            buses: buses.split(',').map(str::to_owned).collect(),
+            buses: buses(),
             without_faults: number("SOAK_FAULTS", 1)? == 0,
         })
+    }
+}
+
+/// `embedded`, `amqp` or both.
+fn buses() -> Vec<String> {
+    let buses = std::env::var("SOAK_BUS").unwrap_or_else(|_| "embedded,amqp".to_owned());
+    buses.split(',').map(str::to_owned).collect()
+}
+
+/// Settings for a host on this bus.
+fn bus_settings(bus: &str) -> anyhow::Result<String> {
+    match bus {
+        "embedded" => Ok(String::new()),
+        "amqp" => Ok(Broker::shared().settings(&Broker::queue_of_its_own())),
+        other => bail!("SOAK_BUS: {other:?} is none: embedded and amqp are"),
     }
 }
 
@@ -78,16 +94,12 @@ async fn run() -> anyhow::Result<()> {
     match what.as_str() {
         "reload" => {}
         "faults" => return siege::run().await,
-        _ => bail!("soak {what:?} is none: reload and faults are"),
+        "stops" => return stops::run(buses()).await,
+        _ => bail!("soak {what:?} is none: reload, faults and stops are"),
     }
     let plan = Plan::of_environment()?;
     for bus in &plan.buses {
-        let settings = match bus.as_str() {
-            "embedded" => String::new(),
-            "amqp" => Broker::shared().settings(&Broker::queue_of_its_own()),
-            other => bail!("SOAK_BUS: {other:?} is none: embedded and amqp are"),
-        };
-        reload(&plan, bus, &settings).await.with_context(|| format!("on the bus {bus}"))?;
+        reload(&plan, bus, &bus_settings(bus)?).await.with_context(|| format!("on the bus {bus}"))?;
     }
     Ok(())
 }
@@ -99,8 +111,8 @@ async fn reload(plan: &Plan, bus: &str, settings: &str) -> anyhow::Result<()> {
     let host = Host::start(settings).await?;
     let account = host.account_with_hook(&receiver).await?;
     let stop = CancellationToken::new();
-    let failing = !plan.without_faults;
-    let sending = load::send(&host, &account, bus, plan.rate, failing, &stop);
+    let lane = load::Lane { failing: !plan.without_faults, ..load::Lane::ONLY };
+    let sending = load::send(&host, &account, bus, plan.rate, lane, &stop);
     let replacing = async {
         // What is allocated once is allocated before the first figures are taken.
         let mut faults = Faults::new(&host, plan.without_faults);
