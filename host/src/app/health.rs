@@ -97,7 +97,8 @@ fn degraded(modules: &ModuleSnapshot, dead_letters: Option<u64>, queue: &str) ->
         let reason = match module.process() {
             _ if figures.quarantined => quarantined(figures.hung, figures.tried_again_at),
             Some(IsolatedFigures { pid: Some(pid), halted: Some(halt), .. }) => format!(
-                "its process is {halt}; events for it wait until it goes on (kill -CONT {pid}) or the module is reloaded"
+                "its process is {halt}; events for it wait until it goes on ({}) or the module is reloaded",
+                halt.way_on(pid)
             ),
             Some(process) if process.pid.is_none() => "it has no process; events for it wait".to_owned(),
             _ => continue,

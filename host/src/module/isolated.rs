@@ -222,7 +222,7 @@ impl IsolatedRunner {
         self.figures.pid.store(0, Ordering::Relaxed);
     }
 
-    /// Figures; never waits.
+    /// Figures; never waits for the process.
     #[must_use]
     pub fn figures(&self) -> IsolatedFigures {
         let pid = self.figures.pid.load(Ordering::Relaxed);
@@ -231,7 +231,11 @@ impl IsolatedRunner {
             restarts: self.figures.restarts.load(Ordering::Relaxed),
             deaths: self.figures.deaths.load(Ordering::Relaxed),
             timeouts: self.figures.timeouts.load(Ordering::Relaxed),
-            halted: self.current.lock().upgrade().and_then(|process| process.halted()),
+            halted: self.current.lock().upgrade().and_then(|process| {
+                // It may have gone on since it was looked at.
+                process.halted().and_then(|_| process.look())?;
+                process.halted()
+            }),
         }
     }
 

@@ -12,11 +12,13 @@ use parking_lot::Mutex;
 use plugin_api::Binding;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 pub use super::loaded_module::{LoadedModule, MAX_HANGS, ModuleFigures};
 use super::pinned_room::PinnedUse;
 use super::tls_keys;
 use crate::model::ModuleId;
+use crate::stall;
 
 /// A file in the plugins folder that was not taken.
 #[derive(Clone, Debug)]
@@ -230,11 +232,14 @@ impl ModuleRegistry {
         self.pinned.lock().push(pinned);
     }
 
-    /// Ends the modules: their threads, each after the call in hand, and their `shutdown`.
+    /// Ends the modules: their threads, each after the call in hand, and their `shutdown`. Returns after twice as long at
+    /// the latest: there are processes that not even a kill ends, such as frozen ones.
     pub async fn stop(&self, within: Duration) {
         let current = self.current();
         let ends = current.modules().map(|module| module.end(within));
-        futures_util::future::join_all(ends).await;
+        if stall::timeout(2 * within, futures_util::future::join_all(ends)).await.is_err() {
+            warn!(waited_ms = (2 * within).as_millis(), "modules do not end, the host ends without them");
+        }
     }
 
     /// Gives up calls that take longer than `limit` until `stop`: a hang cannot be ended inside a process. Notices processes

@@ -21,6 +21,18 @@ pub struct ProcessHalt {
     pub lasts: Duration,
 }
 
+impl ProcessHalt {
+    /// What lets the process of this number go on, as an order to whoever can.
+    #[must_use]
+    pub fn way_on(&self, pid: u32) -> String {
+        match self.cause {
+            HaltCause::Signal => format!("kill -CONT {pid}"),
+            HaltCause::Debugger => format!("detach the debugger from {pid}"),
+            HaltCause::Freezer => format!("thaw the control group of {pid}"),
+        }
+    }
+}
+
 impl fmt::Display for ProcessHalt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} for {} s", self.cause, self.lasts.as_secs())
