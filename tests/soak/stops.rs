@@ -82,8 +82,8 @@ async fn stops(plan: &Plan, bus: &str, rate: u64, isolation: &str, whom: &[Stopp
     let before = host.module().await?;
     let stop = CancellationToken::new();
     let lanes = if rate < 100 { 1 } else { LANES };
-    let sending =
-        (0..lanes).map(|nth| send(&host, &account, bus, rate / lanes, Lane { nth, of: lanes, posts_again: true, failing: false }, &stop));
+    let lane = |nth| Lane { nth, of: lanes, posts_again: true, ..Lane::ONLY };
+    let sending = (0..lanes).map(|nth| send(&host, &account, bus, rate / lanes, lane(nth), &stop));
     let stopping = async {
         let _sending = stop.drop_guard_ref();
         let mut gone_on = Vec::new();
