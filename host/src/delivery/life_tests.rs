@@ -131,6 +131,7 @@ impl Model {
             identity: identity.map(|identity| identity.to_string()),
             deliveries,
             failed: None,
+            with_previous: false,
         };
         let again = identity.is_some_and(|identity| self.known.contains(&identity));
         match store.accept(event).await.unwrap() {

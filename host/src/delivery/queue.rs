@@ -37,6 +37,8 @@ pub struct EventBatch {
     pub wanted: Vec<PlannedDelivery>,
     /// What is done to events that the module failed on, in the same transaction.
     pub failed: Option<FailedEventStep>,
+    /// It is another part of the event before it, of which nothing is to be accepted without the rest.
+    pub with_previous: bool,
     /// What follows each delivery.
     pub trail: EventContext,
 }
@@ -185,7 +187,12 @@ async fn accepted_event(event: &EventBatch) -> AcceptedEvent {
         }
         deliveries.push(new_delivery(wanted, event.trail.origin()));
     }
-    AcceptedEvent { identity: event.identity.clone(), deliveries, failed: event.failed.clone() }
+    AcceptedEvent {
+        identity: event.identity.clone(),
+        deliveries,
+        failed: event.failed.clone(),
+        with_previous: event.with_previous,
+    }
 }
 
 fn new_delivery(wanted: &PlannedDelivery, origin: &Origin) -> NewDelivery {

@@ -9,6 +9,7 @@ use super::asking::ask;
 use super::failed_events::FailedEventKeeping;
 use super::slices::WorkSlice;
 use super::webhook_id::{FiringCounts, webhook_id};
+use crate::config::FailedOverflow;
 use crate::delivery::queue::{DeliveryQueue, EventBatch, PlannedDelivery, carried_hook};
 use crate::event::Event;
 use crate::hooks::accounts::Accounts;
@@ -59,6 +60,12 @@ impl DeliveryPlanner<'_> {
                         }
                     }
                 }
+            }
+        }
+        for (event, wishes) in events.iter().zip(&mut wishes) {
+            // Without an identity its parts are not recognised when it comes again: all of them are accepted, or none.
+            if event.identity().is_none() && self.failures.rules().overflow == FailedOverflow::Refuse {
+                wishes.parts.iter_mut().skip(1).for_each(|part| part.with_previous = true);
             }
         }
         wishes
@@ -151,7 +158,7 @@ pub(super) fn batch(
     failed: Option<FailedEventStep>,
 ) -> EventBatch {
     let identity = event.identity().map(|identity| format!("{identity}:{}", module.id));
-    EventBatch { identity, wanted, failed, trail: event.trail().of_deliveries() }
+    EventBatch { identity, wanted, failed, with_previous: false, trail: event.trail().of_deliveries() }
 }
 
 /// Says in the event's log lines that the module failed on it, where that is worth a line.

@@ -113,7 +113,7 @@ pub(super) fn owed(hook: &str, payload: &Bytes) -> NewDelivery {
 }
 
 pub(super) fn event(identity: Option<&str>, deliveries: Vec<NewDelivery>) -> AcceptedEvent {
-    AcceptedEvent { identity: identity.map(str::to_owned), deliveries, failed: None }
+    AcceptedEvent { identity: identity.map(str::to_owned), deliveries, failed: None, with_previous: false }
 }
 
 pub(super) fn payload(text: &'static str) -> Bytes {

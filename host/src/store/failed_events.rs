@@ -243,7 +243,8 @@ pub struct NewModuleReplay {
     pub since_ms: Option<i64>,
     /// Only this event.
     pub event: Option<i64>,
-    /// Only what another file than this one failed on: its digest, hexadecimal.
+    /// Only what another file than this one failed on, or what was kept without a call, as the module was quarantined: its
+    /// digest, hexadecimal.
     pub not_sha256: Option<String>,
     /// At most so many events.
     pub limit: Option<u64>,

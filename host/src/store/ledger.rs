@@ -88,6 +88,9 @@ pub struct AcceptedEvent {
     pub deliveries: Vec<NewDelivery>,
     /// What this does to events that modules failed on.
     pub failed: Option<FailedEventStep>,
+    /// It is another part of the event before it, and would not be recognised if that came again: both are accepted, or
+    /// neither.
+    pub with_previous: bool,
 }
 
 /// One payload that is owed to one hook.
@@ -114,7 +117,7 @@ pub enum Accepted {
     New(Vec<i64>),
     /// The identity had been accepted before, or the kept event is gone; nothing was added.
     AlreadyKnown,
-    /// The event was to be kept for a module, and as many are kept as may be; nothing was added.
+    /// The event, or one that it goes with, was to be kept for a module, and as many are kept as may be; nothing was added.
     Full,
 }
 

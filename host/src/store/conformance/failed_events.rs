@@ -153,6 +153,20 @@ pub(in crate::store) async fn as_many_failed_events_are_kept_as_may_be_and_the_r
     assert!(matches!(&answers[0], Accepted::New(ids) if ids.len() == 600));
     assert_eq!(answers[1], Accepted::Full);
 
+    // Parts of one event that would not be recognised go together.
+    let waiting = pending_ids(&*ledger).await.len();
+    let part = || event(None, vec![owed("h1", &payload("{}"))]);
+    let with_previous = |event: AcceptedEvent| AcceptedEvent { with_previous: true, ..event };
+    let parts = vec![part(), with_previous(failed(None, "{}", two)), with_previous(part()), part()];
+    let answers = ledger.accept_many(parts).await.unwrap();
+    let full: Vec<bool> = answers.iter().map(|answer| *answer == Accepted::Full).collect();
+    assert_eq!(full, [true, true, true, false]);
+    assert_eq!(pending_ids(&*ledger).await.len(), waiting + 1);
+    let many = event(None, (0..600).map(|n| owed(&format!("h{n}"), &payload("{}"))).collect());
+    let answers = ledger.accept_many(vec![many, with_previous(failed(None, "{}", two))]).await.unwrap();
+    assert_eq!(answers, [Accepted::Full, Accepted::Full]);
+    assert_eq!(pending_ids(&*ledger).await.len(), waiting + 1);
+
     let newest = ids(&*ledger).await[0];
     let one = FailedEventChoice::One { module: module(), id: newest };
     assert_eq!(ledger.forget_failed(one.clone(), 1).await, Ok(1));

@@ -26,7 +26,8 @@ CREATE TABLE failed_events (
     event      BLOB    NOT NULL
 );
 CREATE UNIQUE INDEX failed_events_identity ON failed_events (identity) WHERE identity IS NOT NULL;
-CREATE INDEX failed_events_of_module ON failed_events (module, id);
+-- What a job counts stands in it.
+CREATE INDEX failed_events_of_module ON failed_events (module, id, failed_ms, kind, sha256);
 CREATE INDEX failed_events_age ON failed_events (failed_ms);
 
 -- How many there are of each module, and what they take.
@@ -47,7 +48,8 @@ CREATE TRIGGER failed_events_changed AFTER UPDATE OF bytes ON failed_events BEGI
 END;
 
 -- Jobs that hand failed events to the generation that serves. `cursor` is the last event that the job has looked at,
--- `upto` the last one that there was when it began. `not_sha256`: only events that another file failed on.
+-- `upto` the last one that there was when it began. `not_sha256`: only events that another file failed on, or that were
+-- kept without a call.
 CREATE TABLE module_replays (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     state       INTEGER NOT NULL, -- 0 running, 1 done, 2 cancelled, 3 stopped

@@ -18,7 +18,20 @@ const COLUMNS: &str =
      d.request, d.trace
      FROM deliveries d LEFT JOIN payloads p ON p.id = d.payload_id";
 
-pub(super) fn accept(writing: &mut StoreWrite<'_>, event: &AcceptedEvent) -> rusqlite::Result<Accepted> {
+/// Accepts events, each but those for which there is no room.
+pub(super) fn accept_many(
+    writing: &mut StoreWrite<'_>,
+    events: &[AcceptedEvent],
+) -> rusqlite::Result<Vec<Accepted>> {
+    let full = failed_events::without_room(writing.connection, events)?;
+    let answer = |(event, full): (&AcceptedEvent, bool)| match full {
+        true => Ok(Accepted::Full),
+        false => accept(writing, event),
+    };
+    events.iter().zip(full).map(answer).collect()
+}
+
+fn accept(writing: &mut StoreWrite<'_>, event: &AcceptedEvent) -> rusqlite::Result<Accepted> {
     let known = |identity: &String| is_known(writing.connection, identity);
     let fired = match (&event.failed, &event.identity) {
         (Some(FailedEventStep::Replayed { .. }), Some(identity)) if known(identity)? => 0,
@@ -27,7 +40,6 @@ pub(super) fn accept(writing: &mut StoreWrite<'_>, event: &AcceptedEvent) -> rus
     match failed_events::step(writing, event.failed.as_ref(), event.identity.as_deref(), fired)? {
         StepOutcome::Done => {}
         StepOutcome::Gone | StepOutcome::Known => return Ok(Accepted::AlreadyKnown),
-        StepOutcome::Full => return Ok(Accepted::Full),
     }
     if event.deliveries.is_empty() {
         return Ok(Accepted::New(Vec::new()));

@@ -10,7 +10,7 @@ use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;
 use crate::model::ModuleId;
 use crate::store::{
-    FailedEventChoice, FailedEventLimits, FailedEventQuery, FailedEventRow, FailedEventStep,
+    AcceptedEvent, FailedEventChoice, FailedEventLimits, FailedEventQuery, FailedEventRow, FailedEventStep,
     FailedEventTotal, KeptEvent, ModuleFailure, NewFailedEvent,
 };
 use crate::trail::Origin;
@@ -24,8 +24,6 @@ pub(super) enum StepOutcome {
     Gone,
     /// The module handled the event before: there is nothing to keep.
     Known,
-    /// As many are kept as may be.
-    Full,
 }
 
 /// Whether a step finds what it is about.
@@ -39,7 +37,71 @@ pub(super) fn is_gone(connection: &Connection, step: &FailedEventStep) -> rusqli
     }
 }
 
-/// Takes the step of an event of this identity which causes so many deliveries now, if it has one.
+/// Which of these are not to be accepted, as there is no room to keep them, or those that they go with.
+pub(super) fn without_room(connection: &Connection, events: &[AcceptedEvent]) -> rusqlite::Result<Vec<bool>> {
+    let mut full = vec![false; events.len()];
+    let keeps = |event: &AcceptedEvent| matches!(event.failed, Some(FailedEventStep::Keep(..)));
+    if !events.iter().any(keeps) {
+        return Ok(full);
+    }
+    // What there is with those before them.
+    let mut totals: Vec<FailedEventTotal> = Vec::new();
+    let mut from = 0;
+    while from < events.len() {
+        let goes_with = events.iter().skip(from + 1).take_while(|event| event.with_previous).count();
+        let upto = from + 1 + goes_with;
+        let mut after = totals.clone();
+        let mut fit = true;
+        for event in events.get(from..upto).unwrap_or_default() {
+            if let Some(FailedEventStep::Keep(new, limits)) = &event.failed {
+                fit &= takes_room(connection, &mut after, event.identity.as_deref(), new, *limits)?;
+            }
+        }
+        match fit {
+            true => totals = after,
+            false => full.iter_mut().take(upto).skip(from).for_each(|full| *full = true),
+        }
+        from = upto;
+    }
+    Ok(full)
+}
+
+/// Adds an event to what its module has; says whether it may. One that is kept already, or need not be, takes no more.
+fn takes_room(
+    connection: &Connection,
+    totals: &mut Vec<FailedEventTotal>,
+    identity: Option<&str>,
+    new: &NewFailedEvent,
+    limits: FailedEventLimits,
+) -> rusqlite::Result<bool> {
+    if let Some(identity) = identity
+        && (is_known(connection, identity)? || kept_as(connection, identity)?.is_some())
+    {
+        return Ok(true);
+    }
+    let known = totals.iter().position(|total| total.module == new.module);
+    let known = match known {
+        Some(known) => known,
+        None => {
+            totals.push(total_of(connection, &new.module)?);
+            totals.len() - 1
+        }
+    };
+    let Some(total) = totals.get_mut(known) else { return Ok(true) };
+    total.events += 1;
+    total.bytes = total.bytes.saturating_add(new.bytes());
+    Ok(total.events <= limits.events && total.bytes <= limits.bytes)
+}
+
+/// The kept event of this identity.
+fn kept_as(connection: &Connection, identity: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM failed_events WHERE identity = ?1")?
+        .query_row([identity], |row| row.get(0))
+        .optional()
+}
+
+/// Takes the step of an event of this identity which causes so many deliveries now, if it has one. There is room for it.
 pub(super) fn step(
     writing: &StoreWrite<'_>,
     step: Option<&FailedEventStep>,
@@ -55,7 +117,7 @@ pub(super) fn step(
                 .execute([identity])?;
             Ok(StepOutcome::Done)
         }
-        Some(FailedEventStep::Keep(new, limits)) => keep(connection, now_ms, identity, new, *limits),
+        Some(FailedEventStep::Keep(new, _)) => keep(connection, now_ms, identity, new),
         Some(FailedEventStep::Replayed { id, job }) => {
             let removed =
                 connection.prepare_cached("DELETE FROM failed_events WHERE id = ?1")?.execute([id])?;
@@ -89,25 +151,16 @@ fn keep(
     now_ms: i64,
     identity: Option<&str>,
     new: &NewFailedEvent,
-    limits: FailedEventLimits,
 ) -> rusqlite::Result<StepOutcome> {
     if let Some(identity) = identity {
         if is_known(connection, identity)? {
             return Ok(StepOutcome::Known);
         }
         // It came again, as nobody may have heard that it was kept.
-        let kept: Option<i64> = connection
-            .prepare_cached("SELECT id FROM failed_events WHERE identity = ?1")?
-            .query_row([identity], |row| row.get(0))
-            .optional()?;
-        if let Some(id) = kept {
+        if let Some(id) = kept_as(connection, identity)? {
             fail_again(connection, now_ms, id, &new.failure)?;
             return Ok(StepOutcome::Done);
         }
-    }
-    let total = total_of(connection, &new.module)?;
-    if total.events >= limits.events || total.bytes.saturating_add(new.bytes()) > limits.bytes {
-        return Ok(StepOutcome::Full);
     }
     let NewFailedEvent { module, failure, category, name, account, event, origin } = new;
     connection
@@ -229,7 +282,7 @@ pub(super) fn next(
         "SELECT {columns}, f.source, f.source_id, f.event FROM module_replays r
          JOIN failed_events f ON f.module = r.module AND f.id > r.cursor AND f.id <= r.upto
          WHERE r.id = :job AND r.state = 0 AND f.failed_ms >= r.since_ms AND f.id = ifnull(r.event, f.id)
-           AND f.sha256 IS NOT r.not_sha256
+           AND (f.sha256 IS NOT r.not_sha256 OR f.kind = 'quarantined')
          ORDER BY f.id LIMIT min(:limit, (SELECT total - handled - failed FROM module_replays WHERE id = :job))"
     ))?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

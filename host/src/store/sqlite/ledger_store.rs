@@ -28,10 +28,7 @@ impl DeliveryStore for SqliteStore {
         if pieces::are_needed(&events) {
             return pieces::accept(&self.writer, events).await;
         }
-        let accept = move |writing: &mut StoreWrite<'_>| {
-            events.iter().map(|event| deliveries::accept(writing, event)).collect()
-        };
-        self.writer.write(rows, accept).await
+        self.writer.write(rows, move |writing| deliveries::accept_many(writing, &events)).await
     }
 
     async fn finish(&self, outcomes: Vec<StoredOutcome>) -> Result<()> {
@@ -194,7 +191,10 @@ impl FailedEventStore for SqliteStore {
     }
 
     async fn begin_module_replay(&self, wanted: NewModuleReplay) -> Result<Option<ModuleReplay>> {
-        self.writer.write(1, move |writing| module_replays::begin(writing, &wanted)).await
+        let counted = wanted.clone();
+        // Beside the writer, for whom everybody waits.
+        let found = self.look(move |connection| module_replays::count(connection, &counted)).await?;
+        self.writer.write(1, move |writing| module_replays::begin(writing, &wanted, found)).await
     }
 
     async fn module_replays(&self, module: &ModuleId, below: i64, limit: usize) -> Result<Vec<ModuleReplay>> {

@@ -10,23 +10,29 @@ const REPLAY: &str =
     "id, state, created_ms, finished_ms, module, cause, since_ms, event, not_sha256, total, handled, failed,
      in_a_row, fired, reason FROM module_replays";
 
+/// What a job would find now: how many events, and the last of them. It may have to look at all that a module has.
+pub(super) fn count(connection: &Connection, wanted: &NewModuleReplay) -> rusqlite::Result<(i64, i64)> {
+    let NewModuleReplay { module, since_ms, event, not_sha256, .. } = wanted;
+    connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(max(id), 0) FROM failed_events
+             WHERE module = ?1 AND failed_ms >= ?2 AND id = ifnull(?3, id)
+               AND (sha256 IS NOT ?4 OR kind = 'quarantined')",
+        )?
+        .query_row(params![module.as_str(), since_ms.unwrap_or(0), event, not_sha256], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+}
+
+/// Begins a job over so many events up to this one: what fails after it was counted is none of the job's.
 pub(super) fn begin(
     writing: &StoreWrite<'_>,
     wanted: &NewModuleReplay,
+    (total, upto): (i64, i64),
 ) -> rusqlite::Result<Option<ModuleReplay>> {
     let connection = writing.connection;
     let NewModuleReplay { module, cause, since_ms, event, not_sha256, limit, for_some } = wanted;
-    let since_ms = since_ms.unwrap_or(0);
     let limit = limit.map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
-    // What fails after this is none of the job's.
-    let (total, upto): (i64, i64) = connection
-        .prepare_cached(
-            "SELECT count(*), coalesce(max(id), 0) FROM failed_events
-             WHERE module = ?1 AND failed_ms >= ?2 AND id = ifnull(?3, id) AND sha256 IS NOT ?4",
-        )?
-        .query_row(params![module.as_str(), since_ms, event, not_sha256], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
     if *for_some && total == 0 {
         return Ok(None);
     }
@@ -39,7 +45,7 @@ pub(super) fn begin(
             writing.now_ms,
             module.as_str(),
             cause,
-            since_ms,
+            since_ms.unwrap_or(0),
             event,
             not_sha256,
             upto,

@@ -36,24 +36,35 @@ pub(super) fn are_needed(events: &[AcceptedEvent]) -> bool {
 pub(super) async fn accept(writer: &StoreWriter, events: Vec<AcceptedEvent>) -> Result<Vec<Accepted>> {
     let events: Arc<[AcceptedEvent]> = events.into();
     loop {
-        let known = {
+        let fates = {
             let events = Arc::clone(&events);
-            writer.write(1, move |writing| known(writing.connection, &events)).await?
+            writer.write(1, move |writing| fates(writing.connection, &events)).await?
         };
         // Another copy of one may have been on its way at the same time, and the first to end has won.
-        if let Some(accepted) = accept_new(writer, &events, &known).await? {
+        if let Some(accepted) = accept_new(writer, &events, &fates).await? {
             return Ok(accepted);
         }
     }
 }
 
-/// Stores those that are not known; nothing of them where one has become known meanwhile.
+/// What is to become of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EventFate {
+    New,
+    /// Its identity is known, or its kept event is gone.
+    Known,
+    /// There is no room to keep it, or one that it goes with.
+    Full,
+}
+
+/// Stores those that are new; nothing of them where one has become known meanwhile.
 async fn accept_new(
     writer: &StoreWriter,
     events: &Arc<[AcceptedEvent]>,
-    known: &[bool],
+    fates: &[EventFate],
 ) -> Result<Option<Vec<Accepted>>> {
-    let new = || events.iter().zip(known).filter(|(_, known)| !**known).map(|(event, _)| event);
+    let is_new = |(event, fate): (_, &EventFate)| (*fate == EventFate::New).then_some(event);
+    let new = || events.iter().zip(fates).filter_map(is_new);
     let mut begun = BegunEvent::new(&writer.abandoned);
     let mut deliveries = new().flat_map(|event| &event.deliveries);
     let (mut left, mut ids) = (new().map(|event| event.deliveries.len()).sum::<usize>(), Vec::new());
@@ -69,7 +80,7 @@ async fn accept_new(
     }
     let (event, last) = (begun.event, deliveries.cloned().collect::<Vec<_>>());
     let identities: Vec<String> = new().filter_map(identity_of).map(str::to_owned).collect();
-    let steps: Vec<PieceStep> = events.iter().zip(known).map(PieceStep::of).collect();
+    let steps: Vec<PieceStep> = events.iter().zip(fates).filter_map(PieceStep::of).collect();
     let broken_off = Arc::clone(&begun.broken_off);
     let work = move |writing: &mut StoreWrite<'_>| match broken_off.load(Ordering::Acquire) {
         true => Ok(None),
@@ -79,13 +90,15 @@ async fn accept_new(
     begun.ended = true;
     ids.extend(stored);
     let (mut ids, mut outcomes) = (ids.into_iter(), outcomes.into_iter());
-    let answer = |(event, known): (&AcceptedEvent, &bool)| match outcomes.next() {
-        _ if *known => Accepted::AlreadyKnown,
-        Some(StepOutcome::Full) => Accepted::Full,
-        Some(StepOutcome::Known) => Accepted::AlreadyKnown,
-        _ => Accepted::New(ids.by_ref().take(event.deliveries.len()).collect()),
+    let answer = |(event, fate): (&AcceptedEvent, &EventFate)| {
+        let outcome = if *fate == EventFate::Full { None } else { outcomes.next() };
+        match (fate, outcome) {
+            (EventFate::Full, _) => Accepted::Full,
+            (EventFate::Known, _) | (_, Some(StepOutcome::Known)) => Accepted::AlreadyKnown,
+            (EventFate::New, _) => Accepted::New(ids.by_ref().take(event.deliveries.len()).collect()),
+        }
     };
-    Ok(Some(events.iter().zip(known).map(answer).collect()))
+    Ok(Some(events.iter().zip(fates).map(answer).collect()))
 }
 
 /// An event whose last piece is not stored. Whatever keeps it from that, later commits remove the pieces.
@@ -133,9 +146,14 @@ struct PieceStep {
 }
 
 impl PieceStep {
-    fn of((event, known): (&AcceptedEvent, &bool)) -> Self {
-        let fired = if *known { 0 } else { event.deliveries.len() };
-        PieceStep { identity: event.identity.clone(), failed: event.failed.clone(), known: *known, fired }
+    fn of((event, fate): (&AcceptedEvent, &EventFate)) -> Option<Self> {
+        let known = match fate {
+            EventFate::New => false,
+            EventFate::Known => true,
+            EventFate::Full => return None,
+        };
+        let fired = if known { 0 } else { event.deliveries.len() };
+        Some(PieceStep { identity: event.identity.clone(), failed: event.failed.clone(), known, fired })
     }
 }
 
@@ -144,16 +162,22 @@ fn identity_of(event: &AcceptedEvent) -> Option<&str> {
     event.identity.as_deref().filter(|_| !event.deliveries.is_empty())
 }
 
-/// Which of these are known, or come twice among them: not to write ten thousands of rows for nothing.
-fn known(connection: &Connection, events: &[AcceptedEvent]) -> rusqlite::Result<Vec<bool>> {
+/// Which of these are known, or come twice among them, and for which there is no room: not to write ten thousands of rows
+/// for nothing.
+fn fates(connection: &Connection, events: &[AcceptedEvent]) -> rusqlite::Result<Vec<EventFate>> {
     let mut seen = HashSet::default();
     let mut answers = Vec::with_capacity(events.len());
-    for event in events {
+    for (event, full) in events.iter().zip(failed_events::without_room(connection, events)?) {
         let gone = event.failed.as_ref().map(|step| failed_events::is_gone(connection, step)).transpose()?;
-        answers.push(match identity_of(event) {
-            _ if gone == Some(true) => true,
+        let known = match identity_of(event) {
+            _ if full || gone == Some(true) => gone == Some(true),
             Some(identity) => !seen.insert(identity) || is_known(connection, identity)?,
             None => false,
+        };
+        answers.push(match (full, known) {
+            (true, _) => EventFate::Full,
+            (false, true) => EventFate::Known,
+            (false, false) => EventFate::New,
         });
     }
     Ok(answers)
