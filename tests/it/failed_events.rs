@@ -291,6 +291,43 @@ async fn a_host_that_starts_with_another_file_takes_up_what_the_old_one_failed_o
 }
 
 #[tokio::test]
+async fn a_replay_of_one_module_waits_for_no_other_and_a_dry_run_ends_where_the_module_hangs() {
+    let settings = "[modules]\ncall_timeout_ms = 2000\nquarantine_pause_ms = 600000\n";
+    let host = TestHost::configured(settings, &["webhooks_misbehaving"]).await;
+    host.install(FILE, &flawed(1));
+    host.generation(ID, 1).await;
+    let account = host.account("acme").await;
+    host.publish(event(&account, 5, "hang")).await;
+    host.publish(event(&account, 3, "panic")).await;
+    let other = "webhooks_misbehaving";
+    host.publish(
+        json!({"Event-Category": "misbehave", "Event-Name": "now", "Account-ID": account, "Do": "fail"}),
+    )
+    .await;
+
+    let begun = ask(&host, "POST", "replay", json!({"event": failed(&host).await[1]["id"]})).await;
+    let id = begun.json["data"]["id"].as_i64().unwrap();
+    let of_other =
+        host.ask("POST", &format!("/modules/{other}/replay"), None).await.json["data"]["id"].clone();
+    let path = format!("/modules/{other}/replays/{of_other}");
+    let done =
+        || async { (host.ask("GET", &path, None).await.json["data"]["state"] == "done").then_some(()) };
+    eventually("the replay of the other module has ended", done).await;
+    let hanging = host.ask("GET", &format!("/modules/{ID}/replays/{id}"), None).await.json["data"].clone();
+    assert_eq!(hanging["state"], "running", "{hanging}");
+    assert_eq!(ended(&host, id).await["failed"], 1);
+
+    host.publish(event(&account, 10, "hang")).await;
+    // The newest first, on which it hangs for the third time.
+    let plan = ask(&host, "POST", "replay", json!({"dry_run": true})).await;
+    assert_eq!(plan.status, 409, "three hangs: it is quarantined");
+    assert_eq!(host.ask("POST", &format!("/modules/{ID}/reload"), None).await.status, 200);
+    let plan = ask(&host, "POST", "replay", json!({"dry_run": true})).await.json["data"].clone();
+    assert_eq!((plan["events"].as_array().map(Vec::len), &plan["more"]), (Some(1), &json!(true)), "{plan:#}");
+    assert_eq!(host.module(ID).await["state"], "active");
+}
+
+#[tokio::test]
 async fn those_who_watch_are_told_of_failed_events_and_replays() {
     let receiver = Receiver::answering(200).await;
     let (host, account) = host_with_the_first("", &receiver).await;

@@ -138,6 +138,49 @@ async fn a_module_in_a_process_of_its_own_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_module_that_ends_its_process_over_everything_is_not_tried_with_hundreds_of_events() {
+    let mut receiver = Receiver::answering(200).await;
+    let settings = "[modules]\nisolation = [\"webhooks_misbehaving\"]\nquarantine_pause_ms = 600000\n";
+    let host = TestHost::configured(settings, &[MODULE, "older_minor"]).await;
+    let account = host.account("acme").await;
+    host.hook(&account, "older_minor", &receiver.url("/other"), json!({})).await;
+    // More than are in hand together.
+    let events: Vec<Value> = (0..600).map(|n| misbehave(&account, "abort", &format!("abort {n}"))).collect();
+
+    let posted = host.ask("POST", "/events", Some(events.into())).await;
+
+    assert_eq!(posted.status, 202, "{}", posted.json);
+    host.figure("hookline_module_quarantined{module=\"webhooks_misbehaving\"}", 1).await;
+    host.figure("hookline_module_failed_kept_total{module=\"webhooks_misbehaving\"}", 600).await;
+    let deaths = host.module(MODULE).await["process"]["deaths"].as_u64().unwrap();
+    assert!((9..=30).contains(&deaths), "{deaths} processes died");
+    host.publish(json!({"Event-Category": "older", "Event-Name": "any", "Account-ID": account})).await;
+    assert_eq!(receiver.next_request().await.path, "/other");
+}
+
+#[tokio::test]
+async fn a_module_that_heals_takes_up_what_it_missed_and_not_what_it_hung_over() {
+    let mut receiver = Receiver::answering(200).await;
+    let settings = format!("{FAST}quarantine_pause_ms = 500\nreplay_failed = \"on_new_generation\"\n");
+    let host = TestHost::configured(&settings, &[MODULE]).await;
+    let account = host.account("acme").await;
+    host.hook(&account, "misbehaving", &receiver.url("/it"), json!({})).await;
+    for n in 0..3 {
+        host.publish(misbehave(&account, "hang", &format!("hang {n}"))).await;
+    }
+    host.publish(misbehave(&account, "fire", "missed")).await;
+
+    healed(&host, 1).await;
+
+    assert_eq!(receiver.next_request().await.json()["said"], "missed");
+    host.publish(misbehave(&account, "fire", "new")).await;
+    assert_eq!(receiver.next_request().await.json()["said"], "new");
+    let kinds: Vec<Value> = kept(&host).await.iter().map(|kept| kept["kind"].clone()).collect();
+    assert_eq!(kinds, ["timed_out", "timed_out", "timed_out"]);
+    assert_eq!(host.module(MODULE).await["state"], "active");
+}
+
+#[tokio::test]
 async fn a_dead_letter_of_anybodys_is_shown() {
     let broker = Broker::shared();
     let queue = Broker::queue_of_its_own();

@@ -297,6 +297,9 @@ fn wanted(query: ReplayQuery, data: TypedDocument<NewModuleReplayShape>) -> Resu
         Some(dry_run) => dry_run,
         None => listing::flag("dry_run", query.dry_run.as_deref())?.unwrap_or(false),
     };
+    if limit.is_some() && !dry_run {
+        return Err(invalid("limit", "forbidden", "is for a dry run; a replay takes since or event"));
+    }
     let limit = limit.map_or(DRY_RUN, |limit| usize::try_from(limit).unwrap_or(DRY_RUN));
     Ok(WantedReplay {
         choice: ReplayChoice { since_ms: moment("since", since.as_deref())?, event },
@@ -369,6 +372,7 @@ mod tests {
             (json!({"since": "noon"}), "since"),
             (json!({"since": "2h", "event": 1}), "event"),
             (json!({"dry_run": true, "limit": 0}), "limit"),
+            (json!({"limit": 5}), "limit"),
             (json!({"dry_run": "yes"}), "dry_run"),
         ] {
             let failure = read(ReplayQuery::default(), &data).unwrap_err();

@@ -84,9 +84,13 @@ impl HostHealth for HostCondition {
 fn quarantined(hung: usize, tried_again_at: Option<OffsetDateTime>) -> String {
     let next = match tried_again_at.and_then(|at| at.format(&Rfc3339).ok()) {
         Some(at) => format!("it is tried again at {at}"),
-        None => "it is tried again, or serves again once its file is replaced or reloaded".to_owned(),
+        None => {
+            "it serves again once its file is replaced or reloaded, or when it is tried again soon".to_owned()
+        }
     };
-    format!("it is quarantined after {hung} calls that never ended; its events are kept as failed; {next}")
+    format!(
+        "it is quarantined after {hung} calls that never ended or ended its process; its events are kept as failed; {next}"
+    )
 }
 
 /// What does not work although the host takes events.

@@ -43,9 +43,11 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "E", conflicts_with = "since")]
     pub event: Option<u64>,
     /// Only say what would be fired by which generation, and to whom
+    ///
+    /// The module that serves is asked, which counts as calls of it: an event on which it hangs costs a thread.
     #[arg(long)]
     pub dry_run: bool,
-    /// How many events a dry run looks at
+    /// How many events a dry run looks at: 100 unless told
     #[arg(long, value_name = "N", requires = "dry_run", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: Option<u32>,
     /// Wait until the job has ended; what failed again makes the exit code 1
@@ -204,7 +206,8 @@ pub(super) async fn replay(
         )?;
     }
     if args.wait && (data["state"] != "done" || data["failed"] != 0) {
-        let reason = data["reason"].as_str().unwrap_or("see hookline modules failed");
+        let see = format!("see hookline modules failed {id}");
+        let reason = data["reason"].as_str().unwrap_or(&see);
         bail!("not all events were handled: {}", harmless(reason));
     }
     Ok(())
@@ -234,7 +237,10 @@ fn show_plan(plan: &Value, json: bool, out: &mut dyn Write) -> anyhow::Result<()
     }
     table(out, &["ID", "EVENT", "FIRES", "TO HOOKS"], rows)?;
     if plan["more"] == true {
-        writeln!(out, "there are more; --limit looks at up to 1000")?;
+        writeln!(
+            out,
+            "there are more: --limit looks at up to 1000, and it ends where the module hangs or lost its process"
+        )?;
     }
     Ok(())
 }

@@ -175,7 +175,7 @@ fn list(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         table(out, &header, modules.iter().map(row))?;
     }
     modules.iter().try_for_each(|module| stay_mapped(module, out))?;
-    if let Some(used) = answer.get("pinned") {
+    if let Some(used) = answer.get("pinned").filter(|used| number(used, "bytes") > 0) {
         pinned_use(used, out)?;
     }
     for refused in entries(answer, "refused") {
@@ -243,8 +243,9 @@ fn stay_mapped(module: &Value, out: &mut dyn Write) -> std::io::Result<()> {
 fn pinned_use(used: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(
         out,
-        "stay mapped: {} of {} (modules.pinned_memory_limit), {} of {} thread-local keys; at either limit no file is \
-         loaded until the host is started again, and what serves goes on",
+        "pinned: {} of {} and {} of {} thread-local keys\n\
+         (modules.pinned_memory_limit; at either no file is loaded\n\
+         until the host is started again, what serves goes on)",
         megabytes(number(used, "bytes")),
         megabytes(number(used, "limit_bytes")),
         cell(used, "thread_local_keys"),

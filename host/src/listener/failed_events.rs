@@ -47,6 +47,8 @@ pub struct FailedEventFigures {
     /// Bytes of these.
     pub bytes: AtomicU64,
     lines: FailureLines,
+    /// It was said that there is no room.
+    told_full: AtomicBool,
 }
 
 impl FailedEventFigures {
@@ -62,6 +64,11 @@ impl FailedEventFigures {
 const NEARLY: u64 = 4 * 1024;
 
 impl FailedEventFigures {
+    /// Whether it is news that there is no room.
+    pub(super) fn becomes_full(&self) -> bool {
+        !self.told_full.swap(true, Ordering::Relaxed)
+    }
+
     /// Whether a failure now gets a line in the log, and how many before it got none.
     pub(super) fn line(&self) -> Option<u64> {
         self.lines.take(Instant::now())
@@ -113,6 +120,9 @@ impl FailedEventKeeping {
             let total = totals.iter().find(|total| total.module == module);
             figures.events.store(total.map_or(0, |total| total.events), Ordering::Relaxed);
             figures.bytes.store(total.map_or(0, |total| total.bytes), Ordering::Relaxed);
+            if !figures.is_full(self.rules.limits) {
+                figures.told_full.store(false, Ordering::Relaxed);
+            }
         }
         for total in totals {
             let figures = self.figures_of(&total.module);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -14,27 +16,21 @@ use tracing::{info, warn};
 
 use self::dry_run::DryRun;
 use self::handover::ModuleHandover;
+use self::rules::{BY_REQUEST, SeenGeneration, at_once, ends_by_itself, of_new_generation, takes_up};
 use super::shared::SharedListener;
 use crate::attempts::retention::{CLEANED, forget_old};
 use crate::clock::now_ms;
-use crate::delivery::queue::{EventBatch, EventNovelty};
 use crate::failure_streak::FailureStreak;
 use crate::model::ModuleId;
 use crate::module::registry::LoadedModule;
 use crate::store::{
-    FailedEventChoice, FailedEventStep, KeptEvent, Ledger, ModuleReplay, ModuleReplayState, NewModuleReplay,
-    StoreError,
+    FailedEventChoice, KeptEvent, Ledger, ModuleReplay, ModuleReplayState, NewModuleReplay, StoreError,
 };
 use crate::stream::{HostEvent, HostStream};
 
 pub mod dry_run;
 mod handover;
-
-/// Events that a job hands over in one go: the module's other events wait for so many calls.
-const BATCH: usize = 32;
-
-/// The same of a job that nobody asked for.
-const CAREFUL_BATCH: usize = 4;
+mod rules;
 
 /// Bytes of these.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -44,26 +40,6 @@ const FORGOTTEN: usize = 1_000;
 
 /// How often it is looked whether a new generation serves, and how many failed events there are.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// How often it is looked whether the deliveries of the last events were sent.
-const PACE_LOOK: Duration = Duration::from_millis(10);
-
-/// How long the next events wait for that at most: endpoints that do not answer slow a job down and do not end it.
-const PACE: Duration = Duration::from_secs(1);
-
-/// Deliveries that may wait without the next events waiting for them.
-const FEW: usize = 128;
-
-/// How old the events are that a new generation takes up by itself, and how many.
-const TAKEN_UP_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-const TAKEN_UP: u64 = 100_000;
-
-/// A job that nobody asked for ends when the module failed on so many one after the other.
-const IN_A_ROW: u64 = 3;
-
-/// Who began a job: somebody, or a new generation.
-const BY_REQUEST: &str = "request";
-const BY_GENERATION: &str = "generation";
 
 /// Why nothing is handed to a module.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +84,8 @@ pub struct ModuleReplays {
     changed: Notify,
 }
 
-/// The generation of each module that was seen last.
-type SeenGenerations = FxHashMap<ModuleId, u64>;
+/// The generations that serve, as they were seen last.
+type SeenGenerations = FxHashMap<ModuleId, SeenGeneration>;
 
 impl ModuleReplays {
     /// `retention` is how long failed events are kept; with `automatic` new generations take up what failed before them.
@@ -189,7 +165,7 @@ impl ModuleReplays {
         kept.filter(|kept| kept.row.module == *module).ok_or(NotHandedOver::Unknown(id))
     }
 
-    /// The id of a module that is loaded, or of which events are kept.
+    /// The id of a module that is loaded, of which events are kept, or which had replays.
     ///
     /// # Errors
     /// There is none of it.
@@ -198,8 +174,13 @@ impl ModuleReplays {
             return Ok(module.id.clone());
         }
         let totals = self.ledger.failed_totals().await?;
-        let known = totals.into_iter().map(|total| total.module).find(|module| module.as_str() == id);
-        known.ok_or_else(|| NotHandedOver::UnknownModule(id.to_owned()))
+        let module = ModuleId::new(id);
+        if totals.iter().any(|total| total.module == module)
+            || !self.ledger.module_replays(&module, i64::MAX, 1).await?.is_empty()
+        {
+            return Ok(module);
+        }
+        Err(NotHandedOver::UnknownModule(id.to_owned()))
     }
 
     /// Forgets one event, or all that failed until now; answers how many.
@@ -265,35 +246,61 @@ impl ModuleReplays {
 
     /// Works on the jobs that run until `stop`.
     pub async fn run(&self, stop: &CancellationToken) {
-        let working = async {
-            let (mut failures, mut seen) = (FailureStreak::default(), SeenGenerations::default());
-            let mut looked = None::<Instant>;
-            loop {
-                let turn = async {
-                    if looked.is_none_or(|at| at.elapsed() >= LOOK) {
-                        self.look().await?;
-                        self.take_up(&mut seen).await?;
-                        looked = Some(Instant::now());
-                    }
-                    self.turn().await
-                };
-                match turn.await {
-                    Ok(running) => {
-                        failures.ended();
-                        if !running {
-                            _ = tokio::time::timeout(LOOK, self.changed.notified()).await;
+        stop.run_until_cancelled(async {
+            tokio::join!(self.watch(), self.work());
+        })
+        .await;
+    }
+
+    /// Sees what is kept, and which generations serve.
+    async fn watch(&self) {
+        let (mut failures, mut seen) = (FailureStreak::default(), SeenGenerations::default());
+        loop {
+            let looked = async {
+                self.look().await?;
+                self.take_up(&mut seen).await
+            };
+            tell(&mut failures, looked.await.err());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Works on the jobs, one of each module at a time and those of several modules beside each other: one whose calls take
+    /// long keeps nobody else waiting.
+    async fn work(&self) {
+        let mut failures = FailureStreak::default();
+        let mut steps = FuturesUnordered::new();
+        let mut busy: Vec<ModuleId> = Vec::new();
+        loop {
+            let running = self.ledger.running_module_replays().await;
+            let (running, error) = match running {
+                Ok(running) => (running, None),
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            tell(&mut failures, error);
+            for job in running {
+                if !busy.contains(&job.wanted.module) {
+                    busy.push(job.wanted.module.clone());
+                    steps.push(async move {
+                        let stepped = self.step(&job).await;
+                        if stepped.is_err() {
+                            tokio::time::sleep(LOOK).await;
                         }
-                    }
-                    Err(error) => {
-                        if failures.begins() {
-                            warn!(%error, "failed events cannot be handed to modules, will be tried again");
-                        }
-                        tokio::time::sleep(LOOK).await;
-                    }
+                        (job.wanted.module, stepped.err())
+                    });
                 }
             }
-        };
-        stop.run_until_cancelled(working).await;
+            tokio::select! {
+                Some((module, error)) = steps.next() => {
+                    busy.retain(|other| *other != module);
+                    if error.is_some() {
+                        tell(&mut failures, error);
+                    }
+                }
+                () = self.changed.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
     }
 
     /// Sees how many failed events there are, and tells those who watch of modules that failed on more.
@@ -315,40 +322,20 @@ impl ModuleReplays {
     async fn take_up(&self, seen: &mut SeenGenerations) -> Result<(), StoreError> {
         let current = self.listener.registry.current();
         for module in current.modules() {
-            let generation = module.figures().generation;
-            let before = seen.insert(module.id.clone(), generation);
-            if !self.automatic || before == Some(generation) || module.figures().quarantined {
-                continue;
+            let (figures, now) = (self.listener.failures.figures_of(&module.id), Instant::now());
+            let number = module.figures().generation;
+            let (kept, failed) =
+                (figures.kept.load(Ordering::Relaxed), figures.events.load(Ordering::Relaxed));
+            let before = seen.get(&module.id).copied();
+            let is_time = takes_up(before, number, kept, now);
+            let since = before.filter(|before| before.number == number).map_or(now, |before| before.since);
+            seen.insert(module.id.clone(), SeenGeneration { number, since, kept });
+            if self.automatic && is_time && failed > 0 && !module.figures().quarantined {
+                self.begin_job(of_new_generation(module, now_ms())).await?;
             }
-            let failed = self.listener.failures.figures_of(&module.id).events.load(Ordering::Relaxed);
-            if failed == 0 {
-                continue;
-            }
-            // After a start the same file would fail again: only what another one failed on.
-            let own_file = module.inspected.sha256.to_string();
-            let age_ms = i64::try_from(TAKEN_UP_AGE.as_millis()).unwrap_or(i64::MAX);
-            let wanted = NewModuleReplay {
-                module: module.id.clone(),
-                cause: BY_GENERATION.into(),
-                since_ms: Some(now_ms().saturating_sub(age_ms)),
-                event: None,
-                not_sha256: before.is_none().then_some(own_file),
-                limit: Some(TAKEN_UP),
-                for_some: true,
-            };
-            self.begin_job(wanted).await?;
         }
         seen.retain(|module, _| current.module(module.as_str()).is_some());
         Ok(())
-    }
-
-    /// One step of each job that runs; says whether there was any.
-    async fn turn(&self) -> Result<bool, StoreError> {
-        let running = self.ledger.running_module_replays().await?;
-        for job in &running {
-            self.step(job).await?;
-        }
-        Ok(!running.is_empty())
     }
 
     async fn step(&self, job: &ModuleReplay) -> Result<(), StoreError> {
@@ -365,33 +352,9 @@ impl ModuleReplays {
         let before = self.listener.queue.waiting();
         let handover = ModuleHandover { listener: &self.listener, module };
         let parts = handover.hand_over(job.id, kept).await;
-        self.accept(module, parts).await?;
-        self.keep_pace(before).await;
+        handover.accept(parts).await?;
+        handover.keep_pace(before).await;
         Ok(())
-    }
-
-    async fn accept(&self, module: &LoadedModule, parts: Vec<EventBatch>) -> Result<(), StoreError> {
-        let handled = |part: &EventBatch| matches!(part.failed, Some(FailedEventStep::Replayed { .. }));
-        let handled: Vec<(bool, u64)> =
-            parts.iter().map(|part| (handled(part), part.wanted.len() as u64)).collect();
-        let novelties = self.listener.queue.accept_many(parts).await?;
-        let figures = self.listener.failures.figures_of(&module.id);
-        for ((handled, deliveries), novelty) in handled.into_iter().zip(novelties) {
-            let counter = if handled { &figures.handled } else { &figures.failed_again };
-            counter.fetch_add(1, Ordering::Relaxed);
-            if novelty == EventNovelty::New {
-                self.listener.counters.deliveries.fetch_add(deliveries, Ordering::Relaxed);
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until about as few deliveries wait as did before, or for a while.
-    async fn keep_pace(&self, before: usize) {
-        let begun = Instant::now();
-        while self.listener.queue.waiting() > before.max(FEW) && begun.elapsed() < PACE {
-            tokio::time::sleep(PACE_LOOK).await;
-        }
     }
 
     async fn end(
@@ -440,14 +403,14 @@ impl ModuleReplays {
     }
 }
 
-/// How many events are handed over together: a module that fails, or may hang, is not to keep its other events waiting
-/// for long, and a job that nobody asked for is to end soon.
-fn at_once(job: &ModuleReplay) -> usize {
-    let unsure = job.handled + job.failed == 0 || job.failed_in_a_row > 0;
-    match &*job.wanted.cause {
-        _ if unsure => 1,
-        BY_REQUEST => BATCH,
-        _ => CAREFUL_BATCH,
+/// Says that the store failed, once until it works again.
+fn tell(failures: &mut FailureStreak, error: Option<StoreError>) {
+    match error {
+        None => failures.ended(),
+        Some(error) if failures.begins() => {
+            warn!(%error, "failed events cannot be handed to modules, will be tried again");
+        }
+        Some(_) => {}
     }
 }
 
@@ -455,30 +418,4 @@ fn at_once(job: &ModuleReplay) -> usize {
 fn why_it_ends(job: &ModuleReplay, module: Option<&LoadedModule>) -> Option<String> {
     let Some(module) = module else { return Some("the module is not loaded".to_owned()) };
     ends_by_itself(&job.wanted.cause, job.failed_in_a_row, module.figures().quarantined)
-}
-
-/// The rule of that: a job that nobody asked for also ends where the module fails again and again.
-fn ends_by_itself(cause: &str, failed_in_a_row: u64, quarantined: bool) -> Option<String> {
-    if quarantined {
-        return Some("the module is quarantined".to_owned());
-    }
-    (cause != BY_REQUEST && failed_in_a_row >= IN_A_ROW)
-        .then(|| format!("the module failed on {failed_in_a_row} events one after the other"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_that_nobody_asked_for_ends_where_the_module_fails_again_and_again() {
-        let check = |cause, failed, quarantined, ends: bool| {
-            assert_eq!(ends_by_itself(cause, failed, quarantined).is_some(), ends, "{cause} {failed}");
-        };
-        check(BY_REQUEST, 1_000, false, false);
-        check(BY_REQUEST, 0, true, true);
-        check(BY_GENERATION, IN_A_ROW - 1, false, false);
-        check(BY_GENERATION, IN_A_ROW, false, true);
-        check(BY_GENERATION, 0, true, true);
-    }
 }

@@ -314,13 +314,15 @@ impl SharedListener {
             }
             (EventNovelty::Recognised, _) => true,
             (EventNovelty::NotKept, FailedOverflow::Drop) => {
-                if count(&figures.dropped) == 0 {
+                count(&figures.dropped);
+                if figures.becomes_full() {
                     error!(%module, "events are dropped: the module fails on them, and as many as may be are kept");
                 }
                 true
             }
             (EventNovelty::NotKept, FailedOverflow::Refuse) => {
-                if count(&figures.refused) == 0 {
+                count(&figures.refused);
+                if figures.becomes_full() {
                     error!(%module, "events are not accepted: the module fails on them, and as many as may be are kept");
                 }
                 false

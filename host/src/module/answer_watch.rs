@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::jobs::JobAnswer;
 use crate::event::Event;
 
-type Seeing = dyn Fn(&Event, &JobAnswer) + Send + Sync;
+type AnswerListener = dyn Fn(&Event, &JobAnswer) + Send + Sync;
 
 /// Sees each answer of every module before the one who asked does. It is called on the module's thread, so it must not wait.
 #[derive(Clone)]
-pub struct AnswerWatch(Arc<Seeing>);
+pub struct AnswerWatch(Arc<AnswerListener>);
 
 impl AnswerWatch {
     /// Calls this for each answer.

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Firing;
-use super::failures::{GenerationFailures, LastFailure};
 use super::answer_watch::AnswerWatch;
+use super::failures::{GenerationFailures, LastFailure};
 use super::isolated::{IsolatedFigures, IsolatedRunner};
 use super::jobs::JobQueue;
 pub use super::jobs::{CallFailure, JobAnswer, ModuleJob};

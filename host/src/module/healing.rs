@@ -74,7 +74,8 @@ pub async fn heal(
             let now = Instant::now();
             let known = pauses.get(&module.id).copied();
             if !module.figures().quarantined {
-                if known.is_some_and(|pause| pause.is_well(now)) {
+                // Somebody has replaced it, or it does well.
+                if known.is_some_and(|pause| pause.until.is_some() || pause.is_well(now)) {
                     pauses.remove(&module.id);
                 }
                 continue;

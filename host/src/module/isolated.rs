@@ -51,6 +51,9 @@ use crate::event::Event;
 use crate::model::ModuleId;
 use crate::stall::StallDeadline;
 
+/// Events in a row that may cost processes before the rest of those that are handed over is not tried.
+const MAX_GIVEN_UP: usize = 3;
+
 /// How long a module's process may take.
 #[derive(Clone, Copy, Debug)]
 pub struct IsolationLimits {
@@ -151,11 +154,20 @@ impl IsolatedRunner {
         self.notice_death(&mut state);
         let mut done = 0;
         let mut blame = CallBlame::default();
+        // Events given up one after the other: one that costs processes, or time, is not to be followed by hundreds.
+        let mut given_up = 0;
         while done < events.len() && !self.is_stopping() {
+            if given_up >= MAX_GIVEN_UP {
+                for index in done..events.len() {
+                    answered(index, Err(CallFailure::Quarantined(given_up)));
+                }
+                return;
+            }
             let alone = blame.alone.saturating_sub(done);
             let end = self.run(&mut state, &events[done..], alone, &mut |result| {
                 answered(done, result.map_err(CallFailure::Failed));
                 done += 1;
+                given_up = 0;
             });
             let Err((end, under_way)) = end else { break };
             if self.is_stopping() {
@@ -165,6 +177,7 @@ impl IsolatedRunner {
                 return;
             }
             if let Some(failure) = blame.classify(end, done, under_way, self.limits.call_timeout) {
+                given_up += usize::from(failure.costs_a_process());
                 answered(done, Err(failure));
                 done += 1;
             }

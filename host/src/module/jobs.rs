@@ -31,8 +31,8 @@ pub enum CallFailure {
         /// How the last one ended.
         how: ProcessDeath,
     },
-    /// It hung too often and is not called.
-    #[error("is quarantined after {0} calls that never ended")]
+    /// It hung, or lost its process, too often and is not called.
+    #[error("is quarantined after {0} calls that never ended or ended its process")]
     Quarantined(usize),
     /// The host stops.
     #[error("is not running")]
@@ -40,6 +40,12 @@ pub enum CallFailure {
 }
 
 impl CallFailure {
+    /// Whether the call cost a process of the module's own, or a thread.
+    #[must_use]
+    pub fn costs_a_process(&self) -> bool {
+        matches!(self, CallFailure::TimedOut(_) | CallFailure::Killed { .. })
+    }
+
     /// Where it panicked, `file:line`; nothing for all else, and where the module does not know.
     #[must_use]
     pub fn place(&self) -> Option<&str> {

@@ -109,9 +109,8 @@ impl LoadedModule {
         let failures = answers.iter().filter(|answer| answer.is_err()).count();
         self.line.failures.fetch_add(failures as u64, Ordering::Relaxed);
         if failures > 0 && self.generation.process().is_some() {
-            let late =
-                answers.iter().filter(|answer| matches!(answer, Err(CallFailure::TimedOut(_)))).count();
-            self.note_hangs_apart(late);
+            let costly = |answer: &&JobAnswer| answer.as_ref().is_err_and(CallFailure::costs_a_process);
+            self.note_lost_apart(answers.iter().filter(costly).count());
         }
         answers
     }
@@ -131,10 +130,10 @@ impl LoadedModule {
         self.line.largest.store(largest.max(before - before / 8), Ordering::Relaxed);
     }
 
-    /// A process of the module's own was killed for each of these calls.
-    fn note_hangs_apart(&self, late: usize) {
-        let hung = self.hung.fetch_add(late, Ordering::Relaxed) + late;
-        if late > 0 && hung >= MAX_HANGS {
+    /// A process of the module's own, or several, were lost for each of these calls.
+    fn note_lost_apart(&self, lost: usize) {
+        let hung = self.hung.fetch_add(lost, Ordering::Relaxed) + lost;
+        if lost > 0 && hung >= MAX_HANGS {
             self.quarantine(hung);
         }
     }

@@ -134,14 +134,14 @@ fn frames(bytes: &[u8], offsets: &[usize], until: StallDeadline) -> Vec<CodeFram
     frames
 }
 
-type Bytes<'a> = EndianSlice<'a, RunTimeEndian>;
+type FileBytes<'a> = EndianSlice<'a, RunTimeEndian>;
 
 /// What the file says for debuggers; nothing where it says nothing or too much.
-fn line_tables<'a>(file: &File<'a>) -> Option<Context<Bytes<'a>>> {
+fn line_tables<'a>(file: &File<'a>) -> Option<Context<FileBytes<'a>>> {
     let endian = if file.is_little_endian() { RunTimeEndian::Little } else { RunTimeEndian::Big };
     let mut room = LARGEST_INFO;
     let (mut is_there, mut is_too_large) = (false, false);
-    let mut section = |id: SectionId| -> Result<Bytes<'a>, addr2line::gimli::Error> {
+    let mut section = |id: SectionId| -> Result<FileBytes<'a>, addr2line::gimli::Error> {
         let data =
             file.section_by_name(id.name()).and_then(|section| section.data().ok()).unwrap_or_default();
         is_there |= id == SectionId::DebugInfo && !data.is_empty();
@@ -163,7 +163,7 @@ fn line_tables<'a>(file: &File<'a>) -> Option<Context<Bytes<'a>>> {
 
 /// The frames at one address, innermost first. The outermost is the function of the symbol table's `name`.
 fn frames_at(
-    lines: &Context<Bytes<'_>>,
+    lines: &Context<FileBytes<'_>>,
     offset: usize,
     address: u64,
     name: Option<&str>,

@@ -3,6 +3,7 @@
 
 use super::handover::{ModuleHandover, answers, parsed};
 use crate::model::{AccountId, HookId};
+use crate::module::jobs::CallFailure;
 use crate::module::{Firing, HookTarget};
 use crate::store::{FailedEventQuery, FailedEventRow, KeptEvent, Ledger, Result};
 
@@ -27,7 +28,7 @@ pub struct DryRun {
     pub version: String,
     /// The events, the newest first.
     pub events: Vec<DryRunEvent>,
-    /// There are more than were looked at.
+    /// There are more than were looked at: beyond the limit, or behind one over which the module hung or lost its process.
     pub more: bool,
 }
 
@@ -98,14 +99,22 @@ pub(super) async fn dry_run(
     let more = rows.len() > kept.len();
     let mut left = PAYLOADS_SHOWN;
     let mut events = Vec::with_capacity(kept.len());
+    let mut more = more;
     for kept in kept {
-        events.push(one(handover, kept, &mut left).await);
+        let (outcome, costly) = one(handover, kept, &mut left).await;
+        events.push(outcome);
+        if costly {
+            // Another one would quarantine the module that serves.
+            more = true;
+            break;
+        }
     }
     let (generation, version) = (module.figures().generation, module.inspected.manifest.version.to_string());
     Ok(DryRun { generation, version, events, more })
 }
 
-async fn one(handover: &ModuleHandover<'_>, kept: KeptEvent, left: &mut usize) -> DryRunEvent {
+/// Also says whether the call cost the module a thread or a process.
+async fn one(handover: &ModuleHandover<'_>, kept: KeptEvent, left: &mut usize) -> (DryRunEvent, bool) {
     let module = handover.module;
     let row = kept.row.clone();
     let mut outcome =
@@ -114,13 +123,14 @@ async fn one(handover: &ModuleHandover<'_>, kept: KeptEvent, left: &mut usize) -
         Some((_, Ok(event))) => event,
         Some((_, Err(reason))) => {
             outcome.failure = Some(format!("was not asked: {reason}"));
-            return outcome;
+            return (outcome, false);
         }
-        None => return outcome,
+        None => return (outcome, false),
     };
     if !answers(module, &event) {
-        return outcome;
+        return (outcome, false);
     }
+    let mut costly = false;
     match handover.ask(&[std::sync::Arc::clone(&event)]).await.pop() {
         Some(Ok(firings)) => {
             outcome.firings = firings.iter().map(|firing| shown(firing, left)).collect();
@@ -135,10 +145,13 @@ async fn one(handover: &ModuleHandover<'_>, kept: KeptEvent, left: &mut usize) -
                 })
                 .collect();
         }
-        Some(Err(failure)) => outcome.failure = Some(failure.to_string()),
+        Some(Err(failure)) => {
+            costly = failure.costs_a_process() || matches!(failure, CallFailure::Quarantined(_));
+            outcome.failure = Some(failure.to_string());
+        }
         None => {}
     }
-    outcome
+    (outcome, costly)
 }
 
 fn shown(firing: &Firing, left: &mut usize) -> DryRunFiring {

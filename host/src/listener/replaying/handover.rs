@@ -1,9 +1,13 @@
 //! Asking a module about events that it failed on before, and what follows for each.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::background::spawn_background;
-use crate::delivery::queue::EventBatch;
+use crate::delivery::queue::{EventBatch, EventNovelty};
 use crate::event::Event;
 use crate::listener::asking::{ask, together};
 use crate::listener::failed_events::module_failure;
@@ -11,8 +15,17 @@ use crate::listener::planning::{batch, log_failure};
 use crate::listener::shared::SharedListener;
 use crate::module::jobs::JobAnswer;
 use crate::module::registry::LoadedModule;
-use crate::store::{FailedEventStep, KeptEvent, ModuleFailure};
+use crate::store::{FailedEventStep, KeptEvent, ModuleFailure, StoreError};
 use crate::trail::EventContext;
+
+/// How often it is looked whether the deliveries of the last events were sent.
+const PACE_LOOK: Duration = Duration::from_millis(10);
+
+/// How long the next events wait for that at most: endpoints that do not answer slow a job down and do not end it.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Deliveries that may wait without the next events waiting for them.
+const FEW: usize = 128;
 
 /// A module that is asked about events that it failed on before.
 pub(super) struct ModuleHandover<'h> {
@@ -68,6 +81,31 @@ impl ModuleHandover<'_> {
                 let again = FailedEventStep::FailedAgain { id, job, failure };
                 Some(batch(event, module, Vec::new(), Some(again)))
             }
+        }
+    }
+
+    /// Stores what follows, and counts it.
+    pub(super) async fn accept(&self, parts: Vec<EventBatch>) -> Result<(), StoreError> {
+        let handled = |part: &EventBatch| matches!(part.failed, Some(FailedEventStep::Replayed { .. }));
+        let handled: Vec<(bool, u64)> =
+            parts.iter().map(|part| (handled(part), part.wanted.len() as u64)).collect();
+        let novelties = self.listener.queue.accept_many(parts).await?;
+        let figures = self.listener.failures.figures_of(&self.module.id);
+        for ((handled, deliveries), novelty) in handled.into_iter().zip(novelties) {
+            let counter = if handled { &figures.handled } else { &figures.failed_again };
+            counter.fetch_add(1, Ordering::Relaxed);
+            if novelty == EventNovelty::New {
+                self.listener.counters.deliveries.fetch_add(deliveries, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until about as few deliveries wait as did before, or for a while.
+    pub(super) async fn keep_pace(&self, before: usize) {
+        let begun = Instant::now();
+        while self.listener.queue.waiting() > before.max(FEW) && begun.elapsed() < PACE {
+            tokio::time::sleep(PACE_LOOK).await;
         }
     }
 
@@ -128,5 +166,11 @@ fn no_event(id: i64, job: i64, module: &LoadedModule, reason: String) -> EventBa
         log: String::new(),
     };
     let again = FailedEventStep::FailedAgain { id, job, failure: Box::new(failure) };
-    EventBatch { identity: None, wanted: Vec::new(), failed: Some(again), trail: EventContext::default() }
+    EventBatch {
+        identity: None,
+        wanted: Vec::new(),
+        failed: Some(again),
+        with_previous: false,
+        trail: EventContext::default(),
+    }
 }
