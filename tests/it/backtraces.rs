@@ -194,7 +194,13 @@ async fn a_module_that_panics_on_every_event_is_told_once_with_its_backtrace_in_
         assert_eq!(told.len(), 1, "{told:?}");
         let place = format!("webhooks_misbehaving/src/lib.rs:{}", panics_at());
         assert!(told[0].contains("handle_event (") && told[0].matches(&place).count() == 2, "{}", told[0]);
-        let failed = log.lines().filter(|line| line.contains("the module failed on an event"));
-        assert_eq!(failed.filter(|line| line.contains(&place)).count(), 1000);
+        // Each has its place; not every failure has a line, but each is told of.
+        let failed: Vec<&str> =
+            log.lines().filter(|line| line.contains("the module failed on an event")).collect();
+        assert!(failed.len() >= 50 && failed.iter().all(|line| line.contains(&place)), "{}", failed.len());
+        let passed_over =
+            |line: &&str| line.split("passed_over=").nth(1)?.split(' ').next()?.parse::<usize>().ok();
+        let passed_over: usize = failed.iter().filter_map(passed_over).sum();
+        assert!(failed.len() < 1000 && failed.len() + passed_over <= 1000, "{} {passed_over}", failed.len());
     }
 }

@@ -16,12 +16,12 @@ use crate::terminal::at_terminal;
 const PATIENCE_WITH_BUILDS: Duration = Duration::from_mins(10);
 
 /// A new module, and a folder for what is there for a while only.
-struct Desk {
+struct AuthorDesk {
     root: TempDir,
     module: PathBuf,
 }
 
-impl Desk {
+impl AuthorDesk {
     /// Each name once: modules of all tests are built into one folder.
     async fn with_module(name: &str) -> Self {
         let desk = Self::empty(&format!("webhooks_{name}"));
@@ -35,7 +35,7 @@ impl Desk {
         let module = root.path().join(folder);
         std::fs::create_dir(&module).unwrap();
         std::fs::create_dir(root.path().join("tmp")).unwrap();
-        Desk { root, module }
+        AuthorDesk { root, module }
     }
 
     fn write(&self, path: &str, text: &str) {
@@ -120,7 +120,7 @@ const GREETED: &str = "tests/events/greeted.json";
 
 #[tokio::test]
 async fn one_command_leads_from_a_new_module_to_its_firing() {
-    let desk = Desk::with_module("tide_once").await;
+    let desk = AuthorDesk::with_module("tide_once").await;
 
     let said = done(desk.command("hookline dev --once")).await;
 
@@ -150,7 +150,7 @@ async fn one_command_leads_from_a_new_module_to_its_firing() {
 
 #[tokio::test]
 async fn a_change_shows_what_is_another_and_a_broken_one_leaves_the_last_good_one_serving() {
-    let desk = Desk::with_module("tide_turns").await;
+    let desk = AuthorDesk::with_module("tide_turns").await;
     let mut at_work = desk.start("");
     let first = at_work.until("run").await;
     let (host, run) = (&of(&first, "host")[0], last(&first));
@@ -244,7 +244,7 @@ const MISDEEDS: &str = r##"
 
 #[tokio::test]
 async fn a_module_that_misbehaves_is_shown_and_ends_nothing() {
-    let desk = Desk::with_module("tide_errs").await;
+    let desk = AuthorDesk::with_module("tide_errs").await;
     let before = "        // An error says what is wrong to the operator;";
     desk.replace("src/lib.rs", before, &format!("{MISDEEDS}{before}"));
     std::fs::remove_file(desk.module.join(GREETED)).unwrap();
@@ -321,7 +321,7 @@ async fn a_module_that_misbehaves_is_shown_and_ends_nothing() {
 #[tokio::test]
 async fn a_stop_in_the_middle_of_a_build_ends_the_build_too() {
     for signal in ["TERM", "INT", "HUP"] {
-        let desk = Desk::empty("slow");
+        let desk = AuthorDesk::empty("slow");
         desk.write("Cargo.toml", "");
         desk.write(
             "cargo",
@@ -349,7 +349,7 @@ async fn a_stop_in_the_middle_of_a_build_ends_the_build_too() {
 
 #[tokio::test]
 async fn what_is_no_module_is_told_in_one_line() {
-    let desk = Desk::empty("nothing");
+    let desk = AuthorDesk::empty("nothing");
     let says = async |words: &[&str]| {
         let mut command = program(words);
         command.current_dir(&desk.module);
@@ -372,7 +372,7 @@ async fn what_is_no_module_is_told_in_one_line() {
 
 #[tokio::test]
 async fn a_crate_that_is_no_module_says_what_is_missing() {
-    let desk = Desk::empty("plain");
+    let desk = AuthorDesk::empty("plain");
     desk.write("Cargo.toml", "[package]\nname = \"tide_plain\"\nedition = \"2024\"\n[workspace]\n");
     desk.write("src/lib.rs", "//! Nothing.\n");
     let mut command = desk.command("exec hookline dev --once");

@@ -14,7 +14,7 @@ const MISBEHAVING: &str = "webhooks_misbehaving";
 
 /// Whoever is stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Stopped {
+enum StoppedProcess {
     Host,
     Child,
     Both,
@@ -32,11 +32,11 @@ fn told_to(misdeed: &str, account: &str, nth: usize) -> Value {
 }
 
 /// Stops who is to be stopped for as long, and lets it go on.
-async fn pause(who: Stopped, host: u32, child: Option<u32>, time: Duration) {
+async fn pause(who: StoppedProcess, host: u32, child: Option<u32>, time: Duration) {
     let whom: Vec<u32> = match who {
-        Stopped::Host => vec![host],
-        Stopped::Child => child.into_iter().collect(),
-        Stopped::Both => child.into_iter().chain([host]).collect(),
+        StoppedProcess::Host => vec![host],
+        StoppedProcess::Child => child.into_iter().collect(),
+        StoppedProcess::Both => child.into_iter().chain([host]).collect(),
     };
     for pid in &whom {
         send_signal("STOP", *pid);
@@ -91,7 +91,7 @@ impl SendingLane {
 
 /// Events come one after the other in several lanes while the pauses go on; then all that were taken have arrived,
 /// nothing hung, and a call that really hangs is given up.
-async fn nothing_is_blamed(isolation: &str, broker: Option<Arc<Broker>>, pauses: &[Stopped]) {
+async fn nothing_is_blamed(isolation: &str, broker: Option<Arc<Broker>>, pauses: &[StoppedProcess]) {
     let mut receiver = Receiver::answering(200).await;
     let mut settings = format!("[modules]\ncall_timeout_ms = {LIMIT_MS}\nisolation = \"{isolation}\"\n");
     if let Some(broker) = &broker {
@@ -153,27 +153,27 @@ const STOP: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn a_host_that_is_stopped_blames_no_module_in_a_process_of_its_own() {
-    nothing_is_blamed("process", None, &[Stopped::Host; 4]).await;
+    nothing_is_blamed("process", None, &[StoppedProcess::Host; 4]).await;
 }
 
 #[tokio::test]
 async fn a_modules_process_that_is_stopped_is_waited_for() {
-    nothing_is_blamed("process", None, &[Stopped::Child; 4]).await;
+    nothing_is_blamed("process", None, &[StoppedProcess::Child; 4]).await;
 }
 
 #[tokio::test]
 async fn a_machine_that_stands_still_blames_nobody() {
-    nothing_is_blamed("process", None, &[Stopped::Both; 4]).await;
+    nothing_is_blamed("process", None, &[StoppedProcess::Both; 4]).await;
 }
 
 #[tokio::test]
 async fn a_host_that_is_stopped_blames_no_module_within_it() {
-    nothing_is_blamed("none", None, &[Stopped::Host; 4]).await;
+    nothing_is_blamed("none", None, &[StoppedProcess::Host; 4]).await;
 }
 
 #[tokio::test]
 async fn nobody_is_blamed_for_stops_of_either_while_messages_come_from_a_broker() {
-    let pauses = [Stopped::Child, Stopped::Host, Stopped::Both, Stopped::Child];
+    let pauses = [StoppedProcess::Child, StoppedProcess::Host, StoppedProcess::Both, StoppedProcess::Child];
     // Its own, as very many messages come.
     let broker = Arc::new(Broker::own().await);
     nothing_is_blamed("process", Some(broker), &pauses).await;
@@ -192,7 +192,7 @@ async fn a_stop_is_said_once_with_how_long_it_took() {
     };
     let (before, seconds_before) = stops().await;
 
-    pause(Stopped::Host, host.pid(), None, Duration::from_secs(2)).await;
+    pause(StoppedProcess::Host, host.pid(), None, Duration::from_secs(2)).await;
 
     let told = || async {
         let log = std::fs::read_to_string(host.folder().join("log")).unwrap();
@@ -250,7 +250,7 @@ async fn a_connection_that_is_lost_while_the_host_stands_still_counts_against_no
     host.hook(&account, "misbehaving", &endpoint.url("/"), json!({"retries": 0})).await;
     host.ask("POST", "/events", Some(told_to("fire", &account, 1))).await;
     endpoint.next_request().await;
-    pause(Stopped::Host, host.pid(), None, Duration::from_secs(3)).await;
+    pause(StoppedProcess::Host, host.pid(), None, Duration::from_secs(3)).await;
 
     endpoint.next_request().await;
 

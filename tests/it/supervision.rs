@@ -79,7 +79,8 @@ async fn children_start_in_the_order_of_the_way_of_an_event_and_are_all_running(
     let host = TestHost::with_modules(&[]).await;
     let children = host.inside().children.children();
     let names: Vec<&str> = children.iter().map(|child| child.name.as_str()).collect();
-    let expected = ["api", "disabler", "delivery", "replays", "modules", "shared_listener", "bus"];
+    let expected =
+        ["api", "disabler", "delivery", "replays", "modules", "module_replays", "shared_listener", "bus"];
     assert_eq!(names, expected);
 }
 

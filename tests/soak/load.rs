@@ -32,7 +32,7 @@ fn event(account: &str, n: u64, failing: bool) -> Value {
 
 /// Whose numbers an event has, where several send.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lane {
+pub(crate) struct EventLane {
     /// Counted from 0.
     pub(crate) nth: u64,
     /// Of so many.
@@ -44,9 +44,9 @@ pub(crate) struct Lane {
     pub(crate) failing: bool,
 }
 
-impl Lane {
+impl EventLane {
     /// All numbers.
-    pub(crate) const ONLY: Lane = Lane { nth: 0, of: 1, posts_again: false, failing: false };
+    pub(crate) const ONLY: EventLane = EventLane { nth: 0, of: 1, posts_again: false, failing: false };
 }
 
 /// Sends until `stop`; the numbers of what was accepted.
@@ -55,7 +55,7 @@ pub(crate) async fn send(
     account: &str,
     bus: &str,
     rate: u64,
-    lane: Lane,
+    lane: EventLane,
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<u64>> {
     let group = (rate * TICK.as_millis() as u64 / 1000).max(1);

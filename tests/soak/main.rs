@@ -111,7 +111,7 @@ async fn reload(plan: &Plan, bus: &str, settings: &str) -> anyhow::Result<()> {
     let host = Host::start(settings).await?;
     let account = host.account_with_hook(&receiver).await?;
     let stop = CancellationToken::new();
-    let lane = load::Lane { failing: !plan.without_faults, ..load::Lane::ONLY };
+    let lane = load::EventLane { failing: !plan.without_faults, ..load::EventLane::ONLY };
     let sending = load::send(&host, &account, bus, plan.rate, lane, &stop);
     let replacing = async {
         // What is allocated once is allocated before the first figures are taken.
@@ -127,7 +127,8 @@ async fn reload(plan: &Plan, bus: &str, settings: &str) -> anyhow::Result<()> {
         let replaced = faults.replace(plan.replacements, plan.within).await?;
         let took = began.elapsed();
         let reloading = books.latencies(reloading_since);
-        settle(Duration::from_secs(2)).await;
+        // Threads that only wait for more to do end after ten seconds.
+        settle(Duration::from_secs(15)).await;
         let after = host.figures().await?;
         stop.cancel();
         anyhow::Ok((quiet, reloading, before, after, replaced, took, faults))

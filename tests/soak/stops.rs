@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::books::{Books, receive};
 use crate::host::Host;
-use crate::load::{Lane, send};
+use crate::load::{EventLane, send};
 use crate::{bus_settings, number};
 
 /// Who sends under load: those that post wait for their answers, so it takes some to have much in hand.
@@ -20,14 +20,14 @@ const LANES: u64 = 4;
 
 /// Whoever is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopped {
+enum StoppedProcess {
     Host,
     Module,
     Both,
 }
 
 /// How much of it.
-struct Plan {
+struct StopPlan {
     /// How long each stop lasts, one after the other.
     stops: Vec<Duration>,
     /// Events a second: with few, and under load.
@@ -35,14 +35,14 @@ struct Plan {
     buses: Vec<String>,
 }
 
-impl Plan {
+impl StopPlan {
     fn of_environment(buses: Vec<String>) -> anyhow::Result<Self> {
         let seconds = std::env::var("SOAK_STOPS").unwrap_or_else(|_| "1,5,60".to_owned());
         let stop = |text: &str| {
             let seconds = text.parse::<u64>();
             seconds.map(Duration::from_secs).with_context(|| format!("SOAK_STOPS: {text:?} are no seconds"))
         };
-        Ok(Plan {
+        Ok(StopPlan {
             stops: seconds.split(',').map(stop).collect::<anyhow::Result<_>>()?,
             rates: [number("SOAK_FEW", 2)?.max(1), number("SOAK_RATE", 1000)?.max(10)],
             buses,
@@ -55,12 +55,12 @@ impl Plan {
 /// # Errors
 /// A promise was broken, or a bound is none.
 pub(crate) async fn run(buses: Vec<String>) -> anyhow::Result<()> {
-    let plan = Plan::of_environment(buses)?;
+    let plan = StopPlan::of_environment(buses)?;
     for bus in &plan.buses {
         for rate in plan.rates {
             for (isolation, whom) in [
-                ("process", &[Stopped::Host, Stopped::Module, Stopped::Both][..]),
-                ("none", &[Stopped::Host][..]),
+                ("process", &[StoppedProcess::Host, StoppedProcess::Module, StoppedProcess::Both][..]),
+                ("none", &[StoppedProcess::Host][..]),
             ] {
                 let besieged = stops(&plan, bus, rate, isolation, whom);
                 besieged
@@ -73,7 +73,13 @@ pub(crate) async fn run(buses: Vec<String>) -> anyhow::Result<()> {
 }
 
 /// One host, all stops of it, then the books.
-async fn stops(plan: &Plan, bus: &str, rate: u64, isolation: &str, whom: &[Stopped]) -> anyhow::Result<()> {
+async fn stops(
+    plan: &StopPlan,
+    bus: &str,
+    rate: u64,
+    isolation: &str,
+    whom: &[StoppedProcess],
+) -> anyhow::Result<()> {
     let books = Arc::new(Books::default());
     let receiver = receive(Arc::clone(&books)).await?;
     let settings = format!("{}[modules]\nisolation = \"{isolation}\"\n", bus_settings(bus)?);
@@ -82,7 +88,7 @@ async fn stops(plan: &Plan, bus: &str, rate: u64, isolation: &str, whom: &[Stopp
     let before = host.module().await?;
     let stop = CancellationToken::new();
     let lanes = if rate < 100 { 1 } else { LANES };
-    let lane = |nth| Lane { nth, of: lanes, posts_again: true, ..Lane::ONLY };
+    let lane = |nth| EventLane { nth, of: lanes, posts_again: true, ..EventLane::ONLY };
     let sending = (0..lanes).map(|nth| send(&host, &account, bus, rate / lanes, lane(nth), &stop));
     let stopping = async {
         let _sending = stop.drop_guard_ref();
@@ -126,7 +132,7 @@ async fn stops(plan: &Plan, bus: &str, rate: u64, isolation: &str, whom: &[Stopp
 async fn stopped(
     host: &Host,
     module: &Value,
-    who: Stopped,
+    who: StoppedProcess,
     time: Duration,
     books: &Books,
 ) -> anyhow::Result<Duration> {
@@ -134,9 +140,9 @@ async fn stopped(
     tokio::time::sleep(Duration::from_secs(2)).await;
     let child = pid(module);
     let whom: Vec<u32> = match who {
-        Stopped::Host => vec![host.pid()],
-        Stopped::Module => child.into_iter().collect(),
-        Stopped::Both => child.into_iter().chain([host.pid()]).collect(),
+        StoppedProcess::Host => vec![host.pid()],
+        StoppedProcess::Module => child.into_iter().collect(),
+        StoppedProcess::Both => child.into_iter().chain([host.pid()]).collect(),
     };
     whom.iter().for_each(|pid| send_signal("STOP", *pid));
     tokio::time::sleep(time).await;

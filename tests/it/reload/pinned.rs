@@ -107,7 +107,7 @@ async fn what_would_exceed_the_limit_is_refused_and_what_serves_goes_on() {
 
     let token = program.token();
     let listed = say(&["modules", "--url", program.url(), "--token", &token]).await.success();
-    for says in ["20 generations, the last 20, stay mapped with", "(modules.pinned_memory_limit)", "NODELETE"]
+    for says in ["20 generations, the last 20, stay mapped with", "(modules.pinned_memory_limit;", "NODELETE"]
     {
         assert!(listed.contains(says), "{listed}");
     }
