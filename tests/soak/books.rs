@@ -99,6 +99,17 @@ impl Books {
         accepted.iter().filter(|n| !arrived.contains_key(n)).count()
     }
 
+    /// What came of the accepted events, for people.
+    pub(crate) fn balance(&self, accepted: &[u64]) -> String {
+        format!(
+            "events accepted {}, arrived {}, missing {}, twice {}",
+            accepted.len(),
+            self.arrived(),
+            self.missing(accepted),
+            self.twice()
+        )
+    }
+
     /// Returns once everything accepted has arrived, or nothing more comes.
     pub(crate) async fn wait_for(&self, accepted: &[u64]) -> anyhow::Result<()> {
         let mut before = usize::MAX;

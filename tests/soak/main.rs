@@ -146,13 +146,7 @@ async fn reload(plan: &Plan, bus: &str, settings: &str) -> anyhow::Result<()> {
         plan.rate
     );
     println!("   faults on the way: {faults}");
-    println!(
-        "   events accepted {}, arrived {}, missing {}, twice {}",
-        accepted.len(),
-        books.arrived(),
-        books.missing(&accepted),
-        books.twice()
-    );
+    println!("   {}", books.balance(&accepted));
     println!(
         "   latency without reloads p50 {:.1} ms p99 {:.1} ms; with p50 {:.1} ms p99 {:.1} ms; p99 ratio {:.2}",
         quiet.p50,

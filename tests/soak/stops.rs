@@ -110,13 +110,7 @@ async fn stops(
     for (who, time, took) in gone_on {
         println!("   {who:?} stopped for {} s: events arrive {} ms later", time.as_secs(), took.as_millis());
     }
-    println!(
-        "   events accepted {}, arrived {}, missing {}, twice {}",
-        accepted.len(),
-        books.arrived(),
-        books.missing(&accepted),
-        books.twice()
-    );
+    println!("   {}", books.balance(&accepted));
     println!(
         "   module: state {}, hung {}, failures {}, process {}",
         after["state"], after["hung"], after["failures"], after["process"]

@@ -16,7 +16,6 @@ use super::error::Failure;
 use super::known::{StrictQuery, field_names};
 use super::typed::TypedDocument;
 use super::{Api, listing};
-use crate::clock::now_ms;
 use crate::hooks::editor::fields;
 use crate::replays::NotReplayed;
 use crate::store::{DeliveryQuery, DeliveryRow, NewReplay, Replay};
@@ -63,8 +62,8 @@ pub(super) async fn list(
         dead: status(wanted.status.as_deref())?,
         account: wanted.account.map(Into::into),
         hook: wanted.hook.map(Into::into),
-        since_ms: moment("since", wanted.since.as_deref())?,
-        until_ms: moment("until", wanted.until.as_deref())?,
+        since_ms: listing::moment("since", wanted.since.as_deref())?,
+        until_ms: listing::moment("until", wanted.until.as_deref())?,
         start: start(wanted.start_key.as_deref())?,
         limit: size + 1,
     };
@@ -78,7 +77,7 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/deliveries/{id}", tag = "Deliveries")]
 pub(super) async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer<WithPayload> {
     let (row, payload) =
-        api.ledger.delivery(number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
+        api.ledger.delivery(listing::path_number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
     let payload = serde_json::from_slice(&payload).unwrap_or_default();
     Ok(Reply::of(&WithPayload { delivery: shown(&row), payload }))
 }
@@ -91,7 +90,7 @@ pub(super) async fn replay(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
 ) -> Answer<DeliveryShape, 202> {
-    let row = api.replays.one(number(&id)?).await?;
+    let row = api.replays.one(listing::path_number(&id)?).await?;
     Ok(Reply::of(&shown(&row)))
 }
 
@@ -114,10 +113,10 @@ pub(super) async fn replay_many(
 pub(super) struct JobListQuery {
     /// How many a page has: 50 where it is not said.
     #[param(value_type = Option<u64>, minimum = 1)]
-    page_size: Option<String>,
+    pub(super) page_size: Option<String>,
     /// `next_start_key` of the page before.
     #[param(pattern = "^[0-9]{1,18}$")]
-    start_key: Option<String>,
+    pub(super) start_key: Option<String>,
 }
 
 /// Lists what was asked to be sent again
@@ -140,7 +139,8 @@ pub(super) async fn show_replay(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
 ) -> Answer<ReplayJobShape> {
-    let job = api.ledger.replay(number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
+    let job =
+        api.ledger.replay(listing::path_number(&id)?).await?.ok_or_else(|| Failure::bad_identifier(&id))?;
     Ok(Reply::of(&shown_job(&job)))
 }
 
@@ -152,7 +152,7 @@ pub(super) async fn cancel_replay(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
 ) -> Answer<ReplayJobShape> {
-    Ok(Reply::of(&shown_job(&api.replays.cancel(number(&id)?).await?)))
+    Ok(Reply::of(&shown_job(&api.replays.cancel(listing::path_number(&id)?).await?)))
 }
 
 /// What a job is to send again.
@@ -178,8 +178,8 @@ fn replay_of(data: TypedDocument<NewJob>) -> Result<NewReplay, Failure> {
     Ok(NewReplay {
         account: account.map(Into::into),
         hook: hook.map(Into::into),
-        since_ms: moment("since", since.as_deref())?,
-        until_ms: moment("until", until.as_deref())?,
+        since_ms: listing::moment("since", since.as_deref())?,
+        until_ms: listing::moment("until", until.as_deref())?,
     })
 }
 
@@ -195,21 +195,12 @@ fn status(text: Option<&str>) -> Result<Option<bool>, Failure> {
     }
 }
 
-fn moment(field: &str, text: Option<&str>) -> Result<Option<i64>, Failure> {
-    let read = text.map(|text| times::moment(text, now_ms())).transpose();
-    read.map_err(|message| Failure::validation(fields::invalid(field, "invalid", &message)))
-}
-
-fn start(key: Option<&str>) -> Result<Option<i64>, Failure> {
+pub(super) fn start(key: Option<&str>) -> Result<Option<i64>, Failure> {
     let read = key.map(str::parse).transpose();
     read.map_err(|_| {
         let message = "start_key must be the next_start_key of an earlier page";
         Failure::validation(fields::invalid("start_key", "invalid", message))
     })
-}
-
-fn number(id: &str) -> Result<i64, Failure> {
-    id.parse().map_err(|_| Failure::bad_identifier(id))
 }
 
 /// What a delivery can be.

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::DataIfAny;
+use super::deliveries::{JobListQuery, start};
 use super::envelope::{Answer, PagedData, Reply};
 use super::error::Failure;
 use super::known::{StrictQuery, field_names};
 use super::typed::TypedDocument;
 use super::{Api, listing};
-use crate::clock::now_ms;
 use crate::hooks::editor::fields;
 use crate::listener::replaying::{NotHandedOver, ReplayChoice};
 use crate::store::FailedEventQuery;
@@ -68,9 +68,9 @@ pub(super) async fn list(
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
     let query = FailedEventQuery {
         module,
-        since_ms: moment("since", wanted.since.as_deref())?,
-        until_ms: moment("until", wanted.until.as_deref())?,
-        start: number("start_key", wanted.start_key.as_deref())?,
+        since_ms: listing::moment("since", wanted.since.as_deref())?,
+        until_ms: listing::moment("until", wanted.until.as_deref())?,
+        start: start(wanted.start_key.as_deref())?,
         limit: size + 1,
     };
     let rows = api.ledger.failed_events(query).await?;
@@ -93,7 +93,7 @@ pub(super) async fn show(
     Path((id, event)): Path<(String, String)>,
 ) -> Answer<FailedEventWithBody> {
     let module = api.module_replays.known(&id).await?;
-    let kept = api.module_replays.kept(&module, path_number(&event)?).await?;
+    let kept = api.module_replays.kept(&module, listing::path_number(&event)?).await?;
     Ok(Reply::of(&FailedEventWithBody::of(&kept)))
 }
 
@@ -128,7 +128,7 @@ pub(super) async fn forget(
     Path((id, event)): Path<(String, String)>,
 ) -> Answer<ForgottenCount> {
     let module = api.module_replays.known(&id).await?;
-    let event = Some(path_number(&event)?);
+    let event = Some(listing::path_number(&event)?);
     Ok(Reply::of(&ForgottenCount { forgotten: api.module_replays.forget(&module, event).await? }))
 }
 
@@ -200,34 +200,22 @@ pub(super) async fn replay(
     Ok(Reply::of(&ReplayAnswerShape::Job(ModuleReplayShape::of(&job))).at(&location))
 }
 
-/// What stands behind the `?`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ReplayListQuery {
-    /// How many a page has: 50 where it is not said.
-    #[param(value_type = Option<u64>, minimum = 1)]
-    page_size: Option<String>,
-    /// `next_start_key` of the page before.
-    #[param(pattern = "^[0-9]{1,18}$")]
-    start_key: Option<String>,
-}
-
 /// Lists the replays of a module
 #[utoipa::path(
     get,
     path = "/modules/{id}/replays",
     tag = "Modules",
     operation_id = "module_replays_list",
-    params(ReplayListQuery)
+    params(JobListQuery)
 )]
 pub(super) async fn replays(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
-    StrictQuery(wanted, _): StrictQuery<ReplayListQuery>,
+    StrictQuery(wanted, _): StrictQuery<JobListQuery>,
 ) -> Answer<PagedData<ModuleReplayShape>> {
     let module = api.module_replays.known(&id).await?;
     let size = listing::size(wanted.page_size.as_deref(), None)?.min(MOST);
-    let start = number("start_key", wanted.start_key.as_deref())?;
+    let start = start(wanted.start_key.as_deref())?;
     let below = start.map_or(i64::MAX, |start| start.saturating_add(1));
     let jobs = api.ledger.module_replays(&module, below, size + 1).await?;
     let next = jobs.get(size).map(|job| job.id.to_string());
@@ -247,7 +235,9 @@ pub(super) async fn show_replay(
     Path((id, replay)): Path<(String, String)>,
 ) -> Answer<ModuleReplayShape> {
     let module = api.module_replays.known(&id).await?;
-    Ok(Reply::of(&ModuleReplayShape::of(&api.module_replays.job(&module, path_number(&replay)?).await?)))
+    Ok(Reply::of(&ModuleReplayShape::of(
+        &api.module_replays.job(&module, listing::path_number(&replay)?).await?,
+    )))
 }
 
 /// Ends a replay of a module before its end
@@ -259,7 +249,9 @@ pub(super) async fn cancel_replay(
     Path((id, replay)): Path<(String, String)>,
 ) -> Answer<ModuleReplayShape> {
     let module = api.module_replays.known(&id).await?;
-    Ok(Reply::of(&ModuleReplayShape::of(&api.module_replays.cancel(&module, path_number(&replay)?).await?)))
+    Ok(Reply::of(&ModuleReplayShape::of(
+        &api.module_replays.cancel(&module, listing::path_number(&replay)?).await?,
+    )))
 }
 
 /// What a replay is for; with the number of events that are looked at, where it is a dry run.
@@ -302,14 +294,9 @@ fn wanted(query: ReplayQuery, data: TypedDocument<NewModuleReplayShape>) -> Resu
     }
     let limit = limit.map_or(DRY_RUN, |limit| usize::try_from(limit).unwrap_or(DRY_RUN));
     Ok(WantedReplay {
-        choice: ReplayChoice { since_ms: moment("since", since.as_deref())?, event },
+        choice: ReplayChoice { since_ms: listing::moment("since", since.as_deref())?, event },
         dry_run: dry_run.then_some(limit),
     })
-}
-
-fn moment(field: &str, text: Option<&str>) -> Result<Option<i64>, Failure> {
-    let read = text.map(|text| times::moment(text, now_ms())).transpose();
-    read.map_err(|message| Failure::validation(fields::invalid(field, "invalid", &message)))
 }
 
 fn number(field: &str, text: Option<&str>) -> Result<Option<i64>, Failure> {
@@ -318,10 +305,6 @@ fn number(field: &str, text: Option<&str>) -> Result<Option<i64>, Failure> {
         let message = format!("must be a number, not {:?}", text.unwrap_or_default());
         Failure::validation(fields::invalid(field, "invalid", &message))
     })
-}
-
-fn path_number(id: &str) -> Result<i64, Failure> {
-    id.parse().map_err(|_| Failure::bad_identifier(id))
 }
 
 impl From<NotHandedOver> for Failure {

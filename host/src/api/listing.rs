@@ -12,10 +12,12 @@ use super::envelope::{self, Answer, Reply};
 use super::error::Failure;
 use super::filters::Filters;
 use super::offload::by_size;
+use crate::clock::now_ms;
 use crate::hooks::editor::fields;
 use crate::hooks::limits::document_bytes;
 use crate::model::Document;
 use crate::store::{Documents, HookIdQuery, ListedKind};
+use crate::times;
 
 const PAGE_SIZE: usize = 50;
 /// Items of one answer, also without pagination.
@@ -234,6 +236,17 @@ pub(super) fn size(page_size: Option<&str>, paginate: Option<&str>) -> Result<us
         },
     };
     Ok(if whole { MOST } else { size })
+}
+
+/// A time, as people write it, in Unix milliseconds.
+pub(super) fn moment(field: &str, text: Option<&str>) -> Result<Option<i64>, Failure> {
+    let read = text.map(|text| times::moment(text, now_ms())).transpose();
+    read.map_err(|message| Failure::validation(fields::invalid(field, "invalid", &message)))
+}
+
+/// A number in a path.
+pub(super) fn path_number(id: &str) -> Result<i64, Failure> {
+    id.parse().map_err(|_| Failure::bad_identifier(id))
 }
 
 /// `true` or `false`.

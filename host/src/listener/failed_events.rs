@@ -18,6 +18,9 @@ use crate::module::jobs::CallFailure;
 use crate::module::registry::LoadedModule;
 use crate::store::{FailedEventLimits, FailedEventStep, FailedEventTotal, ModuleFailure, NewFailedEvent};
 
+/// Bytes that are left where a module's failed events take as much as they may, about.
+const NEARLY: u64 = 4 * 1024;
+
 /// How failed events are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailedEventRules {
@@ -58,12 +61,7 @@ impl FailedEventFigures {
         let (events, bytes) = (self.events.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
         events > 0 && (events >= limits.events || bytes.saturating_add(NEARLY) >= limits.bytes)
     }
-}
 
-/// Bytes that are left where a module's failed events take as much as they may, about.
-const NEARLY: u64 = 4 * 1024;
-
-impl FailedEventFigures {
     /// Whether it is news that there is no room.
     pub(super) fn becomes_full(&self) -> bool {
         !self.told_full.swap(true, Ordering::Relaxed)

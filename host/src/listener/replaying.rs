@@ -32,7 +32,7 @@ pub mod dry_run;
 mod handover;
 mod rules;
 
-/// Bytes of these.
+/// Bytes of events that a job hands over in one go.
 const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Events that are forgotten in one transaction.
@@ -268,7 +268,7 @@ impl ModuleReplays {
     /// Works on the jobs, one of each module at a time and those of several modules beside each other: one whose calls take
     /// long keeps nobody else waiting.
     async fn work(&self) {
-        let mut failures = FailureStreak::default();
+        let (mut failures, mut stepping) = (FailureStreak::default(), FailureStreak::default());
         let mut steps = FuturesUnordered::new();
         let mut busy: Vec<ModuleId> = Vec::new();
         loop {
@@ -293,9 +293,7 @@ impl ModuleReplays {
             tokio::select! {
                 Some((module, error)) = steps.next() => {
                     busy.retain(|other| *other != module);
-                    if error.is_some() {
-                        tell(&mut failures, error);
-                    }
+                    tell(&mut stepping, error);
                 }
                 () = self.changed.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}

@@ -23,10 +23,11 @@ mod setting_up;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The broker's address; without one the test is skipped, and says so.
+/// The broker's address; without one the test is skipped, and says so. `.ci/run` says by `TESTS_SKIP_NOTHING` that none may be.
 fn broker() -> Option<String> {
     let uri = std::env::var("HOOKLINE_TEST_AMQP").ok();
     if uri.is_none() {
+        assert!(std::env::var_os("TESTS_SKIP_NOTHING").is_none(), "HOOKLINE_TEST_AMQP names no RabbitMQ");
         eprintln!("skipped: set HOOKLINE_TEST_AMQP to the address of a RabbitMQ to run this test");
     }
     uri

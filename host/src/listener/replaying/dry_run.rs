@@ -96,10 +96,9 @@ pub(super) async fn dry_run(
             break;
         }
     }
-    let more = rows.len() > kept.len();
+    let mut more = rows.len() > kept.len();
     let mut left = PAYLOADS_SHOWN;
     let mut events = Vec::with_capacity(kept.len());
-    let mut more = more;
     for kept in kept {
         let (outcome, costly) = one(handover, kept, &mut left).await;
         events.push(outcome);

@@ -12,16 +12,16 @@ use plugin_api::{
 /// A test writes other digits over these.
 static VERSION: [u8; 21] = *b"flawed-version-000001";
 
-struct Flawed {
+struct FlawedModule {
     /// The first version fails, the second on what is beyond repair, later ones never.
     version: u32,
 }
 
-impl Module for Flawed {
+impl Module for FlawedModule {
     fn init(_: &Host<'_>) -> Result<(Self, Metadata), Error> {
         let version = String::from_utf8_lossy(black_box(&VERSION)).into_owned();
         let number = version.rsplit('-').next().unwrap_or_default().parse()?;
-        Ok((Flawed { version: number }, Metadata::new("Flawed", format!("Says that it is {version}"))))
+        Ok((FlawedModule { version: number }, Metadata::new("Flawed", format!("Says that it is {version}"))))
     }
 
     fn bindings_and_responders(&self) -> BindingsAndResponders {
@@ -67,4 +67,4 @@ fn hang() {
     }
 }
 
-plugin_api::export_module!(Flawed);
+plugin_api::export_module!(FlawedModule);
