@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::RawEvent;
@@ -15,6 +15,7 @@ pub mod amqp;
 mod binding;
 mod error;
 mod incoming;
+pub mod intake;
 mod refusal;
 mod state;
 
@@ -22,6 +23,7 @@ pub use binding::Binding;
 pub use error::{BusError, PublishError};
 pub(crate) use incoming::SessionAnswer;
 pub use incoming::{Acker, Answer, IncomingMessage, Unhandled};
+pub use intake::EventIntake;
 pub use refusal::Refusal;
 pub(crate) use state::BusTally;
 pub use state::{BusCounters, BusState};
@@ -45,7 +47,7 @@ pub trait Bus: Send + Sync {
     /// state of the host, not a reason for it not to start.
     async fn run(
         &self,
-        intake: mpsc::Sender<IncomingMessage>,
+        intake: EventIntake,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) -> anyhow::Result<()>;

@@ -15,6 +15,7 @@ pub mod sending_thread;
 pub mod scheduler;
 pub mod line_key;
 pub mod due;
+pub mod shards;
 pub mod earlier_run;
 pub mod queue;
 pub mod dispatch;

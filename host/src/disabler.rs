@@ -25,11 +25,13 @@ pub mod failures;
 pub mod limits;
 pub mod pausing;
 pub mod notice;
+mod known_hooks;
 mod worker;
 #[cfg(test)]
 mod vector_tests;
 
 use failures::FailureCounts;
+use known_hooks::KnownHooks;
 use limits::FailureLimits;
 use notice::{NoticeKind, OwnerNotice};
 use pausing::{FailingHook, HookPause, PauseStep, SendPermission};
@@ -46,6 +48,7 @@ pub struct Disabler {
     settings: FailureLimits,
     accounts: Arc<Accounts>,
     stream: Arc<HostStream>,
+    known: KnownHooks,
     state: Mutex<DisablerState>,
     /// What those who wait for permission wait for: something may have changed.
     changed: Notify,
@@ -93,8 +96,6 @@ struct DisablerState {
     changes: PermissionChanges,
     /// Being switched off; nothing is sent to them meanwhile.
     ending: HashSet<HookId>,
-    /// Hooks that were tried since the start, or since they were last changed.
-    tried: HashSet<HookId>,
     unwritten: VecDeque<FailureChange>,
     /// Being written down; a crash in between must not forget them.
     writing: Vec<FailureChange>,
@@ -159,6 +160,7 @@ impl Disabler {
             settings: settings.into(),
             accounts,
             stream,
+            known: KnownHooks::default(),
             state: Mutex::default(),
             changed: Notify::new(),
             unwritten: Notify::new(),
@@ -199,6 +201,7 @@ impl Disabler {
             for (hook, (account, mut failing)) in failing.into_iter().map(taken_up) {
                 failing.since_ms = failing.since_ms.min(now_ms);
                 failing.bound(&state.limits(&account, &self.accounts, self.settings), now_ms);
+                self.known.set_failing(&hook, true);
                 state.failing.insert(hook, (account, failing));
             }
         }
@@ -207,7 +210,7 @@ impl Disabler {
     /// May a request be sent to this hook?
     #[must_use]
     pub fn permission(&self, hook: &HookId, now_ms: i64) -> SendPermission {
-        if !self.switched_on {
+        if !self.switched_on || !self.known.fails(hook) {
             return SendPermission::Free;
         }
         let mut state = self.state.lock();
@@ -224,15 +227,12 @@ impl Disabler {
     /// A try has ended; `succeeded` says how, `None` where nothing was learnt of the endpoint, and `probing` that it was
     /// to show whether the hook's pause was long enough. Says whether a pause has ended with it.
     pub fn ended(&self, hook: &Hook, probing: bool, succeeded: Option<bool>, now_ms: i64) -> bool {
-        let mut state = self.state.lock();
-        if succeeded.is_some() && !state.tried.contains(&hook.id) {
-            state.tried.insert(hook.id.clone());
-        }
+        let Some(succeeded) = succeeded else { return false };
+        let fails = self.known.was_asked(&hook.id);
         match succeeded {
-            None => false,
-            Some(true) => self.succeeded(&mut state, hook),
-            Some(false) => {
-                self.failed(&mut state, hook, probing, now_ms);
+            true => fails && self.succeeded(&mut self.state.lock(), hook),
+            false => {
+                self.failed(&mut self.state.lock(), hook, probing, now_ms);
                 false
             }
         }
@@ -276,6 +276,7 @@ impl Disabler {
             true => failing.failed(counting, probing, &limits, now_ms),
             false => PauseStep::None,
         };
+        self.known.set_failing(&hook.id, true);
         state.failing.insert(hook.id.clone(), (hook.account.clone(), failing));
         self.write(state, FailureChange::Failing(stored(&hook.id, &hook.account, &failing)));
         let (account, id) = (hook.account.clone(), hook.id.clone());
@@ -311,7 +312,7 @@ impl Disabler {
     pub fn changed_hook(&self, account: &AccountId, hook: &HookId) {
         let mut state = self.state.lock();
         self.forget(&mut state, account, hook);
-        state.tried.remove(hook);
+        self.known.forget_try(hook);
         state.changes.add(hook);
         drop(state);
         self.changed.notify_one();
@@ -320,7 +321,7 @@ impl Disabler {
     /// Whether a delivery to this hook was tried since the start, or since the hook was last changed.
     #[must_use]
     pub fn was_tried(&self, hook: &HookId) -> bool {
-        self.state.lock().tried.contains(hook)
+        self.known.was_tried(hook)
     }
 
     /// Forgets the failures of an account, or of one of its hooks, and ends its pauses. Says how many failures there
@@ -343,6 +344,7 @@ impl Disabler {
     fn forget(&self, state: &mut DisablerState, account: &AccountId, hook: &HookId) -> usize {
         let flushed = state.failures.flush_hook(account, hook);
         let failing = state.failing.remove(hook).is_some();
+        self.known.set_failing(hook, false);
         state.ending.remove(hook);
         if failing || flushed > 0 {
             self.write(state, FailureChange::Forgotten { hook: hook.clone(), account: account.clone() });

@@ -31,7 +31,7 @@ pub struct MetricSources {
     /// Events, modules, hooks and accounts.
     pub listener: Arc<SharedListener>,
     /// What becomes of deliveries.
-    pub dispatch: Arc<Dispatch>,
+    pub dispatch: Vec<Arc<Dispatch>>,
     /// What is sent again.
     pub replays: Replays,
     /// Where events come from.
@@ -75,12 +75,13 @@ impl Metrics {
         families.extend(figures::module_changes(&listener.registry));
         families.extend(figures::failed_events(&listener.failures, &listener.registry.current()));
         families.extend(figures::deliveries(dispatch));
-        families.extend(figures::endpoints(&dispatch.client));
-        families.extend(figures::attempts(&dispatch.attempts.counters));
+        families.extend(figures::endpoints(dispatch));
+        families
+            .extend(dispatch.iter().take(1).flat_map(|shard| figures::attempts(&shard.attempts.counters)));
         families.extend(figures::replays(replays.counters()));
         families.extend(figures::backlog(owed, unix_seconds()));
         families.extend(figures::hooks(listener));
-        families.extend(figures::disabler(&dispatch.disabler));
+        families.extend(dispatch.iter().take(1).flat_map(|shard| figures::disabler(&shard.disabler)));
         families.extend(figures::bus(&**bus));
         families.extend(figures::memory::memory(memory));
         families.extend(figures::store(ledger.commits(), owed.is_some()));

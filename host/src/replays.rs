@@ -13,11 +13,11 @@ use tracing::{info, warn};
 
 use crate::attempts::retention::{CLEANED, forget_old};
 use crate::clock::now_ms;
-use crate::delivery::due::DueDeliveries;
+use crate::delivery::shards::DueShards;
 use crate::failure_streak::FailureStreak;
 use crate::hooks::table::HookTable;
 use crate::model::HookId;
-use crate::store::{DeliveryRow, Ledger, NewReplay, Replay, ReplayState, StoreError};
+use crate::store::{DeliveryRow, Ledger, NewReplay, Replay, ReplayState, RevivedDelivery, StoreError};
 
 /// Deliveries of one job that are brought back in one go.
 const BATCH: usize = 100;
@@ -64,7 +64,7 @@ pub enum NotReplayed {
 pub struct Replays {
     ledger: Arc<dyn Ledger>,
     table: Arc<HookTable>,
-    due: Arc<DueDeliveries>,
+    due: Arc<DueShards>,
     retention: Duration,
     /// What must be done to its end once it is begun: a delivery that is pending in the store and in nobody's memory
     /// would wait for the next start.
@@ -88,7 +88,7 @@ impl Replays {
     pub fn new(
         ledger: Arc<dyn Ledger>,
         table: Arc<HookTable>,
-        due: Arc<DueDeliveries>,
+        due: Arc<DueShards>,
         retention: Duration,
     ) -> Self {
         let (whole, changed, counters) = (TaskTracker::new(), Arc::default(), Arc::default());
@@ -110,11 +110,11 @@ impl Replays {
         if !row.carries_hook {
             self.would_be_sent_to(&row.hook)?;
         }
-        let own = self.clone();
+        let (own, hook) = (self.clone(), row.hook.clone());
         let revived = self.whole.spawn(async move {
             let revived = own.ledger.revive(id).await?;
             if revived {
-                own.bring_back(&[id]);
+                own.bring_back(&[RevivedDelivery { id, hook }]);
             }
             Ok::<_, StoreError>(revived)
         });
@@ -163,10 +163,9 @@ impl Replays {
         Err(NotReplayed::Hook { hook: hook.clone(), why })
     }
 
-    fn bring_back(&self, ids: &[i64]) {
-        let now_ms = now_ms();
-        ids.iter().for_each(|id| self.due.later(*id, now_ms));
-        self.counters.replayed.fetch_add(ids.len() as u64, Ordering::Relaxed);
+    fn bring_back(&self, revived: &[RevivedDelivery]) {
+        self.due.bring_back(revived);
+        self.counters.replayed.fetch_add(revived.len() as u64, Ordering::Relaxed);
     }
 
     /// Works on the jobs that run, taking turns, until `stop`.
@@ -211,9 +210,9 @@ impl Replays {
             }
             let (own, id) = (self.clone(), *id);
             let step = self.whole.spawn(async move {
-                let ids = own.ledger.step_replay(id, BATCH).await?;
-                own.bring_back(&ids);
-                Ok::<_, StoreError>(ids)
+                let revived = own.ledger.step_replay(id, BATCH).await?;
+                own.bring_back(&revived);
+                Ok::<_, StoreError>(revived.into_iter().map(|revived| revived.id).collect::<Vec<_>>())
             });
             let ids = step.await.map_err(|error| StoreError::Unavailable(error.to_string()))??;
             if ids.is_empty() {

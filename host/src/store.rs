@@ -30,4 +30,4 @@ pub use ledger::{
     Ledger, NewDelivery, StoredDelivery, StoredFailing, StoredOutcome, WaitingRow,
 };
 pub use listings::{HookIdQuery, ListedDocuments, ListedKind, ListingStore};
-pub use replays::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, ReplayStore};
+pub use replays::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, ReplayStore, RevivedDelivery};

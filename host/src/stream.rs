@@ -127,13 +127,24 @@ impl Default for HostStream {
 impl HostStream {
     /// Notes what happened now.
     pub fn tell(&self, what: HostEvent) {
-        let mut memory = self.memory.lock();
-        memory.last += 1;
-        if memory.happened.len() == REMEMBERED {
-            memory.happened.pop_front();
+        self.tell_all(std::iter::once(what));
+    }
+
+    /// Notes what happened now, together: those who send hold up nobody for each request.
+    pub fn tell_all(&self, happened: impl ExactSizeIterator<Item = HostEvent>) {
+        if happened.len() == 0 {
+            return;
         }
-        let happened = StreamEntry { number: memory.last, at: crate::clock::now(), what };
-        memory.happened.push_back(happened);
+        let at = crate::clock::now();
+        let mut memory = self.memory.lock();
+        for what in happened {
+            memory.last += 1;
+            if memory.happened.len() == REMEMBERED {
+                memory.happened.pop_front();
+            }
+            let number = memory.last;
+            memory.happened.push_back(StreamEntry { number, at, what });
+        }
         drop(memory);
         self.changed.notify_waiters();
     }

@@ -52,6 +52,7 @@ mod reload;
 mod scenario;
 mod secrets;
 mod service;
+mod shards;
 mod signing;
 mod stalls;
 mod stopped_processes;

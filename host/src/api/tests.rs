@@ -14,9 +14,10 @@ use super::*;
 use crate::access::Access;
 use crate::access::log_ins::LogIns;
 use crate::access::token::{Token, first_token};
-use crate::delivery::due::{DueDeliveries, DueRules};
+use crate::delivery::due::DueRules;
 use crate::delivery::queue::DeliveryQueue;
 use crate::delivery::scheduler::SchedulerLimits;
+use crate::delivery::shards::DueShards;
 use crate::delivery::test_send::NotTested;
 use crate::disabler::Disabler;
 use crate::event::RawEvent;
@@ -218,7 +219,7 @@ fn host() -> Host {
         rate: None,
         schedule_ms: Vec::new(),
     };
-    let due = Arc::new(DueDeliveries::new(SchedulerLimits::of(&settings.delivery, 16), rules));
+    let due = Arc::new(DueShards::new(SchedulerLimits::of(&settings.delivery, 16), 1, rules));
     let module_replays = module_replays(&store, &due, &settings);
     let replays = Replays::new(store.clone(), Arc::default(), due, day);
     let api = Api {
@@ -249,7 +250,7 @@ fn host() -> Host {
 /// Of a host without modules.
 fn module_replays(
     store: &Arc<SqliteStore>,
-    due: &Arc<DueDeliveries>,
+    due: &Arc<DueShards>,
     settings: &crate::config::Config,
 ) -> Arc<ModuleReplays> {
     let queue = DeliveryQueue::new(store.clone(), Arc::clone(due), settings.delivery.profile, "c".into());

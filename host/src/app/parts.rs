@@ -100,7 +100,7 @@ impl HostParts {
             HookDeps { stores: &stores, registry: &registry, guard: &guard, stream: &stream, node: &node };
         let hooks = HookParts::build(&config, hooks).await?;
         let shares = descriptors::share_out(config.api.max_connections);
-        let threads = PipelineThreads::start().context("starting the threads of the pipeline")?;
+        let threads = PipelineThreads::start(&config).context("starting the threads of the pipeline")?;
         let delivery = DeliveryDeps {
             stores: &stores,
             hooks: &hooks,
@@ -109,7 +109,7 @@ impl HostParts {
             connections: shares.endpoints,
             cluster_id,
             stream: &stream,
-            thread: threads.sending,
+            threads: threads.sending,
             bulk: threads.bulk,
         };
         let delivery = DeliveryParts::build(&config, delivery)?;
@@ -119,7 +119,7 @@ impl HostParts {
             hooks: &hooks,
             stream: &stream,
             queue: delivery.queue.clone(),
-            thread: threads.taking,
+            threads: threads.taking,
         };
         let listener = ListenerParts::build(&config, listener)?;
         let modules = ModuleDeps {

@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -14,7 +14,7 @@ use self::names::check_name;
 use self::prefetch::NextPrefetch;
 use self::session::tell;
 use self::session_end::SessionEnd;
-use super::{Binding, Bus, BusCounters, BusError, BusState, IncomingMessage, PublishError};
+use super::{Binding, Bus, BusCounters, BusError, BusState, EventIntake, PublishError};
 use crate::event::RawEvent;
 use crate::trail::Origin;
 
@@ -71,7 +71,7 @@ impl Bus for AmqpBus {
 
     async fn run(
         &self,
-        intake: mpsc::Sender<IncomingMessage>,
+        intake: EventIntake,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {

@@ -1,8 +1,8 @@
 //! The bus without a broker: events are handed in from inside the process and answered to whoever did.
 
 use super::{
-    Acker, Answer, Binding, Bus, BusCounters, BusError, BusState, BusTally, IncomingMessage, PublishError,
-    Refusal, routing_key,
+    Acker, Answer, Binding, Bus, BusCounters, BusError, BusState, BusTally, EventIntake, IncomingMessage,
+    PublishError, Refusal, routing_key,
 };
 use crate::event::RawEvent;
 use crate::memory::{EventMemory, bytes_of_event};
@@ -31,7 +31,7 @@ pub struct EventInlet {
 #[derive(Debug)]
 struct EmbeddedState {
     memory: Arc<EventMemory>,
-    intake: RwLock<Option<mpsc::Sender<IncomingMessage>>>,
+    intake: RwLock<Option<EventIntake>>,
     bindings: RwLock<BTreeSet<Binding>>,
     tally: BusTally,
 }
@@ -73,7 +73,7 @@ impl EventInlet {
     }
 
     /// Events go to this intake from now on.
-    pub fn attach(&self, intake: mpsc::Sender<IncomingMessage>) {
+    pub fn attach(&self, intake: EventIntake) {
         *self.shared.intake.write() = Some(intake);
     }
 
@@ -102,8 +102,10 @@ impl EventInlet {
         }
         let count = events.len();
         let mut answers = Vec::with_capacity(count);
+        // Those of one post go one way, in their order.
+        let queue = self.shared.intake.read().as_ref().and_then(|intake| intake.next_queue().cloned());
         for event in events {
-            answers.push(self.hand_in(event, origin).await?);
+            answers.push(self.hand_in(event, origin, queue.as_ref()).await?);
         }
         self.collect(answers).await?;
         Ok(count)
@@ -123,9 +125,10 @@ impl EventInlet {
         &self,
         event: RawEvent,
         origin: &Origin,
+        queue: Option<&mpsc::Sender<IncomingMessage>>,
     ) -> Result<oneshot::Receiver<Answer>, PostError> {
         let unavailable = || PostError::Unavailable("the host does not take events at the moment".to_owned());
-        let intake = self.shared.intake.read().clone().ok_or_else(unavailable)?;
+        let queue = queue.ok_or_else(unavailable)?;
         let wanted = bytes_of_event(&event.body);
         let room = tokio::time::timeout(ROOM_LIMIT, self.shared.memory.events.take(wanted));
         let memory = room.await.map_err(|_| {
@@ -134,7 +137,7 @@ impl EventInlet {
         })?;
         let (acker, answer) = Acker::pair();
         let trail = EventContext::begin(origin.clone());
-        intake.send(IncomingMessage { event, acker, trail, memory }).await.map_err(|_| unavailable())?;
+        queue.send(IncomingMessage { event, acker, trail, memory }).await.map_err(|_| unavailable())?;
         BusTally::add(&self.shared.tally.received, 1);
         Ok(answer)
     }
@@ -201,7 +204,7 @@ impl Bus for EmbeddedBus {
 
     async fn run(
         &self,
-        intake: mpsc::Sender<IncomingMessage>,
+        intake: EventIntake,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {

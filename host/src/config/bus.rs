@@ -1,6 +1,6 @@
 //! `[bus]`: where events come from.
 
-use super::rules::{self, SettingsReader};
+use super::rules::{self, MOST_SHARDS, SettingsReader};
 
 /// Where events come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Bus {
     pub prefetch: u16,
     /// Largest event that comes from the broker, unpacked, bytes.
     pub max_event_bytes: usize,
+    /// Threads that turn events into deliveries; 0: half of the cores.
+    pub shards: usize,
 }
 
 pub(super) fn read_bus(reader: &mut SettingsReader<'_>) -> Option<Bus> {
@@ -56,6 +58,7 @@ pub(super) fn read_bus(reader: &mut SettingsReader<'_>) -> Option<Bus> {
     let queue_type = reader.read("bus.queue_type", |v| rules::one_of(v, &types));
     let prefetch = reader.read("bus.prefetch", |v| rules::number(v, 1, u16::MAX));
     let max_event_bytes = reader.read("bus.max_event_bytes", |v| rules::size(v, 1024));
+    let shards = reader.read("bus.shards", |v| rules::number(v, 0, MOST_SHARDS));
     Some(Bus {
         kind: kind?,
         uri: uri?,
@@ -63,5 +66,6 @@ pub(super) fn read_bus(reader: &mut SettingsReader<'_>) -> Option<Bus> {
         queue_type: queue_type?,
         prefetch: prefetch?,
         max_event_bytes: max_event_bytes?,
+        shards: shards?,
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::rules::{self, SettingsReader};
+use super::rules::{self, MOST_SHARDS, SettingsReader};
 use crate::model::{Profile, rate};
 
 /// The least memory that payloads can do with: some of the largest events at once.
@@ -32,6 +32,8 @@ pub struct Delivery {
     pub rate_limit_per_ms: u64,
     /// Bytes of payloads in memory.
     pub memory_bytes: usize,
+    /// Threads that send, each to some of the hooks; 0: half of the cores.
+    pub shards: usize,
     /// Networks that the target guard lets through.
     pub allow_targets: Vec<IpNet>,
     /// Whether successes leave an attempt document too.
@@ -75,6 +77,7 @@ pub(super) fn read(reader: &mut SettingsReader<'_>) -> Option<Delivery> {
     let max_in_flight = reader.read("delivery.max_in_flight", |v| rules::number(v, 1, 65_536_usize));
     let per_hook = reader.read("delivery.max_in_flight_per_hook", |v| rules::number(v, 1, 65_536_usize));
     let memory_bytes = reader.read("delivery.memory_bytes", |v| rules::size(v, LEAST_MEMORY));
+    let shards = reader.read("delivery.shards", |v| rules::number(v, 0, MOST_SHARDS));
     let rate_limit_count = reader.read("delivery.rate_limit_count", |v| rules::number(v, 0, rate::MOST));
     let rate_limit_per_ms = reader.read("delivery.rate_limit_per_ms", rules::rate_period);
     let allow_targets = reader.read("delivery.allow_targets", rules::networks);
@@ -92,6 +95,7 @@ pub(super) fn read(reader: &mut SettingsReader<'_>) -> Option<Delivery> {
         max_in_flight: max_in_flight?,
         max_in_flight_per_hook: per_hook?,
         memory_bytes: memory_bytes?,
+        shards: shards?,
         rate_limit_count: rate_limit_count?,
         rate_limit_per_ms: rate_limit_per_ms?,
         allow_targets: allow_targets?,

@@ -16,6 +16,9 @@ use crate::model::rate;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+/// More threads of one kind help nowhere.
+pub(super) const MOST_SHARDS: usize = 64;
+
 /// Why a value is wrong; what would be right.
 pub(super) type WrongValue = String;
 

@@ -63,6 +63,20 @@ impl EndpointClient {
         guard: Arc<Guard>,
         resolver: Arc<dyn NameResolver>,
     ) -> anyhow::Result<Self> {
+        let mut clients = Self::several(limits, 1, &guard, &resolver)?;
+        clients.pop().ok_or_else(|| anyhow::anyhow!("there is no client"))
+    }
+
+    /// So many clients, each with connections of its own, a part of those that there may be.
+    ///
+    /// # Errors
+    /// As of [`new`](EndpointClient::new).
+    pub fn several(
+        limits: &ClientLimits,
+        count: usize,
+        guard: &Arc<Guard>,
+        resolver: &Arc<dyn NameResolver>,
+    ) -> anyhow::Result<Vec<Self>> {
         let trust = TrustStore::of_system(limits.extra_ca.as_deref())?;
         if let Some(missing) = trust.missing() {
             warn!(
@@ -74,17 +88,23 @@ impl EndpointClient {
             connect: limits.connect_timeout,
             answer: limits.request_timeout,
             body: limits.response_body_limit,
-            connections: limits.connections,
+            connections: (limits.connections / count.max(1)).max(1),
         };
-        let (proxy, before) = (limits.proxy.as_str(), Arc::clone(&resolver));
-        let transport = HttpTransport::new(bounds, proxy, trust, Arc::clone(&guard), resolver)?;
-        Ok(EndpointClient {
-            transport: Arc::new(transport),
-            thread: SendingThread::default(),
-            troubles: Arc::default(),
-            guard,
-            before_proxy: (!proxy.is_empty()).then_some(before),
-        })
+        let proxy = limits.proxy.as_str();
+        let troubles = Arc::<LocalTroubles>::default();
+        let client = |_| {
+            let (guard, resolver) = (Arc::clone(guard), Arc::clone(resolver));
+            let before_proxy = (!proxy.is_empty()).then(|| Arc::clone(&resolver));
+            let transport = HttpTransport::new(bounds, proxy, trust.clone(), Arc::clone(&guard), resolver)?;
+            Ok(EndpointClient {
+                transport: Arc::new(transport),
+                thread: SendingThread::default(),
+                troubles: Arc::clone(&troubles),
+                guard,
+                before_proxy,
+            })
+        };
+        (0..count).map(client).collect()
     }
 
     /// The same client for who sends on this thread.

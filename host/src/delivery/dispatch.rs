@@ -104,8 +104,12 @@ pub struct DeliveryCounters {
     pub dead: AtomicU64,
 }
 
-/// A request that has ended: how, and its hook where a pause has ended with it.
-type EndedFlight = (FlightEnd, Option<HookId>);
+/// A request that has ended: how, its hook where a pause has ended with it, and what those who watch are told.
+struct EndedFlight {
+    end: FlightEnd,
+    resumed: Option<HookId>,
+    happened: Option<HostEvent>,
+}
 
 /// Deliveries that were asked of the store, and what it answered; nothing where it could not.
 type LoadedDeliveries = (Vec<i64>, Option<Vec<StoredDelivery>>);
@@ -121,6 +125,8 @@ struct DispatchTasks {
     ids: FxHashMap<task::Id, i64>,
     loads: JoinSet<LoadedDeliveries>,
     rows: JoinSet<ReadRows>,
+    /// What those who watch are to be told.
+    happened: Vec<HostEvent>,
 }
 
 impl Dispatch {
@@ -134,8 +140,9 @@ impl Dispatch {
         let mut woken = pin!(tokio::time::sleep(Duration::ZERO));
         while !stop.is_cancelled() {
             while let Some(ended) = tasks.flights.try_join_next_with_id() {
-                self.end(ended, &mut tasks.ids);
+                self.end(ended, &mut tasks);
             }
+            self.stream.tell_all(tasks.happened.drain(..));
             let more = self.start(&mut tasks);
             if more {
                 // Those that were begun, and everybody else on this thread, go on before more is begun: whoever is next
@@ -150,9 +157,8 @@ impl Dispatch {
                 biased;
                 () = stop.cancelled() => break,
                 _ = look_around.tick(), if !idle => self.due.with(|scheduler| scheduler.tick(Instant::now())),
-                () = self.due.permissions_changed() => {}
                 () = &mut woken, if wake_at.is_some() => {}
-                Some(ended) = tasks.flights.join_next_with_id() => self.end(ended, &mut tasks.ids),
+                Some(ended) = tasks.flights.join_next_with_id() => self.end(ended, &mut tasks),
                 Some(loaded) = tasks.loads.join_next() => self.take_loaded(loaded),
                 Some(read) = tasks.rows.join_next() => self.take_rows(read),
                 () = self.due.changed() => {}
@@ -161,7 +167,8 @@ impl Dispatch {
         }
         // What waits is in the store and is taken up by the next start.
         while let Some(ended) = tasks.flights.join_next_with_id().await {
-            self.end(ended, &mut tasks.ids);
+            self.end(ended, &mut tasks);
+            self.stream.tell_all(tasks.happened.drain(..));
         }
     }
 
@@ -196,14 +203,17 @@ impl Dispatch {
         more
     }
 
-    fn end(&self, ended: Result<(task::Id, EndedFlight), JoinError>, ids: &mut FxHashMap<task::Id, i64>) {
+    fn end(&self, ended: Result<(task::Id, EndedFlight), JoinError>, tasks: &mut DispatchTasks) {
         let task = match &ended {
             Ok((task, _)) => *task,
             Err(error) => error.id(),
         };
-        let Some(id) = ids.remove(&task) else { return };
+        let Some(id) = tasks.ids.remove(&task) else { return };
         match ended {
-            Ok((_, (end, resumed))) => self.due.ended(id, end, resumed.as_ref()),
+            Ok((_, EndedFlight { end, resumed, happened })) => {
+                tasks.happened.extend(happened);
+                self.due.ended(id, end, resumed.as_ref());
+            }
             Err(error) => {
                 error!(delivery = id, %error, "sending a delivery crashed, it will be tried again");
                 self.due.later(id, now_ms() + CRASH_PAUSE_MS);
@@ -262,7 +272,10 @@ impl Dispatch {
             Some(delivery) => delivery,
             None => match self.fetch(id).await {
                 Ok(delivery) => delivery,
-                Err(over) => return (FlightEnd { learnt: false, over }, None),
+                Err(over) => {
+                    let end = FlightEnd { learnt: false, over };
+                    return EndedFlight { end, resumed: None, happened: None };
+                }
             },
         };
         let hook = match &delivery.carried {
@@ -280,9 +293,9 @@ impl Dispatch {
             .filter(|_| delivery.carried.is_none())
             .filter(|hook| !self.was_changed(hook) && self.disabler.ended(hook, probe, succeeded, now_ms()))
             .map(|hook| hook.id.clone());
-        self.note(&delivery, &next);
+        let happened = self.note(&delivery, &next);
         let over = !matches!(next, DeliveryOutcome::Retry(_) | DeliveryOutcome::Postponed(_));
-        (FlightEnd { learnt: succeeded.is_some(), over }, resumed)
+        EndedFlight { end: FlightEnd { learnt: succeeded.is_some(), over }, resumed, happened }
     }
 
     /// Whether a hook was changed, switched off or taken away since a request to it began: what becomes of that says
@@ -364,7 +377,8 @@ impl Dispatch {
         }
     }
 
-    fn note(&self, delivery: &PendingDelivery, next: &DeliveryOutcome) {
+    /// Answers what those who watch are told of it.
+    fn note(&self, delivery: &PendingDelivery, next: &DeliveryOutcome) -> Option<HostEvent> {
         let counter = match next {
             DeliveryOutcome::Delivered => &self.counters.delivered,
             DeliveryOutcome::Retry(_) => &self.counters.retried,
@@ -372,11 +386,9 @@ impl Dispatch {
             DeliveryOutcome::Dead(_) | DeliveryOutcome::Gone(_) => &self.counters.dead,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        if let Some(happened) = happened(delivery, next) {
-            self.stream.tell(happened);
-        }
         // The writer is gone only when the host stops; the next start repeats this delivery then.
         drop(self.outcomes.send(next.outcome(delivery.id, delivery.tries + 1, now_ms())));
+        happened(delivery, next)
     }
 }
 
@@ -394,7 +406,7 @@ async fn load(ledger: Arc<dyn DeliveryStore>, ids: Vec<i64>) -> LoadedDeliveries
 
 /// Reads of deliveries whose time has come what their turn needs. Where that fails, a pause goes before the answer.
 async fn read_rows(ledger: Arc<dyn DeliveryStore>, due: Arc<DueDeliveries>, ids: Vec<i64>) -> ReadRows {
-    match earlier_run::rows_of(&*ledger, &due, &ids).await {
+    match earlier_run::rows_of(&*ledger, due.rules(), &ids).await {
         Ok(found) => (ids, Some(found)),
         Err(error) => {
             warn!(%error, "deliveries that are due cannot be read");

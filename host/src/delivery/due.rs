@@ -42,6 +42,18 @@ impl SchedulerLimits {
             slow_after: slow_after(settings.request_timeout()),
         }
     }
+
+    /// What one of so many schedulers may have, which divide the hooks among them.
+    #[must_use]
+    pub fn part_of(self, shards: usize) -> Self {
+        let part = |whole: usize| (whole / shards.max(1)).max(1);
+        SchedulerLimits {
+            in_flight: part(self.in_flight),
+            waiting: part(self.waiting),
+            bytes: part(self.bytes),
+            ..self
+        }
+    }
 }
 
 /// What is decided with besides what is due.
@@ -58,10 +70,34 @@ pub struct DueRules {
     pub schedule_ms: Vec<u64>,
 }
 
-/// The scheduler with what it is told.
+impl DueRules {
+    /// Whether the payload of a delivery that waits in the store has to be read to find its line.
+    #[must_use]
+    pub fn wants_line(&self, row: &WaitingRow) -> bool {
+        self.table.has_ordered()
+            && !row.carries_hook
+            && self.table.get(&row.hook).is_some_and(|hook| hook.ordering.is_some())
+    }
+
+    /// The line of a delivery that waits in the store. What cannot be read has none, and is told when it is to be sent.
+    #[must_use]
+    pub fn line_of_stored(&self, stored: &StoredDelivery) -> Option<String> {
+        let payload = Payload::parse(stored.payload.clone()).ok()?;
+        self.line(&stored.hook, &payload)
+    }
+
+    fn line(&self, hook: &HookId, payload: &Payload) -> Option<String> {
+        if !self.table.has_ordered() {
+            return None;
+        }
+        line_key::key(&*self.table.get(hook)?, payload)
+    }
+}
+
+/// The scheduler of some of the hooks with what it is told.
 pub struct DueDeliveries {
     scheduler: Mutex<Scheduler<PendingDelivery>>,
-    rules: DueRules,
+    rules: Arc<DueRules>,
     longest: Duration,
     changed: Notify,
 }
@@ -69,7 +105,7 @@ pub struct DueDeliveries {
 impl DueDeliveries {
     /// Nothing is due.
     #[must_use]
-    pub fn new(limits: SchedulerLimits, rules: DueRules) -> Self {
+    pub fn new(limits: SchedulerLimits, rules: Arc<DueRules>) -> Self {
         let longest = schedule::longest(&rules.schedule_ms);
         DueDeliveries {
             scheduler: Mutex::new(Scheduler::new(limits)),
@@ -85,7 +121,7 @@ impl DueDeliveries {
         let deliveries: Vec<(PendingDelivery, Option<String>)> = deliveries
             .map(|delivery| {
                 let line = match delivery.carried {
-                    None => self.line(&delivery.hook, delivery.bodies.payload()),
+                    None => self.rules.line(&delivery.hook, delivery.bodies.payload()),
                     Some(_) => None,
                 };
                 (delivery, line)
@@ -168,28 +204,6 @@ impl DueDeliveries {
         schedule::longest_planned(own.unwrap_or(&self.rules.schedule_ms))
     }
 
-    /// Whether the payload of a delivery that waits in the store has to be read to find its line.
-    #[must_use]
-    pub fn wants_line(&self, row: &WaitingRow) -> bool {
-        self.rules.table.has_ordered()
-            && !row.carries_hook
-            && self.rules.table.get(&row.hook).is_some_and(|hook| hook.ordering.is_some())
-    }
-
-    /// The line of a delivery that waits in the store. What cannot be read has none, and is told when it is to be sent.
-    #[must_use]
-    pub fn line_of_stored(&self, stored: &StoredDelivery) -> Option<String> {
-        let payload = Payload::parse(stored.payload.clone()).ok()?;
-        self.line(&stored.hook, &payload)
-    }
-
-    fn line(&self, hook: &HookId, payload: &Payload) -> Option<String> {
-        if !self.rules.table.has_ordered() {
-            return None;
-        }
-        line_key::key(&*self.rules.table.get(hook)?, payload)
-    }
-
     /// What is to be done next, see [`Scheduler::next`].
     pub fn next(&self) -> NextDelivery<PendingDelivery> {
         self.scheduler.lock().next(Instant::now(), |hook| self.hook_rules(hook))
@@ -220,13 +234,19 @@ impl DueDeliveries {
         }
     }
 
-    /// Waits until permissions of hooks may have changed by what somebody did, and takes that up.
-    pub async fn permissions_changed(&self) {
-        let changes = self.rules.disabler.changes().await;
+    /// Permissions of hooks may have changed by what somebody did; of hooks that are none of its own it knows nothing.
+    pub fn permissions_changed(&self, changes: &PermissionChanges) {
         self.with(|scheduler| match changes {
             PermissionChanges::All => scheduler.all_hooks_changed(),
             PermissionChanges::Hooks(hooks) => hooks.iter().for_each(|hook| scheduler.hook_changed(hook)),
         });
+        self.changed.notify_one();
+    }
+
+    /// What is decided with besides what is due.
+    #[must_use]
+    pub fn rules(&self) -> &DueRules {
+        &self.rules
     }
 
     /// Looks at the scheduler, or changes it; for a moment only.

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use rustc_hash::FxHashSet;
 use tracing::{info, warn};
 
-use super::due::DueDeliveries;
+use super::due::DueRules;
+use super::shards::DueShards;
 use crate::store::{DeliveryStore, StoreError, WaitingRow};
 
 /// Deliveries read from the store at once.
@@ -23,10 +24,10 @@ pub type WaitingRows = Vec<(WaitingRow, Option<String>)>;
 ///
 /// # Errors
 /// What it left is damaged. A store that only fails is asked again.
-pub async fn take_up(store: &dyn DeliveryStore, due: &DueDeliveries) -> anyhow::Result<()> {
+pub async fn take_up(store: &dyn DeliveryStore, due: &DueShards) -> anyhow::Result<()> {
     let (mut after, mut count) = (0, 0);
     loop {
-        match page(store, due, after).await {
+        match page(store, due.rules(), after).await {
             Ok(rows) => {
                 let Some((last, _)) = rows.last() else { break };
                 after = last.id;
@@ -47,9 +48,9 @@ pub async fn take_up(store: &dyn DeliveryStore, due: &DueDeliveries) -> anyhow::
     Ok(())
 }
 
-async fn page(store: &dyn DeliveryStore, due: &DueDeliveries, after: i64) -> Result<WaitingRows, StoreError> {
+async fn page(store: &dyn DeliveryStore, rules: &DueRules, after: i64) -> Result<WaitingRows, StoreError> {
     let rows = store.waiting_after(after, PAGE).await?;
-    with_lines(store, due, rows).await
+    with_lines(store, rules, rows).await
 }
 
 /// What is known of these deliveries, and those of them that do not wait in the store any more.
@@ -58,25 +59,25 @@ async fn page(store: &dyn DeliveryStore, due: &DueDeliveries, after: i64) -> Res
 /// The store's.
 pub async fn rows_of(
     store: &dyn DeliveryStore,
-    due: &DueDeliveries,
+    rules: &DueRules,
     ids: &[i64],
 ) -> Result<(WaitingRows, Vec<i64>), StoreError> {
     let found = store.waiting(ids).await?;
     let known: FxHashSet<i64> = found.iter().map(|row| row.id).collect();
     let gone = ids.iter().copied().filter(|id| !known.contains(id)).collect();
-    Ok((with_lines(store, due, found).await?, gone))
+    Ok((with_lines(store, rules, found).await?, gone))
 }
 
 async fn with_lines(
     store: &dyn DeliveryStore,
-    due: &DueDeliveries,
+    rules: &DueRules,
     rows: Vec<WaitingRow>,
 ) -> Result<WaitingRows, StoreError> {
     let mut with_lines = Vec::with_capacity(rows.len());
     for row in rows {
         // The call stands in the payload. One at a time is read, as payloads may be large.
-        let line = match due.wants_line(&row) {
-            true => store.load(&[row.id]).await?.first().and_then(|stored| due.line_of_stored(stored)),
+        let line = match rules.wants_line(&row) {
+            true => store.load(&[row.id]).await?.first().and_then(|stored| rules.line_of_stored(stored)),
             false => None,
         };
         with_lines.push((row, line));

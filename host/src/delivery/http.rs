@@ -47,6 +47,7 @@ use streams::SharedConnection;
 use trouble::LocalTrouble;
 
 /// What a transport works within.
+#[derive(Clone, Copy)]
 pub(super) struct TransportBounds {
     /// For looking a name up; for a connection, TLS included; for a free stream. Each.
     pub(super) connect: Duration,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
-use super::due::DueDeliveries;
 use super::request::SharedBodies;
+use super::scheduler::Scheduler;
+use super::shards::DueShards;
 use super::work::PendingDelivery;
 use crate::model::Profile;
 use crate::model::payload::Payload;
@@ -23,7 +24,7 @@ const AT_ONCE: usize = 500;
 #[derive(Clone)]
 pub struct DeliveryQueue {
     store: Arc<dyn DeliveryStore>,
-    due: Arc<DueDeliveries>,
+    due: Arc<DueShards>,
     profile: Profile,
     cluster_id: Arc<str>,
 }
@@ -72,7 +73,7 @@ impl DeliveryQueue {
     #[must_use]
     pub fn new(
         store: Arc<dyn DeliveryStore>,
-        due: Arc<DueDeliveries>,
+        due: Arc<DueShards>,
         profile: Profile,
         cluster_id: Arc<str>,
     ) -> Self {
@@ -153,13 +154,13 @@ impl DeliveryQueue {
     /// Deliveries that are due to hooks that may be sent to, and have not ended.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.due.with(|scheduler| scheduler.in_memory() + scheduler.in_store())
+        self.due.sum(|scheduler| scheduler.in_memory() + scheduler.in_store())
     }
 
     /// Deliveries in memory now.
     #[must_use]
     pub fn in_memory(&self) -> usize {
-        self.due.with(|scheduler| scheduler.in_memory())
+        self.due.sum(Scheduler::in_memory)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every figure with its name and its meaning, by those who count it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::exposition::{MetricFamily, Value};
@@ -9,9 +10,10 @@ use crate::api::connections::Connections;
 use crate::attempts::log as attempts;
 use crate::attempts::trace::AttemptClass;
 use crate::bus::{Bus, BusState};
-use crate::delivery::client::EndpointClient;
-use crate::delivery::dispatch::Dispatch;
+use crate::delivery::dispatch::{DeliveryCounters, Dispatch};
 use crate::delivery::http::trouble::LocalTrouble;
+use crate::delivery::scheduler::Scheduler;
+use crate::delivery::work::PendingDelivery;
 use crate::disabler::Disabler;
 use crate::listener::shared::{ListenerCounters, SharedListener};
 use crate::replays;
@@ -64,51 +66,54 @@ pub(super) fn events(counters: &ListenerCounters) -> Vec<MetricFamily> {
     ]
 }
 
-pub(super) fn deliveries(dispatch: &Dispatch) -> Vec<MetricFamily> {
-    let counters = &dispatch.counters;
-    let (in_flight, in_memory, bytes, in_store) = dispatch.due.with(|scheduler| {
-        (scheduler.in_flight(), scheduler.in_memory(), scheduler.bytes(), scheduler.in_store())
-    });
-    let (blocked, in_line, later) = dispatch
-        .due
-        .with(|scheduler| (scheduler.blocked(), scheduler.in_line(), scheduler.waiting_for_their_time()));
+/// Of all shards together.
+pub(super) fn deliveries(dispatch: &[Arc<Dispatch>]) -> Vec<MetricFamily> {
+    let sum = |look: fn(&Scheduler<PendingDelivery>) -> usize| {
+        Value::from(dispatch.iter().map(|shard| shard.due.with(|scheduler| look(scheduler))).sum::<usize>())
+    };
+    let tries = |counter: fn(&DeliveryCounters) -> &AtomicU64| {
+        let counted = dispatch.iter().map(|shard| counter(&shard.counters).load(Ordering::Relaxed));
+        Value::from(counted.sum::<u64>())
+    };
     vec![
         MetricFamily::counter(
             "hookline_deliveries_total",
             "Tries of deliveries, by what became of the delivery.",
         )
-        .with(OUTCOME, "delivered", read(&counters.delivered))
-        .with(OUTCOME, "retried", read(&counters.retried))
-        .with(OUTCOME, "postponed", read(&counters.postponed))
-        .with(OUTCOME, "dead", read(&counters.dead)),
+        .with(OUTCOME, "delivered", tries(|counters| &counters.delivered))
+        .with(OUTCOME, "retried", tries(|counters| &counters.retried))
+        .with(OUTCOME, "postponed", tries(|counters| &counters.postponed))
+        .with(OUTCOME, "dead", tries(|counters| &counters.dead)),
         MetricFamily::gauge("hookline_in_flight", "Requests that wait for their answer.")
-            .is(Value::from(in_flight)),
+            .is(sum(Scheduler::in_flight)),
         MetricFamily::gauge(
             "hookline_deliveries_in_memory",
             "Deliveries that wait for their turn or are in flight.",
         )
-        .is(Value::from(in_memory)),
+        .is(sum(Scheduler::in_memory)),
         MetricFamily::gauge(
             "hookline_deliveries_memory_bytes",
             "Bytes of payloads of these deliveries that count against delivery.memory_bytes.",
         )
-        .is(Value::from(bytes)),
+        .is(sum(Scheduler::bytes)),
         MetricFamily::gauge("hookline_deliveries_held", "Deliveries that are due and wait, by what for.")
-            .with("for", "hook", blocked)
-            .with("for", "call", in_line),
+            .with("for", "hook", sum(Scheduler::blocked))
+            .with("for", "call", sum(Scheduler::in_line)),
         MetricFamily::gauge(
             "hookline_deliveries_parked",
             "Deliveries that are due and wait in the store, not in memory.",
         )
-        .is(Value::from(in_store)),
+        .is(sum(Scheduler::in_store)),
         MetricFamily::gauge("hookline_retries_waiting", "Deliveries that are due later.")
-            .is(Value::from(later)),
+            .is(sum(Scheduler::waiting_for_their_time)),
     ]
 }
 
 /// Of the connections to endpoints.
-pub(super) fn endpoints(client: &EndpointClient) -> Vec<MetricFamily> {
-    let (open, idle) = client.connections();
+pub(super) fn endpoints(dispatch: &[Arc<Dispatch>]) -> Vec<MetricFamily> {
+    let connections = dispatch.iter().map(|shard| shard.client.connections());
+    let (open, idle) = connections.fold((0, 0), |(open, idle), of| (open + of.0, idle + of.1));
+    let repeated: u64 = dispatch.iter().map(|shard| shard.client.repeated()).sum();
     let troubles = MetricFamily::counter(
         "hookline_local_troubles_total",
         "Requests that something of this machine kept from being sent, by what.",
@@ -117,7 +122,8 @@ pub(super) fn endpoints(client: &EndpointClient) -> Vec<MetricFamily> {
         family.with("kind", trouble.as_str(), Value::from(count))
     };
     vec![
-        client.troubles().fold(troubles, by_kind),
+        // All shards count them together.
+        dispatch.iter().take(1).flat_map(|shard| shard.client.troubles()).fold(troubles, by_kind),
         MetricFamily::gauge("hookline_endpoint_connections", "Connections to endpoints, by what they do.")
             .with("state", "used", Value::from(open.saturating_sub(idle)))
             .with("state", "idle", Value::from(idle)),
@@ -125,7 +131,7 @@ pub(super) fn endpoints(client: &EndpointClient) -> Vec<MetricFamily> {
             "hookline_requests_resent_total",
             "Requests sent again at once, as the connection ended before anything of an answer came.",
         )
-        .is(Value::from(client.repeated())),
+        .is(Value::from(repeated)),
     ]
 }
 

@@ -29,10 +29,19 @@ pub trait ReplayStore: Send + Sync {
     /// The ids of the jobs that run.
     async fn running_replays(&self) -> Result<Vec<i64>>;
     /// Revives the next deliveries of a job that runs, at most `limit`, and notes how far it came, in one
-    /// transaction; answers their ids. The job is done where there are none.
-    async fn step_replay(&self, id: i64, limit: usize) -> Result<Vec<i64>>;
+    /// transaction; answers which these are. The job is done where there are none.
+    async fn step_replay(&self, id: i64, limit: usize) -> Result<Vec<RevivedDelivery>>;
     /// Ends a job that runs; answers it as it is then.
     async fn cancel_replay(&self, id: i64) -> Result<Option<Replay>>;
+}
+
+/// A delivery that was dead and is pending again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevivedDelivery {
+    /// Its id.
+    pub id: i64,
+    /// Whom it is for.
+    pub hook: HookId,
 }
 
 /// Which deliveries are wanted.

@@ -82,7 +82,7 @@ impl ApiParts {
             access: Arc::clone(&access),
             connections: Arc::clone(&connections),
             listener: Arc::clone(&deps.listener.listener),
-            dispatch: Arc::clone(&deps.delivery.dispatch),
+            dispatch: deps.delivery.dispatch.clone(),
             replays: deps.delivery.replays.clone(),
             bus: Arc::clone(&deps.listener.bus),
             ledger: Arc::clone(&deps.stores.ledger),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tracing::warn;
 
 use super::{HookParts, HostStores};
@@ -17,9 +18,10 @@ use crate::delivery::queue::DeliveryQueue;
 use crate::delivery::resolve::NameResolver;
 use crate::delivery::scheduler::SchedulerLimits;
 use crate::delivery::sending_thread::SendingThread;
+use crate::delivery::shards::DueShards;
 use crate::delivery::test_send::TestSends;
 use crate::delivery::work::RetryPolicy;
-use crate::delivery::worker::DeliveryWorker;
+use crate::delivery::worker::{DeliveryShard, DeliveryWorker};
 use crate::model::guard::Guard;
 use crate::replays::Replays;
 use crate::store::Ledger;
@@ -33,8 +35,8 @@ const WRITING: Duration = Duration::from_secs(1);
 pub struct DeliveryParts {
     /// Where deliveries become durable.
     pub queue: DeliveryQueue,
-    /// Sends.
-    pub dispatch: Arc<Dispatch>,
+    /// Send, each to some of the hooks.
+    pub dispatch: Vec<Arc<Dispatch>>,
     /// Sends dead deliveries again.
     pub replays: Replays,
     /// Sends tests.
@@ -42,7 +44,7 @@ pub struct DeliveryParts {
     worker: Arc<DeliveryWorker>,
     request_timeout: Duration,
     thread: Arc<RuntimeThread>,
-    _bulk: RuntimeThread,
+    _threads: (Vec<Arc<RuntimeThread>>, Vec<RuntimeThread>),
 }
 
 /// What they are built from.
@@ -61,10 +63,10 @@ pub(super) struct DeliveryDeps<'a> {
     pub(super) cluster_id: Arc<str>,
     /// Who is told what becomes of deliveries.
     pub(super) stream: &'a Arc<HostStream>,
-    /// Where the children run.
-    pub(super) thread: Arc<RuntimeThread>,
-    /// Where requests are sent for accounts that have much in flight.
-    pub(super) bulk: RuntimeThread,
+    /// Where the shards run; on the first one, also what there is one of.
+    pub(super) threads: Vec<Arc<RuntimeThread>>,
+    /// Where requests are sent for accounts of a shard that have much in flight.
+    pub(super) bulk: Vec<RuntimeThread>,
 }
 
 impl DeliveryParts {
@@ -74,14 +76,7 @@ impl DeliveryParts {
     /// The proxy or the further authorities in the settings cannot be used.
     pub(super) fn build(config: &Config, deps: DeliveryDeps<'_>) -> anyhow::Result<Arc<Self>> {
         let (settings, profile) = (&config.delivery, config.delivery.profile);
-        if deps.connections < settings.max_in_flight {
-            let (connections, max_in_flight) = (deps.connections, settings.max_in_flight);
-            warn!(
-                connections,
-                max_in_flight,
-                "fewer requests than delivery.max_in_flight are under way at once, as few files may be open (ulimit -n)"
-            );
-        }
+        warn_of_few_files(deps.connections, settings.max_in_flight);
         let HookParts { table, accounts, editor, disabler, .. } = deps.hooks;
         let ledger = Arc::clone(&deps.stores.ledger);
         let rules = DueRules {
@@ -91,42 +86,50 @@ impl DeliveryParts {
             rate: settings.rate_limit(),
             schedule_ms: settings.retry_schedule_ms.clone(),
         };
-        let due = Arc::new(DueDeliveries::new(SchedulerLimits::of(settings, deps.connections), rules));
+        let limits = SchedulerLimits::of(settings, deps.connections);
+        let due = Arc::new(DueShards::new(limits, deps.threads.len(), rules));
         let queue = DeliveryQueue::new(ledger.clone(), Arc::clone(&due), profile, deps.cluster_id);
-        let (outcomes, outcome_writer) = OutcomeWriter::new();
         let (attempts, attempt_queue) = AttemptsLog::new(attempt_limits(config));
-        let client = client(settings, deps.connections, deps.guard, deps.resolver)?;
-        let bulk =
-            BulkSending { runtime: deps.bulk.runtime().clone(), client: client.on(SendingThread::Bulk) };
-        let dispatch = Arc::new(Dispatch {
-            due,
-            ledger: ledger.clone(),
-            queue: queue.clone(),
-            table: Arc::clone(table),
-            disabler: Arc::clone(disabler),
-            editor: Arc::clone(editor),
-            client,
-            bulk,
-            rules: RetryPolicy { profile, retry_schedule_ms: settings.retry_schedule_ms.clone() },
-            counters: Arc::new(DeliveryCounters::default()),
-            outcomes,
-            attempts: Arc::new(attempts),
-            stream: Arc::clone(deps.stream),
+        let attempts = Arc::new(attempts);
+        let clients = clients(settings, deps.connections, due.iter().len(), deps.guard, &deps.resolver)?;
+        let test_client = clients.first().cloned().context("there is no shard")?;
+        let thread = deps.threads.first().cloned().context("there is no thread")?;
+        let dispatch = |due: &Arc<DueDeliveries>, client: EndpointClient, bulk: &RuntimeThread| {
+            let (outcomes, outcome_writer) = OutcomeWriter::new();
+            let bulk =
+                BulkSending { runtime: bulk.runtime().clone(), client: client.on(SendingThread::Bulk) };
+            let dispatch = Dispatch {
+                due: Arc::clone(due),
+                ledger: ledger.clone(),
+                queue: queue.clone(),
+                table: Arc::clone(table),
+                disabler: Arc::clone(disabler),
+                editor: Arc::clone(editor),
+                client,
+                bulk,
+                rules: RetryPolicy { profile, retry_schedule_ms: settings.retry_schedule_ms.clone() },
+                counters: Arc::new(DeliveryCounters::default()),
+                outcomes,
+                attempts: Arc::clone(&attempts),
+                stream: Arc::clone(deps.stream),
+            };
+            (Arc::new(dispatch), outcome_writer)
+        };
+        let threads = deps.threads.iter().zip(&deps.bulk);
+        let shards = due.iter().zip(clients).zip(threads).map(|((due, client), (thread, bulk))| {
+            let (dispatch, outcomes) = dispatch(due, client, bulk);
+            (Arc::clone(&dispatch), DeliveryShard::new(dispatch, outcomes, thread.runtime().clone()))
         });
+        let (dispatch, shards): (Vec<_>, Vec<_>) = shards.unzip();
         Ok(Arc::new(DeliveryParts {
-            replays: replays(settings, &ledger, deps.hooks, &dispatch.due),
-            test_sends: Arc::new(test_sends(config, deps.hooks, &queue, &dispatch)),
-            worker: Arc::new(DeliveryWorker::new(
-                Arc::clone(&dispatch),
-                ledger,
-                outcome_writer,
-                attempt_queue,
-            )),
+            replays: replays(settings, &ledger, deps.hooks, &due),
+            test_sends: Arc::new(test_sends(config, deps.hooks, &queue, test_client, &attempts)),
+            worker: Arc::new(DeliveryWorker::new(shards, due, ledger, attempts, attempt_queue)),
             queue,
             dispatch,
             request_timeout: settings.request_timeout(),
-            thread: deps.thread,
-            _bulk: deps.bulk,
+            thread,
+            _threads: (deps.threads, deps.bulk),
         }))
     }
 
@@ -159,12 +162,23 @@ impl DeliveryParts {
     }
 }
 
-fn client(
+fn warn_of_few_files(connections: usize, max_in_flight: usize) {
+    if connections < max_in_flight {
+        warn!(
+            connections,
+            max_in_flight,
+            "fewer requests than delivery.max_in_flight are under way at once, as few files may be open (ulimit -n)"
+        );
+    }
+}
+
+fn clients(
     settings: &config::Delivery,
     connections: usize,
+    shards: usize,
     guard: Guard,
-    resolver: Arc<dyn NameResolver>,
-) -> anyhow::Result<EndpointClient> {
+    resolver: &Arc<dyn NameResolver>,
+) -> anyhow::Result<Vec<EndpointClient>> {
     let limits = ClientLimits {
         connect_timeout: settings.connect_timeout(),
         request_timeout: settings.request_timeout(),
@@ -173,7 +187,7 @@ fn client(
         extra_ca: settings.extra_ca.clone(),
         connections,
     };
-    EndpointClient::new(&limits, Arc::new(guard), resolver)
+    EndpointClient::several(&limits, shards, &Arc::new(guard), resolver)
 }
 
 fn attempt_limits(config: &Config) -> AttemptLimits {
@@ -190,18 +204,24 @@ fn replays(
     settings: &config::Delivery,
     ledger: &Arc<dyn Ledger>,
     hooks: &HookParts,
-    due: &Arc<DueDeliveries>,
+    due: &Arc<DueShards>,
 ) -> Replays {
     let retention = Duration::from_millis(settings.dead_retention_ms);
     Replays::new(Arc::clone(ledger), Arc::clone(&hooks.table), Arc::clone(due), retention)
 }
 
-fn test_sends(config: &Config, hooks: &HookParts, queue: &DeliveryQueue, dispatch: &Dispatch) -> TestSends {
+fn test_sends(
+    config: &Config,
+    hooks: &HookParts,
+    queue: &DeliveryQueue,
+    client: EndpointClient,
+    attempts: &Arc<AttemptsLog>,
+) -> TestSends {
     TestSends::new(
         Arc::clone(&hooks.table),
         queue.clone(),
-        dispatch.client.clone(),
+        client,
         config.delivery.profile,
-        Arc::clone(&dispatch.attempts),
+        Arc::clone(attempts),
     )
 }

@@ -1,15 +1,18 @@
 //! From the bus to planned deliveries: where events come from, how much memory they may take, and who turns them into
 //! deliveries.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::task::JoinSet;
 
 use super::{HookParts, HostStores};
 use crate::app::buses::bus;
 use crate::bus::embedded::EventInlet;
-use crate::bus::{Bus, IncomingMessage};
+use crate::bus::{Bus, EventIntake, IncomingMessage};
 use crate::config::{self, Config, ReplayFailed};
 use crate::delivery::queue::DeliveryQueue;
 use crate::listener::failed_events::{FailedEventKeeping, FailedEventRules};
@@ -39,8 +42,10 @@ pub struct ListenerParts {
     pub memory: Arc<EventMemory>,
     /// Hands events that modules failed on to them again.
     pub module_replays: Arc<ModuleReplays>,
-    intake: mpsc::Sender<IncomingMessage>,
-    arriving: Arc<AsyncMutex<mpsc::Receiver<IncomingMessage>>>,
+    intake: EventIntake,
+    arriving: Vec<Arc<AsyncMutex<mpsc::Receiver<IncomingMessage>>>>,
+    threads: Vec<Arc<RuntimeThread>>,
+    /// The first of them, where there is what there is one of.
     thread: Arc<RuntimeThread>,
 }
 
@@ -56,8 +61,8 @@ pub(super) struct ListenerDeps<'a> {
     pub(super) hooks: &'a HookParts,
     /// Where deliveries become durable.
     pub(super) queue: DeliveryQueue,
-    /// Where the children run.
-    pub(super) thread: Arc<RuntimeThread>,
+    /// Where the shards run; on the first one, the bus, too.
+    pub(super) threads: Vec<Arc<RuntimeThread>>,
 }
 
 impl ListenerParts {
@@ -66,7 +71,9 @@ impl ListenerParts {
     /// # Errors
     /// The address of the broker cannot be used.
     pub(super) fn build(config: &Config, deps: ListenerDeps<'_>) -> anyhow::Result<Arc<Self>> {
-        let (intake, arriving) = mpsc::channel(INTAKE);
+        let (queues, arriving): (Vec<_>, Vec<_>) = deps.threads.iter().map(|_| mpsc::channel(INTAKE)).unzip();
+        let table = Arc::clone(&deps.hooks.table);
+        let intake = EventIntake::new(queues, Arc::new(move || table.has_ordered()));
         let memory = Arc::new(EventMemory::new(config.memory.events_bytes));
         let inlet = EventInlet::new(Arc::clone(&memory));
         let bus = bus(&config.bus, &inlet, &memory)?;
@@ -86,9 +93,20 @@ impl ListenerParts {
             Duration::from_millis(config.modules.failed_retention_ms),
             config.modules.replay_failed == ReplayFailed::OnNewGeneration,
         ));
-        let arriving = Arc::new(AsyncMutex::new(arriving));
-        let thread = deps.thread;
-        Ok(Arc::new(ListenerParts { bus, inlet, listener, memory, module_replays, intake, arriving, thread }))
+        let arriving = arriving.into_iter().map(AsyncMutex::new).map(Arc::new).collect();
+        let threads = deps.threads;
+        let thread = threads.first().cloned().context("there is no thread")?;
+        Ok(Arc::new(ListenerParts {
+            bus,
+            inlet,
+            listener,
+            memory,
+            module_replays,
+            intake,
+            arriving,
+            threads,
+            thread,
+        }))
     }
 
     /// Works on the jobs that hand failed events to modules again, and forgets what failed too long ago.
@@ -105,7 +123,26 @@ impl ListenerParts {
     pub(in crate::app) fn shared_listener_child(self: &Arc<Self>) -> ChildSpec {
         let run = |parts: Arc<Self>, context: ChildContext| async move {
             context.ready.ready();
-            parts.listener.run(Arc::clone(&parts.arriving), context.stop).await
+            let mut shards = JoinSet::new();
+            for (arriving, thread) in parts.arriving.iter().zip(&parts.threads) {
+                let (own, arriving, stop) = (Arc::clone(&parts), Arc::clone(arriving), context.stop.clone());
+                let taking = async move { own.listener.run(arriving, stop).await };
+                shards.spawn_on(taking, thread.runtime());
+            }
+            while let Some(ended) = shards.join_next().await {
+                match ended {
+                    Ok(ended) => ended?,
+                    Err(error) => {
+                        // On whichever thread they are: the next run takes what they leave.
+                        shards.shutdown().await;
+                        match error.try_into_panic() {
+                            Ok(panic) => resume_unwind(panic),
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                }
+            }
+            Ok(())
         };
         ChildSpec::working_with("shared_listener", Restart::Permanent, self, run).with_crew(&self.thread)
     }

@@ -4,7 +4,7 @@
 //! decoded beside, one after the other: small messages overtake it.
 
 use crate::background::spawn_background;
-use crate::bus::{Acker, IncomingMessage, Refusal, content};
+use crate::bus::{Acker, EventIntake, IncomingMessage, Refusal, content};
 use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;
 use crate::memory::{EventMemory, MemoryShare, bytes_of_event};
@@ -14,7 +14,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tracing::debug;
 
 /// A body of more bytes, packed or not, is decoded on a thread that nobody waits for: it may take a millisecond.
@@ -116,12 +115,14 @@ impl ArrivingMessage {
 
     /// Hands on what there is memory for and what the intake has room for. An intake that is closed shows when its room
     /// is waited for.
-    pub(super) fn hand_on(&mut self, intake: &mpsc::Sender<IncomingMessage>) {
+    pub(super) fn hand_on(&mut self, intake: &mut EventIntake) {
         while self.first_has_memory()
-            && let Ok(room) = intake.try_reserve()
             && let Some(message) = self.held.pop_front()
         {
-            room.send(message);
+            if let Err(message) = intake.try_send(message) {
+                self.held.push_front(*message);
+                return;
+            }
         }
     }
 
@@ -199,7 +200,7 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use std::io::Write as _;
-    use tokio::sync::oneshot;
+    use tokio::sync::{mpsc, oneshot};
 
     fn packed(text: &[u8], gzip: bool) -> (PackedMessage, oneshot::Receiver<Answer>) {
         let (acker, answer) = Acker::pair();
@@ -223,13 +224,14 @@ mod tests {
     async fn small_messages_overtake_a_large_one_and_all_wait_for_memory() {
         let mut arriving = arriving();
         let (intake, mut incoming) = mpsc::channel(8);
+        let mut intake = EventIntake::from(intake);
         let (large, _large) = packed(&[b' '; 600_000], true);
         let (first, _first) = packed(&[b'1'; 40_000], false);
         let (second, _second) = packed(&[b'2'; 40_000], true);
         arriving.add(large);
         arriving.add(first);
         arriving.add(second);
-        arriving.hand_on(&intake);
+        arriving.hand_on(&mut intake);
         let first = incoming.try_recv().unwrap();
         assert_eq!(first.event.body[0], b'1');
         assert!(incoming.try_recv().is_err(), "there is memory for one of them");
@@ -237,7 +239,7 @@ mod tests {
         let mut sizes = Vec::new();
         while sizes.len() < 2 {
             arriving.progress().await;
-            arriving.hand_on(&intake);
+            arriving.hand_on(&mut intake);
             while let Ok(message) = incoming.try_recv() {
                 sizes.push(message.event.body.len());
             }

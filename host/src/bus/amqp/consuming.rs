@@ -6,7 +6,8 @@ use super::connecting::CLOSE_LIMIT;
 use super::names::name;
 use super::session_end::{SessionEnd, ended_by};
 use super::{AmqpBus, message_headers};
-use crate::bus::{Acker, Answer, BusTally, IncomingMessage, SessionAnswer};
+use crate::bus::intake::{EventIntake, IntakeClosed};
+use crate::bus::{Acker, Answer, BusTally, SessionAnswer};
 use crate::trail::EventContext;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
@@ -96,11 +97,12 @@ impl BusConsumer {
     pub(super) async fn run(
         mut self,
         bus: &AmqpBus,
-        intake: &mpsc::Sender<IncomingMessage>,
+        intake: &EventIntake,
         stop: &CancellationToken,
     ) -> SessionEnd {
+        let mut intake = intake.clone();
         loop {
-            match self.step(bus, intake, stop).await {
+            match self.step(bus, &mut intake, stop).await {
                 Ok(None) if self.resized => {
                     return match self.drain(bus).await {
                         Ok(()) => SessionEnd::Resized,
@@ -125,7 +127,7 @@ impl BusConsumer {
     async fn step(
         &mut self,
         bus: &AmqpBus,
-        intake: &mpsc::Sender<IncomingMessage>,
+        intake: &mut EventIntake,
         stop: &CancellationToken,
     ) -> lapin::Result<Option<SessionEnd>> {
         let flush_at = self.flush_at.unwrap_or_else(Instant::now);
@@ -144,12 +146,9 @@ impl BusConsumer {
             () = sleep_until(flush_at), if self.flush_at.is_some() => self.flush().await?,
             () = sleep_until(put_off_until), if !self.put_off.is_empty() => self.give_back().await?,
             () = self.arriving.progress(), if self.arriving.is_waiting() => self.arriving.hand_on(intake),
-            room = intake.reserve(), if self.arriving.waits_for_room() => match room {
-                Ok(room) => {
-                    drop(room);
-                    self.arriving.hand_on(intake);
-                }
-                Err(_) => return Ok(Some(SessionEnd::IntakeClosed)),
+            room = intake.room(), if self.arriving.waits_for_room() => match room {
+                Ok(()) => self.arriving.hand_on(intake),
+                Err(IntakeClosed) => return Ok(Some(SessionEnd::IntakeClosed)),
             },
             next = self.consumer.next(), if self.arriving.held() == 0 => {
                 let end = self.arrived(bus, next)?;

@@ -8,7 +8,7 @@ use super::names::name;
 use super::publisher::BrokerLink;
 use super::session_end::{SessionEnd, ended_by};
 use super::topology::{QueueSetup, SetupError, dead_letter_name, declare_queues, words_of};
-use crate::bus::{Binding, BusError, IncomingMessage};
+use crate::bus::{Binding, BusError, EventIntake};
 use lapin::Connection;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const COUNT_DEAD: Duration = Duration::from_secs(5);
 /// Connects, sets everything up and consumes until the connection or the host ends.
 pub(super) async fn run(
     bus: &AmqpBus,
-    intake: &mpsc::Sender<IncomingMessage>,
+    intake: &EventIntake,
     ready: &mut Option<oneshot::Sender<()>>,
     stop: &CancellationToken,
 ) -> SessionEnd {
@@ -77,7 +77,7 @@ async fn consume(
     bus: &AmqpBus,
     connection: &Connection,
     mut consuming: BusConsumer,
-    intake: &mpsc::Sender<IncomingMessage>,
+    intake: &EventIntake,
     stop: &CancellationToken,
 ) -> SessionEnd {
     loop {

@@ -3,7 +3,7 @@
 
 use super::names::name;
 use super::*;
-use crate::bus::{Acker, Refusal};
+use crate::bus::{Acker, IncomingMessage, Refusal};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use lapin::options::{
@@ -13,6 +13,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use std::io::Write as _;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -63,7 +64,7 @@ impl Stand {
         let (ready, is_ready) = oneshot::channel();
         let mut running = JoinSet::new();
         let (run, token) = (bus.clone(), stop.clone());
-        running.spawn(async move { run.run(intake, ready, token).await });
+        running.spawn(async move { run.run(intake.into(), ready, token).await });
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
         Self { bus, queue, incoming, stop, running, connection, channel }
     }
@@ -173,7 +174,7 @@ async fn a_broker_that_is_not_there_is_a_state() {
     let (ready, is_ready) = oneshot::channel();
     let stop = CancellationToken::new();
 
-    let (ended, ()) = tokio::join!(bus.run(intake, ready, stop.clone()), async {
+    let (ended, ()) = tokio::join!(bus.run(intake.into(), ready, stop.clone()), async {
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
         let state = bus.state();
         assert!(matches!(&state, BusState::Lost { reason, .. } if reason.contains("refused")), "{state:?}");

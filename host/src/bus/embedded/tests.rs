@@ -18,7 +18,7 @@ async fn stand(mut answer: impl FnMut(IncomingMessage) + Send + 'static) -> BusS
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let (running, token) = (bus.clone(), stop.clone());
-    tasks.spawn(async move { running.run(intake, ready, token).await });
+    tasks.spawn(async move { running.run(intake.into(), ready, token).await });
     tasks.spawn(async move {
         while let Some(message) = incoming.recv().await {
             answer(message);
@@ -127,7 +127,7 @@ async fn a_stopped_bus_takes_nothing() {
 async fn a_poster_is_told_when_the_listener_goes_away() {
     let inlet = inlet();
     let (intake, incoming) = mpsc::channel(8);
-    inlet.attach(intake);
+    inlet.attach(intake.into());
     let posting = inlet.post(events(&["a", "b"]), None);
     let (found, ()) = tokio::join!(posting, async move { drop(incoming) });
     assert!(matches!(found, Err(PostError::Unavailable(_))), "{found:?}");
@@ -138,6 +138,6 @@ async fn an_intake_that_closes_by_itself_is_a_bug() {
     let bus = EmbeddedBus::new(inlet());
     let (intake, incoming) = mpsc::channel(1);
     drop(incoming);
-    let ended = bus.run(intake, oneshot::channel().0, CancellationToken::new()).await;
+    let ended = bus.run(intake.into(), oneshot::channel().0, CancellationToken::new()).await;
     assert!(ended.is_err());
 }

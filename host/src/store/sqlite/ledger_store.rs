@@ -13,8 +13,8 @@ use crate::store::{
     AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, FailedEventChoice,
     FailedEventQuery, FailedEventRow, FailedEventStore, FailedEventTotal, FailureChange, HookFailure,
     KeptEvent, ModuleReplay, ModuleReplayState, NewAttempt, NewModuleReplay, NewReplay, Replay, ReplayStore,
-    Result, StoredAuditEntry, StoredDelivery, StoredFailing, StoredOutcome, StoredToken, TokenStore,
-    WaitingRow,
+    Result, RevivedDelivery, StoredAuditEntry, StoredDelivery, StoredFailing, StoredOutcome, StoredToken,
+    TokenStore, WaitingRow,
 };
 
 #[async_trait]
@@ -159,7 +159,7 @@ impl ReplayStore for SqliteStore {
         self.read(replays::running).await
     }
 
-    async fn step_replay(&self, id: i64, limit: usize) -> Result<Vec<i64>> {
+    async fn step_replay(&self, id: i64, limit: usize) -> Result<Vec<RevivedDelivery>> {
         self.writer.write(limit, move |writing| replays::step(writing, id, limit)).await
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use super::writing::StoreWrite;
-use crate::store::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState};
+use crate::store::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, RevivedDelivery};
 
 const DELIVERY: &str =
     "d.id, d.state, d.tries, d.due_ms, d.created_ms, d.hook, d.account, d.webhook_id, d.reason,
@@ -135,7 +135,11 @@ pub(super) fn running(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
         .collect()
 }
 
-pub(super) fn step(writing: &StoreWrite<'_>, id: i64, limit: usize) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn step(
+    writing: &StoreWrite<'_>,
+    id: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<RevivedDelivery>> {
     let connection = writing.connection;
     let Some(job) = job(connection, id)?.filter(|job| job.state == ReplayState::Running) else {
         return Ok(Vec::new());
@@ -145,24 +149,26 @@ pub(super) fn step(writing: &StoreWrite<'_>, id: i64, limit: usize) -> rusqlite:
         (job.wanted.account.as_ref().map(AsRef::as_ref), job.wanted.hook.as_ref().map(AsRef::as_ref));
     let mut values: NamedValue<'_> = vec![(":job", &id), (":limit", &limit)];
     let conditions = chosen(&account, &hook, &mut values);
-    let ids: Vec<i64> = connection
+    let revived: Vec<RevivedDelivery> = connection
         .prepare_cached(&format!(
-            "SELECT d.id FROM replays r JOIN deliveries d ON d.id > r.cursor AND d.id <= r.upto
+            "SELECT d.id, d.hook FROM replays r JOIN deliveries d ON d.id > r.cursor AND d.id <= r.upto
              WHERE r.id = :job AND d.state = 1 AND d.due_ms <= r.created_ms AND d.created_ms BETWEEN r.since_ms AND r.until_ms{conditions}
              ORDER BY d.id LIMIT min(:limit, (SELECT total - replayed FROM replays WHERE id = :job))"
         ))?
-        .query_map(values.as_slice(), |row| row.get(0))?
+        .query_map(values.as_slice(), |row| {
+            Ok(RevivedDelivery { id: row.get(0)?, hook: row.get_ref(1)?.as_str()?.into() })
+        })?
         .collect::<rusqlite::Result<_>>()?;
-    for id in &ids {
-        revive(writing, *id)?;
+    for delivery in &revived {
+        revive(writing, delivery.id)?;
     }
-    match ids.last() {
-        Some(last) => connection
+    match revived.last() {
+        Some(RevivedDelivery { id: last, .. }) => connection
             .prepare_cached("UPDATE replays SET cursor = ?2, replayed = replayed + ?3 WHERE id = ?1")?
-            .execute(params![id, last, i64::try_from(ids.len()).unwrap_or(i64::MAX)])?,
+            .execute(params![id, last, i64::try_from(revived.len()).unwrap_or(i64::MAX)])?,
         None => end(writing, id, 1)?,
     };
-    Ok(ids)
+    Ok(revived)
 }
 
 pub(super) fn cancel(writing: &StoreWrite<'_>, id: i64) -> rusqlite::Result<Option<Replay>> {

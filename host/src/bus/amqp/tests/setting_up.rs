@@ -106,7 +106,7 @@ async fn a_queue_of_another_type_is_reported_with_what_would_be_right() {
     let (intake, _incoming) = mpsc::channel(1);
     let (ready, is_ready) = oneshot::channel();
     let stop = CancellationToken::new();
-    let (ended, ()) = tokio::join!(bus.run(intake, ready, stop.clone()), async {
+    let (ended, ()) = tokio::join!(bus.run(intake.into(), ready, stop.clone()), async {
         timeout(PATIENCE, is_ready).await.unwrap().unwrap();
         let BusState::Lost { reason, .. } = bus.state() else { panic!("{:?}", bus.state()) };
         assert!(reason.contains(&queue) && reason.contains("quorum"), "{reason}");
