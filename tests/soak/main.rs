@@ -48,6 +48,9 @@ fn number(name: &str, default: u64) -> anyhow::Result<u64> {
     }
 }
 
+/// The host's figures are taken after each part of the replacements.
+const QUARTERS: u64 = 4;
+
 /// How much of it.
 struct Plan {
     /// Replacements that become a generation.
@@ -121,21 +124,24 @@ async fn reload(plan: &Plan, bus: &str, settings: &str) -> anyhow::Result<()> {
         let quiet_since = books.mark();
         settle(Duration::from_secs(10)).await;
         let quiet = books.latencies(quiet_since);
-        let before = host.figures().await?;
+        let mut figures = vec![host.figures().await?];
         let reloading_since = books.mark();
-        let began = Instant::now();
-        let replaced = faults.replace(plan.replacements, plan.within).await?;
-        let took = began.elapsed();
+        let (mut replaced, mut took) = (0, Duration::ZERO);
+        for _ in 0..QUARTERS {
+            let began = Instant::now();
+            replaced += faults.replace(plan.replacements / QUARTERS, plan.within / QUARTERS as u32).await?;
+            took += began.elapsed();
+            // Threads that only wait for more to do end after ten seconds.
+            settle(Duration::from_secs(15)).await;
+            figures.push(host.figures().await?);
+        }
         let reloading = books.latencies(reloading_since);
-        // Threads that only wait for more to do end after ten seconds.
-        settle(Duration::from_secs(15)).await;
-        let after = host.figures().await?;
         stop.cancel();
-        anyhow::Ok((quiet, reloading, before, after, replaced, took, faults))
+        anyhow::Ok((quiet, reloading, figures, replaced, took, faults))
     };
     let (sent, replaced) = tokio::join!(sending, replacing);
     let accepted = sent?;
-    let (quiet, reloading, before, after, replaced, took, faults) = replaced?;
+    let (quiet, reloading, figures, replaced, took, faults) = replaced?;
     let failed = host.mended().await?;
     books.wait_for(&accepted).await?;
     let module = host.module().await?;
@@ -155,8 +161,10 @@ async fn reload(plan: &Plan, bus: &str, settings: &str) -> anyhow::Result<()> {
         reloading.p99,
         reloading.p99 / quiet.p99
     );
-    println!("   before {before}");
-    println!("   after  {after}");
+    let when = ["before", "after a quarter", "after half", "after three quarters", "at the end"];
+    for (when, figures) in when.iter().zip(&figures) {
+        println!("   {when}: {figures}");
+    }
     println!(
         "   module: generation {}, failures {}, of which replayed {failed}, kept at the end {}, pinned {}",
         module["generation"], module["failures"], module["failed_events"], module["pinned"]
@@ -169,15 +177,24 @@ async fn reload(plan: &Plan, bus: &str, settings: &str) -> anyhow::Result<()> {
         "events on which every other file fails: {failed} were replayed"
     );
     ensure!(module["failed_events"] == 0, "failed events are left");
-    ensure!(after.handles <= before.handles + 5, "file handles grew");
-    // Two for each thread that reads files or backtraces, and two for its heap.
-    ensure!(after.mappings <= before.mappings + 30, "mappings grew");
-    ensure!(after.threads <= before.threads + 5, "threads grew");
-    // The database's page cache of 64 MiB fills with the identities of a day, and each thread that has read files keeps some
-    // of the memory for them.
-    ensure!(after.resident_kib <= before.resident_kib + 128 * 1024, "resident memory grew");
-    ensure!(after.keys <= before.keys + 3, "thread-local keys grew");
+    let [before, _, half, _, end] = &figures[..] else { bail!("figures were not taken") };
+    are_flat(before, half, end)?;
     host.stop().await
+}
+
+/// By half of the run everything that is allocated once is there: the database's page cache (64 MiB) is filled with the
+/// identities of a day, threads that read files and backtraces have run. From then on nothing grows with the number
+/// of replacements.
+fn are_flat(before: &host::Figures, half: &host::Figures, end: &host::Figures) -> anyhow::Result<()> {
+    ensure!(end.handles <= before.handles + 5, "file handles grew");
+    ensure!(end.keys <= before.keys + 3, "thread-local keys grew");
+    ensure!(end.threads <= before.threads + 10, "threads grew");
+    // Each thread has a stack with its guard, and a heap.
+    let of_threads = 3 * end.threads.saturating_sub(half.threads);
+    ensure!(end.mappings as u64 <= half.mappings as u64 + of_threads + 15, "mappings grew");
+    ensure!(end.resident_kib <= before.resident_kib + 160 * 1024, "resident memory grew");
+    ensure!(end.resident_kib <= half.resident_kib + 48 * 1024, "resident memory grew from half to the end");
+    Ok(())
 }
 
 async fn settle(time: Duration) {
