@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -10,13 +10,11 @@ use anyhow::{Context as _, bail, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::cdylib;
 use tokio::time::{Instant, sleep, timeout};
 
-/// The module that all load goes through.
-const MODULE: &str = "webhooks_bench";
+use crate::plan::{HostVersion, MODULE};
 
-/// The hook event that it fires.
+/// The hook event that the module fires.
 const EVENT: &str = "bench";
 
 /// How long a start, and a stop, may take.
@@ -24,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long the process must have been idle to have finished what it does behind the last delivery.
 const IDLE: Duration = Duration::from_millis(60);
+
+/// Requests of the API that are under way at once while accounts are made.
+const MAKING: usize = 32;
 
 /// A running host.
 pub(crate) struct Host {
@@ -35,31 +36,41 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Starts one with these settings (TOML) over the defaults.
-    pub(crate) async fn start(settings: &str) -> anyhow::Result<Self> {
+    /// Starts one of this version with the module for the load, and these settings (TOML) over the defaults.
+    pub(crate) async fn start(version: &HostVersion, settings: &str) -> anyhow::Result<Self> {
+        Self::start_with(version, &[version.library(MODULE)], settings).await
+    }
+
+    /// Starts one with these modules.
+    pub(crate) async fn start_with(
+        version: &HostVersion,
+        modules: &[PathBuf],
+        settings: &str,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let root = folder.path().display();
         std::fs::create_dir(folder.path().join("plugins"))?;
-        let library = cdylib(MODULE);
-        let name = library.file_name().context("a file name")?;
-        std::fs::copy(&library, folder.path().join("plugins").join(name))?;
+        for library in modules {
+            let name = library.file_name().context("a file name")?;
+            std::fs::copy(library, folder.path().join("plugins").join(name))?;
+        }
         let config = folder.path().join("config.toml");
         let own =
             format!("data_dir = '{root}/data'\nplugins_dir = '{root}/plugins'\napi.listen = '127.0.0.1:0'\n");
         std::fs::write(&config, format!("{own}delivery.allow_targets = ['127.0.0.0/8']\n{settings}"))?;
-        let program = library.with_file_name("hookline");
-        ensure!(program.is_file(), "{} is missing: run scripts/build", program.display());
-        let mut process = Command::new(&program)
+        let mut process = Command::new(&version.program)
             .args(["run", "--config"])
             .arg(&config)
             .stdout(Stdio::piped())
             .stderr(File::create(folder.path().join("log"))?)
             .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+            .with_context(|| format!("starting {}", version.program.display()))?;
         let mut line = String::new();
         let output = process.stdout.take().context("its output")?;
         BufReader::new(output).read_line(&mut line)?;
         let Some(url) = line.trim().strip_prefix("listening on ") else {
+            process.kill().ok();
+            process.wait().ok();
             bail!("the host did not start: {}", log(folder.path()));
         };
         let token = std::fs::read_to_string(folder.path().join("data/admin.token"))?;
@@ -81,22 +92,64 @@ impl Host {
             .with_context(|| format!("the host is not ready: {}", log(self.folder.path())))?
     }
 
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// A new file for whoever watches it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// An address of its API.
     pub(crate) fn address(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
+    /// Address and port of its API.
+    pub(crate) fn authority(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// The token that may do all.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// A figure of `/metrics`, if this program has it.
+    pub(crate) async fn figure(&self, name: &str) -> anyhow::Result<Option<f64>> {
+        let asked = self.http.get(self.address("/metrics")).header("x-auth-token", &self.token);
+        let text = asked.send().await?.error_for_status()?.text().await?;
+        // With whatever labels it has.
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
+            rest.rsplit(' ').next()?.parse::<f64>().ok()
+        };
+        let values: Vec<f64> = text.lines().filter_map(value).collect();
+        Ok((!values.is_empty()).then(|| values.iter().sum()))
+    }
+
+    /// New accounts, each with one hook at its address, in the order of these.
+    pub(crate) async fn accounts(&self, uris: Vec<String>, retries: u8) -> anyhow::Result<Vec<String>> {
+        let each = |(n, uri)| self.account(format!("account {n}"), vec![uri], retries);
+        stream::iter(uris.into_iter().enumerate()).map(each).buffered(MAKING).try_collect().await
+    }
+
     /// A new account with hooks at these addresses.
-    pub(crate) async fn account(&self, name: &str, uris: Vec<String>) -> anyhow::Result<String> {
+    pub(crate) async fn account(
+        &self,
+        name: String,
+        uris: Vec<String>,
+        retries: u8,
+    ) -> anyhow::Result<String> {
         let account = self.create("/v2/accounts", json!({"name": name})).await?;
         let path = format!("/v2/accounts/{account}/webhooks");
         let hooks = uris.into_iter().map(|uri| {
-            self.create(
-                &path,
-                json!({"name": name, "hook": EVENT, "uri": uri, "format": "json", "retries": 0}),
-            )
+            let hook = json!({"name": name, "hook": EVENT, "uri": uri, "format": "json", "retries": retries});
+            self.create(&path, hook)
         });
-        stream::iter(hooks).buffer_unordered(32).try_collect::<Vec<_>>().await?;
+        stream::iter(hooks).buffer_unordered(MAKING).try_collect::<Vec<_>>().await?;
         Ok(account)
     }
 
@@ -107,16 +160,6 @@ impl Host {
         let answer: Value = answer.json().await?;
         let id = answer["data"]["id"].as_str();
         Ok(id.with_context(|| format!("{path} answered {status}: {answer}"))?.to_owned())
-    }
-
-    /// Posts one event, or several as lines.
-    pub(crate) async fn post(&self, events: String, media_type: &str) -> anyhow::Result<()> {
-        self.poster().post(events, media_type).await
-    }
-
-    /// Posts events from elsewhere.
-    pub(crate) fn poster(&self) -> Poster {
-        Poster { url: self.address("/events"), token: self.token.clone(), http: self.http.clone() }
     }
 
     /// CPU time of the process so far, once it rests.
@@ -156,25 +199,6 @@ impl Host {
             sleep(Duration::from_millis(20)).await;
         }
         bail!("the host does not stop")
-    }
-}
-
-/// Whoever sends events to a host.
-pub(crate) struct Poster {
-    url: String,
-    token: String,
-    http: reqwest::Client,
-}
-
-impl Poster {
-    /// Posts one event, or several as lines.
-    pub(crate) async fn post(&self, events: String, media_type: &str) -> anyhow::Result<()> {
-        let asked = self.http.post(&self.url).header("content-type", media_type);
-        let answer = asked.header("x-auth-token", &self.token).body(events).send().await?;
-        let status = answer.status();
-        let body = answer.text().await?;
-        ensure!(status == 202, "POST /events answered {status}: {body}");
-        Ok(())
     }
 }
 
