@@ -12,6 +12,7 @@ pub mod client;
 pub mod work;
 pub mod attempt;
 pub mod sending_thread;
+pub mod load_sign;
 pub mod scheduler;
 pub mod line_key;
 pub mod due;

@@ -14,6 +14,7 @@ mod backup;
 mod bulkheads;
 mod cli;
 mod clocks;
+mod concurrency;
 mod configuration;
 mod delivery;
 mod disabler;

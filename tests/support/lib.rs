@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod broker;
+mod busy;
 mod collector;
 mod description;
 mod disk;
@@ -29,6 +30,7 @@ mod tls;
 use std::time::Duration;
 
 pub use broker::{Broker, Published};
+pub use busy::BusyEndpoint;
 pub use collector::{Collector, Span};
 pub use description::{Operation, described, valid};
 pub use disk::{Disk, limit_file_size};

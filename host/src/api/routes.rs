@@ -58,6 +58,7 @@ pub(super) fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(metadata::reset))
         .merge(of_modules())
         .routes(routes!(hooks::list))
+        .routes(routes!(hooks::show))
         .routes(routes!(failures::enable))
         .routes(routes!(failures::list, failures::flush))
         .routes(routes!(audit::list))

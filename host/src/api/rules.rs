@@ -81,6 +81,7 @@ const ROWS: &[RouteRule] = &[
     // An event may speak of any account, and modules believe it: events are for whoever runs the bus.
     ("POST", "/events", RouteReach::Administrators, None),
     ("GET", "/hooks", RouteReach::Administrators, None),
+    ("GET", "/hooks/{hook}", RouteReach::Administrators, None),
     ("POST", "/hooks/enable", RouteReach::Administrators, Some("webhooks.enable")),
     ("GET", "/failures", RouteReach::Administrators, None),
     ("DELETE", "/failures", RouteReach::Administrators, Some("failures.flush")),

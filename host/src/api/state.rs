@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::views::{EventIntake, FigureSource, HostHealth, MetadataView, ModulesView, TestSender};
 use super::{arriving, openapi, pacing};
 use crate::access::Access;
+use crate::delivery::shards::DueShards;
 use crate::disabler::Disabler;
 use crate::hooks::editor::Editor;
 use crate::listener::replaying::ModuleReplays;
@@ -23,6 +24,8 @@ pub struct Api {
     pub editor: Arc<Editor>,
     /// What is known of hooks that fail.
     pub disabler: Arc<Disabler>,
+    /// What is due, and how many requests each hook has.
+    pub due: Arc<DueShards>,
     /// What was tried, what waits or is dead, and what was set about hooks that fail.
     pub ledger: Arc<dyn Ledger>,
     /// Hooks and accounts as they are stored, for listings.

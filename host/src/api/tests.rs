@@ -221,11 +221,12 @@ fn host() -> Host {
     };
     let due = Arc::new(DueShards::new(SchedulerLimits::of(&settings.delivery, 16), 1, rules));
     let module_replays = module_replays(&store, &due, &settings);
-    let replays = Replays::new(store.clone(), Arc::default(), due, day);
+    let replays = Replays::new(store.clone(), Arc::default(), Arc::clone(&due), day);
     let api = Api {
         memory: Arc::new(EventMemory::unbounded()),
         editor,
         disabler,
+        due,
         ledger: store.clone(),
         documents: store.clone(),
         intake: basket.clone(),

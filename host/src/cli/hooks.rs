@@ -1,4 +1,5 @@
-//! `hookline hooks`: what the host serves, in the columns of KAZOO's `hooks_configured`; and a sample sent to one.
+//! `hookline hooks`: what the host serves, in the columns of KAZOO's `hooks_configured`; how one does; and a sample sent to
+//! one.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,11 @@ pub struct HooksArgs {
 pub enum HooksAction {
     /// List the hooks that the host serves (also without this word)
     List,
+    /// Show one, with how many requests it has under way and may have
+    Show {
+        /// The hook's id
+        id: String,
+    },
     /// Send a sample to a hook of an account (--account), once, and show what came back
     ///
     /// It is sent as the hook's events are, with its form, headers and signature, and with the header webhook-test.
@@ -61,6 +67,7 @@ pub struct TestArgs {
 pub(super) async fn hooks(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     match &args.action {
         None | Some(HooksAction::List) => list(args, out).await,
+        Some(HooksAction::Show { id }) => show(args, id, out).await,
         Some(HooksAction::Test(test)) => send_test(args, test, out).await,
     }
 }
@@ -88,6 +95,35 @@ async fn list(args: &HooksArgs, out: &mut dyn Write) -> anyhow::Result<()> {
     table(out, &["URI", "VERB", "EVENT", "RETRIES", "ACCOUNT ID", "ID", "STATE"], rows)?;
     // KAZOO's words, whatever the number.
     writeln!(out, "found {} webhooks", hooks.len())?;
+    Ok(())
+}
+
+async fn show(args: &HooksArgs, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    let answer = HostClient::new(&args.client)?.get(&["hooks", id], &[]).await?;
+    let hook = answer.get("data").unwrap_or(&answer);
+    if args.json {
+        writeln!(out, "{hook:#}")?;
+        return Ok(());
+    }
+    for (name, field) in [
+        ("id", "id"),
+        ("account", "account_id"),
+        ("event", "hook"),
+        ("uri", "uri"),
+        ("verb", "http_verb"),
+        ("retries", "retries"),
+        ("enabled", "enabled"),
+        ("tried", "tried"),
+    ] {
+        writeln!(out, "{name:<10} {}", cell(hook, field))?;
+    }
+    writeln!(
+        out,
+        "{:<10} {} of at most {} now",
+        "in flight",
+        cell(hook, "in_flight"),
+        cell(hook, "in_flight_limit")
+    )?;
     Ok(())
 }
 

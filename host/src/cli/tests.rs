@@ -135,6 +135,32 @@ async fn hooks_are_listed_in_the_columns_of_kazoo() {
 }
 
 #[tokio::test]
+async fn a_hook_is_shown_with_what_it_has_under_way() {
+    let hook = json!({"data": {
+        "id": "h1", "account_id": "a1", "hook": "channel_create", "uri": "http://one/", "http_verb": "post", "retries": 2,
+        "enabled": true, "tried": true, "in_flight": 7, "in_flight_limit": 25,
+    }});
+    let routes = Router::new().route("/hooks/h1", get(async || axum::Json(hook)));
+
+    let printed = against(routes, "hooks show h1").await.unwrap();
+
+    assert_eq!(
+        squeezed(&printed),
+        [
+            "id h1",
+            "account a1",
+            "event channel_create",
+            "uri http://one/",
+            "verb post",
+            "retries 2",
+            "enabled true",
+            "tried true",
+            "in flight 7 of at most 25 now",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn an_account_without_hooks_is_said_to_have_none() {
     let answer = async |uri: axum::http::Uri| {
         assert_eq!(uri.query(), Some("account=a%261&page_size=1000"));

@@ -24,7 +24,7 @@ pub struct Delivery {
     pub retry_schedule_ms: Vec<u64>,
     /// Requests under way at once.
     pub max_in_flight: usize,
-    /// Requests under way at once for one hook.
+    /// Requests under way at once for one hook, however well its endpoint does.
     pub max_in_flight_per_hook: usize,
     /// What a hook without a limit of its own may be sent, in requests; 0: as many as it takes.
     pub rate_limit_count: u32,

@@ -18,8 +18,9 @@ use super::attempt::SentAttempt;
 use super::client::EndpointClient;
 use super::due::DueDeliveries;
 use super::earlier_run::{self, WaitingRows};
+use super::load_sign::LoadSign;
 use super::queue::DeliveryQueue;
-use super::scheduler::{FlightEnd, NextDelivery, Scheduler};
+use super::scheduler::{FlightEnd, FlightLesson, NextDelivery, Scheduler};
 use super::sending_thread::SendingThread;
 use super::verdict::classify;
 use super::work::{PendingDelivery, RetryPolicy};
@@ -111,6 +112,15 @@ struct EndedFlight {
     happened: Option<HostEvent>,
 }
 
+/// A request that begins.
+struct BegunFlight {
+    id: i64,
+    hook: HookId,
+    probe: bool,
+    beyond: bool,
+    thread: SendingThread,
+}
+
 /// Deliveries that were asked of the store, and what it answered; nothing where it could not.
 type LoadedDeliveries = (Vec<i64>, Option<Vec<StoredDelivery>>);
 
@@ -178,8 +188,9 @@ impl Dispatch {
         let mut more = true;
         for _ in 0..STARTED_AT_ONCE {
             match self.due.next() {
-                NextDelivery::Send { id, hook, delivery, probe, thread } => {
-                    let sending = Arc::clone(self).send(id, hook, delivery, probe, thread);
+                NextDelivery::Send { id, hook, delivery, probe, beyond, thread } => {
+                    let flight = BegunFlight { id, hook, probe, beyond, thread };
+                    let sending = Arc::clone(self).send(flight, delivery);
                     let task = match thread {
                         SendingThread::Scheduler => tasks.flights.spawn(sending),
                         SendingThread::Bulk => tasks.flights.spawn_on(sending, &self.bulk.runtime),
@@ -217,7 +228,7 @@ impl Dispatch {
             Err(error) => {
                 error!(delivery = id, %error, "sending a delivery crashed, it will be tried again");
                 self.due.later(id, now_ms() + CRASH_PAUSE_MS);
-                self.due.ended(id, FlightEnd { learnt: true, over: false }, None);
+                self.due.ended(id, FlightEnd { learnt: None, over: false }, None);
             }
         }
     }
@@ -260,20 +271,14 @@ impl Dispatch {
         }
     }
 
-    async fn send(
-        self: Arc<Self>,
-        id: i64,
-        hook: HookId,
-        delivery: Option<PendingDelivery>,
-        probe: bool,
-        thread: SendingThread,
-    ) -> EndedFlight {
+    async fn send(self: Arc<Self>, flight: BegunFlight, delivery: Option<PendingDelivery>) -> EndedFlight {
+        let BegunFlight { id, hook, probe, beyond, thread } = flight;
         let delivery = match delivery {
             Some(delivery) => delivery,
             None => match self.fetch(id).await {
                 Ok(delivery) => delivery,
                 Err(over) => {
-                    let end = FlightEnd { learnt: false, over };
+                    let end = FlightEnd { learnt: None, over };
                     return EndedFlight { end, resumed: None, happened: None };
                 }
             },
@@ -282,20 +287,23 @@ impl Dispatch {
             Some(carried) => Some(Arc::clone(carried)),
             None => self.table.get(&hook),
         };
-        let (next, succeeded) = match &hook {
+        let (next, learnt) = match &hook {
             None => (DeliveryOutcome::Dead("the hook was deleted".to_owned()), None),
             Some(hook) if !hook.enabled => (DeliveryOutcome::Dead("the hook is disabled".to_owned()), None),
             Some(hook) => self.try_once(&delivery, hook, thread).await,
         };
         // Before the outcome is noted: a retry that is due at once finds what was learnt of its hook.
-        // A hook that only the event knew cannot be switched off, so nothing counts against it.
+        // A hook that only the event knew cannot be switched off, so nothing counts against it; and no hook can help it that
+        // its endpoint was tried with more than it takes.
+        let counts = |(_, lesson): &(bool, FlightLesson)| !beyond || lesson.sign == LoadSign::Answered;
+        let succeeded = learnt.filter(counts).map(|(succeeded, _)| succeeded);
         let resumed = hook
             .filter(|_| delivery.carried.is_none())
             .filter(|hook| !self.was_changed(hook) && self.disabler.ended(hook, probe, succeeded, now_ms()))
             .map(|hook| hook.id.clone());
         let happened = self.note(&delivery, &next);
         let over = !matches!(next, DeliveryOutcome::Retry(_) | DeliveryOutcome::Postponed(_));
-        EndedFlight { end: FlightEnd { learnt: succeeded.is_some(), over }, resumed, happened }
+        EndedFlight { end: FlightEnd { learnt: learnt.map(|(_, lesson)| lesson), over }, resumed, happened }
     }
 
     /// Whether a hook was changed, switched off or taken away since a request to it began: what becomes of that says
@@ -317,13 +325,13 @@ impl Dispatch {
         found.pop().and_then(|stored| self.queue.restored(stored)).ok_or(true)
     }
 
-    /// Answers also whether it succeeded, where that says something of the endpoint.
+    /// Answers also whether it succeeded and what its endpoint can take, where that says something of the endpoint.
     async fn try_once(
         &self,
         delivery: &PendingDelivery,
         hook: &Arc<Hook>,
         thread: SendingThread,
-    ) -> (DeliveryOutcome, Option<bool>) {
+    ) -> (DeliveryOutcome, Option<(bool, FlightLesson)>) {
         let client = match thread {
             SendingThread::Scheduler => &self.client,
             SendingThread::Bulk => &self.bulk.client,
@@ -361,7 +369,7 @@ impl Dispatch {
             self.switch_off(hook, &sent.told).instrument(lines.clone()).await;
         }
         // Of what was not sent nothing was learnt.
-        (next, succeeded.filter(|_| request.is_some()))
+        (next, succeeded.filter(|_| request.is_some()).map(|succeeded| (succeeded, lesson(sent, trace))))
     }
 
     /// Before the outcome is written: a crash in between asks the endpoint once more.
@@ -413,6 +421,15 @@ async fn read_rows(ledger: Arc<dyn DeliveryStore>, due: Arc<DueDeliveries>, ids:
             tokio::time::sleep(STORE_PAUSE).await;
             (ids, None)
         }
+    }
+}
+
+/// What a try says of how much its endpoint can take.
+fn lesson(sent: &HttpExchange, trace: &ExchangeTrace) -> FlightLesson {
+    FlightLesson {
+        // One whose address is refused answers nothing, however few are sent to it.
+        sign: LoadSign::of(&sent.answer).unwrap_or(LoadSign::Answered),
+        connecting: trace.resolve().unwrap_or_default() + trace.connect().unwrap_or_default(),
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::line_key;
 use super::schedule;
 use super::scheduler::{
-    AccountPath, DueDelivery, FlightEnd, HeldPayload, HookPermission, HookRules, NextDelivery, Scheduler,
-    SchedulerLimits, slow_after,
+    AccountPath, ConcurrencyGrowth, DueDelivery, FlightEnd, HeldPayload, HookConcurrency, HookPermission,
+    HookRules, NextDelivery, Scheduler, SchedulerLimits, slow_after,
 };
 use super::work::PendingDelivery;
 use crate::clock::now_ms;
@@ -23,7 +23,7 @@ use crate::hooks::accounts::Accounts;
 use crate::hooks::table::HookTable;
 use crate::model::payload::Payload;
 use crate::model::rate::RateBound;
-use crate::model::{AccountId, HookId};
+use crate::model::{AccountId, HookId, Profile};
 use crate::store::{StoredDelivery, WaitingRow};
 
 /// Deliveries that wait for their turn in memory; the others wait in the store.
@@ -37,6 +37,11 @@ impl SchedulerLimits {
         SchedulerLimits {
             in_flight: settings.max_in_flight.min(connections),
             in_flight_per_hook: settings.max_in_flight_per_hook,
+            growth: match settings.profile {
+                Profile::Standard => ConcurrencyGrowth::Quick,
+                // Failures switch a hook off there whatever succeeds between, and most are not tried again.
+                Profile::Kazoo => ConcurrencyGrowth::Careful,
+            },
             waiting: MOST_WAITING,
             bytes: settings.memory_bytes,
             slow_after: slow_after(settings.request_timeout()),
@@ -232,6 +237,12 @@ impl DueDeliveries {
         if let Some(hook) = resumed {
             scheduler.hook_changed(hook);
         }
+    }
+
+    /// How many requests a hook has, and may have.
+    #[must_use]
+    pub fn concurrency(&self, hook: &HookId) -> HookConcurrency {
+        self.scheduler.lock().concurrency(hook, Instant::now())
     }
 
     /// Permissions of hooks may have changed by what somebody did; of hooks that are none of its own it knows nothing.

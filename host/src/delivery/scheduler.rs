@@ -30,16 +30,24 @@
 //! nothing goes first to what is left, so no account waits for another one's request to end; and no account has a second
 //! turn before each other one has had one, so where places are short it waits for as many turns as there are accounts.
 //!
+//! How many a hook has in flight at once is found out for each (`concurrency`), within these bounds.
+//!
 //! Several schedulers may divide the hooks among them, as long as each has a part of the limits: nothing here is known
 //! of the others.
 
 mod admission;
 #[cfg(test)]
 mod admission_tests;
+mod concurrency;
+#[cfg(test)]
+mod concurrency_tests;
 mod due_times;
+mod ends;
 mod engine;
 mod hook_queue;
 mod later;
+mod latency;
+mod learnt;
 mod lines;
 mod loading;
 #[cfg(test)]
@@ -55,7 +63,8 @@ mod tree;
 
 pub use engine::Scheduler;
 pub use rules::{
-    DueDelivery, FlightEnd, HeldPayload, HookPermission, HookRules, NextDelivery, SchedulerLimits,
+    ConcurrencyGrowth, DueDelivery, FlightEnd, FlightLesson, HeldPayload, HookConcurrency, HookPermission,
+    HookRules, NextDelivery, SchedulerLimits,
 };
 pub use speed::slow_after;
 pub use tree::AccountPath;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::due::{DueDeliveries, DueRules};
-use super::scheduler::{Scheduler, SchedulerLimits};
+use super::scheduler::{HookConcurrency, Scheduler, SchedulerLimits};
 use super::work::PendingDelivery;
 use crate::clock::now_ms;
 use crate::model::HookId;
@@ -103,6 +103,12 @@ impl DueShards {
             let changes = self.rules.disabler.changes().await;
             self.shards.iter().for_each(|shard| shard.permissions_changed(&changes));
         }
+    }
+
+    /// How many requests a hook has, and may have.
+    #[must_use]
+    pub fn concurrency(&self, hook: &HookId) -> HookConcurrency {
+        self.of(hook).map(|shard| shard.concurrency(hook)).unwrap_or_default()
     }
 
     /// The sum of what is looked at in each shard, one after the other.

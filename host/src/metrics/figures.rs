@@ -75,6 +75,8 @@ pub(super) fn deliveries(dispatch: &[Arc<Dispatch>]) -> Vec<MetricFamily> {
         let counted = dispatch.iter().map(|shard| counter(&shard.counters).load(Ordering::Relaxed));
         Value::from(counted.sum::<u64>())
     };
+    let changes = dispatch.iter().map(|shard| shard.due.with(|scheduler| scheduler.limit_changes()));
+    let (raised, lowered) = changes.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
     vec![
         MetricFamily::counter(
             "hookline_deliveries_total",
@@ -86,6 +88,12 @@ pub(super) fn deliveries(dispatch: &[Arc<Dispatch>]) -> Vec<MetricFamily> {
         .with(OUTCOME, "dead", tries(|counters| &counters.dead)),
         MetricFamily::gauge("hookline_in_flight", "Requests that wait for their answer.")
             .is(sum(Scheduler::in_flight)),
+        MetricFamily::counter(
+            "hookline_in_flight_limit_changes_total",
+            "How often a hook's limit of requests in flight was changed, by which way.",
+        )
+        .with("way", "raised", Value::from(raised))
+        .with("way", "lowered", Value::from(lowered)),
         MetricFamily::gauge(
             "hookline_deliveries_in_memory",
             "Deliveries that wait for their turn or are in flight.",

@@ -144,9 +144,11 @@ async fn all_hooks_of_the_host_are_listed_and_those_of_one_account() {
     let of_nobody = stand.host.ask("GET", "/hooks?account=nobody", None).await;
 
     let mine = json!({"id": mine, "account_id": stand.account, "hook": "misbehaving", "uri": URI,
-                      "http_verb": "post", "retries": 2, "enabled": true, "tried": false});
+                      "http_verb": "post", "retries": 2, "enabled": true, "tried": false,
+                      "in_flight": 0, "in_flight_limit": 4});
     let theirs = json!({"id": theirs, "account_id": other, "hook": "all", "uri": URI,
-                        "http_verb": "put", "retries": 4, "enabled": false, "tried": false});
+                        "http_verb": "put", "retries": 4, "enabled": false, "tried": false,
+                        "in_flight": 0, "in_flight_limit": 4});
     let mut both = [mine, theirs.clone()];
     both.sort_by_key(|hook| std::cmp::Reverse(hook["id"].as_str().unwrap().to_owned()));
     assert_eq!((all.status.as_u16(), &all.json["data"]), (200, &json!(both)));
@@ -156,5 +158,9 @@ async fn all_hooks_of_the_host_are_listed_and_those_of_one_account() {
     let second = stand.host.ask("GET", &format!("/hooks?page_size=1&start_key={next}"), None).await.json;
     assert_eq!((&second["data"], second.get("next_start_key")), (&json!([both[1]]), None));
     assert_eq!(of_other.json["data"], json!([theirs]));
+    let one = stand.host.ask("GET", &format!("/hooks/{}", theirs["id"].as_str().unwrap()), None).await;
+    assert_eq!(one.json["data"], theirs);
+    let none = stand.host.ask("GET", "/hooks/nobody", None).await;
+    assert_eq!((none.status.as_u16(), &none.json["message"]), (404, &json!("bad_identifier")));
     assert_eq!((of_nobody.status.as_u16(), &of_nobody.json["data"]["cause"]), (404, &json!("nobody")));
 }

@@ -115,6 +115,7 @@ impl ApiParts {
         Api {
             editor: Arc::clone(&hooks.editor),
             disabler: Arc::clone(&hooks.disabler),
+            due: Arc::clone(&delivery.due),
             documents: Arc::clone(&stores.documents),
             ledger: Arc::clone(&stores.ledger),
             intake: Arc::new(ListenerIntake {

@@ -35,6 +35,8 @@ const WRITING: Duration = Duration::from_secs(1);
 pub struct DeliveryParts {
     /// Where deliveries become durable.
     pub queue: DeliveryQueue,
+    /// What is due.
+    pub due: Arc<DueShards>,
     /// Send, each to some of the hooks.
     pub dispatch: Vec<Arc<Dispatch>>,
     /// Sends dead deliveries again.
@@ -124,7 +126,8 @@ impl DeliveryParts {
         Ok(Arc::new(DeliveryParts {
             replays: replays(settings, &ledger, deps.hooks, &due),
             test_sends: Arc::new(test_sends(config, deps.hooks, &queue, test_client, &attempts)),
-            worker: Arc::new(DeliveryWorker::new(shards, due, ledger, attempts, attempt_queue)),
+            worker: Arc::new(DeliveryWorker::new(shards, Arc::clone(&due), ledger, attempts, attempt_queue)),
+            due,
             queue,
             dispatch,
             request_timeout: settings.request_timeout(),

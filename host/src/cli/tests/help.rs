@@ -49,6 +49,7 @@ fn what_is_promised_is_there() {
         "modules show",
         "modules reload",
         "hooks list",
+        "hooks show",
         "token create",
         "token list",
         "token revoke",

@@ -50,6 +50,7 @@ impl<T> Scheduler<T> {
         first.alone = probes || rate.is_some();
         if probes {
             (queue.probe, queue.probed) = (Some(first.id), version);
+            queue.concurrency.starts_anew(now);
         }
         true
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::due_times::MOST_READ;
-use super::tests::{LIMITS, OVER, account};
+use super::tests::{LIMITS, OVER, WELL, account};
 use super::*;
 use crate::model::HookId;
 use crate::model::rate::RateBound;
 
-const FAILED: FlightEnd = FlightEnd { learnt: true, over: false };
+const FAILED: FlightEnd = FlightEnd { learnt: WELL, over: false };
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -108,7 +108,7 @@ fn a_probe_that_is_gone_from_the_store_gives_its_place_to_the_next() {
     assert!(stand.sent_at(0).is_empty());
     stand.rules.permission = HookPermission::OneProbe;
     assert_eq!(stand.sent_at(5_000), [1], "it is read when it is sent, and nothing with it");
-    stand.ends(1, 5_001, FlightEnd { learnt: false, over: true });
+    stand.ends(1, 5_001, FlightEnd { learnt: None, over: true });
     assert_eq!(stand.sent_at(5_001), [2]);
 }
 

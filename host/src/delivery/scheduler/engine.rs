@@ -7,11 +7,15 @@ use foldhash::{HashMap, HashSet};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
+use super::concurrency::{EndedRequest, EndpointConcurrency};
 use super::due_times::DueTimes;
 use super::hook_queue::{HookQueue, WaitingDelivery, WaitingPlace};
+use super::learnt::LearntConcurrency;
 use super::lines::CallLines;
 use super::rates::HookRates;
-use super::rules::{DueDelivery, FlightEnd, HeldPayload, HookRules, NextDelivery, SchedulerLimits};
+use super::rules::{
+    DueDelivery, FlightEnd, HeldPayload, HookConcurrency, HookRules, NextDelivery, SchedulerLimits,
+};
 use super::shares::{ShareWeight, may_take};
 use super::speed::{EndpointSpeed, SpeedCounts, SpeedMemory, most_not_prompt};
 use super::states::{DeliveryState, InFlight};
@@ -40,7 +44,7 @@ pub struct Scheduler<T> {
     pub(super) blocked: BTreeSet<(Instant, HookId)>,
     pub(super) rates: HookRates,
     pub(super) tree: AccountTree,
-    pub(super) speeds: SpeedMemory<HookId>,
+    pub(super) speeds: SpeedMemory<HookId, LearntConcurrency>,
     /// The kind of endpoint whose turn is first.
     pub(super) first: usize,
     pub(super) flights: FxHashMap<i64, InFlight>,
@@ -55,6 +59,9 @@ pub struct Scheduler<T> {
     pub(super) loads: Vec<i64>,
     /// How often a hook was listed for a turn so far.
     pub(super) listings: u64,
+    /// How often an endpoint got more at once, and less.
+    limits_raised: u64,
+    limits_lowered: u64,
 }
 
 impl<T> Scheduler<T> {
@@ -80,6 +87,8 @@ impl<T> Scheduler<T> {
             shared: FxHashMap::default(),
             loads: Vec::new(),
             listings: 0,
+            limits_raised: 0,
+            limits_lowered: 0,
         }
     }
 
@@ -108,11 +117,12 @@ impl<T> Scheduler<T> {
         }
         self.states.insert(id, DeliveryState::Waiting(hook.clone()));
         self.waiting += 1;
-        let (tree, speeds) = (&mut self.tree, &mut self.speeds);
-        let queue = self
-            .hooks
-            .entry(hook.clone())
-            .or_insert_with_key(|hook| HookQueue::new(tree.join(&account), speeds.take(hook)));
+        let (tree, speeds, limits) = (&mut self.tree, &mut self.speeds, &self.limits);
+        let queue = self.hooks.entry(hook.clone()).or_insert_with_key(|hook| {
+            let (speed, learnt) = speeds.take(hook).unzip();
+            let concurrency = EndpointConcurrency::new(learnt, limits);
+            HookQueue::new(tree.join(&account), speed.unwrap_or_default(), concurrency)
+        });
         let leaf = queue.leaf;
         let place = match payload.filter(|_| self.has_room(&hook, bytes, true)) {
             Some(HeldPayload { delivery, shared }) => {
@@ -150,33 +160,44 @@ impl<T> Scheduler<T> {
         let Some(WaitingDelivery { id, bytes, place, .. }) = self.take_first(&hook) else {
             return NextDelivery::Nothing;
         };
-        let (thread, probe) = self.take_off(id, &hook, bytes, now);
+        let (thread, probe, beyond) = self.take_off(id, &hook, bytes, now);
         let delivery = match place {
             WaitingPlace::Memory(delivery, _) => Some(*delivery),
             WaitingPlace::Loading | WaitingPlace::Stored => None,
         };
-        NextDelivery::Send { id, hook, delivery, probe, thread }
+        NextDelivery::Send { id, hook, delivery, probe, beyond, thread }
     }
 
-    /// It is in flight from now on; says on which thread, and whether it is its hook's probe.
-    fn take_off(&mut self, id: i64, hook: &HookId, bytes: usize, now: Instant) -> (SendingThread, bool) {
+    /// It is in flight from now on; says on which thread, whether it is its hook's probe, and whether with it more are
+    /// than the endpoint was seen to take.
+    fn take_off(
+        &mut self,
+        id: i64,
+        hook: &HookId,
+        bytes: usize,
+        now: Instant,
+    ) -> (SendingThread, bool, bool) {
         let thread = self.thread_for(hook, now);
         self.beside_scheduler += usize::from(thread == SendingThread::Scheduler);
         let bytes = in_flight_bytes(bytes);
-        let flight = InFlight { hook: hook.clone(), begun: now, bytes, thread, again: None };
+        let (mut level, mut beyond, mut probe) = (0, false, false);
         if let Some(queue) = self.hooks.get_mut(hook) {
             let speed = queue.speed;
             queue.in_flight += 1;
             queue.flight_bytes += bytes;
+            level = queue.in_flight;
+            beyond = queue.concurrency.begins(level, now, &self.limits);
+            probe = queue.probe == Some(id);
             self.tree.change(queue.leaf, |group| {
                 group.in_flight.add(speed, 1);
                 group.flight_bytes.add(speed, bytes);
             });
         }
+        let flight = InFlight { hook: hook.clone(), begun: now, bytes, level, thread, again: None };
         self.flights.insert(id, flight);
         self.states.insert(id, DeliveryState::InFlight);
         self.list(hook);
-        (thread, self.hooks.get(hook).is_some_and(|queue| queue.probe == Some(id)))
+        (thread, probe, beyond)
     }
 
     /// Where the next request of a hook is sent.
@@ -196,9 +217,12 @@ impl<T> Scheduler<T> {
         let Some(flight) = self.flights.remove(&id) else { return };
         self.states.remove(&id);
         self.beside_scheduler -= usize::from(flight.thread == SendingThread::Scheduler);
-        if end.learnt {
+        if let Some(lesson) = end.learnt {
             let took = now.saturating_duration_since(flight.begun);
             self.set_speed(&flight.hook, EndpointSpeed::of(took, self.limits.slow_after));
+            let (begun, level, sign) = (flight.begun, flight.level, lesson.sign);
+            let took = took.saturating_sub(lesson.connecting);
+            self.learn(&flight.hook, &EndedRequest { level, begun, took, sign }, now);
         }
         if let Some(queue) = self.hooks.get_mut(&flight.hook) {
             let speed = queue.speed;
@@ -217,7 +241,16 @@ impl<T> Scheduler<T> {
             self.later(id, at);
         }
         self.list(&flight.hook);
-        self.remove_if_idle(&flight.hook);
+        self.remove_if_idle(&flight.hook, now);
+    }
+
+    fn learn(&mut self, hook: &HookId, request: &EndedRequest, now: Instant) {
+        let Some(queue) = self.hooks.get_mut(hook) else { return };
+        let before = queue.concurrency.limit();
+        queue.concurrency.ended(request, now, &self.limits);
+        let after = queue.concurrency.limit();
+        self.limits_raised += u64::from(after > before);
+        self.limits_lowered += u64::from(after < before);
     }
 
     /// Time has passed: who has not answered for too long is slow, and what waits for it leaves the memory.
@@ -236,7 +269,7 @@ impl<T> Scheduler<T> {
             if let Some(flight) = self.flights.get_mut(&id) {
                 flight.again = Some(now);
             }
-            self.ended(id, now, FlightEnd { learnt: false, over: false });
+            self.ended(id, now, FlightEnd { learnt: None, over: false });
         }
         self.forget_loads();
         self.forget_asked(now);
@@ -252,6 +285,25 @@ impl<T> Scheduler<T> {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.flights.len()
+    }
+
+    /// How many requests a hook has, and may have.
+    #[must_use]
+    pub fn concurrency(&self, hook: &HookId, now: Instant) -> HookConcurrency {
+        if let Some(queue) = self.hooks.get(hook) {
+            return HookConcurrency { limit: queue.concurrency.limit(), in_flight: queue.in_flight };
+        }
+        let limit = match self.speeds.get(hook) {
+            Some((_, learnt)) => learnt.limit(now, &self.limits),
+            None => EndpointConcurrency::new(None, &self.limits).limit(),
+        };
+        HookConcurrency { limit, in_flight: 0 }
+    }
+
+    /// How often an endpoint got more requests at once than before, and how often less.
+    #[must_use]
+    pub fn limit_changes(&self) -> (u64, u64) {
+        (self.limits_raised, self.limits_lowered)
     }
 
     /// Deliveries in memory: waiting, on their way there, or in flight.
@@ -312,13 +364,12 @@ impl<T> Scheduler<T> {
                     && may_share(level, group.flight_bytes, free_bytes)
             };
             let hooks = &mut self.hooks;
-            let most = limits.in_flight_per_hook;
             let mut is_valid = |hook: &HookId, number: u64| {
                 let Some(queue) = hooks.get_mut(hook).filter(|queue| queue.listed == Some(number)) else {
                     return false;
                 };
                 queue.listed = None;
-                queue.is_runnable(most)
+                queue.is_runnable()
             };
             if let Some(hook) = self.tree.take_turn(speed, &may, &mut is_valid) {
                 self.first = (speed as usize + 1) % 3;
@@ -353,7 +404,7 @@ impl<T> Scheduler<T> {
     /// The hook waits for a turn, if there is anything that it could have one for.
     pub(super) fn list(&mut self, hook: &HookId) {
         let Some(queue) = self.hooks.get_mut(hook) else { return };
-        if queue.listed.is_none() && queue.is_runnable(self.limits.in_flight_per_hook) {
+        if queue.listed.is_none() && queue.is_runnable() {
             self.listings += 1;
             queue.listed = Some(self.listings);
             self.tree.list(queue.leaf, queue.speed, hook.clone(), self.listings);
@@ -381,14 +432,14 @@ impl<T> Scheduler<T> {
         }
     }
 
-    pub(super) fn remove_if_idle(&mut self, hook: &HookId) {
+    pub(super) fn remove_if_idle(&mut self, hook: &HookId, now: Instant) {
         if !self.hooks.get(hook).is_some_and(HookQueue::is_idle) {
             return;
         }
         self.unblock(hook);
         if let Some((hook, queue)) = self.hooks.remove_entry(hook) {
             self.tree.leave(queue.leaf);
-            self.speeds.put(hook, queue.speed);
+            self.speeds.put(hook, queue.speed, queue.concurrency.learnt(now));
         }
     }
 }

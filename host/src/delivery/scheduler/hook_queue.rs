@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
+use super::concurrency::EndpointConcurrency;
 use super::speed::EndpointSpeed;
 use super::tree::GroupId;
 
@@ -49,6 +50,8 @@ pub(super) enum HookBlock {
 pub(super) struct HookQueue<T> {
     pub(super) leaf: GroupId,
     pub(super) speed: EndpointSpeed,
+    /// How many may be in flight.
+    pub(super) concurrency: EndpointConcurrency,
     pub(super) in_flight: usize,
     /// With a place in memory.
     pub(super) in_memory: usize,
@@ -66,10 +69,11 @@ pub(super) struct HookQueue<T> {
 }
 
 impl<T> HookQueue<T> {
-    pub(super) fn new(leaf: GroupId, speed: EndpointSpeed) -> Self {
+    pub(super) fn new(leaf: GroupId, speed: EndpointSpeed, concurrency: EndpointConcurrency) -> Self {
         HookQueue {
             leaf,
             speed,
+            concurrency,
             in_flight: 0,
             in_memory: 0,
             entries: VecDeque::new(),
@@ -81,12 +85,12 @@ impl<T> HookQueue<T> {
         }
     }
 
-    /// Whether something of it could be sent, where so many may be in flight. What is on its way from the store is
+    /// Whether something of it could be sent, as many as are in flight. What is on its way from the store is
     /// waited for, as nothing overtakes it.
-    pub(super) fn is_runnable(&self, most: usize) -> bool {
+    pub(super) fn is_runnable(&self) -> bool {
         let first = self.entries.front().map(|first| &first.place);
         self.block.is_none()
-            && self.in_flight < most
+            && self.in_flight < self.concurrency.limit()
             && first.is_some_and(|place| !matches!(place, WaitingPlace::Loading))
     }
 

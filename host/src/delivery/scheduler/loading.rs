@@ -61,7 +61,7 @@ impl<T> Scheduler<T> {
             self.leave_line(id, now);
         }
         self.list(&hook);
-        self.remove_if_idle(&hook);
+        self.remove_if_idle(&hook, now);
     }
 
     fn waits_for(&self, id: i64) -> Option<HookId> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::time::Instant;
 
-use super::tests::{LIMITS, account};
+use super::tests::{LIMITS, WELL, account};
 use super::*;
 use crate::model::HookId;
 use crate::model::rate::RateBound;
@@ -262,7 +262,11 @@ impl Model {
     fn end(&mut self, id: i64, learnt: bool, again_ms: Option<u64>) {
         self.flying.remove(&id);
         self.probing.remove(&id);
-        self.scheduler.ended(id, self.now, FlightEnd { learnt, over: again_ms.is_none() });
+        self.scheduler.ended(
+            id,
+            self.now,
+            FlightEnd { learnt: WELL.filter(|_| learnt), over: again_ms.is_none() },
+        );
         match again_ms {
             Some(ms) => self.scheduler.later(id, self.now + Duration::from_millis(ms)),
             None if self.again.remove(&id) => {}

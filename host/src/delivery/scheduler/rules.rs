@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::tree::AccountPath;
+use crate::delivery::load_sign::LoadSign;
 use crate::delivery::sending_thread::SendingThread;
 use crate::model::HookId;
 use crate::model::rate::RateBound;
@@ -35,14 +36,34 @@ pub enum HookPermission {
 pub struct SchedulerLimits {
     /// Requests under way at once.
     pub in_flight: usize,
-    /// Requests under way at once for one hook.
+    /// Requests under way at once for one hook, however well its endpoint does.
     pub in_flight_per_hook: usize,
+    /// How what an endpoint can take is found out.
+    pub growth: ConcurrencyGrowth,
     /// Deliveries that wait in memory.
     pub waiting: usize,
     /// Bytes of payloads in memory: half for those that wait, half for those in flight.
     pub bytes: usize,
     /// From when on a request that has not ended is slow.
     pub slow_after: Duration,
+}
+
+/// How an endpoint gets more at once than it was seen to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConcurrencyGrowth {
+    /// By a quarter each time; what fails of that does not count against the hook.
+    Quick,
+    /// By four each time, and seldom more once that has failed: each failure counts.
+    Careful,
+}
+
+/// How many requests a hook has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HookConcurrency {
+    /// How many it may have under way at once, as its endpoint does now.
+    pub limit: usize,
+    /// How many it has.
+    pub in_flight: usize,
 }
 
 /// A delivery that may be sent from now on.
@@ -84,6 +105,8 @@ pub enum NextDelivery<T> {
         delivery: Option<T>,
         /// It shows whether the hook's pause was long enough.
         probe: bool,
+        /// With it more are under way than the endpoint was seen to take: if it is refused that does not count.
+        beyond: bool,
         /// Where it is sent.
         thread: SendingThread,
     },
@@ -98,8 +121,17 @@ pub enum NextDelivery<T> {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlightEnd {
-    /// It says something of the endpoint.
-    pub learnt: bool,
+    /// What it says of the endpoint, where it does.
+    pub learnt: Option<FlightLesson>,
     /// The delivery is at its end, whichever. Otherwise it comes back by [`Scheduler::later`].
     pub over: bool,
+}
+
+/// What a request that has ended says of its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlightLesson {
+    /// Whether it has too much to do.
+    pub sign: LoadSign,
+    /// How long it took to have a connection, which is not the endpoint's time.
+    pub connecting: Duration,
 }

@@ -88,40 +88,39 @@ pub(super) fn most_not_prompt(limit: usize) -> usize {
     (3 * limit).div_ceil(4)
 }
 
-/// The speeds of endpoints for which nothing waits. Those that were used least recently are forgotten first, so that
+/// The speeds of endpoints for which nothing waits, and what else was learnt of them. Those that were used least recently are forgotten first, so that
 /// no number of slow ones makes the host forget which ones are prompt and busy.
 #[derive(Debug)]
-pub(super) struct SpeedMemory<K> {
-    young: HashMap<K, EndpointSpeed>,
-    old: HashMap<K, EndpointSpeed>,
+pub(super) struct SpeedMemory<K, L> {
+    young: HashMap<K, (EndpointSpeed, L)>,
+    old: HashMap<K, (EndpointSpeed, L)>,
 }
 
-impl<K> Default for SpeedMemory<K> {
+impl<K, L> Default for SpeedMemory<K, L> {
     fn default() -> Self {
         SpeedMemory { young: HashMap::default(), old: HashMap::default() }
     }
 }
 
-impl<K: Eq + Hash> SpeedMemory<K> {
-    pub(super) fn take(&mut self, key: &K) -> EndpointSpeed {
+impl<K: Eq + Hash, L: Copy> SpeedMemory<K, L> {
+    pub(super) fn take(&mut self, key: &K) -> Option<(EndpointSpeed, L)> {
         let young = self.young.remove(key);
         let old = self.old.remove(key);
-        young.or(old).unwrap_or_default()
+        young.or(old)
     }
 
-    #[cfg(test)]
-    pub(super) fn get(&self, key: &K) -> EndpointSpeed {
-        self.young.get(key).or_else(|| self.old.get(key)).copied().unwrap_or_default()
+    pub(super) fn get(&self, key: &K) -> Option<(EndpointSpeed, L)> {
+        self.young.get(key).or_else(|| self.old.get(key)).copied()
     }
 
-    pub(super) fn put(&mut self, key: K, speed: EndpointSpeed) {
+    pub(super) fn put(&mut self, key: K, speed: EndpointSpeed, learnt: L) {
         if speed == EndpointSpeed::Unknown {
             return;
         }
         if self.young.len() >= REMEMBERED {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, speed);
+        self.young.insert(key, (speed, learnt));
     }
 }
 
@@ -169,14 +168,14 @@ mod tests {
     fn a_prompt_endpoint_in_use_is_remembered_however_many_slow_ones_come() {
         let mut memory = SpeedMemory::default();
         for slow in 0..3 * REMEMBERED {
-            memory.put(slow + 1, EndpointSpeed::Slow);
+            memory.put(slow + 1, EndpointSpeed::Slow, ());
             if slow % 1000 == 0 {
                 memory.take(&0);
-                memory.put(0, EndpointSpeed::Prompt);
+                memory.put(0, EndpointSpeed::Prompt, ());
             }
         }
-        assert_eq!(memory.get(&0), EndpointSpeed::Prompt);
-        assert_eq!(memory.get(&1), EndpointSpeed::Unknown);
+        assert_eq!(memory.get(&0), Some((EndpointSpeed::Prompt, ())));
+        assert_eq!(memory.get(&1), None);
         assert!(memory.young.len() + memory.old.len() <= 2 * REMEMBERED);
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct InFlight {
     pub(super) hook: HookId,
     pub(super) begun: Instant,
     pub(super) bytes: usize,
+    /// How many of its hook were in flight as it began, with it.
+    pub(super) level: usize,
     pub(super) thread: SendingThread,
     /// It is due again at this time, which became known before its end was.
     pub(super) again: Option<Instant>,

@@ -7,19 +7,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
+use crate::delivery::load_sign::LoadSign;
 use crate::delivery::sending_thread::SendingThread;
 use crate::model::{AccountId, HookId};
 
 pub(super) const LIMITS: SchedulerLimits = SchedulerLimits {
     in_flight: 256,
     in_flight_per_hook: 16,
+    growth: ConcurrencyGrowth::Quick,
     waiting: 10_000,
     bytes: 64 << 20,
     slow_after: Duration::from_secs(1),
 };
 
+/// It was answered.
+pub(super) const WELL: Option<FlightLesson> =
+    Some(FlightLesson { sign: LoadSign::Answered, connecting: Duration::ZERO });
+
 /// It was answered, and that is its end.
-pub(super) const OVER: FlightEnd = FlightEnd { learnt: true, over: true };
+pub(super) const OVER: FlightEnd = FlightEnd { learnt: WELL, over: true };
 
 pub(super) fn account(above: &[&str], name: &str) -> AccountPath {
     let above: Vec<AccountId> = above.iter().map(|name| AccountId::from(*name)).collect();
@@ -108,9 +114,58 @@ fn an_account_that_has_much_in_flight_is_sent_for_apart_and_the_others_are_not()
             panic!("it is due")
         };
         assert_eq!(thread, expected, "{after_s} s after it was not alone");
-        scheduler.ended(id, later, FlightEnd { learnt: false, over: true });
+        scheduler.ended(id, later, FlightEnd { learnt: None, over: true });
         scheduler.due(due(701, "much-1", &account(&["top"], "much"), 10), held(701));
     }
+}
+
+#[test]
+fn a_thousand_endpoints_that_nothing_is_known_of_begin_within_two_turns_of_answers() {
+    let limits = SchedulerLimits { in_flight: 2_048, in_flight_per_hook: 512, ..LIMITS };
+    let mut scheduler = Scheduler::new(limits);
+    let (owner, now) = (account(&[], "one"), Instant::now());
+    (0..1_000).for_each(|id| scheduler.due(due(id, &format!("h{id}"), &owner, 100), held(id)));
+    let mut begun = Vec::new();
+    for _ in 0..2 {
+        let sent = send_all(&mut scheduler, now);
+        sent.iter().for_each(|(id, _, _)| scheduler.ended(*id, now + Duration::from_millis(100), OVER));
+        begun.push(sent.len());
+    }
+    assert!(begun[0] > 700 && begun.iter().sum::<usize>() == 1_000, "{begun:?}");
+}
+
+#[test]
+fn a_hook_gets_more_as_its_endpoint_takes_it_is_remembered_and_shown() {
+    let limits = SchedulerLimits { in_flight: 2_048, in_flight_per_hook: 512, ..LIMITS };
+    let mut scheduler = Scheduler::new(limits);
+    let (owner, hook, now) = (account(&[], "one"), HookId::from("h"), Instant::now());
+    let shown = |scheduler: &Scheduler<i64>| {
+        let HookConcurrency { limit, in_flight } = scheduler.concurrency(&hook, now);
+        (limit, in_flight)
+    };
+    assert_eq!(shown(&scheduler), (4, 0));
+    let mut sent_at_once = Vec::new();
+    for turn in 0..12 {
+        (0..200).for_each(|n| scheduler.due(due(200 * turn + n, "h", &owner, 100), held(200 * turn + n)));
+        let later = now + Duration::from_millis(100 * turn as u64);
+        let sent = send_all(&mut scheduler, later);
+        sent_at_once.push(sent.len());
+        assert_eq!(shown(&scheduler), (sent.len(), sent.len()));
+        for (id, _, _) in sent {
+            scheduler.ended(id, later + Duration::from_millis(100), OVER);
+        }
+    }
+    assert_eq!(sent_at_once, [4, 8, 12, 16, 20, 25, 31, 38, 47, 58, 72, 90]);
+    let (raised, lowered) = scheduler.limit_changes();
+    assert_eq!((raised, lowered), (12, 0));
+    // All the others are gone from the store: nothing waits for it any more.
+    while let NextDelivery::Send { id, .. } = next_of_store(&mut scheduler, now) {
+        scheduler.ended(id, now, FlightEnd { learnt: None, over: true });
+    }
+    assert!(scheduler.is_empty());
+    assert_eq!(shown(&scheduler), (112, 0));
+    scheduler.due(due(9_999, "h", &owner, 100), held(9_999));
+    assert_eq!(shown(&scheduler), (112, 0));
 }
 
 #[test]
@@ -136,14 +191,14 @@ fn what_waits_for_a_slow_hook_leaves_the_memory_and_is_read_one_by_one() {
     let owner = account(&[], "one");
     let now = Instant::now();
     (1..=100).for_each(|id| scheduler.due(due(id, "h", &owner, 100), held(id)));
-    assert_eq!(send_all(&mut scheduler, now).len(), 16);
+    assert_eq!(send_all(&mut scheduler, now).len(), 4);
     scheduler.tick(now + LIMITS.slow_after);
-    assert_eq!((scheduler.in_memory(), scheduler.in_store()), (16, 84));
+    assert_eq!((scheduler.in_memory(), scheduler.in_store()), (4, 96));
     scheduler.ended(1, now + Duration::from_secs(10), OVER);
     let next = send_all(&mut scheduler, now);
-    assert_eq!(next, [(17, HookId::from("h"), false)]);
+    assert_eq!(next, [(5, HookId::from("h"), false)]);
     // It answers again: more is read at once.
-    for id in 2..=17 {
+    for id in 2..=5 {
         scheduler.ended(id, now, OVER);
     }
     assert!(send_all(&mut scheduler, now).iter().all(|(_, _, in_memory)| *in_memory));
