@@ -1,5 +1,6 @@
 //! Which files of the repository are compiled into the program, for `hookline new`: the template of a module and
-//! the plugin-api that goes with it. They are taken as they stand, so that no copy can fall behind. And how the
+//! the plugin-api that goes with it. They are taken as they stand, so that no copy can fall behind. Which files of a
+//! reader for the API's description are in the program, packed. And how the
 //! executable comes to stand before two functions of the C library; why, says `src/module/tls_keys.rs`.
 
 use std::error::Error;
@@ -7,15 +8,28 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
+
+#[path = "build/archive.rs"]
+mod archive;
+
 /// What a module is made from; folders stand for all that is in them.
 const SKEL: [&str; 5] = [".gitignore", "Cargo.toml", "README.md", "src", "tests"];
 
 /// What makes up plugin-api.
 const PLUGIN_API: [&str; 4] = ["Cargo.toml", "README.md", "build.rs", "src"];
 
+/// What `GET /docs` needs of the reader, and what it is sent as.
+const READER: [(&str, &str); 3] = [
+    ("swagger-ui.css", "text/css"),
+    ("swagger-ui-bundle.js", "text/javascript"),
+    ("favicon-32x32.png", "image/png"),
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     export_thread_functions();
+    embed_reader()?;
     embed_sources()
 }
 
@@ -27,6 +41,25 @@ fn export_thread_functions() {
             println!("cargo:rustc-link-arg=-Wl,--export-dynamic-symbol={function}");
         }
     }
+}
+
+/// Writes `reader.rs`, and beside it each of the reader's files as the archive has it.
+fn embed_reader() -> Result<(), Box<dyn Error>> {
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let mut code = String::from(
+        "/// The reader's files: name, kind, whether it is a deflate stream, bytes.\n\
+         const READER: &[(&str, &str, bool, &[u8])] = &[\n",
+    );
+    for (name, kind) in READER {
+        let file =
+            archive::packed(SWAGGER_UI_VENDORED, name).ok_or_else(|| format!("no {name} is vendored"))?;
+        let packed = out.join(format!("{name}.packed"));
+        fs::write(&packed, file.bytes)?;
+        writeln!(code, "    ({name:?}, {kind:?}, {}, include_bytes!({packed:?})),", file.is_deflated)?;
+    }
+    code.push_str("];\n");
+    fs::write(out.join("reader.rs"), code)?;
+    Ok(())
 }
 
 /// Writes `sources.rs`: for each list the files' names, relative to their folder, with their texts.

@@ -1,6 +1,7 @@
 //! `GET /docs`: a reader for the API's description, all of whose files are inside the program.
 
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::sync::{Arc, LazyLock};
 
 use axum::Extension;
@@ -8,6 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse as _, Response};
 use bytes::Bytes;
+use flate2::read::DeflateDecoder;
 
 use super::Api;
 use super::asked::SlashAtEnd;
@@ -52,30 +54,33 @@ pub(super) async fn file(
 ) -> Result<RawResponse, Failure> {
     let found = FILES.get(file.as_str()).ok_or_else(|| Failure::bad_identifier(&file))?;
     let PageFile { kind, bytes, tag } = found.clone().ok_or_else(Failure::internal)?;
-    Ok(RawResponse(guarded(answered(&api, &headers, &kind, tag, bytes).await)))
+    Ok(RawResponse(guarded(answered(&api, &headers, kind, tag, bytes).await)))
 }
+
+include!(concat!(env!("OUT_DIR"), "/reader.rs"));
 
 /// A file as it is sent.
 #[derive(Clone)]
 struct PageFile {
-    kind: String,
+    kind: &'static str,
     bytes: Bytes,
     tag: EntityTag,
 }
 
 /// The page's files, unpacked once.
 static FILES: LazyLock<HashMap<&'static str, Option<PageFile>>> = LazyLock::new(|| {
-    let names = ["start.js", "swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
-    names.into_iter().map(|name| (name, unpacked(name))).collect()
+    let own = ("start.js", "text/javascript", false, START.as_bytes());
+    let files = READER.iter().copied().chain([own]);
+    files.map(|(name, kind, is_deflated, bytes)| (name, unpacked(kind, is_deflated, bytes))).collect()
 });
 
-fn unpacked(name: &str) -> Option<PageFile> {
-    let (kind, bytes) = if name == "start.js" {
-        ("text/javascript".to_owned(), Bytes::from_static(START.as_bytes()))
-    } else {
-        let found = utoipa_swagger_ui::serve(name, Arc::new(utoipa_swagger_ui::Config::default())).ok()??;
-        (found.content_type, Bytes::from(found.bytes.into_owned()))
-    };
+fn unpacked(kind: &'static str, is_deflated: bool, bytes: &'static [u8]) -> Option<PageFile> {
+    let mut bytes = Bytes::from_static(bytes);
+    if is_deflated {
+        let mut whole = Vec::new();
+        DeflateDecoder::new(bytes.as_ref()).read_to_end(&mut whole).ok()?;
+        bytes = whole.into();
+    }
     Some(PageFile { kind, tag: EntityTag::of(&bytes), bytes })
 }
 
@@ -86,4 +91,23 @@ fn guarded(mut response: Response) -> Response {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readers_files_are_whole() {
+        let begins = |name: &str, bytes: &[u8]| {
+            let file = FILES[name].as_ref().unwrap();
+            assert!(file.bytes.starts_with(bytes), "{name}");
+            file.bytes.len()
+        };
+        assert!(begins("swagger-ui.css", b".swagger-ui") > 100_000);
+        assert!(begins("swagger-ui-bundle.js", b"/*!") > 1_000_000);
+        assert!(begins("favicon-32x32.png", b"\x89PNG") > 500);
+        assert_eq!(begins("start.js", START.as_bytes()), START.len());
+        assert_eq!(FILES["favicon-32x32.png"].as_ref().unwrap().kind, "image/png");
+    }
 }
