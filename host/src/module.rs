@@ -9,6 +9,7 @@ use crate::model::payload::Payload;
 pub mod inspect;
 pub mod unloading;
 pub mod pinned_room;
+mod debug_files;
 mod symbols;
 mod backtraces;
 pub mod program;

@@ -70,6 +70,8 @@ plugin-api = "
         text.push_str(section.join("\n").trim_end());
         text.push('\n');
     }
+    // Those of the release, which stands last.
+    text.push_str("strip = \"debuginfo\" # functions keep their names; the module author's guide says how to keep lines\n");
     Ok(text)
 }
 

@@ -104,6 +104,59 @@ async fn without_line_tables_functions_are_told_and_without_names_offsets() {
     assert!(failure["place"].as_str().unwrap().ends_with(&format!("lib.rs:{}", panics_at())));
 }
 
+/// The module's file as `scripts/split` makes it, and what was split off.
+fn split(folder: &Path) -> (Vec<u8>, Vec<u8>) {
+    let file = corrupted_copy(&cdylib(ID), folder, FILE, |_| {});
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/split");
+    assert!(Command::new(script).arg(&file).status().unwrap().success());
+    let debug = folder.join(format!("{FILE}.debug"));
+    (std::fs::read(file).unwrap(), std::fs::read(debug).unwrap())
+}
+
+#[tokio::test]
+async fn lines_that_were_split_off_are_found_beside_the_file_if_they_are_of_the_same_build() {
+    let folder = tempfile::tempdir().unwrap();
+    let (module, debug) = split(folder.path());
+    assert!(module.len() < debug.len(), "{} of {}", module.len(), module.len() + debug.len());
+    let host = TestHost::with_modules(&[]).await;
+    let beside = format!("{FILE}.debug");
+    let serve = async |generation: u64, module: &[u8], known: fn(&str) -> bool| {
+        host.install(FILE, module);
+        host.generation(ID, generation).await;
+        host.publish(panicking(&format!("of {generation}"))).await;
+        let failure = failure(&host, known).await;
+        assert_eq!(failure["generation"], generation, "{failure}");
+        frames(&failure)[0].to_owned()
+    };
+    let place = format!("tests/modules/webhooks_misbehaving/src/lib.rs:{})", panics_at());
+    let has_name = |frame: &str| frame.contains("handle_event (");
+
+    host.install(&beside, &debug);
+    let found = serve(1, &module, has_name).await;
+    assert!(found.ends_with(&place), "{found}");
+
+    // Another build's, as far as anybody can tell.
+    let id = build_id(&debug);
+    let mut other = debug.clone();
+    other[id.start] ^= 0x55;
+    host.install(&beside, &other);
+    let changed = |count: usize| [module.as_slice(), &vec![0; count]].concat();
+    let found = serve(2, &changed(1), has_name).await;
+    assert!(found.contains("handle_event (at +0x"), "{found}");
+
+    std::fs::create_dir(host.plugin(".debug")).unwrap();
+    std::fs::write(host.plugin(".debug").join(&beside), &debug).unwrap();
+    let found = serve(3, &changed(2), has_name).await;
+    assert!(found.ends_with(&place), "{found}");
+}
+
+/// Where the id of a build stands in a file: behind the note's name, which all linkers write as `GNU`.
+fn build_id(file: &[u8]) -> Range<usize> {
+    let note = [4, 0, 0, 0, 20, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0];
+    let at = file.windows(note.len()).position(|bytes| bytes == note).unwrap() + note.len();
+    at..at + 20
+}
+
 /// The part of a library's file that is not mapped: what is there for debuggers, up to the table of sections.
 fn unmapped_part(library: &[u8]) -> Range<usize> {
     let number =

@@ -39,6 +39,8 @@ pub(super) type BacktraceLines = Arc<[String]>;
 pub(super) struct GenerationBacktraces {
     /// The private copy of its file, which lies there for as long as it is mapped.
     copy: PathBuf,
+    /// The file that was copied, once it is known: its line tables may lie beside it.
+    original: OnceLock<PathBuf>,
     known: Mutex<KnownStacks>,
 }
 
@@ -116,7 +118,13 @@ impl KnownStacks {
 
 impl GenerationBacktraces {
     pub(super) fn new(copy: PathBuf) -> Self {
-        GenerationBacktraces { copy, known: Mutex::new(KnownStacks::new(Instant::now())) }
+        let known = Mutex::new(KnownStacks::new(Instant::now()));
+        GenerationBacktraces { copy, original: OnceLock::new(), known }
+    }
+
+    /// Where the copy was taken from.
+    pub(super) fn came_from(&self, original: PathBuf) {
+        _ = self.original.set(original);
     }
 
     pub(super) fn look_up(&self, offsets: &[usize]) -> KnownBacktrace {
@@ -132,8 +140,9 @@ impl GenerationBacktraces {
         let own = Arc::clone(self);
         let forgotten = offsets.clone();
         let work = move || {
-            let lines =
-                symbols::backtrace(&own.copy, &offsets).unwrap_or_else(|_| symbols::unnamed(&offsets));
+            let original = own.original.get().map(PathBuf::as_path);
+            let lines = symbols::backtrace(&own.copy, original, &offsets);
+            let lines = lines.unwrap_or_else(|_| symbols::unnamed(&offsets));
             let lines = BacktraceLines::from(lines);
             own.known.lock().read(&offsets, Arc::clone(&lines), Instant::now());
             told(&offsets, lines);

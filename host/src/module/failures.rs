@@ -75,8 +75,9 @@ impl GenerationFailures {
         GenerationFailures { module, number, backtraces, last: OnceLock::new() }
     }
 
-    /// They are remembered there from now on.
-    pub(super) fn remember_in(&self, last: Arc<LastFailure>) {
+    /// They are remembered there from now on; its file is a copy of this one.
+    pub(super) fn remember_in(&self, last: Arc<LastFailure>, original: PathBuf) {
+        self.backtraces.came_from(original);
         _ = self.last.set(last);
     }
 

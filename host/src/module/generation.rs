@@ -192,9 +192,9 @@ impl Generation {
         answer.inspect_err(|failure| self.failures.note(event, failure))
     }
 
-    /// Its failures are remembered there from now on.
-    pub(super) fn remember_failures_in(&self, last: Arc<LastFailure>) {
-        self.failures.remember_in(last);
+    /// Its failures are remembered there from now on; its file is a copy of this one.
+    pub(super) fn remember_failures_in(&self, last: Arc<LastFailure>, original: PathBuf) {
+        self.failures.remember_in(last, original);
     }
 
     /// A call for this event was given up.

@@ -75,7 +75,7 @@ impl LoadedModule {
         before: Option<&LoadedModule>,
     ) -> Self {
         let line: Arc<ModuleQueue> = before.map_or_else(Arc::default, |before| Arc::clone(&before.line));
-        generation.remember_failures_in(Arc::clone(&line.last_failure));
+        generation.remember_failures_in(Arc::clone(&line.last_failure), file.clone());
         LoadedModule {
             id: generation.module.clone(),
             inspected,

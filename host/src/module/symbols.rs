@@ -1,7 +1,8 @@
 //! Which code stands at a place of a module's library, read from the library's file when somebody wants to know.
 //!
 //! A module pays nothing for this: when it panics it writes down addresses and nothing else. The file is read whole, used
-//! and forgotten; how large it may be, and what it says of its lines, is bounded, as a stranger built it.
+//! and forgotten, and so is the one with its line tables where they were split off; how large they may be, and what they
+//! say of lines, is bounded, as a stranger built them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, RunTimeEndian, SectionId};
 use object::{File, Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind};
 
+use super::debug_files::split_off;
 use crate::stall::StallDeadline;
 
 /// Bytes of a file that is read for this. Of a larger one only offsets are told.
@@ -92,16 +94,20 @@ pub(super) fn unnamed(offsets: &[usize]) -> Vec<String> {
 }
 
 /// The backtrace of these offsets, innermost first, in words: the module's own frames, or all of them where none can be
-/// told for its own.
+/// told for its own. `copy` is what is mapped, `original` where it was taken from: what was split off is there.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn backtrace(file: &Path, offsets: &[usize]) -> std::io::Result<Vec<String>> {
-    if std::fs::metadata(file)?.len() > LARGEST_FILE {
+pub(super) fn backtrace(
+    copy: &Path,
+    original: Option<&Path>,
+    offsets: &[usize],
+) -> std::io::Result<Vec<String>> {
+    if std::fs::metadata(copy)?.len() > LARGEST_FILE {
         return Ok(unnamed(offsets));
     }
-    let bytes = std::fs::read(file)?;
-    Ok(shown(frames(&bytes, offsets, StallDeadline::after(WITHIN))))
+    let bytes = std::fs::read(copy)?;
+    Ok(shown(frames(&bytes, original, offsets, StallDeadline::after(WITHIN))))
 }
 
 fn shown(frames: Vec<CodeFrame>) -> Vec<String> {
@@ -111,14 +117,19 @@ fn shown(frames: Vec<CodeFrame>) -> Vec<String> {
 }
 
 /// The frames at these offsets; one offset has several where functions were inlined.
-fn frames(bytes: &[u8], offsets: &[usize], until: StallDeadline) -> Vec<CodeFrame> {
+fn frames(bytes: &[u8], original: Option<&Path>, offsets: &[usize], until: StallDeadline) -> Vec<CodeFrame> {
     let Ok(file) = File::parse(bytes) else {
         return offsets.iter().map(|offset| CodeFrame::unknown(*offset)).collect();
     };
+    let original = original.filter(|_| !says_lines(&file));
+    let split = original.and_then(|original| split_off(&file, original, LARGEST_FILE));
+    let split = split.as_deref().and_then(|bytes| File::parse(bytes).ok());
     let first = file.segments().map(|segment| segment.address()).min().unwrap_or_default();
     let address = |offset: usize| first.saturating_add(offset as u64);
-    let named = function_names(&file, offsets.iter().map(|offset| address(*offset)));
-    let lines = line_tables(&file);
+    // Names may have been split off together with the lines.
+    let tables = [Some(&file), split.as_ref()].into_iter().flatten();
+    let named = function_names(tables, offsets.iter().map(|offset| address(*offset)));
+    let lines = line_tables(split.as_ref().unwrap_or(&file));
     let mut frames = Vec::new();
     for offset in offsets {
         let name = named.get(&address(*offset)).map(|name| clipped(name));
@@ -132,6 +143,12 @@ fn frames(bytes: &[u8], offsets: &[usize], until: StallDeadline) -> Vec<CodeFram
         frames.extend(known.filter(|known| !known.is_empty()).unwrap_or_else(nameless));
     }
     frames
+}
+
+/// Whether the file has its line tables itself.
+fn says_lines(file: &File<'_>) -> bool {
+    let info = file.section_by_name(SectionId::DebugInfo.name());
+    info.is_some_and(|section| section.size() > 0)
 }
 
 type FileBytes<'a> = EndianSlice<'a, RunTimeEndian>;
@@ -188,10 +205,14 @@ fn frames_at(
     Some(frames)
 }
 
-/// The names of the functions at these addresses, from the symbol table, which may be stripped.
-fn function_names(file: &File<'_>, addresses: impl Iterator<Item = u64>) -> BTreeMap<u64, String> {
+/// The names of the functions at these addresses, from the first symbol table that has them; each may be stripped.
+fn function_names<'a, 'b: 'a>(
+    files: impl Iterator<Item = &'a File<'b>>,
+    addresses: impl Iterator<Item = u64>,
+) -> BTreeMap<u64, String> {
     let mut named: BTreeMap<u64, Option<String>> = addresses.map(|address| (address, None)).collect();
-    for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0) {
+    let symbols = files.flat_map(|file| file.symbols());
+    for symbol in symbols.filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0) {
         let end = symbol.address().saturating_add(symbol.size());
         for (_, name) in named.range_mut(symbol.address()..end).filter(|(_, name)| name.is_none()) {
             *name = symbol.name().ok().map(demangled);
@@ -306,8 +327,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("none.so");
         std::fs::write(&file, b"\x7fELF and nothing else").unwrap();
-        assert_eq!(backtrace(&file, &[16, 32]).unwrap(), ["+0x10", "+0x20"]);
-        assert!(backtrace(&folder.path().join("gone.so"), &[16]).is_err());
+        assert_eq!(backtrace(&file, Some(&file), &[16, 32]).unwrap(), ["+0x10", "+0x20"]);
+        assert!(backtrace(&folder.path().join("gone.so"), None, &[16]).is_err());
     }
 
     #[inline(never)]
@@ -327,7 +348,7 @@ mod tests {
         let offset = usize::try_from(at - first).unwrap();
         assert_ne!(here(), 0);
 
-        let found = frames(&program, &[offset], StallDeadline::after(WITHIN));
+        let found = frames(&program, None, &[offset], StallDeadline::after(WITHIN));
 
         let own = found.last().unwrap();
         assert!(

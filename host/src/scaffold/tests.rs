@@ -113,6 +113,8 @@ fn the_manifests_of_a_new_module_inherit_nothing_and_say_all_that_the_workspace_
         let (_, section) = manifest.split_once(profile).unwrap();
         let section = section.split("\n[").next().unwrap();
         assert!(section.contains("panic = \"unwind\""), "{profile}{section}");
+        let is_small = section.contains("strip = \"debuginfo\"");
+        assert_eq!(is_small, profile == "[profile.release]\n", "{profile}{section}");
     }
     assert!(new["plugin-api/Cargo.toml"].contains("abi_stable = { version = \"=0.11.3\""));
 }
