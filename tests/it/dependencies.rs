@@ -1,7 +1,9 @@
 //! What the dependencies may be: the rules of `deny.toml` that need nothing but what Cargo knows of them. What has become
 //! known about their versions since is looked up by `.ci/nightly`.
 
+use std::collections::BTreeSet;
 use std::iter::Peekable;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -141,4 +143,37 @@ fn no_package_of_ours_takes_any_version_of_another() {
         }
     }
     assert!(broken.is_empty(), "dependencies without a version:\n{}", broken.join("\n"));
+}
+
+/// What a build of these packages consists of: each crate with the features that it gets.
+fn built_for(packages: &[&str]) -> BTreeSet<String> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["tree", "--locked", "--edges=normal,build", "--prefix=none", "--format={p} with {f}"]);
+    cargo.arg(concat!("--manifest-path=", env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+    let output = cargo.args(packages.iter().map(|name| format!("--package={name}"))).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    // Known already, which is said behind it.
+    tree.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+/// Scripts build the modules together, so that what they share is compiled once.
+#[test]
+fn modules_that_are_built_together_get_what_they_get_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut modules = vec!["webhooks_skel".to_owned()];
+    for folder in ["plugins", "tests/modules"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        modules.extend(names.filter(|name| name.starts_with("webhooks_")));
+    }
+    let modules: Vec<&str> = modules.iter().map(String::as_str).collect();
+    let together = built_for(&modules);
+
+    for module in modules {
+        let alone = built_for(&[module]);
+        assert!(alone.len() > 10, "{alone:?}");
+        let others: Vec<&String> = alone.difference(&together).collect();
+        assert!(others.is_empty(), "alone {module} is built with {others:?}");
+    }
 }
