@@ -19,6 +19,7 @@ mod configuration;
 mod delivery;
 mod disabler;
 mod data_folder;
+mod debian_package;
 mod deliveries;
 mod dev;
 mod dependencies;
