@@ -21,7 +21,7 @@ use super::streams::SharedConnection;
 const IDLE: Duration = Duration::from_secs(4);
 
 /// Kept connections in total, however many may be open.
-const MOST_IDLE: usize = 1024;
+const MOST_IDLE: usize = 4096;
 
 /// What a request goes out over.
 pub(super) enum HttpConversation {
