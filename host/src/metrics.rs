@@ -84,7 +84,7 @@ impl Metrics {
         families.extend(dispatch.iter().take(1).flat_map(|shard| figures::disabler(&shard.disabler)));
         families.extend(figures::bus(&**bus));
         families.extend(figures::memory::memory(memory));
-        families.extend(figures::store(ledger.commits(), owed.is_some()));
+        families.extend(figures::store(ledger.commits(), ledger.flushes(), owed.is_some()));
         families.extend(figures::room(
             backends.iter().filter_map(|backend| backend.room()).reduce(StoreRoom::with),
             lost,

@@ -124,6 +124,7 @@ async fn a_delivered_event_is_seen_all_the_way() {
     assert!(after.labelled("hookline_module_seconds_total", module) > 0.0);
     let grew = |name| after.figure(name) > before.figure(name);
     assert!(grew("hookline_store_commits_total") && grew("hookline_process_cpu_seconds_total"));
+    assert!(grew("hookline_store_fsyncs_total"));
 }
 
 #[tokio::test]

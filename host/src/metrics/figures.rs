@@ -269,10 +269,12 @@ pub(super) fn bus(bus: &dyn Bus) -> Vec<MetricFamily> {
     ]
 }
 
-pub(super) fn store(commits: u64, readable: bool) -> Vec<MetricFamily> {
+pub(super) fn store(commits: u64, flushes: u64, readable: bool) -> Vec<MetricFamily> {
     vec![
         MetricFamily::counter("hookline_store_commits_total", "Commits of the store.")
             .is(Value::from(commits)),
+        MetricFamily::counter("hookline_store_fsyncs_total", "Flushes of the store's files to the disk.")
+            .is(Value::from(flushes)),
         MetricFamily::gauge("hookline_store_readable", "1 when the store could say what is owed.")
             .is(Value::from(readable)),
     ]

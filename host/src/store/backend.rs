@@ -10,6 +10,10 @@ use super::{Result, StoreError};
 pub trait StoreBackend: Send + Sync {
     /// Commits since the store was opened: what writes have cost, and whether they are grouped.
     fn commits(&self) -> u64;
+    /// How often it has waited until something was on the disk (`fsync`) since it was opened; 0 where it is not its own disk.
+    fn flushes(&self) -> u64 {
+        0
+    }
     /// Why nothing can be written at the moment: what the last write failed with. A success ends it, except damage.
     fn trouble(&self) -> Option<StoreError>;
     /// Writes something and takes it away again, to see whether it can be written. It is as long as a group of deliveries,

@@ -25,6 +25,7 @@ mod documents;
 mod digest;
 mod disabler;
 mod failed_events;
+mod flushes;
 mod identities;
 mod ledger_store;
 mod module_replays;
@@ -76,7 +77,8 @@ impl SqliteStore {
         let readers = ListingReaders::open(&opened.file)?;
         let caretaker = StoreCaretaker::of(&opened)?;
         let trouble = StoreTrouble::default();
-        let writer = StoreWriter::start(opened, Arc::clone(&caretaker.presence), Arc::clone(&trouble))?;
+        let presence = Arc::clone(&caretaker.presence);
+        let writer = StoreWriter::start(opened, presence, Arc::clone(&trouble), options.synchronous)?;
         let reader = Arc::new(Mutex::new(Some(reader)));
         let deliveries = ReadingThread::start(&file, "delivery-reader")?;
         Ok(Self { writer, reader, deliveries, readers, file, trouble, copying: Arc::default(), caretaker })
@@ -141,6 +143,10 @@ impl StoreBackend for SqliteStore {
 
     fn commits(&self) -> u64 {
         self.writer.commits()
+    }
+
+    fn flushes(&self) -> u64 {
+        self.writer.flushes.total()
     }
 
     fn trouble(&self) -> Option<StoreError> {

@@ -5,8 +5,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::SqliteStore;
+use super::writer::PATIENCE;
 use super::writing::StoreWrite;
 use super::{access, attempts, deliveries, disabler, failed_events, module_replays, pieces, replays};
+use crate::clock::now_ms;
 use crate::model::ModuleId;
 use crate::store::{
     Accepted, AcceptedEvent, AttemptQuery, AttemptScan, AttemptStore, AuditEntry, AuditKeep, AuditQuery,
@@ -16,6 +18,9 @@ use crate::store::{
     Result, RevivedDelivery, StoredAuditEntry, StoredDelivery, StoredFailing, StoredOutcome, StoredToken,
     TokenStore, WaitingRow,
 };
+
+/// An attempt, with what was sent and what came back, is about as much work as so many other rows.
+const ROWS_OF_ATTEMPT: usize = 8;
 
 #[async_trait]
 impl DeliveryStore for SqliteStore {
@@ -35,8 +40,15 @@ impl DeliveryStore for SqliteStore {
         if outcomes.is_empty() {
             return Ok(());
         }
-        let rows = outcomes.len();
-        self.writer.write_patiently(rows, move |writing| deliveries::finish(writing, &outcomes)).await
+        let (rows, soon_ms) = (outcomes.len(), now_ms() + i64::try_from(PATIENCE.as_millis()).unwrap_or(0));
+        // Who is due before is not kept waiting by its own outcome.
+        let is_due_soon = |outcome: &StoredOutcome| matches!(outcome, StoredOutcome::Retry { due_ms, .. } if *due_ms < soon_ms);
+        let is_urgent = outcomes.iter().any(is_due_soon);
+        let finish = move |writing: &mut StoreWrite<'_>| deliveries::finish(writing, &outcomes);
+        match is_urgent {
+            true => self.writer.write(rows, finish).await,
+            false => self.writer.write_patiently(rows, finish).await,
+        }
     }
 
     async fn pending(&self, after_id: i64, limit: usize) -> Result<Vec<StoredDelivery>> {
@@ -87,7 +99,7 @@ impl AttemptStore for SqliteStore {
         if attempts.is_empty() {
             return Ok(());
         }
-        let rows = attempts.len();
+        let rows = ROWS_OF_ATTEMPT * attempts.len();
         self.writer.write_patiently(rows, move |writing| attempts::add(writing, &attempts, max_rows)).await
     }
 

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::database::{self, OpenedDatabase};
+use super::flushes::FlushCount;
 use super::presence::FilePresence;
 use super::trouble::{StoreTrouble, explain, note};
 use super::writer::StoreWriter;
@@ -97,10 +98,9 @@ impl StoreTending {
 
     /// Copies the log into the database and cuts it off. Commits go on meanwhile; where a reader or a commit is in the
     /// way, it is left for the next time.
-    pub(super) fn empty_log(&mut self) -> rusqlite::Result<()> {
+    pub(super) fn empty_log(&mut self, flushes: &FlushCount) -> rusqlite::Result<()> {
         for kind in ["PASSIVE", "TRUNCATE"] {
-            let checkpoint = format!("PRAGMA wal_checkpoint({kind})");
-            let was_busy: bool = self.connection.query_row(&checkpoint, [], |row| row.get(0))?;
+            let was_busy = flushes.checkpoint(&self.connection, kind)?;
             self.gave_back &= was_busy || kind == "PASSIVE";
         }
         Ok(())
@@ -158,7 +158,8 @@ impl StoreCaretaker {
         };
         *self.room.lock() = room;
         if chores.empty_log {
-            self.with(|tending| tending.empty_log()).await;
+            let flushes = writer.flushes.clone();
+            self.with(move |tending| tending.empty_log(&flushes)).await;
         }
         if chores.pages == 0 || trouble.lock().is_some() {
             return false;

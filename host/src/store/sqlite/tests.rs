@@ -264,6 +264,35 @@ async fn one_bad_write_does_not_spoil_the_others_of_its_commit() {
     assert_eq!(query(dir.path(), "SELECT count(*) FROM settings WHERE value = 'kept'"), 4);
 }
 
+#[tokio::test]
+async fn each_commit_is_flushed_once_where_it_is_to_survive_a_power_cut() {
+    for (synchronous, flushes) in [(Synchronous::Full, 3), (Synchronous::Normal, 0)] {
+        let dir = TempDir::new().unwrap();
+        let store = SqliteStore::open(dir.path(), Options { synchronous }).unwrap();
+        let before = (store.commits(), store.flushes());
+        for n in 0..3 {
+            store.set_setting("n", &n.to_string()).await.unwrap();
+        }
+        assert_eq!((store.commits() - before.0, store.flushes() - before.1), (3, flushes));
+    }
+}
+
+#[tokio::test]
+async fn outcomes_that_nothing_is_accepted_beside_are_written_together() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    let Accepted::New(ids) = store.accept(many(2_000)).await.unwrap() else { panic!("it was known") };
+    let before = store.commits();
+
+    let outcomes = ids.iter().map(|id| store.finish(vec![StoredOutcome::Delivered { id: *id }]));
+    let written = futures_util::future::join_all(outcomes).await;
+
+    assert!(written.iter().all(Result::is_ok));
+    assert_eq!(store.counts().await.unwrap().pending, 0);
+    let commits = store.commits() - before;
+    assert!(commits <= 200, "{commits} commits for 2000 outcomes");
+}
+
 fn many(count: usize) -> AcceptedEvent {
     event(Some("many"), (0..count).map(|n| owed(&format!("h{n}"), &payload("{}"))).collect())
 }

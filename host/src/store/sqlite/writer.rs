@@ -1,41 +1,40 @@
-//! Which writes share a commit: the writer thread takes whatever is queued, and commits at once when idle.
-//! Writes that nobody waits for do not wake it; they go along with the next commit, or with one of their own soon.
+//! The thread that writes: each group of what waits is one transaction, answered once it is durable.
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::database::{self, OpenedDatabase};
+use super::flushes::FlushCount;
+use super::options::Synchronous;
 use super::presence::FilePresence;
-use super::trouble::{StoreTrouble, closed, explain, note};
+use super::trouble::{StoreTrouble, explain, note};
 use super::writing::{IdList, StoreWrite};
 use super::{deliveries, identities, unfinished};
 use crate::clock::now_ms;
 use crate::store::{Result, StoreError};
 
 mod jobs;
+mod queue;
 
-use jobs::{CommitGroup, PatientJobs, WriterJob, WriterTask, WriterWake, answer, group, next_wake};
-
-/// Writes that may wait; beyond it, callers wait for a place.
-const QUEUE: usize = 1_024;
-
-/// How long a patient write waits for a commit to go along with. A crash meanwhile repeats what it says.
-const PATIENCE: Duration = Duration::from_millis(5);
+use jobs::{WriterJob, WriterTask, answer};
+pub(super) use queue::PATIENCE;
+use queue::WriterQueue;
 
 /// The handle of the writer thread.
 pub(super) struct StoreWriter {
-    jobs: Mutex<Option<mpsc::Sender<WriterWake>>>,
-    patient: Arc<PatientJobs>,
+    queue: Arc<WriterQueue>,
     thread: Mutex<Option<JoinHandle<()>>>,
     commits: Arc<AtomicU64>,
+    /// What its commits and everybody's checkpoints have flushed.
+    pub(super) flushes: FlushCount,
     /// Events whose pieces are to be removed, as not all of them came.
     pub(super) abandoned: Arc<Mutex<Vec<i64>>>,
 }
@@ -45,35 +44,32 @@ impl StoreWriter {
         opened: OpenedDatabase,
         presence: Arc<FilePresence>,
         trouble: StoreTrouble,
+        synchronous: Synchronous,
     ) -> Result<Self> {
-        let (commits, patient) = (Arc::new(AtomicU64::new(0)), Arc::new(PatientJobs::default()));
+        let (commits, flushes) = (Arc::new(AtomicU64::new(0)), FlushCount::default());
         let abandoned: Arc<Mutex<Vec<i64>>> = Arc::default();
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let OpenedDatabase { file, connection, lock } = opened;
+        let queue = Arc::new(WriterQueue::new());
+        let OpenedDatabase { file, mut connection, lock } = opened;
         let ids = IdList::load(&connection).map_err(|error| explain(&file, &error))?;
+        flushes.watch(&mut connection, synchronous).map_err(|error| explain(&file, &error))?;
         let state = WriterState {
             connection,
             file,
             ids,
             pruned: PruneState::default(),
             commits: Arc::clone(&commits),
-            patient: Arc::clone(&patient),
+            flushes: flushes.clone(),
             abandoned: Arc::clone(&abandoned),
             presence,
             trouble,
             _lock: lock,
         };
+        let abandoning = AbandonedAtEnd(Arc::clone(&queue));
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || state.run(queue))
+            .spawn(move || state.run(&abandoning.0))
             .map_err(|error| StoreError::Unavailable(format!("starting the writer thread: {error}")))?;
-        Ok(Self {
-            jobs: Mutex::new(Some(jobs)),
-            patient,
-            thread: Mutex::new(Some(thread)),
-            commits,
-            abandoned,
-        })
+        Ok(Self { queue, thread: Mutex::new(Some(thread)), commits, flushes, abandoned })
     }
 
     pub(super) fn commits(&self) -> u64 {
@@ -87,33 +83,26 @@ impl StoreWriter {
         T: Send + 'static,
         F: FnMut(&mut StoreWrite<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
         let (answer, answered) = oneshot::channel();
-        let job = Box::new(WriterTask { rows, work, result: None, answer });
-        jobs.send(Some(job)).await.map_err(|_| closed())?;
+        self.queue.push(Box::new(WriterTask { rows, work, result: None, answer })).await?;
         answered.await.map_err(|_| ended())?
     }
 
     /// As [`write`](StoreWriter::write), for what can wait a little: it joins one of the next commits, and causes one only
-    /// when there is none for [`PATIENCE`].
+    /// when there is none for [`PATIENCE`], or when many such wait.
     pub(super) async fn write_patiently<T, F>(&self, rows: usize, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&mut StoreWrite<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
-        let jobs = self.jobs.lock().clone().ok_or_else(closed)?;
-        let (answer, mut answered) = oneshot::channel();
-        self.patient.lock().push_back(Box::new(WriterTask { rows, work, result: None, answer }));
-        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answered).await {
-            return answer.map_err(|_| ended())?;
-        }
-        jobs.send(None).await.map_err(|_| closed())?;
+        let (answer, answered) = oneshot::channel();
+        self.queue.push_patient(Box::new(WriterTask { rows, work, result: None, answer }))?;
         answered.await.map_err(|_| ended())?
     }
 
     /// Lets the thread finish what is queued, and waits for its end.
     pub(super) async fn close(&self) -> Result<()> {
-        drop(self.jobs.lock().take());
+        self.queue.close();
         let Some(thread) = self.thread.lock().take() else {
             return Ok(());
         };
@@ -126,12 +115,21 @@ impl StoreWriter {
 
 impl Drop for StoreWriter {
     fn drop(&mut self) {
-        drop(self.jobs.lock().take());
+        self.queue.close();
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {
             tracing::error!("the store's writer ended in a panic");
         }
+    }
+}
+
+/// Whoever waits is told when the thread ends, however it does.
+struct AbandonedAtEnd(Arc<WriterQueue>);
+
+impl Drop for AbandonedAtEnd {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
@@ -153,7 +151,7 @@ struct WriterState {
     ids: IdList,
     pruned: PruneState,
     commits: Arc<AtomicU64>,
-    patient: Arc<PatientJobs>,
+    flushes: FlushCount,
     abandoned: Arc<Mutex<Vec<i64>>>,
     presence: Arc<FilePresence>,
     trouble: StoreTrouble,
@@ -161,22 +159,25 @@ struct WriterState {
 }
 
 impl WriterState {
-    fn run(mut self, mut queue: mpsc::Receiver<WriterWake>) {
-        let mut some_left = false;
-        while let Some(first) = next_wake(&mut queue, some_left) {
-            let CommitGroup { jobs: group, leaves_some } = group(first, &self.patient, &mut queue);
-            some_left = leaves_some;
-            // Another commit may have taken the patient ones along before this wake-up for their sake.
-            if !group.is_empty() {
-                self.commit(group);
-            }
-        }
-        let left = std::mem::take(&mut *self.patient.lock());
-        if !left.is_empty() {
-            self.commit(left.into());
+    fn run(mut self, queue: &WriterQueue) {
+        let mut idle_since = Instant::now();
+        while let Some(group) = queue.next(idle_since) {
+            self.commit(group);
+            self.shorten_log();
+            idle_since = Instant::now();
         }
         if let Err(error) = database::mark(&self.connection, false) {
             tracing::warn!(%error, "the store was not marked as closed");
+        }
+    }
+
+    /// After those who wait for the commit have been answered.
+    fn shorten_log(&self) {
+        if self.flushes.log_is_long()
+            && let Err(error) = self.flushes.checkpoint(&self.connection, "PASSIVE")
+        {
+            // The next commit tries it again, and what is in the log is durable.
+            tracing::debug!(%error, "the store's log cannot be copied into the database now");
         }
     }
 
