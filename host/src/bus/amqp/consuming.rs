@@ -50,11 +50,9 @@ pub(super) struct BusConsumer {
     put_off: BTreeSet<(Instant, u64)>,
     /// The first postponement since something was accepted.
     trouble_since: Option<Instant>,
-    ack_batch: usize,
-    ack_flush: Duration,
-    /// So many acceptances behind an open delivery are acknowledged one by one, or they would block the window.
-    straggler_limit: usize,
-    flush_at: Option<Instant>,
+    /// So many acceptances are acknowledged while more answers wait, and so many behind an open delivery one by one, or they
+    /// would block the window.
+    ack_limit: usize,
 }
 
 impl BusConsumer {
@@ -85,11 +83,8 @@ impl BusConsumer {
             resized: false,
             put_off: BTreeSet::new(),
             trouble_since: None,
-            // A batch above half of the prefetch would leave the broker with nothing to send meanwhile.
-            ack_batch: options.ack_batch.min(prefetch / 2).max(1),
-            ack_flush: options.ack_flush,
-            straggler_limit: (prefetch / 2).max(1),
-            flush_at: None,
+            // More than half of the prefetch would leave the broker with nothing to send meanwhile.
+            ack_limit: (prefetch / 2).max(1),
         })
     }
 
@@ -122,17 +117,15 @@ impl BusConsumer {
         }
     }
 
-    /// The next thing that happens. In this order: answers free the broker's window, the intake's room frees
-    /// ours, and only when there is nothing else at all is an incomplete batch acknowledged early.
+    /// The next thing that happens. In this order: answers free the broker's window, the intake's room frees ours. What
+    /// was answered together, as it was stored together, is acknowledged together.
     async fn step(
         &mut self,
         bus: &AmqpBus,
         intake: &mut EventIntake,
         stop: &CancellationToken,
     ) -> lapin::Result<Option<SessionEnd>> {
-        let flush_at = self.flush_at.unwrap_or_else(Instant::now);
-        let put_off_until = self.put_off.first().map_or(flush_at, |(at, _)| *at);
-        let idle = self.flush_at.is_some() && self.acks.unanswered() == 0;
+        let put_off_until = self.put_off.first().map_or_else(Instant::now, |(at, _)| *at);
         let mut answers = Vec::new();
         tokio::select! {
             biased;
@@ -141,9 +134,10 @@ impl BusConsumer {
                 for (tag, answer) in answers {
                     self.answered(bus, tag, answer).await?;
                 }
-                self.flush_when_full().await?;
+                if self.answers.is_empty() || self.acks.covered() >= self.ack_limit {
+                    self.flush().await?;
+                }
             }
-            () = sleep_until(flush_at), if self.flush_at.is_some() => self.flush().await?,
             () = sleep_until(put_off_until), if !self.put_off.is_empty() => self.give_back().await?,
             () = self.arriving.progress(), if self.arriving.is_waiting() => self.arriving.hand_on(intake),
             room = intake.room(), if self.arriving.waits_for_room() => match room {
@@ -155,7 +149,6 @@ impl BusConsumer {
                 self.arriving.hand_on(intake);
                 return Ok(end);
             }
-            () = std::future::ready(()), if idle => self.flush().await?,
         }
         Ok(None)
     }
@@ -211,14 +204,11 @@ impl BusConsumer {
             Answer::Accepted => {
                 self.trouble_since = None;
                 self.acks.accept(tag);
-                self.arm_flush();
                 Ok(())
             }
             Answer::Refused(reason) => {
                 warn!(queue = self.consumer.queue().as_str(), error = %reason, "message refused");
                 self.acks.settled(tag);
-                // Acceptances that waited behind this delivery may be covered now.
-                self.arm_flush();
                 self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await
             }
             Answer::Postponed | Answer::Unhandled(_) => {
@@ -232,20 +222,12 @@ impl BusConsumer {
         }
     }
 
-    async fn flush_when_full(&mut self) -> lapin::Result<()> {
-        if self.acks.covered() >= self.ack_batch || self.acks.stragglers() >= self.straggler_limit {
-            return self.flush().await;
-        }
-        Ok(())
-    }
-
     /// Acknowledges what can be with one frame; what stands behind an open delivery only when it is much.
     async fn flush(&mut self) -> lapin::Result<()> {
-        self.flush_at = None;
         if let Some(tag) = self.acks.take_up_to() {
             self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
         }
-        if self.acks.stragglers() >= self.straggler_limit {
+        if self.acks.stragglers() >= self.ack_limit {
             self.flush_stragglers().await?;
         }
         Ok(())
@@ -266,15 +248,8 @@ impl BusConsumer {
             self.acks.settled(tag);
             self.channel.basic_reject(tag, BasicRejectOptions { requeue: true }).await?;
         }
-        self.arm_flush();
-        Ok(())
-    }
-
-    /// What can be acknowledged waits a little for more to come.
-    fn arm_flush(&mut self) {
-        if self.flush_at.is_none() && self.acks.covered() > 0 {
-            self.flush_at = Some(Instant::now() + self.ack_flush);
-        }
+        // Acceptances that waited behind these may be covered now.
+        self.flush().await
     }
 
     /// No new messages; what is in flight gets its answer to the broker, what is not goes back when the

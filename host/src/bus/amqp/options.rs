@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::bus::content::DEFAULT_LIMIT;
 use crate::memory::EventMemory;
@@ -38,10 +37,6 @@ pub struct AmqpOptions {
     pub prefetch: u16,
     /// How the broker's listings call this connection.
     pub connection_name: String,
-    /// How many messages are acknowledged at once at the latest.
-    pub ack_batch: usize,
-    /// How long the first of them waits at most while more are under way.
-    pub ack_flush: Duration,
     /// The longest event that is taken, in bytes, unpacked.
     pub event_limit: usize,
     /// Where the memory for events comes from.
@@ -57,8 +52,6 @@ impl AmqpOptions {
             queue_type: QueueType::Quorum,
             prefetch: 200,
             connection_name: "hookline".to_owned(),
-            ack_batch: 25,
-            ack_flush: Duration::from_millis(2),
             event_limit: DEFAULT_LIMIT,
             memory: Arc::new(EventMemory::unbounded()),
         }
