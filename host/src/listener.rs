@@ -5,7 +5,6 @@ mod counters;
 pub mod failed_events;
 mod failure_lines;
 mod gathering;
-mod kinds;
 mod large_events;
 mod slices;
 mod parsing;

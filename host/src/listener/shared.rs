@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::HashSet;
 use futures_util::StreamExt as _;
+use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -14,12 +15,11 @@ use tracing::{Span, debug, error, warn};
 use super::asking::together;
 pub use super::counters::ListenerCounters;
 use super::failed_events::FailedEventKeeping;
-use super::gathering::EventGathering;
-use super::kinds::by_kind;
+use super::gathering::{EventGathering, EventGroup, EventKind};
 use super::large_events::{LargeCalls, STORED_TOGETHER};
 use super::parsing::{NoEvent, PendingEvent, is_large, parse, parse_beside};
 use super::planning::{DeliveryPlanner, EventDeliveries};
-use super::turns::{StoreTurn, StoreTurns, stretches};
+use super::turns::StoreTurn;
 use crate::bus::{Acker, IncomingMessage, Refusal, Unhandled};
 use crate::config::FailedOverflow;
 use crate::delivery::queue::{DeliveryQueue, EventBatch, EventNovelty};
@@ -34,6 +34,12 @@ use crate::trail::ChildSpan;
 
 /// Events in hand at once: enough to fill group commits, little enough to be answered soon.
 pub const IN_HAND: usize = 512;
+
+/// Messages that are read before others on this thread have their turn.
+const AT_ONCE: usize = 256;
+
+/// How often the others on this thread have their turn before a group begins, as long as each turn brings something.
+const TURNS: usize = 3;
 
 /// What the listener works with.
 pub struct SharedListener {
@@ -65,67 +71,64 @@ impl SharedListener {
     ) -> anyhow::Result<()> {
         let mut intake = intake.lock().await;
         let mut gathering = EventGathering::default();
-        let mut turns = StoreTurns::default();
-        let mut groups = FuturesUnordered::new();
+        let mut under_way = FuturesUnordered::new();
         let mut beside = FuturesUnordered::new();
-        let mut in_hand = 0;
+        let (mut arrived, mut in_hand, mut goes_on) = (Vec::with_capacity(AT_ONCE), 0, true);
         loop {
-            let parsed = tokio::select! {
+            let limit = AT_ONCE.min(IN_HAND - in_hand);
+            if !arrived.is_empty() || gathering.may_begin() {
+                come_along(&mut intake, &mut arrived, if goes_on { limit } else { 0 }).await;
+            }
+            for incoming in arrived.drain(..) {
+                if is_large(&incoming) {
+                    in_hand += 1;
+                    beside.push(parse_beside(incoming));
+                } else if let Some(pending) = self.taken(Some(parse(incoming))) {
+                    in_hand += 1;
+                    let event = Arc::clone(&pending.0);
+                    gathering.add(pending, event.category(), event.name(), self.call(&event));
+                }
+            }
+            while let Some(group) = gathering.begin() {
+                under_way.push(Either::Left(self.take(group)));
+            }
+            let limit = AT_ONCE.min(IN_HAND - in_hand);
+            tokio::select! {
                 biased;
-                Some(ended) = groups.next() => {
-                    in_hand -= ended;
-                    continue;
-                }
-                Some(parsed) = beside.next() => {
-                    in_hand -= 1;
-                    Vec::from_iter(parsed)
-                }
-                () = stop.cancelled() => break,
-                arrived = gathering.next(&mut intake, IN_HAND - in_hand), if in_hand < IN_HAND => {
-                    let Some(arrived) = arrived else { break };
-                    let (large, small): (Vec<_>, Vec<_>) = arrived.into_iter().partition(is_large);
-                    in_hand += large.len();
-                    beside.extend(large.into_iter().map(parse_beside));
-                    small.into_iter().map(parse).collect()
-                }
-            };
-            for (group, turn) in self.groups(parsed, &mut turns) {
-                in_hand += group.len();
-                groups.push(self.take(group, turn));
+                Some(step) = under_way.next() => match step {
+                    GroupStep::Stored { kind, count, rest } => {
+                        in_hand -= count;
+                        gathering.ended(&kind);
+                        if let Some(rest) = rest {
+                            in_hand += rest.count();
+                            under_way.push(Either::Right(self.store_rest(rest)));
+                        }
+                    }
+                    GroupStep::Ended { count } => in_hand -= count,
+                },
+                Some(parsed) = beside.next() => match self.taken(parsed) {
+                    Some(large) => {
+                        let event = Arc::clone(&large.0);
+                        let group = gathering.alone(large, event.category(), event.name(), self.call(&event));
+                        under_way.push(Either::Left(self.take(group)));
+                    }
+                    None => in_hand -= 1,
+                },
+                () = stop.cancelled(), if goes_on => goes_on = false,
+                count = intake.recv_many(&mut arrived, limit), if goes_on && in_hand < IN_HAND => goes_on = count > 0,
+                else => return Ok(()),
             }
         }
-        let mut rest: Vec<_> = gathering.into_rest().into_iter().map(parse).collect();
-        rest.extend(beside.filter_map(std::future::ready).collect::<Vec<_>>().await);
-        let rest = self.groups(rest, &mut turns);
-        groups.extend(rest.into_iter().map(|(group, turn)| self.take(group, turn)));
-        while groups.next().await.is_some() {}
-        Ok(())
     }
 
-    /// The events among messages, by their kind: a module that an event does not concern never keeps it waiting.
-    /// Where hooks want the events of a call in order, each group has its turn.
-    fn groups(
-        &self,
-        parsed: Vec<Result<PendingEvent, Box<NoEvent>>>,
-        turns: &mut StoreTurns,
-    ) -> Vec<(Vec<PendingEvent>, Option<StoreTurn>)> {
-        let event = |parsed: Result<PendingEvent, Box<NoEvent>>| {
-            parsed.map_err(|no_event| self.refuse(*no_event)).ok()
-        };
-        let taken: Vec<PendingEvent> = parsed.into_iter().filter_map(event).collect();
-        if !self.table.has_ordered() {
-            return by_kind(taken).into_iter().map(|group| (group, None)).collect();
-        }
-        let call = |(event, _): &PendingEvent| event.call_id().map(str::to_owned);
-        let calls = |group: &[PendingEvent]| group.iter().filter_map(call).collect::<Vec<_>>();
-        let kind = |(event, _): &PendingEvent| (event.category().to_owned(), event.name().to_owned());
-        let stretches = stretches(taken, call, kind);
-        let groups = stretches.into_iter().flat_map(by_kind);
-        let turn = |group: Vec<PendingEvent>| {
-            let turn = turns.give(calls(&group).into_iter());
-            (group, Some(turn))
-        };
-        groups.map(turn).collect()
+    /// The call of an event, where hooks want the events of a call in order.
+    fn call<'e>(&self, event: &'e Event) -> Option<&'e str> {
+        if self.table.has_ordered() { event.call_id() } else { None }
+    }
+
+    /// A message that is an event; any other is refused.
+    fn taken(&self, parsed: Option<Result<PendingEvent, Box<NoEvent>>>) -> Option<PendingEvent> {
+        parsed?.map_err(|no_event| self.refuse(*no_event)).ok()
     }
 
     fn refuse(&self, NoEvent { acker, trail, error }: NoEvent) {
@@ -135,11 +138,15 @@ impl SharedListener {
         acker.refuse(Refusal::event(error));
     }
 
-    /// Events of one kind, up to their acknowledgement; says how many they were.
-    async fn take(&self, group: Vec<PendingEvent>, turn: Option<StoreTurn>) -> usize {
+    /// Events of one kind, up to their acknowledgement; those with very many deliveries are left to be stored.
+    async fn take(
+        &self,
+        EventGroup { kind, events: group, turn, .. }: EventGroup<PendingEvent>,
+    ) -> GroupStep {
         let count = group.len();
         let (events, ackers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let Some(first) = events.first() else { return 0 };
+        let stored = |count, rest| GroupStep::Stored { kind, count, rest };
+        let Some(first) = events.first() else { return stored(0, None) };
         // One snapshot of the modules answers all of it.
         let modules = self.registry.current().answering(first.category(), first.name());
         if modules.is_empty() {
@@ -151,19 +158,35 @@ impl SharedListener {
             }
             self.counters.unanswered.fetch_add(count as u64, Ordering::Relaxed);
             ackers.into_iter().for_each(Acker::accept);
-            return count;
+            return stored(count, None);
         }
         let mut left: VecDeque<PendingEvent> = events.into_iter().zip(ackers).collect();
-        while !left.is_empty() {
+        loop {
             let most = self.memory.answers.size() / 4;
             let (events, bytes) =
                 together(left.len(), most, modules.iter().map(|module| module.answer_bytes()));
             let lot: Vec<PendingEvent> = left.drain(..events).collect();
             // Until what the modules answer is with the deliveries.
-            let _room = self.room(bytes, most, turn.as_ref()).await;
-            self.take_lot(lot, &left, &modules, turn.as_ref()).await;
+            let room = self.room(bytes, most, turn.as_ref()).await;
+            let large = self.take_lot(lot, &left, &modules, turn.as_ref()).await;
+            let rest = LargeRest { large, _turn: None, _room: room };
+            if !left.is_empty() {
+                // They may need the memory that these have.
+                self.store_rest(rest).await;
+                continue;
+            }
+            let rest = (!rest.large.is_empty()).then_some(LargeRest { _turn: turn, ..rest });
+            return stored(count, rest);
         }
-        count
+    }
+
+    /// Events with very many deliveries, each of which is stored in pieces, between which others go.
+    async fn store_rest(&self, rest: LargeRest) -> GroupStep {
+        let count = rest.count();
+        for event in rest.large {
+            self.accept(vec![event]).await;
+        }
+        GroupStep::Ended { count }
     }
 
     /// Memory for what modules answer. Where there are turns, nobody has any while it waits for others: those may need it.
@@ -176,14 +199,14 @@ impl SharedListener {
         self.memory.answers.take(bytes).await
     }
 
-    /// Some events of a group, behind which these are left.
+    /// Some events of a group, behind which these are left; answers those that are to be stored behind all others.
     async fn take_lot(
         &self,
         lot: Vec<PendingEvent>,
         left: &VecDeque<PendingEvent>,
         modules: &[Arc<LoadedModule>],
         turn: Option<&StoreTurn>,
-    ) {
+    ) -> Vec<PlannedEvent> {
         let (events, ackers): (Vec<_>, Vec<_>) = lot.into_iter().unzip();
         let answers = self.planner().plan(&events, modules).await;
         if let Some(turn) = turn {
@@ -216,13 +239,10 @@ impl SharedListener {
             let ended = events.iter().filter_map(|event| event.call_id()).filter(|call| !goes_on(call));
             ended.for_each(|call| turn.end_in(call));
         }
-        // Each of them is stored in pieces, between which others go.
-        for event in large {
-            self.accept(vec![event]).await;
-        }
+        large
     }
 
-    async fn accept(&self, causing: Vec<(Vec<EventBatch>, PendingAck)>) {
+    async fn accept(&self, causing: Vec<PlannedEvent>) {
         let (parts, endings): (Vec<_>, Vec<_>) = causing.into_iter().unzip();
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
         let parts: Vec<EventBatch> = parts.into_iter().flatten().collect();
@@ -351,6 +371,50 @@ impl SharedListener {
              {events}, modules.failed_max_bytes = {bytes}"
         );
         acker.unhandled(Unhandled { module: module.to_string(), reason });
+    }
+}
+
+/// What is ready on this thread comes along: answers go out, and those who have waited for them send what is next.
+async fn come_along(
+    intake: &mut mpsc::Receiver<IncomingMessage>,
+    arrived: &mut Vec<IncomingMessage>,
+    limit: usize,
+) {
+    for _ in 0..TURNS {
+        let before = arrived.len();
+        tokio::task::yield_now().await;
+        while arrived.len() < limit
+            && let Ok(incoming) = intake.try_recv()
+        {
+            arrived.push(incoming);
+        }
+        if arrived.len() == before {
+            return;
+        }
+    }
+}
+
+/// What becomes of a group.
+enum GroupStep {
+    /// It keeps none of its kind waiting any more. So many of it are in hand no more, or in what is left of it.
+    Stored { kind: Arc<EventKind>, count: usize, rest: Option<LargeRest> },
+    /// So many of its events that were left have ended, too.
+    Ended { count: usize },
+}
+
+/// What an event causes, and how it is answered then.
+type PlannedEvent = (Vec<EventBatch>, PendingAck);
+
+/// Events of a group that are stored behind the others, with what they hold until then.
+struct LargeRest {
+    large: Vec<PlannedEvent>,
+    _turn: Option<StoreTurn>,
+    _room: MemoryShare,
+}
+
+impl LargeRest {
+    fn count(&self) -> usize {
+        self.large.len()
     }
 }
 

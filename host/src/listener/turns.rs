@@ -11,11 +11,17 @@ const FORGOTTEN_FROM: usize = 1024;
 /// The turn of a group of events, in each of the calls that they belong to. In a call it lasts until it is ended there or
 /// dropped.
 pub(super) struct StoreTurn {
+    group: u64,
     before: Vec<CancellationToken>,
     ends: Mutex<HashMap<String, DropGuard>>,
 }
 
 impl StoreTurn {
+    /// Of a group, in no call yet. Groups that are made later have higher numbers.
+    pub(super) fn of(group: u64) -> Self {
+        StoreTurn { group, before: Vec::new(), ends: Mutex::default() }
+    }
+
     /// Waits until everything that came before in any of these calls is stored.
     pub(super) async fn comes(&self) {
         for before in &self.before {
@@ -32,84 +38,48 @@ impl StoreTurn {
 /// Hands out turns.
 #[derive(Default)]
 pub(super) struct StoreTurns {
-    /// What came last in each call.
-    last: HashMap<String, CancellationToken>,
+    /// The group that came last in each call, and its end there.
+    last: HashMap<String, (u64, CancellationToken)>,
     forgotten_at: usize,
 }
 
 impl StoreTurns {
-    /// Gives a turn to a group of events of these calls, after all that were given before in any of them.
-    pub(super) fn give(&mut self, calls: impl Iterator<Item = String>) -> StoreTurn {
+    /// Whether a group may have an event of this call, so that it waits for none that was made later: two that wait for
+    /// one another would do so for ever.
+    pub(super) fn allow(&self, call: &str, group: u64) -> bool {
+        self.last.get(call).is_none_or(|(last, end)| *last <= group || end.is_cancelled())
+    }
+
+    /// Gives a group its turn in a call, after all that were given theirs before.
+    pub(super) fn give(&mut self, turn: &mut StoreTurn, call: &str) {
         if self.last.len() >= self.forgotten_at.max(FORGOTTEN_FROM) {
-            self.last.retain(|_, last| !last.is_cancelled());
+            self.last.retain(|_, (_, end)| !end.is_cancelled());
             self.forgotten_at = 2 * self.last.len();
         }
-        let (mut before, mut ends) = (Vec::new(), HashMap::default());
-        for call in calls {
-            if ends.contains_key(&call) {
-                continue;
-            }
-            let end = CancellationToken::new();
-            let last = self.last.insert(call.clone(), end.clone());
-            before.extend(last.filter(|last| !last.is_cancelled()));
-            ends.insert(call, end.drop_guard());
+        let ends = turn.ends.get_mut();
+        if ends.contains_key(call) {
+            return;
         }
-        StoreTurn { before, ends: Mutex::new(ends) }
+        let end = CancellationToken::new();
+        let last = self.last.insert(call.to_owned(), (turn.group, end.clone()));
+        turn.before.extend(last.map(|(_, end)| end).filter(|end| !end.is_cancelled()));
+        ends.insert(call.to_owned(), end.drop_guard());
     }
-}
-
-/// Cuts a row of events into stretches in each of which all events of a call are of one kind: such a stretch may be
-/// grouped by kind, and nothing of a call overtakes another. `call` and `kind` say what an event is; one without a call
-/// stands where it likes.
-pub(super) fn stretches<T, K: PartialEq>(
-    row: Vec<T>,
-    call: impl Fn(&T) -> Option<String>,
-    kind: impl Fn(&T) -> K,
-) -> Vec<Vec<T>> {
-    let mut stretches = Vec::new();
-    let mut stretch = Vec::new();
-    let mut calls: HashMap<String, K> = HashMap::default();
-    for event in row {
-        if let Some(call) = call(&event) {
-            let kind = kind(&event);
-            if calls.get(&call).is_some_and(|known| *known != kind) {
-                stretches.push(std::mem::take(&mut stretch));
-                calls.clear();
-            }
-            calls.insert(call, kind);
-        }
-        stretch.push(event);
-    }
-    stretches.push(stretch);
-    stretches
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(row: &[&'static str], expected: &[&[&str]]) {
-        let call = |event: &&str| event.split_once(' ').map(|(_, call)| call.to_owned());
-        let kind = |event: &&str| event.split(' ').next().map(str::to_owned);
-        assert_eq!(stretches(row.to_vec(), call, kind), expected);
-    }
-
-    #[test]
-    fn a_stretch_ends_where_a_call_goes_on_with_another_kind() {
-        check(&["create a", "create b", "answer c"], &[&["create a", "create b", "answer c"]]);
-        check(
-            &["create a", "answer b", "answer a", "create b", "answer c"],
-            &[&["create a", "answer b"], &["answer a", "create b", "answer c"]],
-        );
-        check(&["create a", "create a", "answer"], &[&["create a", "create a", "answer"]]);
-        check(&["create a", "answer a", "create a"], &[&["create a"], &["answer a"], &["create a"]]);
-    }
-
     #[test]
     fn a_turn_comes_when_all_before_it_in_its_calls_have_ended_and_no_other_is_waited_for() {
-        let mut turns = StoreTurns::default();
-        let mut give = |calls: &[&str]| turns.give(calls.iter().map(|call| (*call).to_owned()));
+        let (mut turns, mut made) = (StoreTurns::default(), 0);
+        let mut give = |calls: &[&str]| {
+            made += 1;
+            let mut turn = StoreTurn::of(made);
+            calls.iter().for_each(|call| turns.give(&mut turn, call));
+            turn
+        };
         let has_come = |turn: &StoreTurn| turn.before.iter().all(CancellationToken::is_cancelled);
         let first = give(&["a", "b", "a"]);
         let (second, other, none) = (give(&["b", "c"]), give(&["d"]), give(&[]));
@@ -125,14 +95,26 @@ mod tests {
     }
 
     #[test]
+    fn a_group_has_no_event_that_waits_for_a_later_group() {
+        let mut turns = StoreTurns::default();
+        let (mut first, mut second) = (StoreTurn::of(1), StoreTurn::of(2));
+        turns.give(&mut first, "a");
+        turns.give(&mut second, "a");
+        assert_eq!([1, 2, 3].map(|group| turns.allow("a", group)), [false, true, true]);
+        assert!(turns.allow("b", 1));
+        drop(second);
+        assert!(turns.allow("a", 1));
+    }
+
+    #[test]
     fn calls_that_have_come_to_rest_are_forgotten() {
         let mut turns = StoreTurns::default();
-        let open = turns.give(["open".to_owned()].into_iter());
+        let mut open = StoreTurn::of(1);
+        turns.give(&mut open, "open");
         for call in 0..10 * FORGOTTEN_FROM {
-            drop(turns.give([call.to_string()].into_iter()));
+            turns.give(&mut StoreTurn::of(2), &call.to_string());
         }
         assert!(turns.last.len() <= FORGOTTEN_FROM, "{}", turns.last.len());
         assert!(turns.last.contains_key("open"));
-        drop(open);
     }
 }

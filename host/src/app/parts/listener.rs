@@ -25,7 +25,7 @@ use crate::stream::HostStream;
 use crate::supervision::{ChildContext, ChildSpec, Restart, RuntimeThread};
 
 /// Messages between a bus and the listener: the bus's own bounds are what holds it back.
-const INTAKE: usize = 64;
+const INTAKE: usize = 256;
 
 /// How long a bus may take to settle with its broker what the listener has in hand when it stops.
 const BUS_STOPS_WITHIN: Duration = Duration::from_secs(10);
