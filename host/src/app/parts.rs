@@ -140,6 +140,7 @@ impl HostParts {
             modules: Arc::clone(&modules),
             stream,
             node,
+            thread: threads.serving,
         };
         let api = ApiParts::build(&config, api, shares.clients, stop).await?;
         Ok(HostParts { config, stores, hooks, delivery, listener, modules, api })

@@ -23,7 +23,7 @@ use crate::metrics::{MetricSources, Metrics};
 use crate::model::AccountId;
 use crate::store::AuditKeep;
 use crate::stream::HostStream;
-use crate::supervision::{ChildContext, ChildSpec, Restart};
+use crate::supervision::{ChildContext, ChildSpec, Restart, RuntimeThread};
 
 /// Everything that answers over HTTP.
 pub struct ApiParts {
@@ -54,6 +54,8 @@ pub(super) struct ApiDeps {
     pub(super) stream: Arc<HostStream>,
     /// The name of this host in envelopes.
     pub(super) node: String,
+    /// Where the child runs, if not on the threads that everything shares.
+    pub(super) thread: Option<Arc<RuntimeThread>>,
 }
 
 impl ApiParts {
@@ -96,10 +98,14 @@ impl ApiParts {
 
     /// Serves HTTP on this socket, then lets requests in hand end.
     pub(in crate::app) fn api_child(self: &Arc<Self>, listener: TcpListener) -> ChildSpec {
-        ChildSpec::working_with("api", Restart::Permanent, self, move |parts, context| {
+        let spec = ChildSpec::working_with("api", Restart::Permanent, self, move |parts, context| {
             let listener = listener.try_clone();
             async move { parts.serve(listener?, context).await }
-        })
+        });
+        match &self.shows.thread {
+            Some(thread) => spec.with_crew(thread),
+            None => spec,
+        }
     }
 
     async fn serve(&self, listener: TcpListener, context: ChildContext) -> anyhow::Result<()> {
@@ -111,7 +117,7 @@ impl ApiParts {
 
     /// What the routes work with, from one start of the child to the next.
     fn routes(&self, stop: CancellationToken) -> Api {
-        let ApiDeps { stores, hooks, delivery, listener, modules, stream, node } = &self.shows;
+        let ApiDeps { stores, hooks, delivery, listener, modules, stream, node, .. } = &self.shows;
         Api {
             editor: Arc::clone(&hooks.editor),
             disabler: Arc::clone(&hooks.disabler),

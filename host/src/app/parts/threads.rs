@@ -12,6 +12,8 @@ pub(super) struct PipelineThreads {
     pub(super) taking: Vec<Arc<RuntimeThread>>,
     /// From durable deliveries to their outcomes.
     pub(super) sending: Vec<Arc<RuntimeThread>>,
+    /// Where the API is served, if not on the threads that everything shares.
+    pub(super) serving: Option<Arc<RuntimeThread>>,
     /// Each sends for accounts of its shard that have much in flight, of whatever number of cores: the system shares
     /// them out, and the others' turns stay short.
     pub(super) bulk: Vec<RuntimeThread>,
@@ -19,7 +21,8 @@ pub(super) struct PipelineThreads {
 
 impl PipelineThreads {
     /// Where the machine has no more cores than there are shards that send, these take events, too: what a wake-up of another
-    /// thread costs is more than what it would bring.
+    /// thread costs is more than what it would bring. Where one thread does all that, it serves the API as well: then what is
+    /// ready on it makes larger groups.
     ///
     /// # Errors
     /// The system has no thread or no event queue to give.
@@ -31,11 +34,16 @@ impl PipelineThreads {
         };
         let bulk = threads("sending-bulk", sending)?;
         let sending: Vec<Arc<RuntimeThread>> = shared(threads("sending", sending)?);
-        let taking = match has_room_for(taking, sending.len(), cores) {
+        let has_room = has_room_for(taking, sending.len(), cores);
+        let taking = match has_room {
             true => shared(threads("taking", taking)?),
             false => sending.iter().cycle().take(taking).cloned().collect(),
         };
-        Ok(PipelineThreads { taking, sending, bulk })
+        let serving = match sending.as_slice() {
+            [only] if !has_room => Some(Arc::clone(only)),
+            _ => None,
+        };
+        Ok(PipelineThreads { taking, sending, serving, bulk })
     }
 }
 
