@@ -8,6 +8,7 @@ mod demo;
 mod descriptors;
 mod editor_tables;
 mod figures;
+mod freed_memory;
 mod health;
 mod intake;
 mod kept_files;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use crate::store::sqlite::restore::{BackupContents, RestoredBackup, contents, restore};
+pub use freed_memory::KEEP_FREED;
 pub use parts::{
     ApiParts, DeliveryParts, HookParts, HostEnvironment, HostParts, HostStores, ListenerParts, ModuleParts,
 };
@@ -143,6 +145,7 @@ impl RunningHost {
 /// # Errors
 /// What kept it from starting or from running.
 pub async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
+    freed_memory::keep_freed(false);
     let mut telemetry = telemetry::init(&config.log, &config.telemetry)?;
     raise_open_files();
     let demo = demo.then(demo::receiver).transpose()?;
@@ -160,6 +163,7 @@ pub async fn run(config: Config, demo: bool) -> anyhow::Result<()> {
         }
         started => started?,
     };
+    freed_memory::keep_freed(true);
     announce(host.address)?;
     let telling = tasks.spawn(service::tell(host.address, stopping.stop.clone()));
     let ended = host.ended().await;

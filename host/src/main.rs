@@ -1,8 +1,10 @@
 //! The program `hookline`: command line → one function → exit code.
 
+use std::ffi::{c_int, c_long};
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
+use hookline::app::KEEP_FREED;
 use hookline::cli::{Cli, execute};
 use hookline::harmless::{HarmlessWriter, harmless};
 
@@ -11,7 +13,21 @@ use hookline::harmless::{HarmlessWriter, harmless};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+// SAFETY: it is as mimalloc.h declares it, and sets a number in a table that every thread may read at any time.
+unsafe extern "C" {
+    safe fn mi_option_set(option: c_int, value: c_long);
+}
+
+/// `mi_option_purge_delay` of mimalloc 3: after so many milliseconds freed memory goes back to the system.
+const PURGE_DELAY: c_int = 15;
+
+/// mimalloc's own choice.
+const KEPT_MS: c_long = 1_000;
+
 fn main() -> ExitCode {
+    let keep_freed: fn(bool) = |keep| mi_option_set(PURGE_DELAY, if keep { KEPT_MS } else { 0 });
+    // It was set by nobody else.
+    KEEP_FREED.set(keep_freed).ok();
     match execute(Cli::of_process(), &mut HarmlessWriter::new(std::io::stdout())) {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -74,7 +74,7 @@ impl Metrics {
         families.extend(figures::modules(&listener.registry.current()));
         families.extend(figures::module_changes(&listener.registry));
         families.extend(figures::failed_events(&listener.failures, &listener.registry.current()));
-        families.extend(figures::deliveries(dispatch));
+        families.extend(figures::deliveries(dispatch, owed));
         families.extend(figures::endpoints(dispatch));
         families
             .extend(dispatch.iter().take(1).flat_map(|shard| figures::attempts(&shard.attempts.counters)));

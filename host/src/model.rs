@@ -4,6 +4,8 @@ mod exchange;
 pub mod guard;
 pub mod headers;
 mod hook;
+mod hook_address;
+mod hook_options;
 mod ids;
 pub mod payload;
 mod profile;
@@ -14,6 +16,8 @@ use serde_json::{Map, Value};
 
 pub use exchange::{DeliveryOutcome, EndpointAnswer, HttpExchange, OutgoingRequest};
 pub use hook::{CHANNEL_EVENTS, Format, Hook, HookEvent, Ordering, Verb};
+pub use hook_address::HookAddress;
+pub use hook_options::{HookOptions, SetOptions};
 pub use ids::{AccountId, HookId, ModuleId};
 pub use profile::Profile;
 

@@ -27,7 +27,7 @@ pub use failed_events::{
 };
 pub use ledger::{
     Accepted, AcceptedEvent, DeliveryCounts, DeliveryStore, DisablerStore, FailureChange, HookFailure,
-    Ledger, NewDelivery, StoredDelivery, StoredFailing, StoredOutcome, WaitingRow,
+    LaterRow, Ledger, NewDelivery, StoredDelivery, StoredFailing, StoredOutcome, WaitingRow,
 };
 pub use listings::{HookIdQuery, ListedDocuments, ListedKind, ListingStore};
 pub use replays::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, ReplayStore, RevivedDelivery};

@@ -17,6 +17,7 @@ fn set_back(stopped: &StoppedHost, by_ms: i64) {
     let store = Connection::open(stopped.folder().join("data/hookline.db")).unwrap();
     for (table, column) in [
         ("deliveries", "due_ms"),
+        ("deliveries", "later_ms"),
         ("deliveries", "created_ms"),
         ("failures", "at_ms"),
         ("failing", "since_ms"),

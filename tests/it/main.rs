@@ -10,6 +10,7 @@ mod attempts;
 mod api;
 mod authors;
 mod backtraces;
+mod backlog;
 mod backup;
 mod bulkheads;
 mod cli;

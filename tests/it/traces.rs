@@ -115,7 +115,7 @@ async fn a_later_process_goes_on_with_the_trace_of_what_it_finds() {
     let before = collector.spans();
 
     let due = rusqlite::Connection::open(home.path("data/hookline.db")).unwrap();
-    assert_eq!(due.execute("UPDATE deliveries SET due_ms = 0", []).unwrap(), 1);
+    assert_eq!(due.execute("UPDATE deliveries SET due_ms = 0, later_ms = 0", []).unwrap(), 1);
     drop(due);
     let mut receiver = endpoint.open(410);
     let program = home.start().await;

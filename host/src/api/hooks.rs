@@ -83,7 +83,7 @@ fn served(document: &Document, disabler: &Disabler, due: &DueShards) -> Option<S
         id: hook.id.to_string(),
         account_id: hook.account.to_string(),
         hook: document.get("hook").cloned(),
-        uri: hook.uri,
+        uri: String::from(&*hook.uri),
         http_verb: hook.verb.as_str(),
         retries: hook.retries,
         enabled: hook.enabled,

@@ -22,14 +22,17 @@ pub(super) struct HookCache {
 }
 
 impl EditorTables for HookCache {
-    fn put_hook(&self, document: &Document) -> Result<(), String> {
+    fn read_hook(&self, document: &Document) -> Result<Hook, String> {
         let mut hook = Hook::from_document(document).map_err(|error| error.to_string())?;
         self.vault.unlock(document, &mut hook);
+        Ok(hook)
+    }
+
+    fn put_hook(&self, hook: Hook) {
         let (account, id) = (hook.account.clone(), hook.id.clone());
         self.table.put(hook);
         // As in the original, where whoever edits a hook gives it a new start.
         self.disabler.changed_hook(&account, &id);
-        Ok(())
     }
 
     fn remove_hook(&self, id: &str) {
@@ -38,10 +41,8 @@ impl EditorTables for HookCache {
         }
     }
 
-    fn put_account(&self, document: &Document) {
-        if let Some(account) = AccountRecord::from_document(document) {
-            self.accounts.put(account);
-        }
+    fn put_account(&self, account: AccountRecord) {
+        self.accounts.put(account);
     }
 
     fn remove_account(&self, id: &str) {

@@ -43,8 +43,9 @@ impl SecretMask {
     /// All that is secret in the requests of this hook.
     #[must_use]
     pub fn of(hook: &Hook) -> Self {
-        let mut secrets: Vec<String> = hook.headers.iter().map(|(_, value)| value.to_owned()).collect();
-        if let Some(url) = &hook.url {
+        let mut secrets: Vec<String> =
+            hook.options.headers.iter().map(|(_, value)| value.to_owned()).collect();
+        if let Some(url) = hook.uri.url() {
             secrets.extend(user_part(url));
             let given = url.query_pairs().filter(|(name, _)| is_credential(name));
             secrets.extend(given.map(|(_, value)| value.into_owned()));

@@ -196,7 +196,7 @@ impl AttemptResult<'_> {
 
     /// Values of the hook's own headers may be passwords.
     fn request_headers(&self) -> Document {
-        let own = |name: &str| self.hook.headers.iter().any(|(own, _)| own == name);
+        let own = |name: &str| self.hook.options.headers.iter().any(|(own, _)| own == name);
         let headers = self.request.map_or(&[][..], |request| &request.headers);
         let shown = |value: &str, name: &str| if own(name) { MASK.to_owned() } else { value.to_owned() };
         headers.iter().map(|(name, value)| (name.clone(), shown(value, name).into())).collect()

@@ -37,7 +37,7 @@ impl SentAttempt {
         };
         request.headers.extend(marks.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         // The hook's own address was parsed once; only a query makes another one of it.
-        let url = if request.method == Verb::Get { None } else { hook.url.clone() };
+        let url = if request.method == Verb::Get { None } else { hook.uri.url().cloned() };
         let sent = client.send(&request, url, &mut trace).await;
         SentAttempt { request: Some(request), trace, sent }
     }

@@ -185,6 +185,7 @@ impl Dispatch {
     /// Begins what may begin now; says whether there is more of it, as others on this thread have their turn, too.
     fn start(self: &Arc<Self>, tasks: &mut DispatchTasks) -> bool {
         self.due.with(|scheduler| scheduler.advance(Instant::now()));
+        self.due.ask_for_more();
         let mut more = true;
         for _ in 0..STARTED_AT_ONCE {
             match self.due.next() {

@@ -24,7 +24,7 @@ use crate::hooks::table::HookTable;
 use crate::model::payload::Payload;
 use crate::model::rate::RateBound;
 use crate::model::{AccountId, HookId, Profile};
-use crate::store::{StoredDelivery, WaitingRow};
+use crate::store::{LaterRow, StoredDelivery, WaitingRow};
 
 /// Deliveries that wait for their turn in memory; the others wait in the store.
 const MOST_WAITING: usize = 10_000;
@@ -105,6 +105,10 @@ pub struct DueDeliveries {
     rules: Arc<DueRules>,
     longest: Duration,
     changed: Notify,
+    /// The store is to be asked what is due beyond what is known here.
+    more: Notify,
+    /// When this began, by the clock that nobody can set and by the other.
+    began: (Instant, i64),
 }
 
 impl DueDeliveries {
@@ -117,6 +121,8 @@ impl DueDeliveries {
             rules,
             longest,
             changed: Notify::new(),
+            more: Notify::new(),
+            began: (Instant::now(), now_ms()),
         }
     }
 
@@ -180,6 +186,46 @@ impl DueDeliveries {
         self.changed.notify_one();
     }
 
+    /// As [`DueDeliveries::later`], of a delivery that has failed; that is written down.
+    pub fn put_off(&self, id: i64, due_ms: i64) {
+        let left = schedule::left(due_ms, now_ms(), self.longest);
+        self.scheduler.lock().put_off(id, Instant::now() + left, due_ms);
+        self.changed.notify_one();
+    }
+
+    /// Some of those that were put off, as the store finds them by their times. Says whether there is room for more.
+    pub fn fill(&self, rows: &[LaterRow]) -> bool {
+        let (now, now_ms) = (Instant::now(), now_ms());
+        let found = rows.iter().map(|row| {
+            let left = schedule::left(row.due_ms, now_ms, self.longest);
+            ((row.due_ms, row.id), now + left)
+        });
+        let more = self.scheduler.lock().fill(found);
+        self.changed.notify_one();
+        more
+    }
+
+    /// Lets the store be asked for what is due beyond what is known here, where little of that is left.
+    pub fn ask_for_more(&self) {
+        let mut scheduler = self.scheduler.lock();
+        let (began, began_ms) = self.began;
+        let ran_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        if scheduler.leaves_some_to_store()
+            && schedule::was_set_back(began_ms.saturating_add(ran_ms), now_ms())
+        {
+            // What the store would find in time by this clock comes too late.
+            scheduler.know_all();
+        }
+        if scheduler.wants_more() {
+            self.more.notify_one();
+        }
+    }
+
+    /// Waits until the store is to be asked.
+    pub async fn more_wanted(&self) {
+        self.more.notified().await;
+    }
+
     /// An earlier run has left these, which come by rising ids, each with the line that it stands in.
     pub fn take_up(&self, rows: Vec<(WaitingRow, Option<String>)>) {
         let (now, now_ms) = (Instant::now(), now_ms());
@@ -202,10 +248,18 @@ impl DueDeliveries {
         self.changed.notify_one();
     }
 
+    /// An earlier run has left these, which were never put off.
+    pub fn take_up_untried(&self, ids: &[i64]) {
+        let mut scheduler = self.scheduler.lock();
+        ids.iter().for_each(|id| scheduler.later(*id, self.began.0));
+        drop(scheduler);
+        self.changed.notify_one();
+    }
+
     /// The longest wait between tries that a hook's schedule asks for.
     fn longest_planned(&self, hook: &HookId) -> Duration {
         let hook = self.rules.table.get(hook);
-        let own = hook.as_ref().and_then(|hook| hook.retry_schedule_ms.as_deref());
+        let own = hook.as_ref().and_then(|hook| hook.options.retry_schedule_ms.as_deref());
         schedule::longest_planned(own.unwrap_or(&self.rules.schedule_ms))
     }
 
@@ -227,7 +281,7 @@ impl DueDeliveries {
         };
         // Whoever sends keeps the hook as it was, so no other version has its address meanwhile.
         let version = Arc::as_ptr(&hook).addr();
-        Some(HookRules { permission, rate: hook.rate_limit.or(self.rules.rate), version })
+        Some(HookRules { permission, rate: hook.options.rate_limit.or(self.rules.rate), version })
     }
 
     /// A request has ended. `resumed` names its hook where a pause has ended with it.

@@ -86,7 +86,7 @@ impl OutcomeWriter {
     fn written(&mut self, group: u64, due: &DueDeliveries) {
         for outcome in self.in_hand.remove(&group).unwrap_or_default() {
             if let StoredOutcome::Retry { id, due_ms, .. } = outcome {
-                due.later(id, due_ms);
+                due.put_off(id, due_ms);
             }
         }
     }

@@ -155,19 +155,19 @@ fn assemble(
     if profile == Profile::Standard {
         say("user-agent", USER_AGENT)?;
     }
-    let stamp = stamp.filter(|_| profile == Profile::Standard || hook.signing.is_wanted());
+    let stamp = stamp.filter(|_| profile == Profile::Standard || hook.options.signing.is_wanted());
     if let Some(stamp) = stamp {
         say("webhook-id", stamp.webhook_id)?;
         say("webhook-timestamp", &stamp.timestamp.to_string())?;
     }
-    headers.extend(hook.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    headers.extend(hook.options.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
     let bytes = encoded(encoding)?;
     let (url, body) = match hook.verb {
         Verb::Get => (with_query(profile, &hook.uri, &String::from_utf8_lossy(&bytes)), Bytes::new()),
-        Verb::Post | Verb::Put => (hook.uri.clone(), bytes),
+        Verb::Post | Verb::Put => (String::from(&*hook.uri), bytes),
     };
     if let Some(stamp) = stamp {
-        let signed = hook.signing.headers(stamp.webhook_id, stamp.timestamp, &body);
+        let signed = hook.options.signing.headers(stamp.webhook_id, stamp.timestamp, &body);
         headers.extend(signed.map_err(UnsendableHook::Locked)?);
     }
     Ok(OutgoingRequest { method: hook.verb, url, headers, body })
@@ -190,7 +190,7 @@ fn with_query(profile: Profile, uri: &str, query: &str) -> String {
 
 /// What a hook adds to the payload; `None` when that is nothing.
 fn additions(hook: &Hook) -> Option<&Document> {
-    let custom_data = hook.custom_data.as_ref()?;
+    let custom_data = hook.options.custom_data.as_deref()?;
     custom_data.keys().any(|key| !FILTERS.contains(&key.as_str())).then_some(custom_data)
 }
 
@@ -343,7 +343,7 @@ mod tests {
             let request = build(profile, "c", &hook, &payload(r#"{"a":1}"#), stamp).unwrap();
             let header =
                 |name: &str| request.headers.iter().find(|(key, _)| key == name).map(|(_, v)| v.as_str());
-            let secret = &hook.signing.secrets[0].secret;
+            let secret = &hook.options.signing.secrets[0].secret;
             assert_eq!(header("webhook-id"), Some("msg_1"));
             let signature = secret.sign("msg_1", 1_700_000_000, &request.body);
             assert_eq!(header("webhook-signature"), Some(signature.as_str()));

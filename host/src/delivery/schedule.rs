@@ -21,6 +21,16 @@ pub fn longest(schedule_ms: &[u64]) -> Duration {
     planned.min(A_YEAR).max(MAX_RETRY_AFTER).mul_f64(1.25)
 }
 
+/// By how much a clock may be behind, in milliseconds, before it counts as set back.
+const SET_BACK_MS: i64 = 60_000;
+
+/// Whether the clock says so much less than it once said, or must say by now, that times which were written down are too
+/// late by it.
+#[must_use]
+pub fn was_set_back(once_ms: i64, now_ms: i64) -> bool {
+    once_ms.saturating_sub(now_ms) > SET_BACK_MS
+}
+
 /// What is left until a delivery is due. `now_ms` and `due_ms` are Unix milliseconds of clocks that may have been
 /// set meanwhile: nothing waits longer than `longest`, whatever they say.
 #[must_use]
@@ -88,6 +98,15 @@ mod tests {
         let delay =
             delay(Profile::Standard, &[1000, 5000], failed, retry_after.map(Duration::from_secs), random);
         assert_eq!(delay.as_millis(), expected_ms);
+    }
+
+    #[test]
+    fn a_clock_is_set_back_when_it_is_a_minute_behind() {
+        for (once, now, expected) in
+            [(0, 0, false), (60_000, 0, false), (60_001, 0, true), (0, 90_000, false)]
+        {
+            assert_eq!(was_set_back(once, now), expected, "{once} {now}");
+        }
     }
 
     #[test]

@@ -38,6 +38,9 @@
 mod admission;
 #[cfg(test)]
 mod admission_tests;
+mod beyond;
+#[cfg(test)]
+mod beyond_tests;
 mod concurrency;
 #[cfg(test)]
 mod concurrency_tests;
@@ -61,6 +64,7 @@ mod states;
 mod tests;
 mod tree;
 
+pub use due_times::StorePlace;
 pub use engine::Scheduler;
 pub use rules::{
     ConcurrencyGrowth, DueDelivery, FlightEnd, FlightLesson, HeldPayload, HookConcurrency, HookPermission,

@@ -47,8 +47,14 @@ impl DueShards {
         self.shards.iter()
     }
 
+    /// Which shard a hook belongs to.
+    #[must_use]
+    pub fn place(&self, hook: &HookId) -> usize {
+        shard_of(hook, self.shards.len())
+    }
+
     fn of(&self, hook: &HookId) -> Option<&Arc<DueDeliveries>> {
-        self.shards.get(shard_of(hook, self.shards.len()))
+        self.shards.get(self.place(hook))
     }
 
     /// These are new and due, each with its shard.

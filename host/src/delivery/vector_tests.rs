@@ -148,7 +148,8 @@ fn check_requests(case: &Case<'_>, expected: &[Value]) {
         _ => vec![case.input("hook")],
     };
     let hooks = records.iter().map(|record| hook(record).unwrap_or_else(|error| panic!("{error}")));
-    let hooks: Vec<_> = hooks.filter(|hook| modifiers_match(hook.modifiers.as_ref(), &payload)).collect();
+    let hooks: Vec<_> =
+        hooks.filter(|hook| modifiers_match(hook.options.modifiers.as_deref(), &payload)).collect();
     let bodies = SharedBodies::new(Profile::Kazoo, cluster.clone(), payload.clone());
     let mut sent = Vec::new();
     for hook in &hooks {
@@ -232,8 +233,10 @@ fn modifiers_let_through_what_the_originals_do() {
         if case.function == "maybe_fire_hook" {
             return check_requests(case, &expected_requests(case));
         }
-        let passes =
-            modifiers_match(hook(&case.input("hook")).unwrap().modifiers.as_ref(), &case.payload("payload"));
+        let passes = modifiers_match(
+            hook(&case.input("hook")).unwrap().options.modifiers.as_deref(),
+            &case.payload("payload"),
+        );
         // The original crashes of modifiers that are no object; its loader never makes such a hook.
         let expected =
             case.expected["value"].as_bool().or((case.case == "modifiers a string crashes").then_some(true));

@@ -67,7 +67,7 @@ impl RetryPolicy {
             }
             Verdict::Retry { retry_after } => DeliveryOutcome::Retry(schedule::delay(
                 self.profile,
-                hook.retry_schedule_ms.as_ref().unwrap_or(&self.retry_schedule_ms),
+                hook.options.retry_schedule_ms.as_deref().unwrap_or(&self.retry_schedule_ms),
                 tries_made,
                 retry_after,
                 random,

@@ -132,6 +132,13 @@ impl DeliveryWorker {
             };
             parts.spawn_on(writing, &shard.runtime);
         }
+        for place in 0..self.shards.len() {
+            let (own, end) = (Arc::clone(self), stop.clone());
+            parts.spawn(async move {
+                earlier_run::keep_filled(&*own.ledger, &own.due, place, end).await;
+                EndedPart::Other
+            });
+        }
         let (own, end) = (Arc::clone(self), nothing_is_sent.clone());
         parts.spawn(async move {
             end.run_until_cancelled(own.due.follow_permissions()).await;

@@ -1,83 +1,17 @@
 //! The tree of accounts: who is above whom.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use foldhash::HashMap;
 use parking_lot::RwLock;
-use serde_json::Value;
 
-use super::document::boolean;
-use super::lineage::AccountLineage;
-use crate::model::{AccountId, Document};
-
-/// What the host needs of an account document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountRecord {
-    /// `_id`.
-    pub id: AccountId,
-    /// `pvt_tree`: the ancestors, without what is no text in it.
-    pub lineage: AccountLineage,
-    /// `pvt_reseller_id`.
-    pub reseller: Option<AccountId>,
-    /// `name`.
-    pub name: Option<String>,
-    /// Neither `enabled` nor `pvt_enabled` says no. The original fires hooks of disabled accounts all the same.
-    pub enabled: bool,
-    /// `pvt_deleted`. Events of a deleted account still find its hooks, as in the original.
-    pub deleted: bool,
-}
-
-impl AccountRecord {
-    /// Reads an account document; `None` when it has no id.
-    pub fn from_document(document: &Document) -> Option<Self> {
-        let named = |field: &str| document.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let on = |field: &str| boolean(document.get(field)).unwrap_or(true);
-        let tree = document.get("pvt_tree").and_then(Value::as_array);
-        Some(Self {
-            id: AccountId::from(named("_id")?),
-            lineage: tree.into_iter().flatten().filter_map(Value::as_str).map(AccountId::from).collect(),
-            reseller: named("pvt_reseller_id").map(AccountId::from),
-            name: named("name").map(str::to_owned),
-            enabled: on("enabled") && on("pvt_enabled"),
-            deleted: boolean(document.get("pvt_deleted")).unwrap_or(false),
-        })
-    }
-
-    /// Whose hooks are asked besides its own, in the order of the tree, the topmost first.
-    ///
-    /// An account that stands in its own tree is taken out once, and a repeated ancestor stays repeated: a
-    /// damaged tree fires a hook twice, as in the original.
-    pub fn ancestors(&self) -> Vec<&AccountId> {
-        let mut ancestors = self.lineage.from_top();
-        if let Some(own) = ancestors.iter().position(|id| **id == self.id) {
-            ancestors.remove(own);
-        }
-        ancestors
-    }
-}
+pub use super::account_record::AccountRecord;
+use super::account_tree::AccountTree;
+use crate::model::AccountId;
 
 /// All known accounts.
 #[derive(Debug, Default)]
 pub struct Accounts {
     inner: RwLock<AccountTree>,
-}
-
-/// An account hangs below its parent where its ancestors are the parent's and the parent: it shares the parent's lineage
-/// then, and is found by walking down. So what is kept grows with the number of accounts, however deep they are. One whose
-/// tree says something else, as damaged ones do, is noted with each of the ancestors that it names.
-#[derive(Debug, Default)]
-struct AccountTree {
-    accounts: HashMap<AccountId, KnownAccount>,
-    children: HashMap<AccountId, BTreeSet<AccountId>>,
-    apart: HashMap<AccountId, BTreeSet<AccountId>>,
-}
-
-#[derive(Debug)]
-struct KnownAccount {
-    account: Arc<AccountRecord>,
-    /// Whether it hangs below its parent.
-    linked: bool,
 }
 
 impl Accounts {
@@ -98,39 +32,27 @@ impl Accounts {
 
     /// The account with this id, deleted or not.
     pub fn get(&self, id: &AccountId) -> Option<Arc<AccountRecord>> {
-        self.inner.read().accounts.get(id).map(|known| Arc::clone(&known.account))
+        self.inner.read().get(id).cloned()
     }
 
     /// The accounts directly below, without deleted ones, sorted by id.
     pub fn children(&self, id: &AccountId) -> Vec<Arc<AccountRecord>> {
-        let tree = self.inner.read();
-        let direct: BTreeSet<&AccountId> = tree.right_below(id).collect();
-        let mut children = tree.shown(direct, id);
-        children.retain(|account| account.lineage.last() == Some(id));
-        children
+        self.inner.read().children(id)
     }
 
     /// All accounts below, at any depth, without deleted ones, sorted by id.
     pub fn descendants(&self, id: &AccountId) -> Vec<Arc<AccountRecord>> {
-        let tree = self.inner.read();
-        let mut below = BTreeSet::new();
-        let mut open: Vec<&AccountId> = tree.right_below(id).collect();
-        while let Some(next) = open.pop() {
-            if below.insert(next) {
-                open.extend(tree.children.get(next).into_iter().flatten());
-            }
-        }
-        tree.shown(below, id)
+        self.inner.read().descendants(id)
     }
 
     /// All accounts, deleted ones too, in no order.
     pub fn all(&self) -> Vec<Arc<AccountRecord>> {
-        self.inner.read().accounts.values().map(|known| Arc::clone(&known.account)).collect()
+        self.inner.read().all().cloned().collect()
     }
 
     /// How many accounts there are, deleted ones too.
     pub fn len(&self) -> usize {
-        self.inner.read().accounts.len()
+        self.inner.read().len()
     }
 
     /// Whether there are none.
@@ -139,83 +61,9 @@ impl Accounts {
     }
 }
 
-impl AccountTree {
-    fn put(&mut self, mut account: AccountRecord) {
-        if let Some(known) = self.accounts.get_mut(&account.id)
-            && known.account.lineage == account.lineage
-        {
-            account.lineage = known.account.lineage.clone();
-            known.account = Arc::new(account);
-            return;
-        }
-        self.remove(&account.id);
-        let parent = account.lineage.last().and_then(|parent| self.accounts.get(parent));
-        let shared = parent.map(|parent| parent.account.lineage.below(&parent.account.id));
-        let linked = shared.filter(|shared| *shared == account.lineage);
-        let is_linked = linked.is_some();
-        if let Some(shared) = linked {
-            account.lineage = shared;
-        }
-        if let (true, Some(parent)) = (is_linked, account.lineage.last()) {
-            self.children.entry(parent.clone()).or_default().insert(account.id.clone());
-        } else {
-            self.set_apart(&account);
-        }
-        self.accounts
-            .insert(account.id.clone(), KnownAccount { account: Arc::new(account), linked: is_linked });
-    }
-
-    fn set_apart(&mut self, account: &AccountRecord) {
-        for ancestor in account.lineage.from_top() {
-            self.apart.entry(ancestor.clone()).or_default().insert(account.id.clone());
-        }
-    }
-
-    fn remove(&mut self, id: &AccountId) -> Option<Arc<AccountRecord>> {
-        let known = self.accounts.remove(id)?;
-        if known.linked {
-            let parent = known.account.lineage.last();
-            parent.into_iter().for_each(|parent| take_out(&mut self.children, parent, id));
-        } else {
-            for ancestor in known.account.lineage.from_top() {
-                take_out(&mut self.apart, ancestor, id);
-            }
-        }
-        // Those that hung below it name the same ancestors as before.
-        for child in self.children.remove(id).into_iter().flatten() {
-            if let Some(known) = self.accounts.get_mut(&child) {
-                known.linked = false;
-                let account = Arc::clone(&known.account);
-                self.set_apart(&account);
-            }
-        }
-        Some(known.account)
-    }
-
-    /// Whoever is found below an account without going down further.
-    fn right_below<'t>(&'t self, id: &AccountId) -> impl Iterator<Item = &'t AccountId> {
-        let linked = self.children.get(id).into_iter().flatten();
-        linked.chain(self.apart.get(id).into_iter().flatten())
-    }
-
-    fn shown(&self, ids: BTreeSet<&AccountId>, but: &AccountId) -> Vec<Arc<AccountRecord>> {
-        let known = ids.into_iter().filter(|id| *id != but).filter_map(|id| self.accounts.get(id));
-        known.filter(|known| !known.account.deleted).map(|known| Arc::clone(&known.account)).collect()
-    }
-}
-
-fn take_out(index: &mut HashMap<AccountId, BTreeSet<AccountId>>, of: &AccountId, id: &AccountId) {
-    if let Some(ids) = index.get_mut(of) {
-        ids.remove(id);
-        if ids.is_empty() {
-            index.remove(of);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -9,7 +9,9 @@ use super::vault::SEALED;
 use crate::model::headers::{self, HookHeaders};
 use crate::model::rate;
 use crate::model::sign::{HookSigning, Secret, ValidSecret};
-use crate::model::{AccountId, Document, Format, Hook, HookEvent, HookId, Ordering, Verb};
+use crate::model::{
+    AccountId, Document, Format, Hook, HookAddress, HookEvent, HookId, HookOptions, Ordering, Verb,
+};
 
 pub use super::validation::{Events, UriRules, ValidationError, ValidationErrors, validate};
 
@@ -98,22 +100,16 @@ impl Hook {
         Ok(Self {
             id: HookId::from(hook_id),
             account: AccountId::from(account),
-            url: reqwest::Url::parse(&uri).ok(),
-            uri: uri.into_owned(),
+            uri: HookAddress::from(&*uri),
             verb,
             event,
             format: format(document.get("format")),
             retries: retries(document.get("retries")),
-            retry_schedule_ms: retry_schedule(document.get("retry_schedule_ms")),
-            rate_limit: rate_limit(document.get("rate_limit")),
             ordering: document.get("ordering").and_then(Value::as_str).and_then(Ordering::parse),
-            headers: own_headers(document).map_err(|why| broken("headers", why))?,
-            signing: signing(document, hook_id).map_err(|(field, why)| broken(field, why))?,
             include_subaccounts: boolean(document.get("include_subaccounts")).unwrap_or(false),
             include_internal_legs: boolean(document.get("include_internal_legs")).unwrap_or(true),
-            custom_data: object(document.get("custom_data")).cloned(),
-            modifiers: object(document.get("modifiers")).filter(|modifiers| !modifiers.is_empty()).cloned(),
             enabled: boolean(document.get("enabled")).unwrap_or(true),
+            options: options(document, hook_id).map_err(|(field, why)| broken(field, why))?.into(),
         })
     }
 }
@@ -209,6 +205,19 @@ fn format(value: Option<&Value>) -> Format {
     if json { Format::Json } else { Format::FormData }
 }
 
+/// What most documents do not say; otherwise the field that breaks a rule, and why.
+fn options(document: &Document, id: &str) -> Result<HookOptions, (&'static str, String)> {
+    let modifiers = object(document.get("modifiers")).filter(|modifiers| !modifiers.is_empty());
+    Ok(HookOptions {
+        retry_schedule_ms: retry_schedule(document.get("retry_schedule_ms")),
+        rate_limit: rate_limit(document.get("rate_limit")),
+        headers: own_headers(document).map_err(|why| ("headers", why))?,
+        signing: signing(document, id)?,
+        custom_data: object(document.get("custom_data")).cloned().map(Box::new),
+        modifiers: modifiers.cloned().map(Box::new),
+    })
+}
+
 fn own_headers(document: &Document) -> Result<HookHeaders, String> {
     let Some(object) = headers_of(document) else { return Ok(HookHeaders::default()) };
     HookHeaders::read(&object).map_err(|bad| {
@@ -244,8 +253,8 @@ fn whole(value: &Value) -> Option<u64> {
 }
 
 /// Whole numbers of milliseconds; anything else is none of ours.
-fn retry_schedule(value: Option<&Value>) -> Option<Vec<u64>> {
-    let waits: Option<Vec<u64>> = value?.as_array()?.iter().map(whole).collect();
+fn retry_schedule(value: Option<&Value>) -> Option<Box<[u64]>> {
+    let waits: Option<Box<[u64]>> = value?.as_array()?.iter().map(whole).collect();
     waits.filter(|waits| !waits.is_empty())
 }
 
@@ -290,7 +299,7 @@ mod tests {
         let hook = Hook::from_document(&with("name", json!("n"))).unwrap();
         assert_eq!((hook.verb, hook.format, hook.retries), (Verb::Post, Format::FormData, 2));
         assert!(hook.enabled && hook.include_internal_legs && !hook.include_subaccounts);
-        assert_eq!(hook.url.map(String::from), Some("http://x/".to_owned()));
+        assert_eq!(hook.uri.url().map(AsRef::as_ref), Some("http://x/"));
         assert_eq!(hook.event.internal_name(), "CHANNEL_CREATE");
     }
 

@@ -7,18 +7,21 @@ use serde_json::Value;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::accounts::AccountRecord;
 use super::limits::{LimitName, LimitReached};
 use super::vault::Vault;
 use crate::config::AccountLimits;
-use crate::model::{AccountId, Document};
+use crate::model::{AccountId, Document, Hook};
 use crate::store::{Documents, StoreError};
-use books::{AccountBooks, EntryKind, GrowthReservation};
+use books::{AccountBooks, GrowthReservation};
 
 mod account;
 mod books;
 pub mod casts;
 mod client_fields;
 mod enabling;
+mod facts;
+mod loading;
 pub mod fields;
 mod hook;
 #[cfg(test)]
@@ -30,18 +33,21 @@ pub use enabling::EnabledHooks;
 pub use hook::{
     disable_reason, is_enabled, shown as shown_hook, shown_deleted as shown_deleted_hook, warnings,
 };
+pub use loading::LoadedDocuments;
 
 /// The hooks and accounts that the host works with, in memory.
 pub trait EditorTables: Send + Sync {
-    /// Puts or replaces a hook.
+    /// Reads a hook; changes nothing.
     ///
     /// # Errors
-    /// A sentence, when the document cannot be a hook; the table is as it was.
-    fn put_hook(&self, doc: &Document) -> Result<(), String>;
+    /// A sentence, when the document cannot be a hook.
+    fn read_hook(&self, doc: &Document) -> Result<Hook, String>;
+    /// Puts or replaces a hook.
+    fn put_hook(&self, hook: Hook);
     /// Takes a hook out.
     fn remove_hook(&self, id: &str);
     /// Puts or replaces an account.
-    fn put_account(&self, doc: &Document);
+    fn put_account(&self, account: AccountRecord);
     /// Takes an account out.
     fn remove_account(&self, id: &str);
     /// The accounts right below one.
@@ -98,17 +104,6 @@ pub enum EditError {
     Store(#[from] StoreError),
 }
 
-/// What the first load found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LoadedDocuments {
-    /// Accounts in memory.
-    pub accounts: usize,
-    /// Hooks in memory.
-    pub hooks: usize,
-    /// Hooks that are stored but cannot be worked with; each is logged.
-    pub refused: usize,
-}
-
 /// Changes hooks and accounts. A change that has begun ends, also when its caller goes away.
 pub struct Editor {
     desk: Arc<EditorInner>,
@@ -136,28 +131,6 @@ impl Editor {
     ) -> Self {
         let desk = EditorInner { documents, tables, validator, vault, books: AccountBooks::new(limits) };
         Self { desk: Arc::new(desk), changes: TaskTracker::new() }
-    }
-
-    /// Puts everything that is stored into the tables, accounts first.
-    ///
-    /// # Errors
-    /// When the store cannot be read. A hook that cannot be worked with is logged and counted.
-    pub async fn load(&self) -> Result<LoadedDocuments, StoreError> {
-        let mut loaded = LoadedDocuments::default();
-        for account in self.desk.documents.accounts().await? {
-            self.desk.show_account(&account, None);
-            loaded.accounts += 1;
-        }
-        for hook in self.desk.documents.hooks().await? {
-            match self.desk.show_hook(&hook, None) {
-                Ok(()) => loaded.hooks += 1,
-                Err(error) => {
-                    loaded.refused += 1;
-                    tracing::warn!(hook = fields::id(&hook), account = fields::owner(&hook), %error, "a stored hook was not loaded");
-                }
-            }
-        }
-        Ok(loaded)
     }
 
     /// What applies to an account.
@@ -196,35 +169,6 @@ impl Editor {
 impl EditorInner {
     async fn account(&self, id: &str) -> Result<Document, EditError> {
         self.documents.account(id).await?.ok_or_else(|| EditError::NotFound { id: id.to_owned() })
-    }
-
-    fn show_account(&self, doc: &Document, reserved: Option<GrowthReservation<'_>>) {
-        self.show(EntryKind::Account, doc, reserved, |deleted| match deleted {
-            true => self.tables.remove_account(fields::id(doc)),
-            false => self.tables.put_account(doc),
-        });
-    }
-
-    fn show_hook(&self, doc: &Document, reserved: Option<GrowthReservation<'_>>) -> Result<(), EditError> {
-        let mut put = Ok(());
-        self.show(EntryKind::Hook, doc, reserved, |deleted| match deleted {
-            true => self.tables.remove_hook(fields::id(doc)),
-            false => put = self.tables.put_hook(doc),
-        });
-        put.map_err(|reason| EditError::NotLoaded { id: fields::id(doc).to_owned(), reason })
-    }
-
-    fn show(
-        &self,
-        kind: EntryKind,
-        doc: &Document,
-        reserved: Option<GrowthReservation<'_>>,
-        change: impl FnOnce(bool),
-    ) {
-        let mut entries = self.books.entries();
-        if self.books.enter(&mut entries, kind, doc, reserved) {
-            change(fields::is_deleted(doc));
-        }
     }
 }
 

@@ -44,7 +44,13 @@ impl AccountLineage {
     /// Whether an account is one of them.
     #[must_use]
     pub fn contains(&self, id: &AccountId) -> bool {
-        self.upwards().any(|link| link.id == *id)
+        self.find(id).is_some()
+    }
+
+    /// The one with this id, as it stands here.
+    #[must_use]
+    pub fn find(&self, id: &AccountId) -> Option<&AccountId> {
+        self.upwards().map(|link| &link.id).find(|own| *own == id)
     }
 
     /// All of them, the topmost first.

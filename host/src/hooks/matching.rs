@@ -71,11 +71,11 @@ pub fn wants(hook: &Hook, candidate: &HookCandidate<'_>, payload: &Payload) -> b
     hook.enabled
         && (hook.include_internal_legs || !candidate.internal_leg)
         && passes_filters(hook, candidate.filters)
-        && modifiers_match(hook.modifiers.as_ref(), payload)
+        && modifiers_match(hook.options.modifiers.as_deref(), payload)
 }
 
 fn passes_filters(hook: &Hook, filters: &[PayloadFilter]) -> bool {
-    let Some(custom_data) = &hook.custom_data else {
+    let Some(custom_data) = &hook.options.custom_data else {
         return true;
     };
     hook.event == HookEvent::All

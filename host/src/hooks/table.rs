@@ -1,79 +1,105 @@
 //! The hooks in memory, indexed by what a firing asks for: an account and an event.
 
-use std::hash::BuildHasher;
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use foldhash::HashMap;
+use foldhash::HashSet;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
+use super::account_hooks::AccountHooks;
 use crate::model::{AccountId, Hook, HookEvent, HookId};
 
-/// Enough that two cores' worth of listeners seldom meet in one lock; a power of two.
-const SHARDS: usize = 16;
+/// Enough that listeners seldom meet in one lock, and that a part which grows holds nobody up for long; a power of two.
+const SHARDS: usize = 64;
 
 /// All hooks, enabled or not. Readers take one shard's read lock; writers one at a time.
 ///
+/// A million hooks are held in a few dozen bytes each beside the hooks themselves: sets of pointers that are found by
+/// what they point to, so that no id stands there a second time.
+///
 /// A writer that panics leaves whole hooks behind: every step puts or takes one complete entry.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HookTable {
     /// Held for the whole of a change, so that the index never disagrees with it for a second writer.
-    hooks: RwLock<HashMap<HookId, Arc<Hook>>>,
-    index: [RwLock<HashMap<AccountId, ByEvent>>; SHARDS],
-    /// Which shard an account is in.
-    shards: RandomState,
+    events: RwLock<EventNames>,
+    hooks: Shards<HookById>,
+    index: Shards<AccountHooks>,
+    /// Which shard an id is in.
+    places: RandomState,
+    /// How many there are.
+    count: AtomicUsize,
     /// How many of them want events in order.
     ordered: AtomicUsize,
 }
 
-/// The hooks of one account.
+type Shards<T> = [RwLock<HashSet<T>>; SHARDS];
+
+/// A hook that is found by its id.
+#[derive(Debug)]
+struct HookById(Arc<Hook>);
+
+/// The names of the events that hooks want: a text for each, however many hooks name it.
 #[derive(Debug, Default)]
-struct ByEvent {
-    all: Vec<Arc<Hook>>,
-    named: HashMap<Arc<str>, Vec<Arc<Hook>>>,
+struct EventNames {
+    names: HashSet<Arc<str>>,
+    /// Beyond so many those that nobody wants any more are forgotten.
+    most: usize,
 }
 
 impl HookTable {
     /// An empty table.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            events: RwLock::default(),
+            hooks: shards(),
+            index: shards(),
+            places: RandomState::default(),
+            count: AtomicUsize::new(0),
+            ordered: AtomicUsize::new(0),
+        }
     }
 
     /// Adds a hook, or replaces the one with its id; gives back what was there before.
     /// (The original keeps the first of two documents with one id; an edit must not.)
-    pub fn put(&self, hook: Hook) -> Option<Arc<Hook>> {
+    pub fn put(&self, mut hook: Hook) -> Option<Arc<Hook>> {
+        let mut events = self.events.write();
+        if let HookEvent::Named(name) = &mut hook.event {
+            events.share(name);
+        }
+        let place = self.place(hook.id.as_str());
+        let before = self.hooks[place].read().get(hook.id.as_str()).map(|found| Arc::clone(&found.0));
+        if let Some(old) = &before {
+            hook.id = old.id.clone();
+        }
         let hook = Arc::new(hook);
-        let mut hooks = self.hooks.write();
-        let before = hooks.insert(hook.id.clone(), hook.clone());
+        self.count.fetch_add(usize::from(before.is_none()), Ordering::Relaxed);
         self.ordered.fetch_add(usize::from(hook.ordering.is_some()), Ordering::Relaxed);
         self.count_out(before.as_deref());
-        match &before {
-            // Same place: swapped under one lock, so that no reader sees neither of the two.
-            Some(old) if old.account == hook.account => {
-                let mut shard = self.shard(&hook.account).write();
-                let account = shard.entry(hook.account.clone()).or_default();
-                if old.event == hook.event {
-                    account.replace(hook);
-                } else {
-                    account.remove(old);
-                    account.add(hook);
-                }
-            }
-            _ => {
-                if let Some(old) = &before {
-                    self.unlink(old);
-                }
-                self.shard(&hook.account).write().entry(hook.account.clone()).or_default().add(hook);
-            }
+        self.hooks[place].write().replace(HookById(Arc::clone(&hook)));
+        // Same place: swapped under one lock, so that no reader sees neither of the two.
+        let same = before.as_ref().filter(|old| old.account == hook.account);
+        if let Some(old) = before.as_ref().filter(|_| same.is_none()) {
+            self.unlink(old);
         }
+        let mut shard = self.index[self.place(hook.account.as_str())].write();
+        let owned = shard.take(hook.account.as_str()).and_then(|owned| match same {
+            Some(old) if old.event == hook.event => Some(owned.replaced(Arc::clone(&hook))),
+            Some(old) => owned.without(old).map(|left| left.with(Arc::clone(&hook))),
+            None => Some(owned.with(Arc::clone(&hook))),
+        });
+        shard.insert(owned.unwrap_or_else(|| AccountHooks::of(hook)));
+        drop(shard);
         before
     }
 
     /// Takes a hook out.
     pub fn remove(&self, id: &HookId) -> Option<Arc<Hook>> {
-        let mut hooks = self.hooks.write();
-        let hook = hooks.remove(id)?;
+        let _turn = self.events.write();
+        let HookById(hook) = self.hooks[self.place(id.as_str())].write().take(id.as_str())?;
+        self.count.fetch_sub(1, Ordering::Relaxed);
         self.count_out(Some(&hook));
         self.unlink(&hook);
         Some(hook)
@@ -81,12 +107,17 @@ impl HookTable {
 
     /// Takes out all hooks that an account owns; says how many there were.
     pub fn remove_account(&self, account: &AccountId) -> usize {
-        let mut hooks = self.hooks.write();
-        let Some(owned) = self.shard(account).write().remove(account) else {
+        let _turn = self.events.write();
+        let Some(owned) = self.index[self.place(account.as_str())].write().take(account.as_str()) else {
             return 0;
         };
-        let removed = owned.iter().filter_map(|hook| hooks.remove(&hook.id));
-        removed.inspect(|hook| self.count_out(Some(hook))).count()
+        let removed = owned
+            .all()
+            .into_iter()
+            .filter_map(|hook| self.hooks[self.place(hook.id.as_str())].write().take(hook.id.as_str()));
+        let count = removed.inspect(|hook| self.count_out(Some(&hook.0))).count();
+        self.count.fetch_sub(count, Ordering::Relaxed);
+        count
     }
 
     /// Whether any hook wants events in order: most installations need not look for more.
@@ -101,12 +132,13 @@ impl HookTable {
 
     /// The hook with this id.
     pub fn get(&self, id: &HookId) -> Option<Arc<Hook>> {
-        self.hooks.read().get(id).cloned()
+        let found = self.hooks[self.place(id.as_str())].read();
+        found.get(id.as_str()).map(|found| Arc::clone(&found.0))
     }
 
     /// How many hooks there are.
     pub fn len(&self) -> usize {
-        self.hooks.read().len()
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Whether there are none.
@@ -116,14 +148,23 @@ impl HookTable {
 
     /// All hooks, in no order.
     pub fn all(&self) -> Vec<Arc<Hook>> {
-        self.hooks.read().values().cloned().collect()
+        self.those(|_| true)
+    }
+
+    /// The hooks of which this holds, in no order.
+    pub fn those(&self, holds: impl Fn(&Hook) -> bool) -> Vec<Arc<Hook>> {
+        let mut found = Vec::new();
+        for shard in &self.hooks {
+            let shard = shard.read();
+            found.extend(shard.iter().filter(|hook| holds(&hook.0)).map(|hook| Arc::clone(&hook.0)));
+        }
+        found
     }
 
     /// All hooks of an account, sorted by id.
     pub fn of_account(&self, account: &AccountId) -> Vec<Arc<Hook>> {
-        let shard = self.shard(account).read();
-        let mut owned: Vec<_> =
-            shard.get(account).map(|by_event| by_event.iter().cloned().collect()).unwrap_or_default();
+        let shard = self.index[self.place(account.as_str())].read();
+        let mut owned = shard.get(account.as_str()).map(AccountHooks::all).unwrap_or_default();
         owned.sort_by(|a, b| a.id.cmp(&b.id));
         owned
     }
@@ -132,71 +173,66 @@ impl HookTable {
     /// first, then those that want all; each in the order of their arrival. Costs the same however many
     /// hooks the table holds.
     pub fn own(&self, account: &AccountId, event: &str) -> Vec<Arc<Hook>> {
-        let shard = self.shard(account).read();
-        let Some(by_event) = shard.get(account) else {
-            return Vec::new();
-        };
-        let named = by_event.named.get(event).map_or(&[][..], Vec::as_slice);
-        let mut own = Vec::with_capacity(named.len() + by_event.all.len());
-        own.extend_from_slice(named);
-        own.extend_from_slice(&by_event.all);
-        own
+        let shard = self.index[self.place(account.as_str())].read();
+        shard.get(account.as_str()).map(|owned| owned.wanting(event)).unwrap_or_default()
     }
 
     fn unlink(&self, hook: &Hook) {
-        let mut shard = self.shard(&hook.account).write();
-        if let Some(account) = shard.get_mut(&hook.account) {
-            account.remove(hook);
-            if account.all.is_empty() && account.named.is_empty() {
-                shard.remove(&hook.account);
-            }
-        }
+        let mut shard = self.index[self.place(hook.account.as_str())].write();
+        let left = shard.take(hook.account.as_str()).and_then(|owned| owned.without(hook));
+        shard.extend(left);
     }
 
-    fn shard(&self, account: &AccountId) -> &RwLock<HashMap<AccountId, ByEvent>> {
+    fn place(&self, id: &str) -> usize {
         // The high bits: the map inside the shard uses the low ones.
-        let hash = self.shards.hash_one(account.as_str());
-        &self.index[(hash >> 48) as usize % SHARDS]
+        (self.places.hash_one(id) >> 48) as usize % SHARDS
     }
 }
 
-impl ByEvent {
-    fn add(&mut self, hook: Arc<Hook>) {
-        match &hook.event {
-            HookEvent::All => self.all.push(hook),
-            HookEvent::Named(name) => self.named.entry(name.clone()).or_default().push(hook),
-        }
-    }
-
-    fn replace(&mut self, hook: Arc<Hook>) {
-        let place = match &hook.event {
-            HookEvent::All => Some(&mut self.all),
-            HookEvent::Named(name) => self.named.get_mut(name),
-        };
-        match place.and_then(|hooks| hooks.iter_mut().find(|old| old.id == hook.id)) {
-            Some(old) => *old = hook,
-            None => self.add(hook),
-        }
-    }
-
-    fn remove(&mut self, hook: &Hook) {
-        match &hook.event {
-            HookEvent::All => self.all.retain(|other| other.id != hook.id),
-            HookEvent::Named(name) => {
-                if let Some(hooks) = self.named.get_mut(name) {
-                    hooks.retain(|other| other.id != hook.id);
-                    if hooks.is_empty() {
-                        self.named.remove(name);
-                    }
-                }
-            }
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Arc<Hook>> {
-        self.named.values().flatten().chain(&self.all)
+impl Default for HookTable {
+    fn default() -> Self {
+        Self::new()
     }
 }
+
+fn shards<T>() -> Shards<T> {
+    std::array::from_fn(|_| RwLock::default())
+}
+
+impl EventNames {
+    /// Makes a name one text with that of the hooks that are there.
+    fn share(&mut self, name: &mut Arc<str>) {
+        if let Some(known) = self.names.get(name) {
+            *name = Arc::clone(known);
+            return;
+        }
+        if self.names.len() >= self.most {
+            self.names.retain(|name| Arc::strong_count(name) > 1);
+            self.most = 2 * self.names.len() + 64;
+        }
+        self.names.insert(Arc::clone(name));
+    }
+}
+
+impl Borrow<str> for HookById {
+    fn borrow(&self) -> &str {
+        self.0.id.as_str()
+    }
+}
+
+impl Hash for HookById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for HookById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for HookById {}
 
 #[cfg(test)]
 mod tests {

@@ -151,12 +151,12 @@ impl Vault {
         let Some(sealed) = document.get(SEALED) else { return };
         match self.open_all(document, sealed) {
             Ok(secrets) => {
-                hook.signing.secrets = secrets;
-                hook.signing.locked = None;
+                hook.options.signing.secrets = secrets;
+                hook.options.signing.locked = None;
             }
             Err(why) => {
-                hook.signing.secrets.clear();
-                hook.signing.locked = Some(why);
+                hook.options.signing.secrets.clear();
+                hook.options.signing.locked = Some(why);
             }
         }
     }

@@ -61,7 +61,7 @@ fn events(context: &Value) -> Events {
 
 fn record(hook: &Hook) -> Value {
     json!({
-        "uri": hook.uri,
+        "uri": &*hook.uri,
         "http_verb": hook.verb.as_str(),
         "hook_event": hook.event.internal_name(),
         "hook_id": hook.id.as_str(),
@@ -69,8 +69,8 @@ fn record(hook: &Hook) -> Value {
         "account_id": hook.account.as_str(),
         "include_subaccounts": hook.include_subaccounts,
         "include_loopback": hook.include_internal_legs,
-        "custom_data": hook.custom_data,
-        "modifiers": hook.modifiers,
+        "custom_data": hook.options.custom_data,
+        "modifiers": hook.options.modifiers,
         "format": hook.format.as_str(),
     })
 }

@@ -1,4 +1,5 @@
-//! How often the store is asked what is owed: a count walks over all that waits, and anybody may ask for figures.
+//! How often the store is asked what is owed: it keeps count, but may be slow for other reasons, and anybody may ask for
+//! figures.
 
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ mod tests {
 
     use super::*;
     use crate::store::{
-        Accepted, AcceptedEvent, Result, StoreError, StoredDelivery, StoredOutcome, WaitingRow,
+        Accepted, AcceptedEvent, LaterRow, Result, StoreError, StoredDelivery, StoredOutcome, WaitingRow,
     };
 
     /// Says how often it was asked, each time after as long as it is told.
@@ -96,6 +97,22 @@ mod tests {
 
         async fn waiting(&self, _: &[i64]) -> Result<Vec<WaitingRow>> {
             Ok(Vec::new())
+        }
+
+        async fn later(&self, _: LaterRow, _: usize) -> Result<Vec<LaterRow>> {
+            Ok(Vec::new())
+        }
+
+        async fn never_put_off(&self) -> Result<u64> {
+            Ok(0)
+        }
+
+        async fn untried_below(&self, _: i64, _: usize) -> Result<Vec<i64>> {
+            Ok(Vec::new())
+        }
+
+        async fn written_ms(&self) -> Result<Option<i64>> {
+            Ok(None)
         }
 
         async fn counts(&self) -> Result<DeliveryCounts> {

@@ -67,7 +67,7 @@ pub(super) fn events(counters: &ListenerCounters) -> Vec<MetricFamily> {
 }
 
 /// Of all shards together.
-pub(super) fn deliveries(dispatch: &[Arc<Dispatch>]) -> Vec<MetricFamily> {
+pub(super) fn deliveries(dispatch: &[Arc<Dispatch>], owed: Option<DeliveryCounts>) -> Vec<MetricFamily> {
     let sum = |look: fn(&Scheduler<PendingDelivery>) -> usize| {
         Value::from(dispatch.iter().map(|shard| shard.due.with(|scheduler| look(scheduler))).sum::<usize>())
     };
@@ -113,8 +113,21 @@ pub(super) fn deliveries(dispatch: &[Arc<Dispatch>]) -> Vec<MetricFamily> {
         )
         .is(sum(Scheduler::in_store)),
         MetricFamily::gauge("hookline_retries_waiting", "Deliveries that are due later.")
-            .is(sum(Scheduler::waiting_for_their_time)),
+            .is(Value::from(due_later(dispatch, owed))),
     ]
+}
+
+/// Those that are known to be due later, and those that the store alone knows: of what it owes all that is not known at all.
+fn due_later(dispatch: &[Arc<Dispatch>], owed: Option<DeliveryCounts>) -> u64 {
+    let sum = |look: fn(&Scheduler<PendingDelivery>) -> usize| {
+        dispatch.iter().map(|shard| shard.due.with(|scheduler| look(scheduler))).sum::<usize>() as u64
+    };
+    let later = sum(Scheduler::waiting_for_their_time);
+    let some_left = dispatch.iter().any(|shard| shard.due.with(|scheduler| scheduler.leaves_some_to_store()));
+    match owed.filter(|_| some_left) {
+        Some(owed) => later + owed.pending.saturating_sub(sum(Scheduler::known)),
+        None => later,
+    }
 }
 
 /// Of the connections to endpoints.

@@ -60,6 +60,12 @@ pub struct BadHeader {
 }
 
 impl HookHeaders {
+    /// No headers.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Reads an object of texts.
     ///
     /// # Errors

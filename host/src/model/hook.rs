@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::headers::HookHeaders;
-use super::sign::HookSigning;
-use super::{AccountId, Document, HookId, Profile, rate};
+use super::hook_options::SetOptions;
+use super::{AccountId, HookAddress, HookId, Profile};
 
 /// The events that the original keeps in upper case inside and knows without any metadata document.
 pub const CHANNEL_EVENTS: [&str; 4] =
@@ -141,9 +140,7 @@ pub struct Hook {
     /// The owner; what `x-account-id` says, also when a descendant's event fires the hook.
     pub account: AccountId,
     /// Where to, as it was written; never empty.
-    pub uri: String,
-    /// The same parsed once; `None` when it is no absolute address, which fails like a connection.
-    pub url: Option<reqwest::Url>,
+    pub uri: HookAddress,
     /// How it is asked.
     pub verb: Verb,
     /// Which events it wants.
@@ -152,26 +149,16 @@ pub struct Hook {
     pub format: Format,
     /// As stored, cut to 0..=5; what it means in tries is [`Hook::total_tries`].
     pub retries: u8,
-    /// Waits before its further tries in milliseconds, in place of the configured ones. Profile `kazoo` has its own.
-    pub retry_schedule_ms: Option<Vec<u64>>,
-    /// How many requests it is sent within a time, in place of the configured limit.
-    pub rate_limit: Option<rate::RateBound>,
     /// Which of its deliveries go in the order of their events.
     pub ordering: Option<Ordering>,
-    /// Headers of its own.
-    pub headers: HookHeaders,
-    /// What its requests are signed with. Encrypted secrets are locked until [`vault::Vault::unlock`].
-    pub signing: HookSigning,
     /// Whether events of descendants fire it too.
     pub include_subaccounts: bool,
     /// Whether internal (loopback) legs fire it.
     pub include_internal_legs: bool,
-    /// Merged into the payload; `type` and `action` in it are filters and stay at home.
-    pub custom_data: Option<Document>,
-    /// What a payload must look like; `None` when there is nothing to check.
-    pub modifiers: Option<Document>,
     /// A disabled hook never matches.
     pub enabled: bool,
+    /// What most hooks do not say.
+    pub options: SetOptions,
 }
 
 impl Hook {

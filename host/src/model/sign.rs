@@ -212,6 +212,12 @@ pub struct HookSigning {
 }
 
 impl HookSigning {
+    /// Nothing is signed.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { secrets: Vec::new(), legacy_header: None, locked: None }
+    }
+
     /// Whether requests are signed, or would be if the secrets were at hand.
     pub fn is_wanted(&self) -> bool {
         !self.secrets.is_empty() || self.locked.is_some()

@@ -59,6 +59,8 @@ macro_rules! ledger_suite {
             deliveries::events_that_are_accepted_together_are_answered_each,
             deliveries::a_delivered_delivery_is_forgotten,
             deliveries::a_retry_is_pending_with_its_tries_and_due_time,
+            deliveries::what_was_put_off_is_found_by_its_time_and_the_rest_by_its_id,
+            deliveries::what_is_owed_is_counted_whatever_becomes_of_it,
             deliveries::a_dead_delivery_is_kept_but_not_pending,
             deliveries::the_oldest_of_what_waits_says_since_when,
             deliveries::outcomes_of_unknown_deliveries_are_passed_over,

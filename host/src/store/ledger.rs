@@ -64,7 +64,16 @@ pub trait DeliveryStore: Send + Sync {
     async fn waiting_after(&self, after_id: i64, limit: usize) -> Result<Vec<WaitingRow>>;
     /// As [`load`](DeliveryStore::load), without payloads.
     async fn waiting(&self, ids: &[i64]) -> Result<Vec<WaitingRow>>;
-    /// How many deliveries wait and how many are dead. It may have to walk over all that wait.
+    /// Up to `limit` pending ones that were put off, by their times and then their ids, behind this one. Costs the same
+    /// however many wait.
+    async fn later(&self, after: LaterRow, limit: usize) -> Result<Vec<LaterRow>>;
+    /// How many pending ones there are that were never put off.
+    async fn never_put_off(&self) -> Result<u64>;
+    /// Up to `limit` of those with ids below this one, the highest first. It may have to walk over others.
+    async fn untried_below(&self, below: i64, limit: usize) -> Result<Vec<i64>>;
+    /// A late time at which something was written, Unix milliseconds: a clock that is well behind it was set back.
+    async fn written_ms(&self) -> Result<Option<i64>>;
+    /// How many deliveries wait and how many are dead. Costs the same however many that are.
     async fn counts(&self) -> Result<DeliveryCounts>;
 }
 
@@ -163,6 +172,15 @@ pub struct WaitingRow {
     pub due_ms: i64,
     /// How long it was to wait for it when that was written, in milliseconds; unknown where an older program wrote it.
     pub wait_ms: Option<i64>,
+}
+
+/// When a pending delivery is due that was put off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaterRow {
+    /// Its id.
+    pub id: i64,
+    /// When the next try is due, Unix milliseconds.
+    pub due_ms: i64,
 }
 
 /// What became of a delivery.

@@ -11,11 +11,14 @@ use tokio::sync::Mutex as AsyncMutex;
 use self::reader::ReadingThread;
 use self::readers::ListingReaders;
 use self::tending::StoreCaretaker;
+use self::totals::OldestPending;
 use self::trouble::{StoreTrouble, closed, explain, note};
 use self::writer::StoreWriter;
 use super::{Backup, Result, SettingStore as _, StoreBackend, StoreError, StoreRoom};
 
 mod attempts;
+#[cfg(test)]
+mod backlog_tests;
 mod access;
 mod backup;
 mod database;
@@ -38,6 +41,7 @@ mod readers;
 mod replays;
 pub mod restore;
 mod tending;
+mod totals;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -59,6 +63,7 @@ pub struct SqliteStore {
     /// For people.
     readers: ListingReaders,
     trouble: StoreTrouble,
+    oldest: Arc<OldestPending>,
     /// One copy at a time: each needs room on the disk.
     copying: Arc<AsyncMutex<()>>,
     caretaker: StoreCaretaker,
@@ -81,7 +86,8 @@ impl SqliteStore {
         let writer = StoreWriter::start(opened, presence, Arc::clone(&trouble), options.synchronous)?;
         let reader = Arc::new(Mutex::new(Some(reader)));
         let deliveries = ReadingThread::start(&file, "delivery-reader")?;
-        Ok(Self { writer, reader, deliveries, readers, file, trouble, copying: Arc::default(), caretaker })
+        let (oldest, copying) = Default::default();
+        Ok(Self { writer, reader, deliveries, readers, file, trouble, oldest, copying, caretaker })
     }
 
     /// Runs one query off the async threads, on the reading connection.

@@ -114,7 +114,8 @@ impl SourceFile {
         while at < tokens.len() {
             let follows_path = at > 0 && (tokens[at - 1] == "::" || tokens[at - 1] == ".");
             match tokens[at].as_str() {
-                "use" => {
+                // `use<'a>` says what a type captures.
+                "use" if tokens.get(at + 1).is_none_or(|next| next != "<") => {
                     // After a visibility, which ends so.
                     let passes_on = at > 0 && (tokens[at - 1] == "pub" || tokens[at - 1] == ")");
                     let mut brought = Self::default();

@@ -117,9 +117,10 @@ fn vault(config: &Config) -> anyhow::Result<Vault> {
 
 /// A wrong key should be noticed before events are taken, not by deliveries that fail.
 fn refuse_lost_secrets(table: &HookTable, all_the_same: bool) -> anyhow::Result<()> {
-    let mut hooks = table.all();
+    let mut hooks = table.those(|hook| hook.options.signing.locked.is_some());
     hooks.sort_by(|a, b| a.id.cmp(&b.id));
-    let lost: Vec<_> = hooks.iter().filter_map(|hook| Some((hook, hook.signing.locked.as_ref()?))).collect();
+    let lost: Vec<_> =
+        hooks.iter().filter_map(|hook| Some((hook, hook.options.signing.locked.as_ref()?))).collect();
     for (hook, why) in &lost {
         error!(hook = %hook.id, account = %hook.account, why, "a hook cannot be sent to without its secret");
     }
@@ -129,7 +130,7 @@ fn refuse_lost_secrets(table: &HookTable, all_the_same: bool) -> anyhow::Result<
              store.start_with_lost_secrets = true and give these hooks new secrets",
             hook.account,
             lost.len(),
-            hooks.len()
+            table.len()
         ),
         _ => Ok(()),
     }

@@ -98,7 +98,7 @@ impl<T> Scheduler<T> {
         self.is_read(due.id);
         match self.states.get(&due.id) {
             None => {}
-            Some(DeliveryState::Later(_)) => self.times.waiting -= 1,
+            Some(DeliveryState::Later(_)) => self.forget_time(due.id),
             Some(DeliveryState::InFlight) => {
                 if let Some(flight) = self.flights.get_mut(&due.id) {
                     // At once.

@@ -1,7 +1,5 @@
 //! What is due later, and what is read of it from the store when its time has come. Only the id of such a delivery is
-//! in memory.
-
-use std::cmp::Reverse;
+//! in memory, and of very many only those that are due first.
 
 use tokio::time::Instant;
 
@@ -11,19 +9,36 @@ use super::states::DeliveryState;
 use crate::model::HookId;
 
 impl<T> Scheduler<T> {
-    /// A delivery that waits in the store is due at this time: it has failed and is tried again, was brought back, or an
-    /// earlier run has left it. Where that is said twice the earlier time counts; what waits for its turn already goes
-    /// on doing so.
+    /// A delivery that waits in the store is due at this time: it was brought back, or an earlier run has left it. Where
+    /// that is said twice the earlier time counts; what waits for its turn already goes on doing so.
     pub fn later(&mut self, id: i64, at: Instant) {
+        self.note_later(id, at, None);
+    }
+
+    /// As [`Scheduler::later`], of a delivery that has failed and is tried again. The store finds it by its time
+    /// ([`Scheduler::fill`]): where very many are due later it alone knows those that are due last.
+    pub fn put_off(&mut self, id: i64, at: Instant, due_ms: i64) {
+        // Those behind the first of a line are told by it.
+        let found_by_time = !self.lines.holds(id);
+        let beyond = !self.times.filling && self.times.beyond.is_some_and(|beyond| (due_ms, id) >= beyond);
+        if beyond && found_by_time && !self.states.contains_key(&id) {
+            return;
+        }
+        self.note_later(id, at, found_by_time.then_some(due_ms));
+        self.leave_to_store();
+    }
+
+    pub(super) fn note_later(&mut self, id: i64, at: Instant, due_ms: Option<i64>) {
         match self.states.get_mut(&id) {
             None => {
                 self.states.insert(id, DeliveryState::Later(at));
-                self.times.waiting += 1;
-                self.times.times.push(Reverse((at, id)));
+                self.times.put(at, id, due_ms);
             }
             Some(DeliveryState::Later(before)) if at < *before => {
+                // The store may find it by the later time, or not at all.
+                self.times.take(*before, id);
                 *before = at;
-                self.times.times.push(Reverse((at, id)));
+                self.times.put(at, id, None);
             }
             Some(DeliveryState::InFlight) => {
                 if let Some(flight) = self.flights.get_mut(&id) {
@@ -49,18 +64,13 @@ impl<T> Scheduler<T> {
     /// pause or rate limit has ended take turns again.
     pub fn advance(&mut self, now: Instant) {
         while self.times.reading < MOST_READ
-            && let Some(Reverse((at, id))) = self.times.times.peek().copied()
+            && let Some((at, id)) = self.times.first()
             && at <= now
         {
-            self.times.times.pop();
-            if let Some(state) = self.states.get_mut(&id)
-                && *state == DeliveryState::Later(at)
-            {
-                *state = DeliveryState::Reading;
-                self.times.waiting -= 1;
-                self.times.reading += 1;
-                self.times.asked.push(id);
-            }
+            self.times.take(at, id);
+            self.states.insert(id, DeliveryState::Reading);
+            self.times.reading += 1;
+            self.times.asked.push(id);
         }
         self.unblock_due(now);
     }
@@ -68,7 +78,7 @@ impl<T> Scheduler<T> {
     /// When [`Scheduler::advance`] has something to do again.
     #[must_use]
     pub fn wake_at(&self) -> Option<Instant> {
-        let later = self.times.times.peek().map(|Reverse((at, _))| *at);
+        let later = self.times.first().map(|(at, _)| at);
         let later = later.filter(|_| self.times.reading < MOST_READ);
         let blocked = self.blocked.first().map(|(at, _)| *at);
         [later, blocked].into_iter().flatten().min()
@@ -96,7 +106,7 @@ impl<T> Scheduler<T> {
     /// How many are due later.
     #[must_use]
     pub fn waiting_for_their_time(&self) -> usize {
-        self.times.waiting
+        self.times.len()
     }
 
     /// What the store was asked for is due again, as nobody knows what became of the question.

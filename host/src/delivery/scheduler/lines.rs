@@ -57,6 +57,11 @@ impl CallLines {
         Some(next)
     }
 
+    /// Whether a delivery is the first of a line.
+    pub(super) fn holds(&self, id: i64) -> bool {
+        self.firsts.contains_key(&id)
+    }
+
     /// How many wait for another.
     pub(super) fn waiting(&self) -> usize {
         self.waiting

@@ -4,14 +4,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foldhash::HashMap;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::fields;
+use super::facts::{BookedIds, DocumentFacts, EntryKind};
 use crate::config::AccountLimits;
 use crate::hooks::limits::{LimitName, LimitReached, OwnLimits, document_bytes};
-use crate::model::Document;
+use crate::hooks::split_tables::SplitMap;
+use crate::model::{AccountId, Document, HookId};
 
 /// What one account has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,26 +35,34 @@ pub(super) struct AccountBooks {
 /// What is stored, as far as it was shown here.
 #[derive(Default)]
 pub(super) struct BookEntries {
-    accounts: HashMap<String, AccountEntry>,
-    documents: HashMap<String, DocumentEntry>,
+    accounts: SplitMap<AccountId, AccountEntry>,
+    hooks: SplitMap<HookId, DocumentEntry>,
 }
 
 #[derive(Debug, Default)]
 struct AccountEntry {
-    hooks: u64,
     bytes: u64,
-    below: u64,
+    hooks: u32,
+    below: u32,
+    /// Its own document.
+    document: DocumentEntry,
+    seldom: Option<Box<SeldomEntry>>,
+}
+
+/// What most accounts have nothing of.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct SeldomEntry {
     own: OwnLimits,
     /// What changes that have begun will add.
     pending: BookedAddition,
 }
 
 /// A document in its newest revision, so that of two changes that end at once the later one stays.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct DocumentEntry {
-    saves: u64,
-    bytes: u64,
-    exists: bool,
+    saves: u32,
+    /// None of one that is deleted.
+    bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,13 +76,6 @@ struct BookedAddition {
 pub(super) struct GrowthReservation<'b> {
     books: &'b AccountBooks,
     held: Vec<(String, BookedAddition)>,
-}
-
-/// What a document describes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EntryKind {
-    Account,
-    Hook,
 }
 
 impl AccountBooks {
@@ -102,9 +103,9 @@ impl AccountBooks {
     pub(super) fn usage(&self, account: &str) -> AccountUsage {
         let entries = self.entries.lock();
         let usage = |entry: &AccountEntry| AccountUsage {
-            hooks: entry.hooks,
+            hooks: entry.hooks.into(),
             documents_bytes: entry.bytes,
-            accounts_below: entry.below,
+            accounts_below: entry.below.into(),
         };
         entries.accounts.get(account).map(usage).unwrap_or_default()
     }
@@ -128,12 +129,12 @@ impl AccountBooks {
     pub(super) fn reserve_hook(&self, account: &str) -> Result<GrowthReservation<'_>, LimitReached> {
         let mut entries = self.entries.lock();
         let most = entries.limit(&self.defaults, account, LimitName::Hooks);
-        let entry = entries.accounts.entry(account.to_owned()).or_default();
-        let wanted = entry.hooks + entry.pending.hooks + 1;
+        let entry = entries.account(account);
+        let wanted = u64::from(entry.hooks) + entry.pending().hooks + 1;
         if wanted > most {
             return Err(LimitReached { limit: LimitName::Hooks, account: account.to_owned(), most, wanted });
         }
-        entry.pending.hooks += 1;
+        entry.add(BookedAddition { hooks: 1, ..BookedAddition::default() });
         Ok(GrowthReservation {
             books: self,
             held: vec![(account.to_owned(), BookedAddition { hooks: 1, ..BookedAddition::default() })],
@@ -158,8 +159,8 @@ impl AccountBooks {
         }
         let mut entries = self.entries.lock();
         let most = entries.limit(&self.defaults, account, LimitName::DocumentsBytes);
-        let entry = entries.accounts.entry(account.to_owned()).or_default();
-        let wanted = entry.bytes + entry.pending.bytes + bytes;
+        let entry = entries.account(account);
+        let wanted = entry.bytes + entry.pending().bytes + bytes;
         if wanted > most {
             // The reservation that is dropped takes the lock.
             drop(entries);
@@ -170,8 +171,9 @@ impl AccountBooks {
                 wanted,
             });
         }
-        entry.pending.bytes += bytes;
-        reserved.held.push((account.to_owned(), BookedAddition { bytes, ..BookedAddition::default() }));
+        let addition = BookedAddition { bytes, ..BookedAddition::default() };
+        entry.add(addition);
+        reserved.held.push((account.to_owned(), addition));
         Ok(reserved)
     }
 
@@ -193,7 +195,7 @@ impl AccountBooks {
         for account in above() {
             let most = entries.limit(&self.defaults, account, LimitName::AccountsBelow);
             let entry = entries.accounts.get(account);
-            let wanted = entry.map_or(0, |entry| entry.below + entry.pending.below) + 1;
+            let wanted = entry.map_or(0, |entry| u64::from(entry.below) + entry.pending().below) + 1;
             if wanted > most {
                 let (limit, account) = (LimitName::AccountsBelow, account.to_owned());
                 return Err(LimitReached { limit, account, most, wanted });
@@ -201,7 +203,7 @@ impl AccountBooks {
         }
         let one = BookedAddition { below: 1, ..BookedAddition::default() };
         for account in above() {
-            entries.accounts.entry(account.to_owned()).or_default().pending.below += 1;
+            entries.account(account).add(one);
         }
         Ok(GrowthReservation {
             books: self,
@@ -209,56 +211,46 @@ impl AccountBooks {
         })
     }
 
-    /// Enters a document as it was saved; what was reserved for it becomes what is there. Says whether it is the newest
-    /// one that was shown.
+    /// Enters a document as it was saved; what was reserved for it becomes what is there. Answers its ids as they stand
+    /// here, unless a newer one was shown already.
     pub(super) fn enter(
         &self,
         entries: &mut BookEntries,
-        kind: EntryKind,
-        doc: &Document,
+        facts: DocumentFacts,
         reserved: Option<GrowthReservation<'_>>,
-    ) -> bool {
+    ) -> Option<BookedIds> {
         if let Some(mut reserved) = reserved {
             entries.give_back(&reserved.held);
             reserved.held.clear();
         }
-        let (id, saves) = (fields::id(doc), fields::saves(doc));
-        let known = entries.documents.get(id);
-        if known.is_some_and(|known| saves < known.saves) {
-            return false;
+        let DocumentFacts { kind, id, owner, saves, bytes, own, above } = facts;
+        let (now, before) = (DocumentEntry { saves, bytes }, entries.newest(kind, &id));
+        if saves < before.saves {
+            return None;
         }
-        let (bytes_before, existed) = known.map_or((0, false), |known| (known.bytes, known.exists));
-        let exists = !fields::is_deleted(doc);
-        let bytes = if exists { document_bytes(doc) } else { 0 };
-        entries.documents.insert(id.to_owned(), DocumentEntry { saves, bytes, exists });
-        let owner = match kind {
-            EntryKind::Account => id,
-            EntryKind::Hook => fields::owner(doc),
-        };
-        let entry = entries.accounts.entry(owner.to_owned()).or_default();
-        entry.bytes = entry.bytes.saturating_sub(bytes_before) + bytes;
-        match kind {
-            EntryKind::Hook => add_or_take(&mut entry.hooks, existed, exists),
-            EntryKind::Account => {
-                entry.own = OwnLimits::of(doc);
-                let largest = entry.own.or(&self.defaults, LimitName::HookBytes);
-                self.largest_document.fetch_max(largest, Ordering::Relaxed);
-                // An account's place in the tree is given once and for all.
-                let tree = doc.get("pvt_tree").and_then(Value::as_array).into_iter().flatten();
-                for above in tree.filter_map(Value::as_str).filter(|above| *above != id) {
-                    let entry = entries.accounts.entry(above.to_owned()).or_default();
-                    add_or_take(&mut entry.below, existed, exists);
-                }
-                if !exists {
-                    entries.forget_empty(id);
-                }
-            }
+        let (existed, exists) = (before.bytes > 0, bytes > 0);
+        let owner = entries.accounts.key(&owner).cloned().unwrap_or_else(|| AccountId::from(owner));
+        let entry = entries.accounts.of(owner.clone());
+        entry.bytes = entry.bytes.saturating_sub(before.bytes.into()) + u64::from(bytes);
+        if kind == EntryKind::Hook {
+            add_or_take(&mut entry.hooks, existed, exists);
+            let hook = entries.hooks.key(&id).cloned().unwrap_or_else(|| HookId::from(id));
+            *entries.hooks.of(hook.clone()) = now;
+            return Some(BookedIds { hook: Some(hook), owner });
         }
-        true
+        entry.document = now;
+        let largest = own.as_deref().copied().unwrap_or_default().or(&self.defaults, LimitName::HookBytes);
+        entry.set_own(own);
+        self.largest_document.fetch_max(largest, Ordering::Relaxed);
+        // An account's place in the tree is given once and for all.
+        for above in above {
+            add_or_take(&mut entries.accounts.of(above).below, existed, exists);
+        }
+        Some(BookedIds { hook: None, owner })
     }
 }
 
-fn add_or_take(count: &mut u64, existed: bool, exists: bool) {
+fn add_or_take(count: &mut u32, existed: bool, exists: bool) {
     match (existed, exists) {
         (false, true) => *count += 1,
         (true, false) => *count = count.saturating_sub(1),
@@ -268,13 +260,13 @@ fn add_or_take(count: &mut u64, existed: bool, exists: bool) {
 
 impl BookEntries {
     fn limit(&self, defaults: &AccountLimits, account: &str, name: LimitName) -> u64 {
-        self.accounts.get(account).map_or(name.of(defaults), |entry| entry.own.or(defaults, name))
+        self.accounts.get(account).map_or(name.of(defaults), |entry| entry.own().or(defaults, name))
     }
 
     /// How many levels a tree may have: as the nearest account above says that has a limit of its own.
     fn depth_below(&self, defaults: &AccountLimits, tree: &[Value]) -> u64 {
         let of = |id: &Value| {
-            let own = self.accounts.get(id.as_str()?)?.own.or(defaults, LimitName::Depth);
+            let own = self.accounts.get(id.as_str()?)?.own().or(defaults, LimitName::Depth);
             (own != defaults.depth).then_some(own)
         };
         tree.iter().rev().find_map(of).unwrap_or(defaults.depth)
@@ -283,25 +275,60 @@ impl BookEntries {
     fn give_back(&mut self, held: &[(String, BookedAddition)]) {
         for (account, addition) in held {
             if let Some(entry) = self.accounts.get_mut(account) {
-                let pending = &mut entry.pending;
-                pending.hooks = pending.hooks.saturating_sub(addition.hooks);
-                pending.bytes = pending.bytes.saturating_sub(addition.bytes);
-                pending.below = pending.below.saturating_sub(addition.below);
+                entry.give_back(*addition);
             }
         }
     }
 
-    /// Of an account that is gone nothing is kept once it has nothing left.
-    fn forget_empty(&mut self, account: &str) {
-        let empty = |entry: &AccountEntry| {
-            entry.hooks == 0
-                && entry.bytes == 0
-                && entry.below == 0
-                && entry.pending == BookedAddition::default()
+    fn account(&mut self, id: &str) -> &mut AccountEntry {
+        let key = self.accounts.key(id).cloned().unwrap_or_else(|| AccountId::from(id));
+        self.accounts.of(key)
+    }
+
+    /// The newest revision of a document that was shown here.
+    fn newest(&self, kind: EntryKind, id: &str) -> DocumentEntry {
+        let known = match kind {
+            EntryKind::Hook => self.hooks.get(id).copied(),
+            EntryKind::Account => self.accounts.get(id).map(|entry| entry.document),
         };
-        if self.accounts.get(account).is_some_and(empty) {
-            self.accounts.remove(account);
-        }
+        known.unwrap_or_default()
+    }
+}
+
+impl AccountEntry {
+    fn own(&self) -> OwnLimits {
+        self.seldom.as_ref().map(|seldom| seldom.own).unwrap_or_default()
+    }
+
+    fn pending(&self) -> BookedAddition {
+        self.seldom.as_ref().map(|seldom| seldom.pending).unwrap_or_default()
+    }
+
+    fn set_own(&mut self, own: Option<Box<OwnLimits>>) {
+        self.change(|seldom| seldom.own = own.map(|own| *own).unwrap_or_default());
+    }
+
+    fn add(&mut self, addition: BookedAddition) {
+        self.change(|SeldomEntry { pending, .. }| {
+            pending.hooks += addition.hooks;
+            pending.bytes += addition.bytes;
+            pending.below += addition.below;
+        });
+    }
+
+    fn give_back(&mut self, addition: BookedAddition) {
+        self.change(|SeldomEntry { pending, .. }| {
+            pending.hooks = pending.hooks.saturating_sub(addition.hooks);
+            pending.bytes = pending.bytes.saturating_sub(addition.bytes);
+            pending.below = pending.below.saturating_sub(addition.below);
+        });
+    }
+
+    /// Nothing is held of what is at its defaults afterwards.
+    fn change(&mut self, change: impl FnOnce(&mut SeldomEntry)) {
+        let mut seldom = self.seldom.as_deref().cloned().unwrap_or_default();
+        change(&mut seldom);
+        self.seldom = (seldom != SeldomEntry::default()).then(|| Box::new(seldom));
     }
 }
 

@@ -14,8 +14,9 @@ use crate::store::sqlite::{Options, SqliteStore};
 /// Tables that are lists; hooks whose uri is `unloadable` are refused.
 #[derive(Default)]
 pub(crate) struct Shelf {
+    read: Mutex<BTreeMap<String, Document>>,
     hooks: Mutex<BTreeMap<String, Document>>,
-    accounts: Mutex<BTreeMap<String, Document>>,
+    accounts: Mutex<BTreeMap<String, AccountRecord>>,
 }
 
 impl Shelf {
@@ -27,31 +28,35 @@ impl Shelf {
         self.hooks.lock().get(id).cloned()
     }
 
-    fn tree(doc: &Document) -> Vec<&str> {
-        doc["pvt_tree"].as_array().unwrap().iter().filter_map(Value::as_str).collect()
-    }
-
-    fn accounts_where(&self, below: impl Fn(&[&str]) -> bool) -> Vec<AccountId> {
+    fn accounts_where(&self, below: impl Fn(&AccountRecord) -> bool) -> Vec<AccountId> {
         let accounts = self.accounts.lock();
-        accounts.values().filter(|doc| below(&Self::tree(doc))).map(|doc| fields::id(doc).into()).collect()
+        accounts.values().filter(|account| below(account)).map(|account| account.id.clone()).collect()
     }
 }
 
 impl EditorTables for Shelf {
-    fn put_hook(&self, doc: &Document) -> Result<(), String> {
+    fn read_hook(&self, doc: &Document) -> Result<Hook, String> {
         if doc.get("uri") == Some(&json!("unloadable")) {
             return Err("the uri cannot be loaded".into());
         }
-        self.hooks.lock().insert(fields::id(doc).into(), doc.clone());
-        Ok(())
+        self.read.lock().insert(fields::id(doc).into(), doc.clone());
+        let mut whole = doc.clone();
+        whole.entry("uri").or_insert(json!("http://x/"));
+        whole.entry("hook").or_insert(json!("all"));
+        Hook::from_document(&whole).map_err(|error| error.to_string())
+    }
+
+    fn put_hook(&self, hook: Hook) {
+        let read = self.read.lock().remove(hook.id.as_str());
+        self.hooks.lock().extend(read.map(|doc| (hook.id.to_string(), doc)));
     }
 
     fn remove_hook(&self, id: &str) {
         self.hooks.lock().remove(id);
     }
 
-    fn put_account(&self, doc: &Document) {
-        self.accounts.lock().insert(fields::id(doc).into(), doc.clone());
+    fn put_account(&self, account: AccountRecord) {
+        self.accounts.lock().insert(account.id.to_string(), account);
     }
 
     fn remove_account(&self, id: &str) {
@@ -59,11 +64,11 @@ impl EditorTables for Shelf {
     }
 
     fn children(&self, id: &str) -> Vec<AccountId> {
-        self.accounts_where(|tree| tree.last() == Some(&id))
+        self.accounts_where(|account| account.lineage.last() == Some(&id.into()))
     }
 
     fn descendants(&self, id: &str) -> Vec<AccountId> {
-        self.accounts_where(|tree| tree.contains(&id))
+        self.accounts_where(|account| account.lineage.contains(&id.into()))
     }
 }
 

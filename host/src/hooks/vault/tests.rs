@@ -22,7 +22,7 @@ fn unlocked(vault: &Vault, document: &Document) -> Hook {
 }
 
 fn shown(hook: &Hook) -> Vec<(&str, Option<i64>)> {
-    hook.signing.secrets.iter().map(|valid| (valid.secret.reveal(), valid.until)).collect()
+    hook.options.signing.secrets.iter().map(|valid| (valid.secret.reveal(), valid.until)).collect()
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_replaced_secret_signs_for_the_overlap_and_a_removed_one_not_at_all() {
     vault.apply(&mut doc, &SecretChange::Keep, NOW + 86_400).unwrap();
     assert_eq!(shown(&unlocked(&vault, &doc)), [(SECOND, None)]);
     vault.apply(&mut doc, &SecretChange::Remove, NOW).unwrap();
-    assert!(!doc.contains_key(SEALED) && !unlocked(&vault, &doc).signing.is_wanted());
+    assert!(!doc.contains_key(SEALED) && !unlocked(&vault, &doc).options.signing.is_wanted());
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn without_overlap_the_old_secret_ends_at_once_and_with_it_few_are_kept() {
     assert_eq!(shown(&unlocked(&day, &doc)).len(), 1 + MOST_OLD);
     none.apply(&mut doc, &set("generate-v1a"), NOW).unwrap();
     let hook = unlocked(&none, &doc);
-    assert_eq!(hook.signing.secrets.len(), 1);
+    assert_eq!(hook.options.signing.secrets.len(), 1);
     let known = known(&doc).unwrap();
     assert_eq!(known.kind, Some(SecretKind::Pair));
-    assert_eq!(known.public_key, hook.signing.secrets[0].secret.public_key().as_deref());
+    assert_eq!(known.public_key, hook.options.signing.secrets[0].secret.public_key().as_deref());
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn another_key_a_missing_key_and_a_moved_secret_lock_the_hook_and_say_why() {
         (&vault, &moved, "secret of hook h2 cannot be decrypted with store.secrets_key"),
     ] {
         let hook = unlocked(vault, doc);
-        let why = hook.signing.locked.clone().unwrap();
-        assert!(why.contains(expected) && hook.signing.secrets.is_empty(), "{why}");
+        let why = hook.options.signing.locked.clone().unwrap();
+        assert!(why.contains(expected) && hook.options.signing.secrets.is_empty(), "{why}");
     }
     // A new secret is the way out.
     let other = Vault::with_key(&[2; 32], DAY_MS);
@@ -98,7 +98,7 @@ fn another_key_a_missing_key_and_a_moved_secret_lock_the_hook_and_say_why() {
 fn a_document_that_nobody_unlocked_is_locked() {
     let mut doc = document("h");
     Vault::with_key(&[1; 32], 0).apply(&mut doc, &set(FIRST), NOW).unwrap();
-    assert!(Hook::from_document(&doc).unwrap().signing.locked.is_some());
+    assert!(Hook::from_document(&doc).unwrap().options.signing.locked.is_some());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::{MakeLedger, accepted, copy_of_a_crash, event, owed, payload, pending_ids};
 use crate::clock::now_ms;
-use crate::store::{Accepted, NewDelivery, StoreError, StoredDelivery, StoredOutcome};
+use crate::store::{Accepted, LaterRow, NewDelivery, StoreError, StoredDelivery, StoredOutcome};
 
 pub(in crate::store) async fn accepted_deliveries_survive_a_reopen(make: MakeLedger) {
     let dir = TempDir::new().unwrap();
@@ -113,6 +113,58 @@ pub(in crate::store) async fn a_retry_is_pending_with_its_tries_and_due_time(mak
     assert_eq!((retry.id, retry.tries, retry.due_ms), (ids[1], 1, 5_000));
     assert_eq!((first.id, first.tries), (ids[0], 0));
     assert_eq!(ledger.counts().await.unwrap().next_retry_ms, Some(5_000));
+}
+
+pub(in crate::store) async fn what_was_put_off_is_found_by_its_time_and_the_rest_by_its_id(make: MakeLedger) {
+    let dir = TempDir::new().unwrap();
+    let ledger = make(dir.path());
+    let ids = accepted(&*ledger, event(None, (0..8).map(|_| owed("h1", &payload("{}"))).collect())).await;
+    let retry = |place: usize, due_ms| StoredOutcome::Retry { id: ids[place], tries: 1, due_ms };
+    ledger
+        .finish(vec![retry(0, 700), retry(1, 500), retry(2, 500), retry(3, 500), retry(4, 900)])
+        .await
+        .unwrap();
+    // What was not tried may be put off, too.
+    ledger.finish(vec![StoredOutcome::Retry { id: ids[5], tries: 0, due_ms: 800 }]).await.unwrap();
+    ledger.finish(vec![StoredOutcome::Dead { id: ids[4], tries: 2, reason: "gone".into() }]).await.unwrap();
+
+    let (mut found, mut after) = (Vec::new(), LaterRow { due_ms: i64::MIN, id: i64::MIN });
+    loop {
+        let rows = ledger.later(after, 2).await.unwrap();
+        let Some(last) = rows.last() else { break };
+        after = *last;
+        found.extend(rows.iter().map(|row| (row.due_ms, row.id)));
+    }
+    assert_eq!(found, [(500, ids[1]), (500, ids[2]), (500, ids[3]), (700, ids[0]), (800, ids[5])]);
+    assert_eq!(ledger.never_put_off().await.unwrap(), 2);
+    assert_eq!(ledger.untried_below(i64::MAX, 10).await.unwrap(), [ids[7], ids[6]]);
+    assert_eq!(ledger.untried_below(ids[7], 1).await.unwrap(), [ids[6]]);
+    assert!(ledger.written_ms().await.unwrap().is_some_and(|written_ms| written_ms > 900));
+}
+
+pub(in crate::store) async fn what_is_owed_is_counted_whatever_becomes_of_it(make: MakeLedger) {
+    let dir = TempDir::new().unwrap();
+    let ledger = make(dir.path());
+    let ids = accepted(&*ledger, event(None, (0..6).map(|_| owed("h1", &payload("{}"))).collect())).await;
+    let retry = |place: usize| StoredOutcome::Retry { id: ids[place], tries: 1, due_ms: 500 };
+    let dead = |place: usize| StoredOutcome::Dead { id: ids[place], tries: 1, reason: "gone".into() };
+    let delivered = |place: usize| StoredOutcome::Delivered { id: ids[place] };
+    let steps = [
+        (vec![retry(0), retry(1)], (6, 4, 0)),
+        (vec![retry(1), delivered(1), delivered(1)], (5, 4, 0)),
+        (vec![dead(0), dead(2), dead(3), retry(3)], (2, 2, 3)),
+        (vec![delivered(4), delivered(0)], (1, 1, 2)),
+    ];
+    for (outcomes, expected) in steps {
+        ledger.finish(outcomes).await.unwrap();
+        let counts = ledger.counts().await.unwrap();
+        assert_eq!((counts.pending, ledger.never_put_off().await.unwrap(), counts.dead), expected);
+    }
+    assert!(ledger.revive(ids[2]).await.unwrap());
+    assert_eq!(ledger.clean_dead(i64::MAX, 10).await.unwrap(), 1);
+    let counts = ledger.counts().await.unwrap();
+    assert_eq!((counts.pending, ledger.never_put_off().await.unwrap(), counts.dead), (2, 2, 0));
+    assert_eq!(ledger.untried_below(i64::MAX, 10).await.unwrap(), [ids[5], ids[2]]);
 }
 
 pub(in crate::store) async fn a_dead_delivery_is_kept_but_not_pending(make: MakeLedger) {

@@ -8,7 +8,7 @@ use super::failed_events::{self, StepOutcome};
 use super::identities::{is_known, remember};
 use super::writing::StoreWrite;
 use crate::store::{
-    Accepted, AcceptedEvent, DeliveryCounts, FailedEventStep, NewDelivery, StoredDelivery, StoredOutcome,
+    Accepted, AcceptedEvent, FailedEventStep, LaterRow, NewDelivery, StoredDelivery, StoredOutcome,
     WaitingRow,
 };
 use crate::trail::Origin;
@@ -55,6 +55,7 @@ fn accept(writing: &mut StoreWrite<'_>, event: &AcceptedEvent) -> rusqlite::Resu
 /// Lays deliveries down; answers their ids, which follow one another.
 pub(super) fn insert(writing: &mut StoreWrite<'_>, deliveries: &[NewDelivery]) -> rusqlite::Result<Vec<i64>> {
     let first = writing.ids.take(writing.connection, deliveries.len())?;
+    writing.totals.add_new(deliveries.len());
     let ids: Vec<i64> = (first..).take(deliveries.len()).collect();
     let shared = shared_payloads(&ids, deliveries);
     for payload in shared.values() {
@@ -92,32 +93,56 @@ pub(super) fn finish(writing: &mut StoreWrite<'_>, outcomes: &[StoredOutcome]) -
     for outcome in outcomes {
         match outcome {
             StoredOutcome::Delivered { id } => {
-                // Looking first costs half of what RETURNING does, which makes a table of its answer.
-                let payload: Option<Option<i64>> = connection
-                    .prepare_cached("SELECT payload_id FROM deliveries WHERE id = ?1")?
-                    .query_row([id], |row| row.get(0))
-                    .optional()?;
-                writing.touched.extend(payload.flatten());
+                let Some(found) = FoundDelivery::of(connection, *id)? else { continue };
+                writing.touched.extend(found.payload);
                 connection.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
+                match found.dead {
+                    true => writing.totals.dead_gone(1),
+                    false => writing.totals.gone(found.untried),
+                }
             }
             StoredOutcome::Retry { id, tries, due_ms } => {
+                let Some(found) = FoundDelivery::pending(connection, *id)? else { continue };
                 connection
-                    .prepare_cached(
-                        "UPDATE deliveries SET tries = ?2, due_ms = ?3, wait_ms = ?4 WHERE id = ?1 AND state = 0",
-                    )?
+                    .prepare_cached("UPDATE deliveries SET tries = ?2, due_ms = ?3, later_ms = ?3, wait_ms = ?4 WHERE id = ?1")?
                     .execute(params![id, tries, due_ms, due_ms.saturating_sub(writing.now_ms).max(0)])?;
+                writing.totals.put_off(found.untried);
             }
             StoredOutcome::Dead { id, tries, reason } => {
+                let Some(found) = FoundDelivery::pending(connection, *id)? else { continue };
                 connection
                     .prepare_cached(
-                        "UPDATE deliveries SET state = 1, tries = ?2, reason = ?3, due_ms = ?4
-                         WHERE id = ?1 AND state = 0",
+                        "UPDATE deliveries SET state = 1, tries = ?2, reason = ?3, due_ms = ?4, later_ms = NULL
+                         WHERE id = ?1",
                     )?
                     .execute(params![id, tries, reason, writing.now_ms])?;
+                writing.totals.died(found.untried);
             }
         }
     }
     Ok(())
+}
+
+/// What an outcome has to know of its delivery. Looking first costs half of what RETURNING does, which makes a table of
+/// its answer.
+struct FoundDelivery {
+    payload: Option<i64>,
+    dead: bool,
+    /// It was never put off.
+    untried: bool,
+}
+
+impl FoundDelivery {
+    fn of(connection: &Connection, id: i64) -> rusqlite::Result<Option<Self>> {
+        connection
+            .prepare_cached("SELECT payload_id, state, later_ms IS NULL FROM deliveries WHERE id = ?1")?
+            .query_row([id], |row| Ok(Self { payload: row.get(0)?, dead: row.get(1)?, untried: row.get(2)? }))
+            .optional()
+    }
+
+    fn pending(connection: &Connection, id: i64) -> rusqlite::Result<Option<Self>> {
+        Ok(Self::of(connection, id)?.filter(|found| !found.dead))
+    }
 }
 
 /// Removes the shared payloads that lost their last delivery in this commit.
@@ -191,21 +216,57 @@ fn waiting_row(row: &Row<'_>) -> rusqlite::Result<WaitingRow> {
     })
 }
 
-pub(super) fn counts(connection: &Connection) -> rusqlite::Result<DeliveryCounts> {
-    let (pending, oldest_ms): (i64, Option<i64>) = connection
-        .prepare_cached("SELECT count(*), min(created_ms) FROM deliveries WHERE state = 0")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let dead: i64 = connection
-        .prepare_cached("SELECT count(*) FROM deliveries WHERE state = 1")?
-        .query_row([], |row| row.get(0))?;
-    Ok(DeliveryCounts {
-        pending: pending.unsigned_abs(),
-        dead: dead.unsigned_abs(),
-        oldest_ms,
-        next_retry_ms: connection
-            .prepare_cached("SELECT min(due_ms) FROM deliveries WHERE state = 0 AND tries > 0")?
-            .query_row([], |row| row.get(0))?,
-    })
+const LATER_THEN: &str = "SELECT id, later_ms FROM deliveries
+     WHERE later_ms IS NOT NULL AND later_ms = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+const LATER: &str = "SELECT id, later_ms FROM deliveries
+     WHERE later_ms IS NOT NULL AND later_ms > ?1 ORDER BY later_ms, id LIMIT ?2";
+
+fn as_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Those that were put off, by their times and their ids, behind this one.
+pub(super) fn later(
+    connection: &Connection,
+    after: LaterRow,
+    limit: usize,
+) -> rusqlite::Result<Vec<LaterRow>> {
+    let row = |row: &Row<'_>| Ok::<_, rusqlite::Error>(LaterRow { id: row.get(0)?, due_ms: row.get(1)? });
+    // In two steps, as any number may be due at one time.
+    let mut found: Vec<LaterRow> = connection
+        .prepare_cached(LATER_THEN)?
+        .query_map(params![after.due_ms, after.id, as_limit(limit)], row)?
+        .collect::<rusqlite::Result<_>>()?;
+    let left = as_limit(limit - found.len());
+    let mut query = connection.prepare_cached(LATER)?;
+    for row in query.query_map(params![after.due_ms, left], row)? {
+        found.push(row?);
+    }
+    Ok(found)
+}
+
+/// Those that were never put off and have ids below this one, the highest first.
+pub(super) fn untried_below(connection: &Connection, below: i64, limit: usize) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM deliveries WHERE id < ?1 AND state = 0 AND later_ms IS NULL ORDER BY id DESC LIMIT ?2",
+        )?
+        .query_map([below, as_limit(limit)], |row| row.get(0))?
+        .collect()
+}
+
+/// The latest time that the host has written down, as far as that is found at once.
+pub(super) fn written_ms(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.query_row(
+        "SELECT max(at_ms) FROM (
+             SELECT * FROM (SELECT created_ms AS at_ms FROM deliveries ORDER BY id DESC LIMIT 1)
+             UNION ALL SELECT * FROM (SELECT accepted_ms FROM events ORDER BY seq DESC LIMIT 1)
+             UNION ALL SELECT * FROM (
+                 SELECT later_ms - wait_ms FROM deliveries WHERE later_ms IS NOT NULL
+                 ORDER BY later_ms DESC LIMIT 1))",
+        [],
+        |row| row.get(0),
+    )
 }
 
 struct SharedPayload<'a> {

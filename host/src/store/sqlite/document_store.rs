@@ -65,6 +65,14 @@ impl ListingStore for SqliteStore {
     async fn listed(&self, kind: ListedKind, ids: Vec<String>, bytes: usize) -> Result<ListedDocuments> {
         self.look(move |connection| documents::listed(connection, kind, &ids, bytes)).await
     }
+
+    async fn stretch(&self, start: i64, end: i64) -> Result<Vec<(ListedKind, Document)>> {
+        self.look(move |connection| documents::stretch(connection, start, end)).await
+    }
+
+    async fn end_of_documents(&self) -> Result<i64> {
+        self.read(documents::end).await
+    }
 }
 
 #[async_trait]

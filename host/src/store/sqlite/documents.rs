@@ -148,6 +148,32 @@ pub(super) fn listed(
     Ok(found)
 }
 
+pub(super) fn stretch(
+    connection: &Connection,
+    start: i64,
+    end: i64,
+) -> rusqlite::Result<Vec<(ListedKind, Document)>> {
+    let mut query = connection.prepare_cached(
+        "SELECT kind, doc FROM documents WHERE seq >= ?1 AND seq < ?2 AND NOT deleted ORDER BY seq",
+    )?;
+    let mut rows = query.query([start, end])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let kind = match row.get_ref(0)?.as_str()? {
+            "account" => ListedKind::Account,
+            "hook" => ListedKind::Hook,
+            _ => continue,
+        };
+        found.push((kind, document_at(row, 1)?));
+    }
+    Ok(found)
+}
+
+/// Behind the last document.
+pub(super) fn end(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT coalesce(max(seq), -1) + 1 FROM documents", [], |row| row.get(0))
+}
+
 pub(super) fn setting(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
     connection
         .prepare_cached("SELECT value FROM settings WHERE name = ?1")?

@@ -1,22 +1,24 @@
 //! The embedded store as [`Ledger`](crate::store::Ledger): which query answers what, on which connection, and which writes
 //! are waited for.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::SqliteStore;
 use super::writer::PATIENCE;
 use super::writing::StoreWrite;
-use super::{access, attempts, deliveries, disabler, failed_events, module_replays, pieces, replays};
+use super::{access, attempts, deliveries, disabler, failed_events, module_replays, pieces, replays, totals};
 use crate::clock::now_ms;
 use crate::model::ModuleId;
 use crate::store::{
     Accepted, AcceptedEvent, AttemptQuery, AttemptScan, AttemptStore, AuditEntry, AuditKeep, AuditQuery,
     AuditStore, DeliveryCounts, DeliveryQuery, DeliveryRow, DeliveryStore, DisablerStore, FailedEventChoice,
     FailedEventQuery, FailedEventRow, FailedEventStore, FailedEventTotal, FailureChange, HookFailure,
-    KeptEvent, ModuleReplay, ModuleReplayState, NewAttempt, NewModuleReplay, NewReplay, Replay, ReplayStore,
-    Result, RevivedDelivery, StoredAuditEntry, StoredDelivery, StoredFailing, StoredOutcome, StoredToken,
-    TokenStore, WaitingRow,
+    KeptEvent, LaterRow, ModuleReplay, ModuleReplayState, NewAttempt, NewModuleReplay, NewReplay, Replay,
+    ReplayStore, Result, RevivedDelivery, StoredAuditEntry, StoredDelivery, StoredFailing, StoredOutcome,
+    StoredToken, TokenStore, WaitingRow,
 };
 
 /// An attempt, with what was sent and what came back, is about as much work as so many other rows.
@@ -69,8 +71,25 @@ impl DeliveryStore for SqliteStore {
         self.read_deliveries(move |connection| deliveries::waiting(connection, &ids)).await
     }
 
+    async fn later(&self, after: LaterRow, limit: usize) -> Result<Vec<LaterRow>> {
+        self.read_deliveries(move |connection| deliveries::later(connection, after, limit)).await
+    }
+
+    async fn never_put_off(&self) -> Result<u64> {
+        self.read(totals::untried).await
+    }
+
+    async fn untried_below(&self, below: i64, limit: usize) -> Result<Vec<i64>> {
+        self.read_deliveries(move |connection| deliveries::untried_below(connection, below, limit)).await
+    }
+
+    async fn written_ms(&self) -> Result<Option<i64>> {
+        self.read(deliveries::written_ms).await
+    }
+
     async fn counts(&self) -> Result<DeliveryCounts> {
-        self.read(deliveries::counts).await
+        let oldest = Arc::clone(&self.oldest);
+        self.read(move |connection| totals::counts(connection, &oldest)).await
     }
 }
 
@@ -143,7 +162,9 @@ impl ReplayStore for SqliteStore {
     }
 
     async fn revive(&self, id: i64) -> Result<bool> {
-        self.writer.write(1, move |writing| replays::revive(writing, id)).await
+        let revived = self.writer.write(1, move |writing| replays::revive(writing, id)).await;
+        self.oldest.forget();
+        revived
     }
 
     async fn untried(&self, ids: &[i64]) -> Result<usize> {
@@ -172,7 +193,9 @@ impl ReplayStore for SqliteStore {
     }
 
     async fn step_replay(&self, id: i64, limit: usize) -> Result<Vec<RevivedDelivery>> {
-        self.writer.write(limit, move |writing| replays::step(writing, id, limit)).await
+        let step = self.writer.write(limit, move |writing| replays::step(writing, id, limit)).await;
+        self.oldest.forget();
+        step
     }
 
     async fn cancel_replay(&self, id: i64) -> Result<Option<Replay>> {

@@ -36,8 +36,14 @@ pub(super) fn list(connection: &Connection, wanted: &DeliveryQuery) -> rusqlite:
         values.push((":until", until_ms));
         conditions.push_str(" AND d.created_ms <= :until");
     }
+    let table = match (wanted.dead, account, hook) {
+        // However many others wait. With a hook of an account both lead to them.
+        (Some(true), None, _) => "deliveries d INDEXED BY deliveries_dead_ids",
+        (Some(true), Some(_), None) => "deliveries d INDEXED BY deliveries_dead_of_account",
+        _ => "deliveries d",
+    };
     let mut query = connection.prepare_cached(&format!(
-        "SELECT {DELIVERY} FROM deliveries d WHERE d.id <= :start{conditions} ORDER BY d.id DESC LIMIT :limit"
+        "SELECT {DELIVERY} FROM {table} WHERE d.id <= :start{conditions} ORDER BY d.id DESC LIMIT :limit"
     ))?;
     query.query_map(values.as_slice(), delivery)?.collect()
 }
@@ -55,9 +61,13 @@ pub(super) fn revive(writing: &StoreWrite<'_>, id: i64) -> rusqlite::Result<bool
     let revived = writing
         .connection
         .prepare_cached(
-            "UPDATE deliveries SET state = 0, tries = 0, due_ms = ?2, reason = NULL WHERE id = ?1 AND state = 1",
+            "UPDATE deliveries SET state = 0, tries = 0, due_ms = ?2, later_ms = NULL, wait_ms = NULL, reason = NULL
+             WHERE id = ?1 AND state = 1",
         )?
         .execute(params![id, writing.now_ms])?;
+    if revived > 0 {
+        writing.totals.revived();
+    }
     Ok(revived > 0)
 }
 
@@ -84,6 +94,7 @@ pub(super) fn clean(writing: &mut StoreWrite<'_>, before_ms: i64, limit: usize) 
         writing.touched.extend(payload);
         connection.prepare_cached("DELETE FROM deliveries WHERE id = ?1")?.execute([id])?;
     }
+    writing.totals.dead_gone(expired.len());
     connection
         .prepare_cached(
             "DELETE FROM replays WHERE id IN

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use super::super::conformance::{document, event, owed, payload};
 use super::*;
 use crate::store::{
-    Accepted, AcceptedEvent, DeliveryStore as _, Documents, HookStore as _, Ledger, ReplayStore as _,
-    StoredOutcome,
+    Accepted, AcceptedEvent, DeliveryStore as _, Documents, HookStore as _, LaterRow, Ledger,
+    ReplayStore as _, StoredOutcome,
 };
 
 fn open(dir: &Path) -> Arc<SqliteStore> {
@@ -92,7 +92,9 @@ async fn a_file_of_the_first_version_is_brought_up_with_what_is_in_it() {
     connection
         .execute(
             "INSERT INTO deliveries (id, state, tries, due_ms, created_ms, hook, account, webhook_id, reason, payload)
-             VALUES (7, 1, 2, 2000, 1000, 'h', 'a', 'msg', 'gone', CAST('{}' AS BLOB))",
+             VALUES (7, 1, 2, 2000, 1000, 'h', 'a', 'msg', 'gone', CAST('{}' AS BLOB)),
+                    (8, 0, 0, 1000, 1000, 'h', 'a', 'msg', NULL, CAST('{}' AS BLOB)),
+                    (9, 0, 1, 5000, 1000, 'h', 'a', 'msg', NULL, CAST('{}' AS BLOB))",
             [],
         )
         .unwrap();
@@ -103,6 +105,10 @@ async fn a_file_of_the_first_version_is_brought_up_with_what_is_in_it() {
 
     let (row, _) = store.delivery(7).await.unwrap().unwrap();
     assert_eq!((row.dead, row.due_ms), (true, 2000));
+    let counts = store.counts().await.unwrap();
+    assert_eq!((counts.pending, store.never_put_off().await.unwrap(), counts.dead), (2, 1, 1));
+    let later = store.later(LaterRow { due_ms: 0, id: 0 }, 10).await.unwrap();
+    assert_eq!(later, [LaterRow { due_ms: 5_000, id: 9 }]);
     assert_eq!(store.revive(7).await, Ok(true));
     assert!(store.replays(i64::MAX, 1).await.unwrap().is_empty());
 }
@@ -315,6 +321,7 @@ async fn what_is_left_of_an_event_without_its_last_piece_is_removed_at_the_next_
     connection.execute("DELETE FROM events", []).unwrap();
     connection.execute("DELETE FROM deliveries WHERE id >= ?1", [ids[1000]]).unwrap();
     connection.execute("DELETE FROM payloads WHERE id >= ?1", [ids[1000]]).unwrap();
+    connection.execute("UPDATE delivery_totals SET pending = 1000, untried = 1000", []).unwrap();
     drop(connection);
 
     let store = open(dir.path());

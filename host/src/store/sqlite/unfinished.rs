@@ -3,6 +3,8 @@
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
+use super::totals::TotalsChange;
+
 /// Removes a piece of an event that came to no end: little enough to go along with any commit.
 pub(super) fn remove_abandoned(connection: &Connection, events: &Mutex<Vec<i64>>) -> rusqlite::Result<()> {
     let Some(event) = events.lock().last().copied() else { return Ok(()) };
@@ -20,7 +22,12 @@ fn remove(connection: &Connection, event: Option<i64>) -> rusqlite::Result<bool>
         .next()
         .transpose()?;
     let Some((first, last)) = piece else { return Ok(false) };
-    connection.prepare_cached("DELETE FROM deliveries WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
+    let removed = connection
+        .prepare_cached("DELETE FROM deliveries WHERE id BETWEEN ?1 AND ?2")?
+        .execute([first, last])?;
+    let totals = TotalsChange::default();
+    (0..removed).for_each(|_| totals.gone(true));
+    totals.write(connection)?;
     connection.prepare_cached("DELETE FROM payloads WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
     connection.prepare_cached("DELETE FROM unfinished WHERE first = ?1")?.execute([first])?;
     Ok(true)

@@ -15,6 +15,7 @@ use super::database::{self, OpenedDatabase};
 use super::flushes::FlushCount;
 use super::options::Synchronous;
 use super::presence::FilePresence;
+use super::totals::TotalsChange;
 use super::trouble::{StoreTrouble, explain, note};
 use super::writing::{IdList, StoreWrite};
 use super::{deliveries, identities, unfinished};
@@ -243,11 +244,13 @@ impl WriterState {
             now_ms: now_ms(),
             touched: Vec::new(),
             identities: 0,
+            totals: TotalsChange::default(),
         };
         for job in group {
             job.apply(&mut writing).map_err(|error| SpoiltTransaction::ByJob(explain(&self.file, &error)))?;
         }
         let tidy = deliveries::forget_payloads(&mut writing)
+            .and_then(|()| writing.totals.write(&self.connection))
             .and_then(|()| unfinished::remove_abandoned(&self.connection, &self.abandoned))
             .and_then(|()| self.pruned.step(&self.connection, writing.now_ms, writing.identities));
         tidy.map_err(|error| SpoiltTransaction::ByFile(explain(&self.file, &error)))

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::documents;
+use super::totals::TotalsChange;
 
 const NEXT_ID: &str = "store.next_id";
 /// Ids are reserved in blocks, so that the counter is written once in a million deliveries.
@@ -18,6 +19,8 @@ pub(super) struct StoreWrite<'a> {
     pub(super) touched: Vec<i64>,
     /// Identities that were added in this commit.
     pub(super) identities: usize,
+    /// What this commit does to how much is owed.
+    pub(super) totals: TotalsChange,
 }
 
 /// Ids of deliveries. SQLite alone would give the id of a finished delivery to a new one, and a late outcome

@@ -20,7 +20,7 @@ fn enter(
     reserved: Option<GrowthReservation<'_>>,
 ) -> bool {
     let doc = document(value);
-    books.enter(&mut books.entries(), kind, &doc, reserved)
+    books.enter(&mut books.entries(), DocumentFacts::of(kind, &doc), reserved).is_some()
 }
 
 #[test]

@@ -1,0 +1,305 @@
+//! What a million hooks and ten million deliveries that wait cost: how long a start takes, memory, the cost of an event,
+//! and how long a page and the figures take. Each beside what it should be.
+//!
+//! SCALE_HOOKS hooks (1000000), SCALE_DELIVERIES deliveries (10000000).
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::events::Events;
+use crate::scale_data::{account_id, fill_deliveries, fill_hooks};
+
+/// How long a start may take, and all deliveries of a run.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Hooks of the small host that the large one is compared with; events go to so many accounts.
+const FEW: u64 = 1_000;
+
+/// Events of which the cost is taken.
+const EVENTS: u64 = 20_000;
+
+/// Events in one post.
+const BATCH: usize = 200;
+
+/// Measures all of it with this program and the modules in this folder, and prints it.
+pub(crate) async fn run(program: &Path, plugins: &Path) -> anyhow::Result<()> {
+    let (hooks, deliveries) = (number("SCALE_HOOKS", 1_000_000)?, number("SCALE_DELIVERIES", 10_000_000)?);
+    let stand = ScaleStand { program, plugins, endpoint: CountingEndpoint::start().await? };
+    println!("\n{:58} {:>12} {:>10}", "figure", "measured", "target");
+
+    let none = stand.measure(0, 0, 0).await?;
+    let few = stand.measure(FEW, 1, 0).await?;
+    for (name, accounts, each) in [("an account each", hooks, 1), ("1,000 accounts", FEW, hooks / FEW)] {
+        let many = stand.measure(accounts, each, 0).await?;
+        let of = |what: &str| format!("{hooks} hooks, {name}: {what}");
+        print(&of("start, s"), many.start_s, Some(10.0));
+        print(&of("bytes a hook"), (many.resident - none.resident) / hooks as f64, Some(700.0));
+        print(&of("CPU of an event, against 1,000 hooks"), many.event_us / few.event_us, Some(1.2));
+    }
+    let waiting = stand.measure(FEW, 1, deliveries).await?;
+    let of = |what: &str| format!("{deliveries} waiting: {what}");
+    print(&of("start beyond the hooks, s"), waiting.start_s - few.start_s, Some(5.0));
+    print(&of("a page of those that wait, ms"), waiting.pending_page_ms, Some(20.0));
+    print(&of("a page of those that are dead, ms"), waiting.dead_page_ms, Some(20.0));
+    print(&of("/metrics, ms"), waiting.metrics_ms, None);
+    print(&of("resident beyond the hooks, MB"), (waiting.resident - few.resident) / 1e6, None);
+    print(&of("CPU of an event, against none waiting"), waiting.event_us / few.event_us, Some(1.2));
+    Ok(())
+}
+
+fn print(what: &str, measured: f64, at_most: Option<f64>) {
+    let (target, reached) = match at_most {
+        Some(most) => (format!("≤ {most}"), if measured <= most { "ok" } else { "missed" }),
+        None => (String::new(), ""),
+    };
+    println!("{what:58} {measured:>12.2} {target:>10} {reached}");
+}
+
+fn number(name: &str, default: u64) -> anyhow::Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} should be a number and is {text:?}")),
+        Err(_) => Ok(default),
+    }
+}
+
+struct ScaleStand<'p> {
+    program: &'p Path,
+    plugins: &'p Path,
+    endpoint: CountingEndpoint,
+}
+
+/// What one host has cost.
+struct ScaleFigures {
+    start_s: f64,
+    /// Bytes in memory, when it has started and rests.
+    resident: f64,
+    event_us: f64,
+    pending_page_ms: f64,
+    dead_page_ms: f64,
+    metrics_ms: f64,
+}
+
+impl ScaleStand<'_> {
+    /// Of a host with so many accounts and hooks, and so many deliveries that wait.
+    async fn measure(&self, accounts: u64, hooks_each: u64, deliveries: u64) -> anyhow::Result<ScaleFigures> {
+        let folder = tempfile::tempdir()?;
+        // It makes the database.
+        LargeHost::start(self, &folder).await?.stop().await?;
+        let data = folder.path().join("data");
+        if accounts > 0 {
+            fill_hooks(&data, accounts, hooks_each, &self.endpoint.url)?;
+        }
+        if deliveries > 0 {
+            fill_deliveries(&data, deliveries)?;
+        }
+        let host = LargeHost::start(self, &folder).await?;
+        sleep(Duration::from_secs(5)).await;
+        let resident = host.resident()?;
+        let mut figures = ScaleFigures {
+            start_s: host.started.as_secs_f64(),
+            resident,
+            event_us: 0.0,
+            pending_page_ms: host.takes_ms("/deliveries?status=pending").await?,
+            dead_page_ms: host.takes_ms("/deliveries?status=dead").await?,
+            metrics_ms: host.takes_ms("/metrics").await?,
+        };
+        if accounts > 0 {
+            let step = (accounts / FEW).max(1);
+            let accounts: Vec<String> = (0..accounts.min(FEW)).map(|place| account_id(place * step)).collect();
+            let fan_out = if hooks_each > 1 { 0 } else { 1 };
+            figures.event_us = self.event_us(&host, &accounts, fan_out).await?;
+        }
+        host.stop().await?;
+        Ok(figures)
+    }
+
+    /// CPU of an event with its delivery. Where an account has a thousand hooks the events are none of theirs, so that
+    /// what is measured is how they are looked for.
+    async fn event_us(&self, host: &LargeHost, accounts: &[String], fan_out: u64) -> anyhow::Result<f64> {
+        let mut events = Events::default();
+        let strangers = ["0".repeat(32)];
+        let accounts = if fan_out == 0 { &strangers[..] } else { accounts };
+        self.post(host, &mut events, accounts, EVENTS / 10, fan_out).await?;
+        let before = host.cpu()?;
+        self.post(host, &mut events, accounts, EVENTS, fan_out).await?;
+        Ok((host.cpu()? - before).as_secs_f64() * 1e6 / EVENTS as f64)
+    }
+
+    async fn post(
+        &self,
+        host: &LargeHost,
+        events: &mut Events,
+        accounts: &[String],
+        count: u64,
+        fan_out: u64,
+    ) -> anyhow::Result<()> {
+        let wanted = self.endpoint.count() + count * fan_out;
+        for batch in events.of(accounts, usize::try_from(count)?).chunks(BATCH) {
+            host.post(batch.join("\n")).await?;
+        }
+        let until = Instant::now() + PATIENCE;
+        while self.endpoint.count() < wanted {
+            ensure!(Instant::now() < until, "deliveries are missing");
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+}
+
+/// A host on a folder that is filled while it does not run.
+struct LargeHost {
+    process: Child,
+    url: String,
+    token: String,
+    http: reqwest::Client,
+    started: Duration,
+}
+
+impl LargeHost {
+    async fn start(stand: &ScaleStand<'_>, folder: &TempDir) -> anyhow::Result<Self> {
+        let (root, plugins) = (folder.path().display(), stand.plugins.display());
+        let config = folder.path().join("config.toml");
+        std::fs::write(
+            &config,
+            format!(
+                "data_dir = '{root}/data'\nplugins_dir = '{plugins}'\napi.listen = '127.0.0.1:0'\n\
+                 delivery.allow_targets = ['127.0.0.0/8']\nlimits.hooks = 1000000\n"
+            ),
+        )?;
+        let begun = Instant::now();
+        let mut process = Command::new(stand.program)
+            .args(["run", "--config"])
+            .arg(&config)
+            .stdout(Stdio::piped())
+            .stderr(File::create(folder.path().join("log"))?)
+            .spawn()
+            .with_context(|| format!("starting {}", stand.program.display()))?;
+        let mut line = String::new();
+        let output = process.stdout.take().context("its output")?;
+        BufReader::new(output).read_line(&mut line)?;
+        let Some(url) = line.trim().strip_prefix("listening on ").map(str::to_owned) else {
+            bail!("the host did not start: {}", std::fs::read_to_string(folder.path().join("log"))?);
+        };
+        let http = reqwest::Client::new();
+        while !http.get(format!("{url}/readyz")).send().await?.status().is_success() {
+            ensure!(begun.elapsed() < PATIENCE, "the host does not become ready");
+            sleep(Duration::from_millis(20)).await;
+        }
+        let started = begun.elapsed();
+        let token = std::fs::read_to_string(folder.path().join("data/admin.token"))?.trim().to_owned();
+        Ok(LargeHost { process, url, token, http, started })
+    }
+
+    async fn post(&self, lines: String) -> anyhow::Result<()> {
+        let asked = self.http.post(format!("{}/events", self.url)).header("x-auth-token", &self.token);
+        let answer = asked.header("content-type", "application/x-ndjson").body(lines).send().await?;
+        ensure!(answer.status() == 202, "POST /events answered {}", answer.status());
+        Ok(())
+    }
+
+    async fn takes_ms(&self, path: &str) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        let asked = self.http.get(format!("{}{path}", self.url)).header("x-auth-token", &self.token);
+        let answer = asked.send().await?.error_for_status()?;
+        answer.bytes().await?;
+        Ok(begun.elapsed().as_secs_f64() * 1e3)
+    }
+
+    /// The number behind a name in a file of the process.
+    fn resident(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("its memory")?;
+        let kilobytes: f64 = line.split_whitespace().next().context("its memory")?.parse()?;
+        Ok(kilobytes * 1024.0)
+    }
+
+    /// User and system time, in the ticks of 10 ms in which Linux tells them.
+    fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        let fields = stat.rsplit_once(')').context("a process's figures")?.1;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
+    }
+
+    async fn stop(mut self) -> anyhow::Result<()> {
+        Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status()?;
+        let until = Instant::now() + PATIENCE;
+        while self.process.try_wait()?.is_none() {
+            ensure!(Instant::now() < until, "the host does not stop");
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LargeHost {
+    fn drop(&mut self) {
+        // It has ended already where all went well.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// An endpoint that counts what it is sent.
+struct CountingEndpoint {
+    url: String,
+    count: Arc<AtomicU64>,
+    _serving: JoinSet<()>,
+}
+
+impl CountingEndpoint {
+    async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/", listener.local_addr()?);
+        let (count, mut serving) = (Arc::<AtomicU64>::default(), JoinSet::new());
+        let counted = Arc::clone(&count);
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(answer(stream, Arc::clone(&counted)));
+            }
+        });
+        Ok(CountingEndpoint { url, count, _serving: serving })
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+async fn answer(mut stream: TcpStream, count: Arc<AtomicU64>) {
+    let mut read = Vec::new();
+    while matches!(stream.read_buf(&mut read).await, Ok(bytes) if bytes > 0) {
+        while let Some(length) = whole(&read) {
+            read.drain(..length);
+            count.fetch_add(1, Ordering::Relaxed);
+            if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// How long the first request is, if all of it is there.
+fn whole(read: &[u8]) -> Option<usize> {
+    let head = read.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&read[..head]).ok()?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let all = head + length.unwrap_or_default();
+    (read.len() >= all).then_some(all)
+}
