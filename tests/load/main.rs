@@ -5,7 +5,8 @@
 //! is the yardstick, and whoever sends events share the machine with it. Exit code 1 when a delivery is missing or came
 //! twice; a figure that misses its target changes nothing.
 //!
-//! LOAD_ONLY runs these parts of `clients,latency,hostile,cost,shards,memory,size` only. LOAD_RUNS runs of each (3),
+//! LOAD_ONLY runs these parts of `clients,latency,hostile,cost,shards,memory,size,scale` only; `scale` takes so long that
+//! it runs only where it is named. LOAD_RUNS runs of each (3),
 //! of which the medians are shown; LOAD_EVENTS events in each load (20000), LOAD_SECONDS for what is measured by time
 //! (2). LOAD_PROGRAM is another version's program, LOAD_PLUGINS the folder with its modules (among them
 //! `webhooks_bench`). LOAD_COMPARE=PROGRAM:FOLDER runs that version in turns with this one and prints both.
@@ -28,6 +29,8 @@ mod memory;
 mod plan;
 mod process;
 mod receiver;
+mod scale;
+mod scale_data;
 mod sender;
 mod shards;
 mod size;
@@ -99,6 +102,7 @@ async fn once(part: LoadPart, bench: &mut Bench, version: &HostVersion) -> anyho
         LoadPart::Shards => shards::once(bench, version).await,
         LoadPart::Memory => memory::once(bench, version).await,
         LoadPart::Size => size::once(version),
+        LoadPart::Scale => scale::once(version).await,
     }
 }
 
@@ -113,6 +117,7 @@ fn rows(part: LoadPart, found: &[MedianFigures]) -> Vec<Vec<FigureRow>> {
         LoadPart::Shards => shards::rows(found),
         LoadPart::Memory => memory::rows(found),
         LoadPart::Size => size::rows(found),
+        LoadPart::Scale => scale::rows(found),
     };
     found.iter().map(rows).collect()
 }

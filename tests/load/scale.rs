@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::events::Events;
+use crate::figures::{FigureRow, MedianFigures, RunSamples};
+use crate::plan::{HostVersion, MODULE};
 use crate::scale_data::{account_id, fill_deliveries, fill_hooks};
 
 /// How long a start may take, and all deliveries of a run.
@@ -27,44 +29,71 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Hooks of the small host that the large one is compared with; events go to so many accounts.
 const FEW: u64 = 1_000;
 
+/// How the hooks are spread: an account for each, or a thousand accounts.
+const ALONE: &str = "an account each";
+const TOGETHER: &str = "in 1,000 accounts";
+
 /// Events of which the cost is taken.
 const EVENTS: u64 = 20_000;
 
 /// Events in one post.
 const BATCH: usize = 200;
 
-/// Measures all of it with this program and the modules in this folder, and prints it.
-pub(crate) async fn run(program: &Path, plugins: &Path) -> anyhow::Result<()> {
-    let (hooks, deliveries) = (number("SCALE_HOOKS", 1_000_000)?, number("SCALE_DELIVERIES", 10_000_000)?);
-    let stand = ScaleStand { program, plugins, endpoint: CountingEndpoint::start().await? };
-    println!("\n{:58} {:>12} {:>10}", "figure", "measured", "target");
-
+/// One run.
+pub(crate) async fn once(version: &HostVersion) -> anyhow::Result<RunSamples> {
+    let (hooks, deliveries) = sizes()?;
+    let mut found = RunSamples::default();
+    let stand = ScaleStand::new(version).await?;
     let none = stand.measure(0, 0, 0).await?;
     let few = stand.measure(FEW, 1, 0).await?;
-    for (name, accounts, each) in [("an account each", hooks, 1), ("1,000 accounts", FEW, hooks / FEW)] {
+    for (shape, accounts, each) in [(ALONE, hooks, 1), (TOGETHER, FEW, hooks / FEW)] {
         let many = stand.measure(accounts, each, 0).await?;
-        let of = |what: &str| format!("{hooks} hooks, {name}: {what}");
-        print(&of("start, s"), many.start_s, Some(10.0));
-        print(&of("bytes a hook"), (many.resident - none.resident) / hooks as f64, Some(700.0));
-        print(&of("CPU of an event, against 1,000 hooks"), many.event_us / few.event_us, Some(1.2));
+        found.add(format!("{shape}, start"), many.start_s);
+        found.add(format!("{shape}, bytes"), (many.resident - none.resident) / hooks as f64);
+        found.add(format!("{shape}, event"), many.event_us / few.event_us);
     }
     let waiting = stand.measure(FEW, 1, deliveries).await?;
-    let of = |what: &str| format!("{deliveries} waiting: {what}");
-    print(&of("start beyond the hooks, s"), waiting.start_s - few.start_s, Some(5.0));
-    print(&of("a page of those that wait, ms"), waiting.pending_page_ms, Some(20.0));
-    print(&of("a page of those that are dead, ms"), waiting.dead_page_ms, Some(20.0));
-    print(&of("/metrics, ms"), waiting.metrics_ms, None);
-    print(&of("resident beyond the hooks, MB"), (waiting.resident - few.resident) / 1e6, None);
-    print(&of("CPU of an event, against none waiting"), waiting.event_us / few.event_us, Some(1.2));
-    Ok(())
+    found.add("waiting, start", waiting.start_s - few.start_s);
+    found.add("waiting, pending page", waiting.pending_page_ms);
+    found.add("waiting, dead page", waiting.dead_page_ms);
+    found.add("waiting, metrics", waiting.metrics_ms);
+    found.add("waiting, memory", (waiting.resident - few.resident) / 1e6);
+    found.add("waiting, event", waiting.event_us / few.event_us);
+    Ok(found)
 }
 
-fn print(what: &str, measured: f64, at_most: Option<f64>) {
-    let (target, reached) = match at_most {
-        Some(most) => (format!("≤ {most}"), if measured <= most { "ok" } else { "missed" }),
-        None => (String::new(), ""),
+/// Beside what they should be.
+pub(crate) fn rows(found: &MedianFigures) -> Vec<FigureRow> {
+    let (hooks, deliveries) = sizes().unwrap_or_default();
+    let mut rows = Vec::new();
+    for shape in [ALONE, TOGETHER] {
+        let row = |what: &str, name: &str, decimals| {
+            let (what, name) = (format!("{hooks} hooks, {shape}: {what}"), format!("{shape}, {name}"));
+            FigureRow::new(what, found.get(&name), decimals)
+        };
+        rows.push(row("start, s", "start", 1).at_most(10.0));
+        rows.push(row("bytes a hook", "bytes", 0).at_most(700.0));
+        rows.push(row("CPU of an event against that with 1,000 hooks", "event", 2).at_most(1.2));
+    }
+    let row = |what: &str, name: &str, decimals| {
+        FigureRow::new(
+            format!("{deliveries} waiting: {what}"),
+            found.get(&format!("waiting, {name}")),
+            decimals,
+        )
     };
-    println!("{what:58} {measured:>12.2} {target:>10} {reached}");
+    rows.push(row("start beyond the hooks, s", "start", 1).at_most(5.0));
+    rows.push(row("a page of those that wait, ms", "pending page", 1).at_most(20.0));
+    rows.push(row("a page of those that are dead, ms", "dead page", 1).at_most(20.0));
+    rows.push(row("/metrics, ms", "metrics", 1));
+    rows.push(row("memory beyond the hooks, MB", "memory", 1));
+    rows.push(row("CPU of an event against that with none", "event", 2).at_most(1.2));
+    rows
+}
+
+/// How many hooks and how many deliveries.
+fn sizes() -> anyhow::Result<(u64, u64)> {
+    Ok((number("SCALE_HOOKS", 1_000_000)?, number("SCALE_DELIVERIES", 10_000_000)?))
 }
 
 fn number(name: &str, default: u64) -> anyhow::Result<u64> {
@@ -74,9 +103,10 @@ fn number(name: &str, default: u64) -> anyhow::Result<u64> {
     }
 }
 
-struct ScaleStand<'p> {
-    program: &'p Path,
-    plugins: &'p Path,
+struct ScaleStand {
+    program: PathBuf,
+    /// A folder with the module that all load goes through.
+    plugins: TempDir,
     endpoint: CountingEndpoint,
 }
 
@@ -91,7 +121,17 @@ struct ScaleFigures {
     metrics_ms: f64,
 }
 
-impl ScaleStand<'_> {
+impl ScaleStand {
+    async fn new(version: &HostVersion) -> anyhow::Result<Self> {
+        let (library, plugins) = (version.library(MODULE), tempfile::tempdir()?);
+        std::fs::copy(&library, plugins.path().join(library.file_name().context("a file name")?))?;
+        Ok(ScaleStand {
+            program: version.program.clone(),
+            plugins,
+            endpoint: CountingEndpoint::start().await?,
+        })
+    }
+
     /// Of a host with so many accounts and hooks, and so many deliveries that wait.
     async fn measure(&self, accounts: u64, hooks_each: u64, deliveries: u64) -> anyhow::Result<ScaleFigures> {
         let folder = tempfile::tempdir()?;
@@ -117,7 +157,8 @@ impl ScaleStand<'_> {
         };
         if accounts > 0 {
             let step = (accounts / FEW).max(1);
-            let accounts: Vec<String> = (0..accounts.min(FEW)).map(|place| account_id(place * step)).collect();
+            let accounts: Vec<String> =
+                (0..accounts.min(FEW)).map(|place| account_id(place * step)).collect();
             let fan_out = if hooks_each > 1 { 0 } else { 1 };
             figures.event_us = self.event_us(&host, &accounts, fan_out).await?;
         }
@@ -168,8 +209,8 @@ struct LargeHost {
 }
 
 impl LargeHost {
-    async fn start(stand: &ScaleStand<'_>, folder: &TempDir) -> anyhow::Result<Self> {
-        let (root, plugins) = (folder.path().display(), stand.plugins.display());
+    async fn start(stand: &ScaleStand, folder: &TempDir) -> anyhow::Result<Self> {
+        let (root, plugins) = (folder.path().display(), stand.plugins.path().display());
         let config = folder.path().join("config.toml");
         std::fs::write(
             &config,
@@ -179,7 +220,7 @@ impl LargeHost {
             ),
         )?;
         let begun = Instant::now();
-        let mut process = Command::new(stand.program)
+        let mut process = Command::new(&stand.program)
             .args(["run", "--config"])
             .arg(&config)
             .stdout(Stdio::piped())

@@ -36,8 +36,9 @@ pub(crate) fn fill_hooks(data: &Path, accounts: u64, hooks_each: u64, uri: &str)
     let mut database = open(data)?;
     let filling = database.transaction()?;
     {
-        let mut insert = filling
-            .prepare("INSERT INTO documents (kind, id, rev, account, deleted, doc) VALUES (?1, ?2, ?3, ?4, 0, ?5)")?;
+        let mut insert = filling.prepare(
+            "INSERT INTO documents (kind, id, rev, account, deleted, doc) VALUES (?1, ?2, ?3, ?4, 0, ?5)",
+        )?;
         let rev = format!("1-{:032x}", 0);
         let top = "f".repeat(32);
         let mut put = |kind: &str, id: &str, owner: &str, document: Value| {
@@ -78,7 +79,8 @@ fn hook(id: &str, owner: &str, uri: &str, rev: &str) -> Value {
 /// Deliveries to the first hook that have failed once and are due later.
 pub(crate) fn fill_deliveries(data: &Path, count: u64) -> anyhow::Result<()> {
     let mut database = open(data)?;
-    let now_ms: i64 = database.query_row("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)", [], |row| row.get(0))?;
+    let now_ms: i64 =
+        database.query_row("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)", [], |row| row.get(0))?;
     let known = database.prepare("SELECT later_ms FROM deliveries").is_ok();
     let (column, value) = if known { (", later_ms", ", ?2") } else { ("", "") };
     let index = database.query_row(
@@ -99,7 +101,16 @@ pub(crate) fn fill_deliveries(data: &Path, count: u64) -> anyhow::Result<()> {
         for id in 1..=i64::try_from(count)? {
             let due_ms = now_ms + LATER_MS + id % LATER_MS;
             let message = format!("msg_{id:027}");
-            insert.execute(params![id, due_ms, now_ms, hook, owner, message, payload.as_bytes(), due_ms - now_ms])?;
+            insert.execute(params![
+                id,
+                due_ms,
+                now_ms,
+                hook,
+                owner,
+                message,
+                payload.as_bytes(),
+                due_ms - now_ms
+            ])?;
         }
     }
     filling.execute_batch(&index.1)?;
