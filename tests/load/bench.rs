@@ -20,7 +20,7 @@ const ACCOUNTS: usize = 20;
 pub(crate) const BATCH: usize = 200;
 
 /// What the parts work with.
-pub(crate) struct Bench {
+pub(crate) struct LoadBench {
     pub(crate) plan: LoadPlan,
     pub(crate) events: Events,
     broker: Option<Broker>,
@@ -36,10 +36,10 @@ pub(crate) struct LoadFigures {
     pub(crate) busiest: f64,
 }
 
-impl Bench {
+impl LoadBench {
     /// Of this plan.
     pub(crate) fn new(plan: LoadPlan) -> Self {
-        Bench { plan, events: Events::default(), broker: None }
+        LoadBench { plan, events: Events::default(), broker: None }
     }
 
     /// The broker of the environment, or one of our own.

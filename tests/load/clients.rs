@@ -3,7 +3,7 @@
 
 use anyhow::Context as _;
 
-use crate::bench::Bench;
+use crate::bench::LoadBench;
 use crate::bus::BusHost;
 use crate::figures::{FigureRow, MedianFigures, RunSamples, percentile};
 use crate::host::Host;
@@ -32,7 +32,7 @@ const KEPT_PACE: f64 = 0.9;
 const COMMITS: &str = "hookline_store_fsyncs_total";
 
 /// One run.
-pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Result<RunSamples> {
+pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     let mut found = RunSamples::default();
     let receiver = Receiver::start()?;
     let host = Host::start(version, "log.level = 'error'\n").await?;
@@ -47,12 +47,12 @@ pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Re
     }
     switches(bench, &host, &receiver, &accounts, &mut found).await?;
 
-    let commits = Commits::begin(&host).await?;
+    let commits = CommitSource::begin(&host).await?;
     let before = receiver.taken();
     for_a_time(bench, &host, &receiver, &accounts, 128).await?;
     found.add_known("commits at 128", commits.for_each(&host, receiver.taken() - before).await?);
     for (pace, name) in [(PostingPace::Even, "evenly"), (PostingPace::Bursts, "in bursts")] {
-        let commits = Commits::begin(&host).await?;
+        let commits = CommitSource::begin(&host).await?;
         let count = PACE * bench.plan.time.as_secs() as u32;
         let rate = paced(bench, &host, &receiver, &accounts, pace, count).await?;
         found.add(format!("pace {name}"), rate);
@@ -65,7 +65,7 @@ pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Re
     let settings = "log.level = 'error'\n";
     let bus = BusHost::start(version, bench.broker().await, settings).await?;
     bench.publish(&bus, &receiver).await?;
-    let commits = Commits::begin(&bus.host).await?;
+    let commits = CommitSource::begin(&bus.host).await?;
     bench.publish(&bus, &receiver).await?;
     found.add_known("commits on the bus", commits.for_each(&bus.host, bench.plan.events as u64).await?);
     bus.stop().await?;
@@ -75,7 +75,7 @@ pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Re
 
 /// Posts for the time of the plan. Answers events a second, until the last was delivered, and what each post took.
 async fn for_a_time(
-    bench: &mut Bench,
+    bench: &mut LoadBench,
     host: &Host,
     receiver: &Receiver,
     accounts: &[String],
@@ -97,7 +97,7 @@ async fn for_a_time(
 
 /// Answers how many events a second were accepted.
 async fn paced(
-    bench: &mut Bench,
+    bench: &mut LoadBench,
     host: &Host,
     receiver: &Receiver,
     accounts: &[String],
@@ -118,7 +118,7 @@ async fn paced(
 
 /// How often threads go to sleep for an event that comes alone, until its delivery has arrived.
 async fn switches(
-    bench: &mut Bench,
+    bench: &mut LoadBench,
     host: &Host,
     receiver: &Receiver,
     accounts: &[String],
@@ -145,17 +145,17 @@ async fn switches(
     Ok(())
 }
 
-/// Commits to disk from a moment on: as the program counts them, or as somebody beside it does.
-enum Commits {
+/// CommitSource to disk from a moment on: as the program counts them, or as somebody beside it does.
+enum CommitSource {
     Counted(f64),
     Watched(Option<CommitCounter>),
 }
 
-impl Commits {
+impl CommitSource {
     async fn begin(host: &Host) -> anyhow::Result<Self> {
         Ok(match host.figure(COMMITS).await? {
-            Some(commits) => Commits::Counted(commits),
-            None => Commits::Watched(CommitCounter::begin(host.process(), host.file("commits")).await),
+            Some(commits) => CommitSource::Counted(commits),
+            None => CommitSource::Watched(CommitCounter::begin(host.process(), host.file("commits")).await),
         })
     }
 
@@ -165,8 +165,8 @@ impl Commits {
         // Outcomes may be written some time after the deliveries.
         sleep(std::time::Duration::from_millis(300)).await;
         let commits = match self {
-            Commits::Counted(before) => host.figure(COMMITS).await?.map(|commits| commits - before),
-            Commits::Watched(counter) => counter.and_then(CommitCounter::end),
+            CommitSource::Counted(before) => host.figure(COMMITS).await?.map(|commits| commits - before),
+            CommitSource::Watched(counter) => counter.and_then(CommitCounter::end),
         };
         Ok(commits.map(|commits| commits * 1e3 / events as f64))
     }

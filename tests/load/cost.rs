@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 
 use crate::bare::bare_loop;
-use crate::bench::{BATCH, Bench, measured};
+use crate::bench::{BATCH, LoadBench, measured};
 use crate::bus::BusHost;
 use crate::figures::{FigureRow, MedianFigures, RunSamples, median};
 use crate::host::Host;
@@ -38,7 +38,7 @@ struct CostRun {
 }
 
 impl CostRun {
-    async fn bare(&mut self, bench: &Bench) -> anyhow::Result<()> {
+    async fn bare(&mut self, bench: &LoadBench) -> anyhow::Result<()> {
         let (cpu, rate) = bare_loop(bench.plan.events).await?;
         self.bare.push(cpu);
         self.rates.push(rate);
@@ -63,7 +63,7 @@ impl CostRun {
 }
 
 /// One run.
-pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Result<RunSamples> {
+pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     let mut run =
         CostRun { found: RunSamples::default(), bare: Vec::new(), rates: Vec::new(), costs: Vec::new() };
     let receiver = Receiver::start()?;
@@ -92,7 +92,7 @@ pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Re
 }
 
 async fn one_at_a_time(
-    bench: &mut Bench,
+    bench: &mut LoadBench,
     host: &Host,
     receiver: &Receiver,
     hooks: usize,

@@ -15,7 +15,7 @@ use tests::{Hostile, Manner};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::bench::Bench;
+use crate::bench::LoadBench;
 use crate::events::Events;
 use crate::figures::{FigureRow, MedianFigures, RunSamples, percentile};
 use crate::host::Host;
@@ -49,7 +49,7 @@ struct Books {
 }
 
 /// One run.
-pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Result<RunSamples> {
+pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     let (alone, beside) = alone_and_beside(&mut bench.events, version).await?;
     let mut found = RunSamples::default();
     found.add("alone", alone);
@@ -123,7 +123,7 @@ async fn measure(
     let until = Instant::now() + time;
     let mut sent = 0;
     let mut posts = JoinSet::new();
-    let poster = Poster::to(host);
+    let poster = HealthyPoster::to(host);
     while Instant::now() < until {
         let (account, counts) = tokio::select! {
             _ = to_healthy.tick() => (healthy, true),
@@ -156,15 +156,19 @@ async fn measure(
 
 /// Posts events while earlier ones are not yet accepted, with a client that opens connections as it needs them.
 #[derive(Clone)]
-struct Poster {
+struct HealthyPoster {
     url: String,
     token: String,
     http: reqwest::Client,
 }
 
-impl Poster {
+impl HealthyPoster {
     fn to(host: &Host) -> Self {
-        Poster { url: host.address("/events"), token: host.token().to_owned(), http: reqwest::Client::new() }
+        HealthyPoster {
+            url: host.address("/events"),
+            token: host.token().to_owned(),
+            http: reqwest::Client::new(),
+        }
     }
 
     async fn post(&self, event: String) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::bench::{BATCH, Bench};
+use crate::bench::{BATCH, LoadBench};
 use crate::figures::{FigureRow, MedianFigures, RunSamples};
 use crate::host::Host;
 use crate::plan::HostVersion;
@@ -36,7 +36,7 @@ const SETTINGS: &str =
 const RETRIES: u8 = 4;
 
 /// One run.
-pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Result<RunSamples> {
+pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     let mut found = RunSamples::default();
     many(bench, version, &mut found).await?;
     let host = Host::start(version, SETTINGS).await?;
@@ -53,7 +53,7 @@ pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Re
 }
 
 /// The same load for many endpoints that are near, and for as many that are far.
-async fn many(bench: &mut Bench, version: &HostVersion, found: &mut RunSamples) -> anyhow::Result<()> {
+async fn many(bench: &mut LoadBench, version: &HostVersion, found: &mut RunSamples) -> anyhow::Result<()> {
     for (latency, name) in [(Duration::ZERO, "near"), (FAR, "far")] {
         let host = Host::start(version, SETTINGS).await?;
         let receiver = Receiver::answering(AnswerManner::after(latency), ENDPOINTS)?;
@@ -77,7 +77,7 @@ struct FedEndpoint {
     failures: f64,
 }
 
-async fn fed(bench: &mut Bench, host: &Host, manner: AnswerManner) -> anyhow::Result<FedEndpoint> {
+async fn fed(bench: &mut LoadBench, host: &Host, manner: AnswerManner) -> anyhow::Result<FedEndpoint> {
     let receiver = Receiver::answering(manner, 1)?;
     let account = host.account("one endpoint".to_owned(), receiver.urls(), RETRIES).await?;
     let mut client = PostingClient::connect(host).await?;

@@ -38,7 +38,7 @@ mod size;
 use anyhow::{Context as _, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use bench::Bench;
+use bench::LoadBench;
 use figures::{FigureRow, FigureTally, MedianFigures, RunSamples, table};
 use plan::{HostVersion, LoadPart, LoadPlan};
 
@@ -55,7 +55,7 @@ async fn run() -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         eprintln!("the yardstick is not optimised: build with --release for ratios that say something");
     }
-    let mut bench = Bench::new(LoadPlan::of_environment()?);
+    let mut bench = LoadBench::new(LoadPlan::of_environment()?);
     let mut tally = FigureTally::default();
     let mut failed = Vec::new();
     for part in bench.plan.parts.clone() {
@@ -81,7 +81,7 @@ async fn run() -> anyhow::Result<()> {
 }
 
 /// The medians of each version, which take turns.
-async fn found(part: LoadPart, bench: &mut Bench) -> anyhow::Result<Vec<MedianFigures>> {
+async fn found(part: LoadPart, bench: &mut LoadBench) -> anyhow::Result<Vec<MedianFigures>> {
     let versions = bench.plan.versions.clone();
     let mut runs: Vec<Vec<RunSamples>> = versions.iter().map(|_| Vec::new()).collect();
     for _ in 0..bench.plan.runs {
@@ -93,7 +93,7 @@ async fn found(part: LoadPart, bench: &mut Bench) -> anyhow::Result<Vec<MedianFi
     Ok(runs.iter().map(|runs| MedianFigures::of(runs)).collect())
 }
 
-async fn once(part: LoadPart, bench: &mut Bench, version: &HostVersion) -> anyhow::Result<RunSamples> {
+async fn once(part: LoadPart, bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     match part {
         LoadPart::Clients => clients::once(bench, version).await,
         LoadPart::Latency => latency::once(bench, version).await,

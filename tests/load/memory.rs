@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::bench::Bench;
+use crate::bench::LoadBench;
 use crate::bus::BusHost;
 use crate::figures::{FigureRow, MedianFigures, RunSamples};
 use crate::host::Host;
@@ -16,7 +16,7 @@ use crate::receiver::Receiver;
 const RESTED: Duration = Duration::from_secs(10);
 
 /// One run.
-pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Result<RunSamples> {
+pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     let mut found = RunSamples::default();
     let bundled = version.bundled()?;
     let idle = Host::start_with(version, &bundled, "").await?;

@@ -58,15 +58,15 @@ pub(crate) enum BeyondManner {
 /// The handle of the receiver's thread; the thread ends with it.
 pub(crate) struct Receiver {
     addresses: Vec<SocketAddr>,
-    questions: mpsc::UnboundedSender<Question>,
-    counts: Arc<Counts>,
+    questions: mpsc::UnboundedSender<ReceiverQuestion>,
+    counts: Arc<ReceivedCounts>,
     /// Deliveries that were announced.
     owed: AtomicU64,
 }
 
 /// What has come so far.
 #[derive(Default)]
-struct Counts {
+struct ReceivedCounts {
     /// Requests that were answered with success, or will be.
     taken: AtomicU64,
     /// Requests beyond what the endpoint does at a time.
@@ -76,18 +76,18 @@ struct Counts {
 }
 
 /// When the request comes that makes this total.
-struct Question(u64, oneshot::Sender<Instant>);
+struct ReceiverQuestion(u64, oneshot::Sender<Instant>);
 
 struct State {
     manner: AnswerManner,
-    counts: Arc<Counts>,
+    counts: Arc<ReceivedCounts>,
     seen: HashSet<Box<[u8]>>,
-    awaited: Option<Question>,
+    awaited: Option<ReceiverQuestion>,
     /// Answers that wait, the oldest first.
     waiting: VecDeque<(Instant, Rc<TcpStream>)>,
 }
 
-struct Shared {
+struct SharedReceiver {
     state: RefCell<State>,
     /// An answer has begun to wait.
     begun: Notify,
@@ -110,12 +110,12 @@ impl Receiver {
             listeners.push(listener);
         }
         let (questions, asked) = mpsc::unbounded_channel();
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(ReceivedCounts::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let books = Arc::clone(&counts);
         let serve = move || {
             let state = RefCell::new(State::new(manner, books));
-            let shared = Rc::new(Shared { state, begun: Notify::new() });
+            let shared = Rc::new(SharedReceiver { state, begun: Notify::new() });
             LocalSet::new().block_on(&runtime, serve(listeners, asked, shared))
         };
         std::thread::Builder::new().name("receiver".to_owned()).spawn(serve)?;
@@ -146,7 +146,7 @@ impl Receiver {
     pub(crate) fn expect(&self, more: u64) -> anyhow::Result<ExpectedDeliveries> {
         let total = self.owed.fetch_add(more, Ordering::Relaxed) + more;
         let (answer, reached) = oneshot::channel();
-        self.questions.send(Question(total, answer)).ok().context("the receiver has ended")?;
+        self.questions.send(ReceiverQuestion(total, answer)).ok().context("the receiver has ended")?;
         Ok(ExpectedDeliveries { total, reached })
     }
 
@@ -181,8 +181,8 @@ impl ExpectedDeliveries {
 
 async fn serve(
     listeners: Vec<std::net::TcpListener>,
-    mut asked: mpsc::UnboundedReceiver<Question>,
-    shared: Rc<Shared>,
+    mut asked: mpsc::UnboundedReceiver<ReceiverQuestion>,
+    shared: Rc<SharedReceiver>,
 ) -> anyhow::Result<()> {
     // They end with the thread.
     let mut endpoints = JoinSet::new();
@@ -196,7 +196,7 @@ async fn serve(
     Ok(())
 }
 
-async fn accept(listener: TcpListener, shared: Rc<Shared>) -> std::io::Result<()> {
+async fn accept(listener: TcpListener, shared: Rc<SharedReceiver>) -> std::io::Result<()> {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -210,7 +210,7 @@ async fn accept(listener: TcpListener, shared: Rc<Shared>) -> std::io::Result<()
     }
 }
 
-async fn answer_in_time(shared: Rc<Shared>) -> std::io::Result<()> {
+async fn answer_in_time(shared: Rc<SharedReceiver>) -> std::io::Result<()> {
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -226,18 +226,20 @@ async fn answer_in_time(shared: Rc<Shared>) -> std::io::Result<()> {
 }
 
 impl State {
-    fn new(manner: AnswerManner, counts: Arc<Counts>) -> Self {
+    fn new(manner: AnswerManner, counts: Arc<ReceivedCounts>) -> Self {
         State { manner, counts, seen: HashSet::new(), awaited: None, waiting: VecDeque::new() }
     }
 
-    fn hear(&mut self, question: Question) {
+    fn hear(&mut self, question: ReceiverQuestion) {
         self.awaited = Some(question);
         self.tell();
     }
 
     fn tell(&mut self) {
         let taken = self.counts.taken.load(Ordering::Relaxed);
-        if let Some(Question(_, answer)) = self.awaited.take_if(|Question(total, _)| *total <= taken) {
+        if let Some(ReceiverQuestion(_, answer)) =
+            self.awaited.take_if(|ReceiverQuestion(total, _)| *total <= taken)
+        {
             // Who asked and did not wait does not need the answer.
             _ = answer.send(Instant::now());
         }
@@ -258,7 +260,7 @@ impl State {
 }
 
 /// Requests of one connection, until it breaks or is closed.
-async fn converse(stream: Rc<TcpStream>, shared: Rc<Shared>) -> std::io::Result<()> {
+async fn converse(stream: Rc<TcpStream>, shared: Rc<SharedReceiver>) -> std::io::Result<()> {
     let mut bytes = Vec::with_capacity(16 * 1024);
     loop {
         let Some((head, length)) = head_of(&bytes) else {

@@ -1,6 +1,6 @@
 //! Delivery and ingest in one shard and in several: what that costs, and how evenly the work is spread over threads.
 
-use crate::bench::{Bench, LoadFigures};
+use crate::bench::{LoadBench, LoadFigures};
 use crate::bus::BusHost;
 use crate::figures::{FigureRow, MedianFigures, RunSamples};
 use crate::host::Host;
@@ -17,7 +17,7 @@ const LOADS: [&str; 2] = ["POST, single events, 64 clients", "RabbitMQ"];
 const ABOUT: f64 = 1.2;
 
 /// One run. A program that does not know the setting has no figures.
-pub(crate) async fn once(bench: &mut Bench, version: &HostVersion) -> anyhow::Result<RunSamples> {
+pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     let mut found = RunSamples::default();
     let receiver = Receiver::start()?;
     for shards in SHARDS {
