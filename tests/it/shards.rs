@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
-use tests::{Receiver, TestHost, call_event, eventually};
+use tests::{Broker, Published, Receiver, TestHost, call_event, eventually};
 
 const MODULES: &[&str] = &["webhooks_channel_create", "webhooks_channel_answer", "webhooks_channel_destroy"];
 
@@ -65,28 +65,37 @@ async fn every_delivery_is_sent_once_and_every_shard_sends() {
 
 #[tokio::test]
 async fn calls_keep_their_order_however_many_take_events() {
+    let broker = Broker::shared();
+    let queue = Broker::queue_of_its_own();
     let mut receiver = Receiver::answering(200).await;
-    let host = TestHost::configured(FOUR, MODULES).await;
+    let settings = format!("{}shards = 4\n[delivery]\nshards = 4\n", broker.settings(&queue));
+    let host = TestHost::configured(&settings, MODULES).await;
     let account = host.account("acme").await;
     host.hook(&account, "all", &receiver.url("/"), json!({"ordering": "call"})).await;
+    // So that all of them come at once, when it starts again.
+    let stopped = host.stopped().await;
+    let channel = broker.channel().await;
     let kinds = ["CHANNEL_CREATE", "CHANNEL_ANSWER", "CHANNEL_DESTROY"];
     let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
-
-    for post in 0..30 {
-        let (call, kind) = (format!("call-{}", post % 5), kinds[(post / 5) % 3]);
+    for message in 0..180 {
+        let (call, kind) = (format!("call-{}", message % 5), kinds[(message / 5) % 3]);
         expected.entry(call.clone()).or_default().push(kind.to_lowercase());
         let mut event = call_event(kind, &account, &call);
-        event["Msg-ID"] = json!(format!("m-{post}"));
-        host.publish(event).await;
+        event["Msg-ID"] = json!(format!("m-{message}"));
+        let (key, body) = (format!("call.{kind}.{call}"), event.to_string());
+        broker.publish_raw(&channel, "callevt", &key, body.as_bytes(), Published::Plain).await;
     }
 
+    let host = stopped.start().await;
+
     let mut got: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for _ in 0..30 {
+    for _ in 0..180 {
         let payload = receiver.next_request().await.json();
         let text = |field: &str| payload[field].as_str().unwrap().to_owned();
         got.entry(text("call_id")).or_default().push(text("hook_event"));
     }
     assert_eq!(got, expected);
+    host.settled().await;
 }
 
 #[tokio::test]

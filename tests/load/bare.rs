@@ -6,14 +6,14 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::receiver::Receiver;
+use crate::receiver::LoadReceiver;
 
 /// Requests in flight.
 const IN_FLIGHT: usize = 64;
 
 /// Microseconds of processor time for each of so many requests, and how many a second there were.
 pub(crate) async fn bare_loop(count: usize) -> anyhow::Result<(f64, f64)> {
-    let receiver = Receiver::start()?;
+    let receiver = LoadReceiver::start()?;
     let url = receiver.url("/bare");
     let expected = receiver.expect(count as u64)?;
     let begun = tokio::time::Instant::now();

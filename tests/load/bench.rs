@@ -10,7 +10,7 @@ use crate::events::Events;
 use crate::host::Host;
 use crate::plan::LoadPlan;
 use crate::process::ThreadUses;
-use crate::receiver::Receiver;
+use crate::receiver::LoadReceiver;
 use crate::sender::{LINES, PostingClient, SINGLE, post_all};
 
 /// Accounts with one hook each that sustained load is spread over.
@@ -52,7 +52,7 @@ impl LoadBench {
     }
 
     /// Accounts with a hook each at this receiver.
-    pub(crate) async fn accounts(&self, host: &Host, receiver: &Receiver) -> anyhow::Result<Vec<String>> {
+    pub(crate) async fn accounts(&self, host: &Host, receiver: &LoadReceiver) -> anyhow::Result<Vec<String>> {
         host.accounts((0..ACCOUNTS).map(|n| receiver.url(&format!("/hook/{n}"))).collect(), 0).await
     }
 
@@ -60,7 +60,7 @@ impl LoadBench {
     pub(crate) async fn post_single(
         &mut self,
         host: &Host,
-        receiver: &Receiver,
+        receiver: &LoadReceiver,
         clients: usize,
     ) -> anyhow::Result<LoadFigures> {
         let accounts = self.accounts(host, receiver).await?;
@@ -76,7 +76,7 @@ impl LoadBench {
     pub(crate) async fn post_batches(
         &mut self,
         host: &Host,
-        receiver: &Receiver,
+        receiver: &LoadReceiver,
         accounts: &[String],
         count: usize,
     ) -> anyhow::Result<LoadFigures> {
@@ -93,7 +93,7 @@ impl LoadBench {
     pub(crate) async fn publish(
         &mut self,
         bus: &BusHost,
-        receiver: &Receiver,
+        receiver: &LoadReceiver,
     ) -> anyhow::Result<LoadFigures> {
         let accounts = self.accounts(&bus.host, receiver).await?;
         let events = self.events.of(&accounts, self.plan.events);
@@ -104,7 +104,7 @@ impl LoadBench {
 
 /// Sends all at once; answers when the last of so many deliveries came.
 async fn sent(
-    receiver: &Receiver,
+    receiver: &LoadReceiver,
     deliveries: u64,
     sending: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<Instant> {

@@ -9,7 +9,7 @@ use crate::figures::{FigureRow, MedianFigures, RunSamples, percentile};
 use crate::host::Host;
 use crate::plan::HostVersion;
 use crate::process::{CommitCounter, ThreadUses};
-use crate::receiver::Receiver;
+use crate::receiver::LoadReceiver;
 use crate::sender::{PostingClient, PostingPace, SINGLE, post_all, post_paced};
 use tokio::time::{Instant, sleep};
 
@@ -34,7 +34,7 @@ const COMMITS: &str = "hookline_store_fsyncs_total";
 /// One run.
 pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     let mut found = RunSamples::default();
-    let receiver = Receiver::start()?;
+    let receiver = LoadReceiver::start()?;
     let host = Host::start(version, "log.level = 'error'\n").await?;
     let accounts = bench.accounts(&host, &receiver).await?;
     // The first events open connections.
@@ -77,7 +77,7 @@ pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow
 async fn for_a_time(
     bench: &mut LoadBench,
     host: &Host,
-    receiver: &Receiver,
+    receiver: &LoadReceiver,
     accounts: &[String],
     clients: usize,
 ) -> anyhow::Result<(f64, Vec<f64>)> {
@@ -99,7 +99,7 @@ async fn for_a_time(
 async fn paced(
     bench: &mut LoadBench,
     host: &Host,
-    receiver: &Receiver,
+    receiver: &LoadReceiver,
     accounts: &[String],
     pace: PostingPace,
     count: u32,
@@ -120,7 +120,7 @@ async fn paced(
 async fn switches(
     bench: &mut LoadBench,
     host: &Host,
-    receiver: &Receiver,
+    receiver: &LoadReceiver,
     accounts: &[String],
     found: &mut RunSamples,
 ) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use crate::bus::BusHost;
 use crate::figures::{FigureRow, MedianFigures, RunSamples, median};
 use crate::host::Host;
 use crate::plan::HostVersion;
-use crate::receiver::Receiver;
+use crate::receiver::LoadReceiver;
 use crate::sender::{PostingClient, SINGLE};
 
 const BUS: &str = "RabbitMQ to endpoint, quorum queue";
@@ -66,7 +66,7 @@ impl CostRun {
 pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     let mut run =
         CostRun { found: RunSamples::default(), bare: Vec::new(), rates: Vec::new(), costs: Vec::new() };
-    let receiver = Receiver::start()?;
+    let receiver = LoadReceiver::start()?;
     let host = Host::start(version, "").await?;
     for (hooks, kind) in [(1_000, MANY_HOOKS), (10, FEW_HOOKS), (1, ONE_HOOK)] {
         run.bare(bench).await?;
@@ -94,7 +94,7 @@ pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow
 async fn one_at_a_time(
     bench: &mut LoadBench,
     host: &Host,
-    receiver: &Receiver,
+    receiver: &LoadReceiver,
     hooks: usize,
     kind: &'static str,
     run: &mut CostRun,

@@ -8,7 +8,7 @@ use crate::bench::{BATCH, LoadBench};
 use crate::figures::{FigureRow, MedianFigures, RunSamples};
 use crate::host::Host;
 use crate::plan::HostVersion;
-use crate::receiver::{AnswerManner, BeyondManner, Receiver};
+use crate::receiver::{AnswerManner, BeyondManner, LoadReceiver};
 use crate::sender::{LINES, PostingClient};
 
 /// Endpoints that the load is spread over.
@@ -56,7 +56,7 @@ pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow
 async fn many(bench: &mut LoadBench, version: &HostVersion, found: &mut RunSamples) -> anyhow::Result<()> {
     for (latency, name) in [(Duration::ZERO, "near"), (FAR, "far")] {
         let host = Host::start(version, SETTINGS).await?;
-        let receiver = Receiver::answering(AnswerManner::after(latency), ENDPOINTS)?;
+        let receiver = LoadReceiver::answering(AnswerManner::after(latency), ENDPOINTS)?;
         let accounts = host.accounts(receiver.urls(), RETRIES).await?;
         // The first events open connections, and show how the endpoints answer.
         bench.post_batches(&host, &receiver, &accounts, 2 * ENDPOINTS).await?;
@@ -78,7 +78,7 @@ struct FedEndpoint {
 }
 
 async fn fed(bench: &mut LoadBench, host: &Host, manner: AnswerManner) -> anyhow::Result<FedEndpoint> {
-    let receiver = Receiver::answering(manner, 1)?;
+    let receiver = LoadReceiver::answering(manner, 1)?;
     let account = host.account("one endpoint".to_owned(), receiver.urls(), RETRIES).await?;
     let mut client = PostingClient::connect(host).await?;
     let begun = Instant::now();

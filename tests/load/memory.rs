@@ -10,7 +10,7 @@ use crate::figures::{FigureRow, MedianFigures, RunSamples};
 use crate::host::Host;
 use crate::plan::HostVersion;
 use crate::process::{anonymous_mb, forget_peak, peak_mb, resident_mb};
-use crate::receiver::Receiver;
+use crate::receiver::LoadReceiver;
 
 /// How long after its start a host rests.
 const RESTED: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow
 
     let process = bus.host.process();
     found.add("idle on the bus", resident_mb(process)?);
-    let receiver = Receiver::start()?;
+    let receiver = LoadReceiver::start()?;
     forget_peak(process)?;
     bench.publish(&bus, &receiver).await?;
     found.add("peak", peak_mb(process)?);

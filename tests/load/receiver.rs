@@ -56,7 +56,7 @@ pub(crate) enum BeyondManner {
 }
 
 /// The handle of the receiver's thread; the thread ends with it.
-pub(crate) struct Receiver {
+pub(crate) struct LoadReceiver {
     addresses: Vec<SocketAddr>,
     questions: mpsc::UnboundedSender<ReceiverQuestion>,
     counts: Arc<ReceivedCounts>,
@@ -78,7 +78,7 @@ struct ReceivedCounts {
 /// When the request comes that makes this total.
 struct ReceiverQuestion(u64, oneshot::Sender<Instant>);
 
-struct State {
+struct ReceiverState {
     manner: AnswerManner,
     counts: Arc<ReceivedCounts>,
     seen: HashSet<Box<[u8]>>,
@@ -88,12 +88,12 @@ struct State {
 }
 
 struct SharedReceiver {
-    state: RefCell<State>,
+    state: RefCell<ReceiverState>,
     /// An answer has begun to wait.
     begun: Notify,
 }
 
-impl Receiver {
+impl LoadReceiver {
     /// One endpoint that answers at once.
     pub(crate) fn start() -> anyhow::Result<Self> {
         Self::answering(AnswerManner::default(), 1)
@@ -114,12 +114,12 @@ impl Receiver {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let books = Arc::clone(&counts);
         let serve = move || {
-            let state = RefCell::new(State::new(manner, books));
+            let state = RefCell::new(ReceiverState::new(manner, books));
             let shared = Rc::new(SharedReceiver { state, begun: Notify::new() });
             LocalSet::new().block_on(&runtime, serve(listeners, asked, shared))
         };
         std::thread::Builder::new().name("receiver".to_owned()).spawn(serve)?;
-        Ok(Receiver { addresses, questions, counts, owed: AtomicU64::new(0) })
+        Ok(LoadReceiver { addresses, questions, counts, owed: AtomicU64::new(0) })
     }
 
     /// An address on its first endpoint.
@@ -168,7 +168,7 @@ pub(crate) struct ExpectedDeliveries {
 
 impl ExpectedDeliveries {
     /// When the last of them came.
-    pub(crate) async fn all_came(self, receiver: &Receiver) -> anyhow::Result<Instant> {
+    pub(crate) async fn all_came(self, receiver: &LoadReceiver) -> anyhow::Result<Instant> {
         match tokio::time::timeout(PATIENCE, self.reached).await {
             Ok(at) => at.context("the receiver has ended"),
             Err(_) => {
@@ -225,9 +225,9 @@ async fn answer_in_time(shared: Rc<SharedReceiver>) -> std::io::Result<()> {
     }
 }
 
-impl State {
+impl ReceiverState {
     fn new(manner: AnswerManner, counts: Arc<ReceivedCounts>) -> Self {
-        State { manner, counts, seen: HashSet::new(), awaited: None, waiting: VecDeque::new() }
+        ReceiverState { manner, counts, seen: HashSet::new(), awaited: None, waiting: VecDeque::new() }
     }
 
     fn hear(&mut self, question: ReceiverQuestion) {
@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     /// Sends a delivery; the answer is what comes on the connection.
-    async fn deliver(receiver: &Receiver, id: &str) -> TcpStream {
+    async fn deliver(receiver: &LoadReceiver, id: &str) -> TcpStream {
         let mut stream = TcpStream::connect(receiver.addresses[0]).await.unwrap();
         let request = format!("POST /hook HTTP/1.1\r\nwebhook-id: {id}\r\nContent-Length: 2\r\n\r\n{{}}");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -343,9 +343,9 @@ mod tests {
     }
 
     /// One delivery that is under way for longer than any test.
-    async fn busy(beyond: BeyondManner) -> (Receiver, TcpStream) {
+    async fn busy(beyond: BeyondManner) -> (LoadReceiver, TcpStream) {
         let manner = AnswerManner { after: Duration::from_secs(600), at_once: Some(1), beyond };
-        let receiver = Receiver::answering(manner, 1).unwrap();
+        let receiver = LoadReceiver::answering(manner, 1).unwrap();
         let under_way = deliver(&receiver, "first").await;
         while receiver.taken() < 1 {
             yield_now().await;
@@ -355,7 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_comes_later_and_the_books_balance() {
-        let receiver = Receiver::answering(AnswerManner::after(Duration::from_millis(5)), 2).unwrap();
+        let receiver = LoadReceiver::answering(AnswerManner::after(Duration::from_millis(5)), 2).unwrap();
         let expected = receiver.expect(2).unwrap();
 
         assert_eq!(status(deliver(&receiver, "first").await).await.unwrap(), "200");
@@ -368,14 +368,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_twice_or_is_missing_is_told() {
-        let receiver = Receiver::start().unwrap();
+        let receiver = LoadReceiver::start().unwrap();
         receiver.expect(3).unwrap();
 
         for id in ["same", "same"] {
             assert_eq!(status(deliver(&receiver, id).await).await.unwrap(), "200");
         }
 
-        let said = |receiver: &Receiver| receiver.balance().unwrap_err().to_string();
+        let said = |receiver: &LoadReceiver| receiver.balance().unwrap_err().to_string();
         assert_eq!(said(&receiver), "2 deliveries came where 3 were owed");
         assert_eq!(status(deliver(&receiver, "other").await).await.unwrap(), "200");
         assert_eq!(said(&receiver), "1 deliveries came twice");

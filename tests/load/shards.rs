@@ -5,7 +5,7 @@ use crate::bus::BusHost;
 use crate::figures::{FigureRow, MedianFigures, RunSamples};
 use crate::host::Host;
 use crate::plan::HostVersion;
-use crate::receiver::Receiver;
+use crate::receiver::LoadReceiver;
 
 /// Numbers of shards; the first is what the others are compared with.
 const SHARDS: [u32; 3] = [1, 2, 4];
@@ -19,7 +19,7 @@ const ABOUT: f64 = 1.2;
 /// One run. A program that does not know the setting has no figures.
 pub(crate) async fn once(bench: &mut LoadBench, version: &HostVersion) -> anyhow::Result<RunSamples> {
     let mut found = RunSamples::default();
-    let receiver = Receiver::start()?;
+    let receiver = LoadReceiver::start()?;
     for shards in SHARDS {
         let settings: String =
             bench.plan.shards.iter().map(|setting| format!("{setting} = {shards}\n")).collect();

@@ -128,7 +128,9 @@ impl EventInlet {
         queue: Option<&mpsc::Sender<IncomingMessage>>,
     ) -> Result<oneshot::Receiver<Answer>, PostError> {
         let unavailable = || PostError::Unavailable("the host does not take events at the moment".to_owned());
-        let queue = queue.ok_or_else(unavailable)?;
+        // Nobody may take what is left of a post while the host stops.
+        let attached = self.shared.intake.read().is_some();
+        let queue = queue.filter(|_| attached).ok_or_else(unavailable)?;
         let wanted = bytes_of_event(&event.body);
         let room = tokio::time::timeout(ROOM_LIMIT, self.shared.memory.events.take(wanted));
         let memory = room.await.map_err(|_| {

@@ -290,7 +290,7 @@ impl fmt::Display for Report {
             self.kills, self.broker_kills, self.full_disks, self.stops
         )?;
         for skipped in &self.skipped {
-            writeln!(f, "SKIPPED: {skipped}")?;
+            writeln!(f, "not done: {skipped}")?;
         }
         writeln!(
             f,

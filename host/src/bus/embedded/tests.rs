@@ -134,6 +134,26 @@ async fn a_poster_is_told_when_the_listener_goes_away() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_post_is_turned_away_once_the_bus_stops() {
+    let inlet = inlet();
+    let (intake, mut incoming) = mpsc::channel(1);
+    inlet.attach(intake.into());
+    let posting = inlet.post(events(&["a", "b", "c", "d"]), None);
+    let stopping = async {
+        inlet.detach();
+        let mut taken = 0;
+        while let Some(message) = incoming.recv().await {
+            by_content(message);
+            taken += 1;
+        }
+        taken
+    };
+    let (found, taken) = tokio::join!(posting, stopping);
+    assert!(matches!(found, Err(PostError::Unavailable(_))), "{found:?}");
+    assert_eq!(taken, 2, "the one that was in the queue and the one that waited for room");
+}
+
+#[tokio::test]
 async fn an_intake_that_closes_by_itself_is_a_bug() {
     let bus = EmbeddedBus::new(inlet());
     let (intake, incoming) = mpsc::channel(1);
