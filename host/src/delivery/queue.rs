@@ -83,7 +83,7 @@ impl DeliveryQueue {
     /// A payload with the bodies that its deliveries share.
     #[must_use]
     pub fn bodies(&self, payload: Payload) -> Arc<SharedBodies> {
-        Arc::new(SharedBodies::new(self.profile, &*self.cluster_id, payload))
+        Arc::new(SharedBodies::new(self.profile, Arc::clone(&self.cluster_id), payload))
     }
 
     /// Returns once what these events cause is durable, or was so before (the same identity); says which for each.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -16,6 +16,9 @@ use crate::model::{Document, Format, Hook, Verb};
 
 /// What profile `standard` says in `user-agent`.
 pub const USER_AGENT: &str = concat!("hookline/", env!("CARGO_PKG_VERSION"));
+
+/// The field that every body has.
+const CLUSTER_ID: &str = "cluster_id";
 
 /// Keys of custom_data that are filters and never sent.
 const FILTERS: [&str; 2] = ["type", "action"];
@@ -81,7 +84,7 @@ pub fn build(
 #[derive(Debug)]
 pub struct SharedBodies {
     profile: Profile,
-    cluster_id: String,
+    cluster_id: Arc<str>,
     payload: Payload,
     json: OnceLock<Result<Bytes, UnsendableHook>>,
     form: OnceLock<Result<Bytes, UnsendableHook>>,
@@ -89,7 +92,7 @@ pub struct SharedBodies {
 
 impl SharedBodies {
     /// Nothing is encoded yet.
-    pub fn new(profile: Profile, cluster_id: impl Into<String>, payload: Payload) -> Self {
+    pub fn new(profile: Profile, cluster_id: impl Into<Arc<str>>, payload: Payload) -> Self {
         let cluster_id = cluster_id.into();
         Self { profile, cluster_id, payload, json: OnceLock::new(), form: OnceLock::new() }
     }
@@ -201,6 +204,11 @@ fn encode(
     additions: Option<&Document>,
     encoding: BodyEncoding,
 ) -> Result<Vec<u8>, UnsendableHook> {
+    if let (BodyEncoding::Json, Profile::Standard, None) = (encoding, profile, additions)
+        && let Some(body) = appended(payload, cluster_id)
+    {
+        return Ok(body);
+    }
     let mut cluster = Vec::with_capacity(cluster_id.len() + 2);
     write_string(cluster_id, &mut cluster);
     let cluster = String::from_utf8_lossy(&cluster);
@@ -217,6 +225,24 @@ fn encode(
         (BodyEncoding::Json, Profile::Kazoo) => write_object(members, JsonStyle::KazooPretty, &mut out),
     }
     Ok(out)
+}
+
+/// A payload that is spelled as a body is, with the cluster's id behind it: what [`encode`] would write token by token.
+fn appended(payload: &Payload, cluster_id: &str) -> Option<Vec<u8>> {
+    if !payload.is_compact() || payload.get(CLUSTER_ID).is_some() {
+        return None;
+    }
+    let json = payload.json().strip_suffix(b"}")?;
+    let mut out = Vec::with_capacity(json.len() + cluster_id.len() + 32);
+    out.extend_from_slice(json);
+    if !payload.is_empty() {
+        out.push(b',');
+    }
+    write_string(CLUSTER_ID, &mut out);
+    out.push(b':');
+    write_string(cluster_id, &mut out);
+    out.push(b'}');
+    Some(out)
 }
 
 /// The payload with custom_data set over it and then the cluster's id, as `webhooks_util:fire_hook/2` does:
@@ -242,9 +268,9 @@ fn merge<'a>(payload: &'a Payload, additions: Option<&'a Document>, cluster: &'a
         }
     }
     let mut fields: Vec<Field<'a>> = fields.into_iter().flatten().collect();
-    match fields.iter_mut().find(|(name, _)| *name == "cluster_id") {
+    match fields.iter_mut().find(|(name, _)| *name == CLUSTER_ID) {
         Some(field) => field.1 = Cow::Borrowed(cluster),
-        None => fields.push(("cluster_id", Cow::Borrowed(cluster))),
+        None => fields.push((CLUSTER_ID, Cow::Borrowed(cluster))),
     }
     fields
 }
@@ -358,6 +384,23 @@ mod tests {
         let stamp = Some(WebhookHeaders { webhook_id: "msg_1", timestamp: 1 });
         let error = build(Profile::Kazoo, "c", &hook, &payload("{}"), stamp).unwrap_err();
         assert!(error.to_string().contains("secret of hook h1 is encrypted"), "{error}");
+    }
+
+    /// What is appended to is what would be written anew.
+    #[test]
+    fn a_compact_payload_becomes_the_same_body_as_one_with_spaces() {
+        for (compact, spaced) in [
+            ("{}", "{ }"),
+            (r#"{"a":1,"b":["x",{"c":"\u0020"}]}"#, r#"{"a": 1,"b":["x",{"c":"\u0020"}]}"#),
+            (r#"{"a":1,"a":{}}"#, r#"{"a":1,"a":{ }}"#),
+            (r#"{"a":1,"cluster_id":"own","b":2}"#, r#"{"a":1,"cluster_id": "own","b":2}"#),
+        ] {
+            let hook = hook(json!({"format": "json"}));
+            let [body, expected] = [compact, spaced]
+                .map(|json| build(Profile::Standard, "c\"d", &hook, &payload(json), None).unwrap().body);
+            assert_eq!(body, expected);
+            assert!(body.ends_with(if compact.contains("own") { b"2}" } else { b"c\\\"d\"}" }), "{body:?}");
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub enum BadPayload {
 pub struct Payload {
     json: Bytes,
     fields: Box<[Field]>,
+    is_compact: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -50,17 +51,28 @@ impl Payload {
             .map_err(|error| BadPayload::NotAnObject(serde::de::Error::custom(error)))?;
         let FieldPairs(pairs) = serde_json::from_str(text).map_err(BadPayload::NotAnObject)?;
         let mut fields = Vec::with_capacity(pairs.len());
+        // Braces, quotes and colons, and the commas between.
+        let (mut bytes, mut is_compact) = (1 + pairs.len().max(1), true);
         for (key, value) in pairs {
-            if nested_too_deep(value) {
+            let nesting = NestedShape::of(value);
+            if nesting.depth > MAX_DEPTH {
                 return Err(BadPayload::TooDeep(key.into_owned()));
             }
+            bytes += key.len() + 3 + value.len();
+            is_compact &= !nesting.is_spaced && matches!(key, Cow::Borrowed(_));
             let key = match key {
                 Cow::Borrowed(key) => FieldKey::Plain(place(text, key)),
                 Cow::Owned(key) => FieldKey::Unescaped(key.into()),
             };
             fields.push(Field { key, value: place(text, value) });
         }
-        Ok(Self { fields: fields.into(), json })
+        is_compact &= bytes == text.len();
+        Ok(Self { fields: fields.into(), json, is_compact })
+    }
+
+    /// Whether nothing stands between its tokens, and no key has an escape.
+    pub fn is_compact(&self) -> bool {
+        self.is_compact
     }
 
     /// The payload as it came.
@@ -70,12 +82,16 @@ impl Payload {
 
     /// Key (unescaped) and value (raw JSON text) of each field, in order.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.fields.iter().map(|field| {
+        // Checked once when it was parsed; doing so again is a loop over chunks, less than a look at each field.
+        let text = std::str::from_utf8(&self.json).unwrap_or_default();
+        // The ranges were cut out of this very text at character boundaries.
+        let at = move |place: &Range<usize>| text.get(place.clone()).unwrap_or_default();
+        self.fields.iter().map(move |field| {
             let key = match &field.key {
-                FieldKey::Plain(place) => self.text(place),
+                FieldKey::Plain(place) => at(place),
                 FieldKey::Unescaped(key) => key,
             };
-            (key, self.text(&field.value))
+            (key, at(&field.value))
         })
     }
 
@@ -93,11 +109,6 @@ impl Payload {
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
-
-    fn text(&self, place: &Range<usize>) -> &str {
-        // The ranges were cut out of this very text at character boundaries.
-        self.json.get(place.clone()).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
-    }
 }
 
 /// Where a slice lies in the text that it was cut from.
@@ -106,32 +117,42 @@ fn place(text: &str, slice: &str) -> Range<usize> {
     start..start + slice.len()
 }
 
-fn nested_too_deep(raw: &str) -> bool {
-    if !raw.starts_with(['{', '[']) {
-        return false;
-    }
-    let mut depth = 1usize; // the payload itself
-    let mut bytes = raw.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return true;
-                }
-            }
-            b'}' | b']' => depth -= 1,
-            b'"' => loop {
-                match bytes.next() {
-                    Some(b'\\') => _ = bytes.next(),
-                    Some(b'"') | None => break,
-                    Some(_) => {}
-                }
-            },
-            _ => {}
+/// How the value of a field is nested.
+struct NestedShape {
+    /// Objects and arrays within each other, that of the payload included.
+    depth: usize,
+    /// Something stands between its tokens.
+    is_spaced: bool,
+}
+
+impl NestedShape {
+    fn of(raw: &str) -> Self {
+        let mut shape = NestedShape { depth: 1, is_spaced: false };
+        if !raw.starts_with(['{', '[']) {
+            return shape;
         }
+        let mut depth = shape.depth;
+        let mut bytes = raw.bytes();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'{' | b'[' => {
+                    depth += 1;
+                    shape.depth = shape.depth.max(depth);
+                }
+                b'}' | b']' => depth -= 1,
+                b' ' | b'\t' | b'\n' | b'\r' => shape.is_spaced = true,
+                b'"' => loop {
+                    match bytes.next() {
+                        Some(b'\\') => _ = bytes.next(),
+                        Some(b'"') | None => break,
+                        Some(_) => {}
+                    }
+                },
+                _ => {}
+            }
+        }
+        shape
     }
-    false
 }
 
 /// An object's members as they stand, keys borrowed where they have no escapes.
@@ -192,6 +213,19 @@ mod tests {
         let fields: Vec<_> = payload.fields().collect();
         assert_eq!(fields, [("a", "1e3"), ("b", "[ 1, {}]"), ("a", "\"\\u00e9\"")]);
         assert_eq!(payload.get("a"), Some("1e3"));
+    }
+
+    #[test]
+    fn compact_is_what_has_nothing_between_its_tokens() {
+        for json in ["{}", r#"{"a":1}"#, r#"{"a":1,"b":"x y","c":[1,{"d":" "}],"é":{}}"#, r#"{"a":"\u0020"}"#]
+        {
+            assert!(parse(json).unwrap().is_compact(), "{json}");
+        }
+        for json in
+            ["{ }", r#"{"a": 1}"#, r#"{"a":1 }"#, r#"{"a":1,"b":[1, 2]}"#, "{\"a\":{\n}}", r#"{"\u0061":1}"#]
+        {
+            assert!(!parse(json).unwrap().is_compact(), "{json}");
+        }
     }
 
     #[test]
