@@ -37,6 +37,62 @@ impl From<Bytes> for RawEvent {
     }
 }
 
+/// An event on its way to the listener, parsed where whoever took it has looked at it already: once is enough.
+#[derive(Debug)]
+pub enum ArrivingEvent {
+    /// As it came.
+    Unread(RawEvent),
+    /// Parsed, and the memory that it takes.
+    Read(Box<Event>, MemoryShare),
+}
+
+impl ArrivingEvent {
+    /// Its JSON text.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        match self {
+            ArrivingEvent::Unread(raw) => &raw.body,
+            ArrivingEvent::Read(event, _) => event.text.as_bytes(),
+        }
+    }
+
+    /// Takes out the memory that it has already.
+    pub fn take_memory(&mut self) -> Option<MemoryShare> {
+        match self {
+            ArrivingEvent::Unread(_) => None,
+            ArrivingEvent::Read(_, memory) => Some(std::mem::take(memory)),
+        }
+    }
+
+    /// The event.
+    ///
+    /// # Errors
+    /// As [`Event::parse`].
+    pub fn read(self) -> Result<Event, BadEvent> {
+        match self {
+            ArrivingEvent::Unread(raw) => Event::read(raw),
+            ArrivingEvent::Read(event, _) => Ok(*event),
+        }
+    }
+
+    /// As it came, for whoever hands it on unread.
+    #[must_use]
+    pub fn into_raw(self) -> RawEvent {
+        match self {
+            ArrivingEvent::Unread(raw) => raw,
+            ArrivingEvent::Read(event, _) => {
+                RawEvent { body: event.text.into(), cloud_event: event.cloud_event }
+            }
+        }
+    }
+}
+
+impl From<RawEvent> for ArrivingEvent {
+    fn from(raw: RawEvent) -> Self {
+        ArrivingEvent::Unread(raw)
+    }
+}
+
 /// One event of the bus. Shared between modules as `Arc<Event>`.
 #[derive(Debug)]
 pub struct Event {
@@ -75,6 +131,14 @@ impl Event {
             said: CallLog::default(),
         };
         event.limits().map_or(Ok(event), Err)
+    }
+
+    /// Parses an event that may have come as a CloudEvent.
+    ///
+    /// # Errors
+    /// As [`Event::parse`].
+    pub fn read(raw: RawEvent) -> Result<Self, BadEvent> {
+        Event::parse(raw.body).map(|event| event.named_by(raw.cloud_event))
     }
 
     /// What of it goes beyond a limit.

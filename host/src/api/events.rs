@@ -25,8 +25,9 @@ use super::posted_event::PostedEvent;
 use super::{Api, body, cloud_events};
 use crate::background::spawn_background;
 use crate::event::identity::{CloudEventId, ID_LIMIT};
-use crate::event::{DEPTH_LIMIT, Event, NAME_LIMIT, RawEvent};
+use crate::event::{ArrivingEvent, BadEvent, Event, RawEvent};
 use crate::hooks::editor::fields;
+use crate::memory::{EventMemory, bytes_of_event};
 use crate::trail::{Origin, TRACE_HEADER};
 
 const TYPES: &str = "application/json, application/x-ndjson or application/cloudevents+json";
@@ -115,9 +116,12 @@ pub(super) async fn take(
     // Until all events are answered: they are cut out of it.
     let (body, _memory) = BodyRoom::of(&api.memory.bodies).read(&headers, body, most, within).await?;
     let form = BodyForm { one, structured, envelope, event_bytes: api.limits.event_bytes };
+    let memory = Arc::clone(&api.memory);
     let events = match body.len() >= LARGE {
-        true => spawn_background(move || form.events(&body)).await.map_err(|_| Failure::internal())?,
-        false => form.events(&body),
+        true => {
+            spawn_background(move || form.events(&body, &memory)).await.map_err(|_| Failure::internal())?
+        }
+        false => form.events(&body, &memory),
     }?;
     let trace = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok());
     let origin = Origin::of_headers(Some(&request), trace);
@@ -138,31 +142,47 @@ struct BodyForm {
 }
 
 impl BodyForm {
-    /// All events of a body, or why none is taken.
-    fn events(&self, body: &Bytes) -> Result<Vec<RawEvent>, Failure> {
-        let EventParts(parts) = if self.one { elements(body)? } else { lines(body)? };
+    /// All events of a body, or why none is taken. They are parsed already as long as there is memory for that: the first
+    /// ones, so that whoever waits for memory for the others has none that it does not hand on.
+    fn events(&self, body: &Bytes, memory: &EventMemory) -> Result<Vec<ArrivingEvent>, Failure> {
+        let EventParts(parts) = if self.one { elements(body)? } else { lines(body) };
         if self.envelope.is_some() && parts.len() > 1 {
             let reason = "a binary CloudEvent is one event: send many as application/cloudevents-batch+json";
             return Err(malformed(EventPosition::Only, reason));
         }
         let mut events = Vec::with_capacity(parts.len());
+        let mut has_memory = true;
         for (place, part) in parts {
-            if part.len() > self.event_bytes {
-                return Err(too_large(place, part.len(), self.event_bytes));
-            }
-            let wrong = |reason: String| malformed(place, &reason);
-            let event = match (&self.envelope, self.structured) {
-                (_, true) => cloud_events::unwrap(&part).map_err(wrong)?,
-                (Some(name), false) => cloud_events::named(part, name.clone()),
-                (None, false) => part.into(),
-            };
-            if event.body.len() > self.event_bytes {
-                return Err(too_large(place, event.body.len(), self.event_bytes));
-            }
-            check(&event.body).and_then(|()| within_limits(&event.body)).map_err(wrong)?;
-            events.push(event);
+            let raw = self.raw(place, &part)?;
+            let share = if has_memory { memory.events.try_take(bytes_of_event(&raw.body)) } else { None };
+            has_memory = share.is_some();
+            // A slice of the body.
+            let event = Event::read(raw.clone()).map_err(|error| refused(place, &part, &raw, &error))?;
+            events.push(match share {
+                Some(share) => ArrivingEvent::Read(Box::new(event), share),
+                None => ArrivingEvent::Unread(raw),
+            });
         }
         Ok(events)
+    }
+
+    /// What one part of a body is, of at most so many bytes.
+    fn raw(&self, place: EventPosition, part: &Bytes) -> Result<RawEvent, Failure> {
+        let bounded = |bytes: usize| match bytes > self.event_bytes {
+            true => Err(too_large(place, bytes, self.event_bytes)),
+            false => Ok(()),
+        };
+        bounded(part.len())?;
+        let raw = match (&self.envelope, self.structured) {
+            (_, true) => {
+                json_value(place, part)?;
+                cloud_events::unwrap(part).map_err(|reason| malformed(place, &reason))?
+            }
+            (Some(name), false) => cloud_events::named(part.clone(), name.clone()),
+            (None, false) => part.clone().into(),
+        };
+        bounded(raw.body.len())?;
+        Ok(raw)
     }
 }
 
@@ -194,10 +214,9 @@ impl RouteQuery {
 
 /// One object, or the elements of an array.
 fn elements(body: &Bytes) -> Result<EventParts, Failure> {
-    let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    if !is_array {
-        let whole: &RawValue = serde_json::from_slice(body).map_err(|error| body::malformed(&error))?;
-        return Ok(EventParts(vec![(EventPosition::Only, body.slice_ref(whole.get().as_bytes()))]));
+    let whole = trimmed(body);
+    if whole.first() != Some(&b'[') {
+        return Ok(EventParts(vec![(EventPosition::Only, body.slice_ref(whole))]));
     }
     let mut found = Vec::new();
     let mut parser = serde_json::Deserializer::from_slice(body);
@@ -239,19 +258,39 @@ impl<'de> Visitor<'de> for Elements<'_, 'de> {
 }
 
 /// One event a line; empty lines are passed over.
-fn lines(body: &Bytes) -> Result<EventParts, Failure> {
-    let mut found = Vec::new();
-    for (number, line) in (1..).zip(body.split(|byte| *byte == b'\n')) {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let raw: &RawValue = serde_json::from_slice(line)
-            .map_err(|error| malformed(EventPosition::Line(number), &format!("it is not JSON: {error}")))?;
-        found.push((EventPosition::Line(number), body.slice_ref(raw.get().as_bytes())));
-    }
-    Ok(EventParts(found))
+fn lines(body: &Bytes) -> EventParts {
+    let lines = (1..).zip(body.split(|byte| *byte == b'\n').map(trimmed));
+    let filled = lines.filter(|(_, line)| !line.is_empty());
+    EventParts(filled.map(|(number, line)| (EventPosition::Line(number), body.slice_ref(line))).collect())
 }
 
+/// Without the white space of JSON around it.
+fn trimmed(text: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let Some(start) = text.iter().position(|byte| !is_space(byte)) else { return &[] };
+    let end = text.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    text.get(start..end).unwrap_or_default()
+}
+
+/// Whether a part is one JSON value; said of the body where that is all of it.
+fn json_value(place: EventPosition, part: &[u8]) -> Result<(), Failure> {
+    let Err(error) = serde_json::from_slice::<&RawValue>(part) else { return Ok(()) };
+    Err(match place {
+        EventPosition::Only => body::malformed(&error),
+        _ => malformed(place, &format!("it is not JSON: {error}")),
+    })
+}
+
+/// Why a part is no event: the first of the reasons that a client can do something about.
+fn refused(place: EventPosition, part: &[u8], raw: &RawEvent, error: &BadEvent) -> Failure {
+    let known = json_value(place, part).err();
+    known.unwrap_or_else(|| match check(&raw.body) {
+        Err(reason) => malformed(place, &reason),
+        Ok(()) => malformed(place, &format!("it {error}")),
+    })
+}
+
+/// What is wrong with something that is no event.
 fn check(event: &[u8]) -> Result<(), String> {
     if event.first() != Some(&b'{') {
         return Err("an event must be a JSON object".to_owned());
@@ -275,15 +314,6 @@ fn check(event: &[u8]) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-/// What is taken at the door must be an event to the listener, too.
-fn within_limits(event: &Bytes) -> Result<(), String> {
-    // Nothing of so short an event can be too much.
-    if event.len() <= NAME_LIMIT.min(DEPTH_LIMIT) {
-        return Ok(());
-    }
-    Event::parse(event.clone()).map(drop).map_err(|error| format!("it {error}"))
 }
 
 fn short(text: &str) -> &str {
@@ -343,20 +373,33 @@ mod tests {
         assert_eq!(long, "Msg-ID has 1025 bytes, 1024 are allowed");
     }
 
-    /// What is taken at the door is an event to the listener: nobody hears 202 for what is refused behind it.
+    /// What is taken is whole JSON, cut where a parser would cut it, whether there is memory to keep it parsed or not.
     #[test]
     fn fuzz_post_body() {
         fuzz::target("post_body", |bytes| {
             let body = Bytes::copy_from_slice(bytes);
-            for parts in [elements(&body), lines(&body)].into_iter().flatten() {
-                for (place, part) in parts.0 {
-                    if check(&part).and_then(|()| within_limits(&part)).is_ok() {
-                        let event = Event::parse(part);
-                        fuzz::ensure(event.is_ok(), || format!("{place} was let in: {:?}", event.err()))?;
-                    }
+            for one in [true, false] {
+                let form = BodyForm { one, structured: false, envelope: None, event_bytes: 1 << 20 };
+                let taken = |memory: &EventMemory| {
+                    let events = form.events(&body, memory).map_err(|failure| failure.data.to_string())?;
+                    Ok::<_, String>(events.into_iter().map(ArrivingEvent::into_raw).collect::<Vec<_>>())
+                };
+                let (read, unread) = (taken(&EventMemory::unbounded()), taken(&full()));
+                fuzz::ensure(read == unread, || format!("{read:?} with memory, {unread:?} without"))?;
+                for event in read.into_iter().flatten() {
+                    let whole = serde_json::from_slice::<&RawValue>(&event.body).map(RawValue::get);
+                    let is_whole = whole.as_ref().is_ok_and(|raw| raw.as_bytes() == event.body);
+                    fuzz::ensure(is_whole, || format!("{:?} was let in: {whole:?}", event.body))?;
                 }
             }
             Ok(())
         });
+    }
+
+    /// Memory that somebody has all of.
+    fn full() -> EventMemory {
+        let memory = EventMemory::new(4 << 10);
+        std::mem::forget(memory.events.try_take(4 << 10));
+        memory
     }
 }

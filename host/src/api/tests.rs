@@ -20,8 +20,8 @@ use crate::delivery::scheduler::SchedulerLimits;
 use crate::delivery::shards::DueShards;
 use crate::delivery::test_send::NotTested;
 use crate::disabler::Disabler;
-use crate::event::RawEvent;
 use crate::event::identity::CloudEventId;
+use crate::event::{ArrivingEvent, RawEvent};
 use crate::hooks::document::Events;
 use crate::hooks::editor::Editor;
 use crate::hooks::editor::tests::{NamesOnly, Shelf, vault};
@@ -61,13 +61,14 @@ pub(super) struct Basket {
 impl EventIntake for Basket {
     async fn take(
         &self,
-        events: Vec<RawEvent>,
+        events: Vec<ArrivingEvent>,
         route: Option<(String, String)>,
         _: Origin,
     ) -> Result<usize, IntakeError> {
         if let Some(refusal) = self.refuses.lock().clone() {
             return Err(refusal);
         }
+        let events: Vec<RawEvent> = events.into_iter().map(ArrivingEvent::into_raw).collect();
         let text = |event: &RawEvent| (String::from_utf8(event.body.to_vec()).unwrap(), route.clone());
         self.taken.lock().extend(events.iter().map(text));
         self.named.lock().extend(events.iter().map(|event| event.cloud_event.clone()));

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::health::DegradedPart;
 use super::modules::{LoadedModules, ModuleShape};
 use crate::delivery::test_send::NotTested;
-use crate::event::RawEvent;
+use crate::event::ArrivingEvent;
 use crate::hooks::document::Events;
 use crate::model::payload::Payload;
 use crate::model::{Document, HookId};
@@ -24,7 +24,7 @@ pub trait EventIntake: Send + Sync {
     /// that the event itself implies. Answers how many were accepted.
     async fn take(
         &self,
-        events: Vec<RawEvent>,
+        events: Vec<ArrivingEvent>,
         route: Option<(String, String)>,
         origin: Origin,
     ) -> Result<usize, IntakeError>;

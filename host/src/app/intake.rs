@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use crate::api::{EventIntake, IntakeError};
 use crate::bus::embedded::{EventInlet, PostError};
 use crate::bus::{Bus, PublishError};
-use crate::event::RawEvent;
+use crate::event::ArrivingEvent;
 use crate::store::{Ledger, StoreError};
 use crate::trail::Origin;
 
@@ -26,7 +26,7 @@ pub(super) struct ListenerIntake {
 impl EventIntake for ListenerIntake {
     async fn take(
         &self,
-        events: Vec<RawEvent>,
+        events: Vec<ArrivingEvent>,
         route: Option<(String, String)>,
         origin: Origin,
     ) -> Result<usize, IntakeError> {
@@ -50,7 +50,8 @@ impl EventIntake for ListenerIntake {
             });
         };
         let count = events.len();
-        let publish = |event| self.bus.publish_from(&origin, &exchange, &key, event);
+        let publish =
+            |event: ArrivingEvent| self.bus.publish_from(&origin, &exchange, &key, event.into_raw());
         let published = events.into_iter().map(publish);
         for published in join_all(published).await {
             published.map_err(|error| match error {

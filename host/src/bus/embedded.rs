@@ -4,8 +4,8 @@ use super::{
     Acker, Answer, Binding, Bus, BusCounters, BusError, BusState, BusTally, EventIntake, IncomingMessage,
     PublishError, Refusal, routing_key,
 };
-use crate::event::RawEvent;
-use crate::memory::{EventMemory, bytes_of_event};
+use crate::event::{ArrivingEvent, RawEvent};
+use crate::memory::{EventMemory, MemoryShare, bytes_of_event};
 use crate::trail::{EventContext, Origin};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -87,14 +87,15 @@ impl EventInlet {
     /// With a `route` of exchange and routing key they are taken only when some binding asks for them.
     /// Answers how many were taken, which is all of them.
     pub async fn post(&self, events: Vec<Bytes>, route: Option<(&str, &str)>) -> Result<usize, PostError> {
-        self.post_from(&Origin::default(), events.into_iter().map(RawEvent::from).collect(), route).await
+        let events = events.into_iter().map(|event| RawEvent::from(event).into()).collect();
+        self.post_from(&Origin::default(), events, route).await
     }
 
     /// As [`post`](EventInlet::post), with where the events come from.
     pub async fn post_from(
         &self,
         origin: &Origin,
-        events: Vec<RawEvent>,
+        events: Vec<ArrivingEvent>,
         route: Option<(&str, &str)>,
     ) -> Result<usize, PostError> {
         if let Some((exchange, key)) = route {
@@ -123,7 +124,7 @@ impl EventInlet {
 
     async fn hand_in(
         &self,
-        event: RawEvent,
+        mut event: ArrivingEvent,
         origin: &Origin,
         queue: Option<&mpsc::Sender<IncomingMessage>>,
     ) -> Result<oneshot::Receiver<Answer>, PostError> {
@@ -131,17 +132,23 @@ impl EventInlet {
         // Nobody may take what is left of a post while the host stops.
         let attached = self.shared.intake.read().is_some();
         let queue = queue.filter(|_| attached).ok_or_else(unavailable)?;
-        let wanted = bytes_of_event(&event.body);
-        let room = tokio::time::timeout(ROOM_LIMIT, self.shared.memory.events.take(wanted));
-        let memory = room.await.map_err(|_| {
-            let waited = ROOM_LIMIT.as_secs();
-            PostError::Unavailable(format!("there was no memory for events within {waited} s"))
-        })?;
+        let memory = match event.take_memory() {
+            Some(memory) => memory,
+            None => self.room(bytes_of_event(event.text())).await?,
+        };
         let (acker, answer) = Acker::pair();
         let trail = EventContext::begin(origin.clone());
         queue.send(IncomingMessage { event, acker, trail, memory }).await.map_err(|_| unavailable())?;
         BusTally::add(&self.shared.tally.received, 1);
         Ok(answer)
+    }
+
+    async fn room(&self, wanted: usize) -> Result<MemoryShare, PostError> {
+        let room = tokio::time::timeout(ROOM_LIMIT, self.shared.memory.events.take(wanted));
+        room.await.map_err(|_| {
+            let waited = ROOM_LIMIT.as_secs();
+            PostError::Unavailable(format!("there was no memory for events within {waited} s"))
+        })
     }
 
     /// A postponed event weighs more than a refused one: it must be posted again, whatever else is wrong.
@@ -237,7 +244,7 @@ impl Bus for EmbeddedBus {
         routing_key: &str,
         event: RawEvent,
     ) -> Result<(), PublishError> {
-        match self.inlet.post_from(origin, vec![event], Some((exchange, routing_key))).await {
+        match self.inlet.post_from(origin, vec![event.into()], Some((exchange, routing_key))).await {
             Ok(_) => Ok(()),
             Err(PostError::Unroutable { exchange, routing_key }) => {
                 Err(PublishError::Unroutable { exchange, routing_key })

@@ -4,15 +4,15 @@ use std::fmt;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Refusal;
-use crate::event::RawEvent;
+use crate::event::ArrivingEvent;
 use crate::memory::MemoryShare;
 use crate::trail::EventContext;
 
 /// A message of the bus and the way to answer it.
 #[derive(Debug)]
 pub struct IncomingMessage {
-    /// The event, decoded but not parsed.
-    pub event: RawEvent,
+    /// The event, decoded.
+    pub event: ArrivingEvent,
     /// To be answered exactly once.
     pub acker: Acker,
     /// What follows the event from here on.

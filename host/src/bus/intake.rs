@@ -129,13 +129,14 @@ impl From<mpsc::Sender<IncomingMessage>> for EventIntake {
 mod tests {
     use super::*;
     use crate::bus::Acker;
+    use crate::event::RawEvent;
     use crate::memory::MemoryShare;
     use crate::trail::EventContext;
     use bytes::Bytes;
 
     fn message() -> IncomingMessage {
         let (acker, _) = Acker::pair();
-        let (event, memory) = (Bytes::new().into(), MemoryShare::default());
+        let (event, memory) = (RawEvent::from(Bytes::new()).into(), MemoryShare::default());
         IncomingMessage { event, acker, trail: EventContext::default(), memory }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::background::spawn_background;
 use crate::bus::{Acker, IncomingMessage};
-use crate::event::{BadEvent, Event, RawEvent};
+use crate::event::{BadEvent, Event};
 use crate::trail::EventContext;
 
 /// Bytes from which on a message is parsed beside: it may take a millisecond. It may be overtaken by what comes later.
@@ -21,14 +21,14 @@ pub(super) struct NoEvent {
 }
 
 pub(super) fn is_large(incoming: &IncomingMessage) -> bool {
-    incoming.event.body.len() >= LARGE
+    incoming.event.text().len() >= LARGE
 }
 
 pub(super) fn parse(incoming: IncomingMessage) -> Result<PendingEvent, Box<NoEvent>> {
-    let IncomingMessage { event: RawEvent { body, cloud_event }, acker, trail, memory } = incoming;
-    match Event::parse(body) {
+    let IncomingMessage { event, acker, trail, memory } = incoming;
+    match event.read() {
         Ok(event) => {
-            let event = event.named_by(cloud_event).followed_by(trail).holding(memory);
+            let event = event.followed_by(trail).holding(memory);
             Ok((Arc::new(event), acker))
         }
         Err(error) => Err(Box::new(NoEvent { acker, trail, error })),

@@ -139,7 +139,7 @@ impl ArrivingMessage {
         if first.memory.bytes() > 0 {
             return true;
         }
-        let bytes = bytes_of_event(&first.event.body);
+        let bytes = bytes_of_event(first.event.text());
         match self.memory.events.try_take(bytes) {
             Some(share) => first.memory = share,
             None => {
@@ -162,7 +162,7 @@ impl PackedMessage {
     }
 
     fn with(self, body: Bytes, memory: MemoryShare) -> IncomingMessage {
-        let event = RawEvent { body, cloud_event: self.cloud_event };
+        let event = RawEvent { body, cloud_event: self.cloud_event }.into();
         IncomingMessage { event, acker: self.acker, trail: self.trail, memory }
     }
 
@@ -233,7 +233,7 @@ mod tests {
         arriving.add(second);
         arriving.hand_on(&mut intake);
         let first = incoming.try_recv().unwrap();
-        assert_eq!(first.event.body[0], b'1');
+        assert_eq!(first.event.text()[0], b'1');
         assert!(incoming.try_recv().is_err(), "there is memory for one of them");
         drop(first);
         let mut sizes = Vec::new();
@@ -241,7 +241,7 @@ mod tests {
             arriving.progress().await;
             arriving.hand_on(&mut intake);
             while let Ok(message) = incoming.try_recv() {
-                sizes.push(message.event.body.len());
+                sizes.push(message.event.text().len());
             }
         }
         assert_eq!(sizes, [40_000, 600_000]);

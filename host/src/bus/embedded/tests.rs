@@ -38,7 +38,7 @@ fn events(texts: &[&str]) -> Vec<Bytes> {
 }
 
 fn by_content(message: IncomingMessage) {
-    match message.event.body.as_ref() {
+    match message.event.text() {
         b"bad" => message.acker.refuse(Refusal::event("it is bad")),
         b"later" => message.acker.postpone(),
         b"lost" => drop(message.acker),

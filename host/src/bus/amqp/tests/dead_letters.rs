@@ -34,7 +34,7 @@ async fn one_among_many(uri: &str, queue_type: QueueType) {
     let mut missing: BTreeSet<String> = (0..60).map(|n| format!("{{\"n\":{n}}}")).collect();
     while !missing.is_empty() {
         let message = stand.next().await;
-        missing.remove(std::str::from_utf8(&message.event.body).unwrap());
+        missing.remove(std::str::from_utf8(message.event.text()).unwrap());
         message.acker.accept();
     }
     // Acks may have been lost with a connection: what comes again is taken again, or nothing more would come.
@@ -150,7 +150,7 @@ async fn large_messages_come_in_small_windows_and_all_of_them_come() {
     let mut missing: BTreeSet<String> = (0..40).map(body).collect();
     while !missing.is_empty() {
         let message = stand.next().await;
-        missing.remove(std::str::from_utf8(&message.event.body).unwrap());
+        missing.remove(std::str::from_utf8(message.event.text()).unwrap());
         message.acker.accept();
     }
     assert!(stand.bus.pace.lock().window() <= 12);

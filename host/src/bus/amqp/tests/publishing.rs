@@ -21,7 +21,7 @@ async fn publishing_is_confirmed_or_says_that_nobody_wants_it() {
 
     for _ in 0..2 {
         let message = stand.next().await;
-        assert_eq!(message.event.body, r#"{"a":1}"#);
+        assert_eq!(message.event.text(), br#"{"a":1}"#);
         message.acker.accept();
     }
     stand.channel.exchange_delete(name(&new), Default::default()).await.unwrap();

@@ -88,7 +88,7 @@ async fn a_deleted_queue_is_declared_and_bound_again() {
     stand.put_json("callevt", &key, "2").await;
 
     let message = stand.next().await;
-    assert_eq!(message.event.body, "2");
+    assert_eq!(message.event.text(), b"2");
     message.acker.accept();
     assert_eq!(stand.end().await, 0);
     assert_eq!(stand.bus.counters().accepted, 1, "an answer to a connection that has gone does not count");
