@@ -32,6 +32,7 @@ mod identity;
 mod failed_events;
 mod faults;
 mod fan_out;
+mod instructions;
 mod isolation;
 mod kazoo_clients;
 mod kazoo_sdks;
