@@ -131,7 +131,9 @@ async fn a_dead_address_among_several_is_passed_over_and_the_working_one_goes_fi
     let server = NameServer::answering(NameAnswer::None).await;
     let addresses = vec![Ipv4Addr::new(127, 0, 0, 2), LOCAL];
     server.answer("two.example", NameAnswer::Addresses(addresses, 3600));
-    let host = host_asking(&server, "delivery.log_successful_attempts = true\n").await;
+    // To wait for the dead one is to wait longer than any test does.
+    let settings = "[delivery]\nlog_successful_attempts = true\nconnect_timeout_ms = 3600000\n";
+    let host = host_asking(&server, settings).await;
     let account = host.account("acme").await;
     host.hook(&account, "misbehaving", &at("two.example", &receiver), json!({})).await;
 
