@@ -1,5 +1,7 @@
 //! How events come in by HTTP: one, many, as CloudEvents; all of a request or nothing of it.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use tests::{Answer, Receiver, TestHost};
 
@@ -100,11 +102,16 @@ async fn a_structured_cloud_event_carries_the_event_as_its_data() {
     let again = stand.post("application/cloudevents+json", cloud("1", "one again").to_string()).await;
     let batch = json!([cloud("2", "two"), cloud("3", "three")]).to_string();
     let batch = stand.post("application/cloudevents-batch+json", batch).await;
+    let mut encoded = cloud("4", "encoded");
+    let data = encoded.as_object_mut().unwrap().remove("data").unwrap();
+    encoded["data_base64"] = BASE64_STANDARD.encode(data.to_string()).into();
+    let encoded = stand.post("application/cloudevents+json", encoded.to_string()).await;
 
     accepted(&one, 1);
     accepted(&again, 1);
     accepted(&batch, 2);
-    assert_eq!(stand.said().await, ["one", "three", "two"], "source and id are the identity");
+    accepted(&encoded, 1);
+    assert_eq!(stand.said().await, ["encoded", "one", "three", "two"], "source and id are the identity");
 }
 
 #[tokio::test]
