@@ -5,13 +5,18 @@
 #![allow(clippy::print_stdout, clippy::panic)]
 
 use std::hint::black_box;
+use std::io::Write as _;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hookline::attempts::mask::{self, SecretMask};
+use hookline::bus::content::{DEFAULT_LIMIT, decode};
 use hookline::bus::routing_key;
 use hookline::config::Config;
 use hookline::delivery::request::{WebhookHeaders, build};
 use hookline::event::Event;
+use hookline::event::identity::{IdentityClaim, identity};
 use hookline::hooks::accounts::{AccountRecord, Accounts};
 use hookline::hooks::document::{Events, UriRules, validate};
 use hookline::hooks::editor::fields;
@@ -30,6 +35,26 @@ const ROWS: &[(&str, Row)] = &[
     ("event parsed", |n| {
         let body = Bytes::from(text(&object(n, "v")));
         Box::new(move || drop(black_box(Event::parse(body))))
+    }),
+    ("an event's identity", |n| {
+        let body = text(&object(n, "v"));
+        Box::new(move || {
+            let claim = IdentityClaim::Message { msg_id: Some("1"), body: body.as_bytes() };
+            assert!(black_box(identity(claim)).is_some());
+        })
+    }),
+    ("a packed message", |n| {
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        packed.write_all(text(&object(16 * n, "v")).as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+        let packed = Bytes::from(packed.finish().unwrap_or_else(|error| panic!("{error}")));
+        Box::new(move || drop(black_box(decode(None, Some("gzip"), packed, DEFAULT_LIMIT))))
+    }),
+    ("a message in Erlang's format", |n| {
+        let body = Bytes::from(erlang_map(n));
+        Box::new(move || {
+            let read = decode(Some("application/erlang"), None, body, DEFAULT_LIMIT);
+            assert!(black_box(read).is_ok_and(|json| json.starts_with(b"{\"x-0\":\"v\"")));
+        })
     }),
     ("payload parsed", |n| {
         let body = Bytes::from(text(&object(n, "v")));
@@ -168,6 +193,22 @@ fn object(count: usize, value: &str) -> Value {
 /// An object whose values are no texts.
 fn vec_object(count: usize) -> Value {
     Value::Object((0..count).map(|at| (format!("x-{at}"), json!([at]))).collect::<Map<_, _>>())
+}
+
+/// What [`object`] makes, as Erlang's external format has it: a tuple of one list of pairs of binaries.
+fn erlang_map(count: usize) -> Vec<u8> {
+    let length = |length: usize| u32::try_from(length).unwrap_or_default().to_be_bytes();
+    let mut term = [&[131, 104, 1, 108][..], &length(count)].concat();
+    for at in 0..count {
+        term.extend([104, 2]);
+        for part in [format!("x-{at}").as_str(), "v"] {
+            term.push(109);
+            term.extend(length(part.len()));
+            term.extend(part.as_bytes());
+        }
+    }
+    term.push(106);
+    term
 }
 
 fn text(value: &Value) -> String {
