@@ -38,6 +38,7 @@ mod kazoo_clients;
 mod kazoo_sdks;
 mod limits;
 mod linear;
+mod long_work;
 mod listings;
 mod memory;
 mod metrics;

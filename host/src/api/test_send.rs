@@ -16,6 +16,7 @@ use super::body::DataIfAny;
 use super::envelope::{Answer, Reply};
 use super::error::Failure;
 use super::known::field_names;
+use super::offload::off_thread;
 use super::shapes::TestedAttempt;
 use super::typed::TypedDocument;
 use crate::delivery::test_send::NotTested;
@@ -71,8 +72,11 @@ pub(super) async fn send(
     let wish = TestQuery::read(data)?;
     let document = api.editor.hook(&account, &hook).await?;
     let is_loaded = |module: &str| api.modules.show(module).is_some();
+    let is_own = matches!(wish.which, TestSample::Own(_));
     let payload = wish.payload(&document, &api.modules.samples(), is_loaded)?;
-    let payload = Payload::parse(Bytes::from(Value::Object(payload).to_string()));
+    let written = move || Payload::parse(Bytes::from(Value::Object(payload).to_string()));
+    // As long as its sender made it, where it is no sample.
+    let payload = if is_own { off_thread(written).await? } else { written() };
     let payload = payload.map_err(|error| invalid("payload", "invalid", &error.to_string()))?;
     let attempt = api.tests.send(&HookId::from(hook), payload).await?;
     // It was sent, whatever fields it is kept with.

@@ -30,6 +30,10 @@ const MOST_GROWTH: usize = 32;
 /// How long any form may become, in bytes.
 const FORM_BYTES: usize = 64 << 10;
 
+/// Up to so many bytes of a payload, and so many fields of custom_data, a request is made in less than about a millisecond.
+const SOON_BYTES: usize = 32 << 10;
+const SOON_FIELDS: usize = 1_000;
+
 /// What makes a delivery recognisable to its receiver (Standard Webhooks). Profile `kazoo` sends it only where a
 /// hook has a secret, as signatures cover it.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +104,12 @@ impl SharedBodies {
     /// The payload.
     pub fn payload(&self) -> &Payload {
         &self.payload
+    }
+
+    /// Whether the request for this hook is made in less than about a millisecond.
+    pub fn are_soon_made(&self, hook: &Hook) -> bool {
+        self.payload.json().len() <= SOON_BYTES
+            && hook.options.custom_data.as_deref().map_or(0, Document::len) <= SOON_FIELDS
     }
 
     /// The request for one hook, the same as [`build`] makes.
