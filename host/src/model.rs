@@ -1,5 +1,6 @@
 //! What everything speaks of: accounts, hooks, payloads, secrets, limits. No I/O, no clock, no locks.
 
+mod compact_fields;
 mod exchange;
 pub mod guard;
 pub mod headers;
@@ -14,6 +15,7 @@ pub mod sign;
 
 use serde_json::{Map, Value};
 
+pub use compact_fields::CompactFields;
 pub use exchange::{DeliveryOutcome, EndpointAnswer, HttpExchange, OutgoingRequest};
 pub use hook::{CHANNEL_EVENTS, Format, Hook, HookEvent, Ordering, Verb};
 pub use hook_address::HookAddress;

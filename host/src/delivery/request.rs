@@ -1,18 +1,16 @@
 //! Payload and hook into the HTTP request, per profile.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::form::write_form;
 use super::json::{JsonStyle, write_object, write_string};
 use crate::model::OutgoingRequest;
 use crate::model::Profile;
 use crate::model::payload::Payload;
-use crate::model::{Document, Format, Hook, Verb};
+use crate::model::{CompactFields, Format, Hook, Verb};
 
 /// What profile `standard` says in `user-agent`.
 pub const USER_AGENT: &str = concat!("hookline/", env!("CARGO_PKG_VERSION"));
@@ -109,7 +107,7 @@ impl SharedBodies {
     /// Whether the request for this hook is made in less than about a millisecond.
     pub fn are_soon_made(&self, hook: &Hook) -> bool {
         self.payload.json().len() <= SOON_BYTES
-            && hook.options.custom_data.as_deref().map_or(0, Document::len) <= SOON_FIELDS
+            && hook.options.custom_data.as_deref().map_or(0, CompactFields::len) <= SOON_FIELDS
     }
 
     /// The request for one hook, the same as [`build`] makes.
@@ -202,16 +200,16 @@ fn with_query(profile: Profile, uri: &str, query: &str) -> String {
 }
 
 /// What a hook adds to the payload; `None` when that is nothing.
-fn additions(hook: &Hook) -> Option<&Document> {
+fn additions(hook: &Hook) -> Option<&CompactFields> {
     let custom_data = hook.options.custom_data.as_deref()?;
-    custom_data.keys().any(|key| !FILTERS.contains(&key.as_str())).then_some(custom_data)
+    custom_data.iter().any(|(key, _)| !FILTERS.contains(&key)).then_some(custom_data)
 }
 
 fn encode(
     profile: Profile,
     cluster_id: &str,
     payload: &Payload,
-    additions: Option<&Document>,
+    additions: Option<&CompactFields>,
     encoding: BodyEncoding,
 ) -> Result<Vec<u8>, UnsendableHook> {
     if let (BodyEncoding::Json, Profile::Standard, None) = (encoding, profile, additions)
@@ -223,7 +221,7 @@ fn encode(
     write_string(cluster_id, &mut cluster);
     let cluster = String::from_utf8_lossy(&cluster);
     let fields = merge(payload, additions, &cluster);
-    let members = fields.iter().map(|(key, raw)| (*key, &**raw));
+    let members = fields.iter().copied();
     let mut out = Vec::with_capacity(payload.json().len() * 3 / 2 + 64);
     match (encoding, profile) {
         (BodyEncoding::Form, _) => {
@@ -258,35 +256,34 @@ fn appended(payload: &Payload, cluster_id: &str) -> Option<Vec<u8>> {
 /// The payload with custom_data set over it and then the cluster's id, as `webhooks_util:fire_hook/2` does:
 /// a known key keeps its place, new keys come at the end, the last of custom_data first; objects are
 /// replaced whole, and `null` takes the key away.
-fn merge<'a>(payload: &'a Payload, additions: Option<&'a Document>, cluster: &'a str) -> Vec<Field<'a>> {
-    let mut fields: Vec<Option<Field<'a>>> =
-        payload.fields().map(|(key, raw)| Some((key, Cow::Borrowed(raw)))).collect();
-    let places = BodyPlaces::of(payload, additions.map_or(0, Document::len));
-    for (key, value) in additions.into_iter().flatten().rev() {
-        if FILTERS.contains(&key.as_str()) {
+fn merge<'a>(payload: &'a Payload, additions: Option<&'a CompactFields>, cluster: &'a str) -> Vec<Field<'a>> {
+    let mut fields: Vec<Option<Field<'a>>> = payload.fields().map(Some).collect();
+    let places = BodyPlaces::of(payload, additions.map_or(0, CompactFields::len));
+    for (key, value) in additions.into_iter().flat_map(|added| added.iter().rev()) {
+        if FILTERS.contains(&key) {
             continue;
         }
         match (value, places.first(payload, key)) {
-            (Value::Null, Some(place)) => fields[place] = None,
-            (Value::Null, None) => {}
+            ("null", Some(place)) => fields[place] = None,
+            ("null", None) => {}
             (value, Some(place)) => {
                 if let Some(field) = &mut fields[place] {
-                    field.1 = Cow::Owned(value.to_string());
+                    field.1 = value;
                 }
             }
-            (value, None) => fields.push(Some((key, Cow::Owned(value.to_string())))),
+            (value, None) => fields.push(Some((key, value))),
         }
     }
     let mut fields: Vec<Field<'a>> = fields.into_iter().flatten().collect();
     match fields.iter_mut().find(|(name, _)| *name == CLUSTER_ID) {
-        Some(field) => field.1 = Cow::Borrowed(cluster),
-        None => fields.push((CLUSTER_ID, Cow::Borrowed(cluster))),
+        Some(field) => field.1 = cluster,
+        None => fields.push((CLUSTER_ID, cluster)),
     }
     fields
 }
 
 /// Name and JSON text of one field of a body.
-type Field<'a> = (&'a str, Cow<'a, str>);
+type Field<'a> = (&'a str, &'a str);
 
 /// Up to so many keys of custom_data are searched for in the payload; for more of them it is indexed first, so that the
 /// work grows with the sum of both and not with their product.
@@ -321,7 +318,7 @@ impl<'a> BodyPlaces<'a> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -213,8 +213,8 @@ fn options(document: &Document, id: &str) -> Result<HookOptions, (&'static str, 
         rate_limit: rate_limit(document.get("rate_limit")),
         headers: own_headers(document).map_err(|why| ("headers", why))?,
         signing: signing(document, id)?,
-        custom_data: object(document.get("custom_data")).cloned().map(Box::new),
-        modifiers: modifiers.cloned().map(Box::new),
+        custom_data: object(document.get("custom_data")).map(|data| Box::new(data.into())),
+        modifiers: modifiers.map(|modifiers| Box::new(modifiers.into())),
     })
 }
 

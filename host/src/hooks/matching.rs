@@ -10,7 +10,7 @@ use super::accounts::Accounts;
 use super::document::text;
 use super::table::HookTable;
 use crate::model::payload::Payload;
-use crate::model::{AccountId, Document, Hook, HookEvent};
+use crate::model::{AccountId, CompactFields, Hook, HookEvent};
 
 /// A hook whose event is not `all` and that has custom_data wants a firing only if `custom_data[key]`
 /// is `all` or equals `value` (`None` only equals an absent or empty key). Numbers and lists in
@@ -80,7 +80,8 @@ fn passes_filters(hook: &Hook, filters: &[PayloadFilter]) -> bool {
     };
     hook.event == HookEvent::All
         || filters.iter().all(|filter| {
-            let wanted = custom_data.get(&filter.key).and_then(text).filter(|text| !text.is_empty());
+            let wanted = custom_data.get(&filter.key).and_then(|raw| serde_json::from_str::<Value>(raw).ok());
+            let wanted = wanted.as_ref().and_then(text).filter(|text| !text.is_empty());
             match (wanted, &filter.value) {
                 (Some(wanted), Some(value)) => wanted == "all" || wanted == value.as_str(),
                 (Some(wanted), None) => wanted == "all",
@@ -92,7 +93,7 @@ fn passes_filters(hook: &Hook, filters: &[PayloadFilter]) -> bool {
 /// Whether the module's payload, before anything is merged into it, is as the modifiers say: a list names
 /// the values that pass (an empty one lets all pass), anything else must be equal; keys that the payload
 /// lacks pass. Types are part of a value: `5` is neither `5.0` nor `"5"`.
-pub fn modifiers_match(modifiers: Option<&Document>, payload: &Payload) -> bool {
+pub fn modifiers_match(modifiers: Option<&CompactFields>, payload: &Payload) -> bool {
     let Some(modifiers) = modifiers else { return true };
     if modifiers.len() <= FEW_MODIFIERS {
         return modifiers
@@ -111,13 +112,14 @@ pub fn modifiers_match(modifiers: Option<&Document>, payload: &Payload) -> bool 
 /// Up to so many modifiers are searched for in the payload one by one.
 const FEW_MODIFIERS: usize = 8;
 
-fn value_matches(wanted: &Value, raw: &str) -> bool {
-    let Ok(value) = serde_json::from_str::<Value>(raw) else {
+fn value_matches(wanted: &str, raw: &str) -> bool {
+    let read = |text| serde_json::from_str::<Value>(text);
+    let (Ok(wanted), Ok(value)) = (read(wanted), read(raw)) else {
         return false;
     };
     match wanted {
         Value::Array(list) => list.is_empty() || list.iter().any(|wanted| same(wanted, &value)),
-        wanted => same(wanted, &value),
+        wanted => same(&wanted, &value),
     }
 }
 

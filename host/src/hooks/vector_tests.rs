@@ -10,7 +10,7 @@ use super::table::HookTable;
 use crate::delivery::vector_tests::{Case, each, hook};
 use crate::model::Profile;
 use crate::model::payload::Payload;
-use crate::model::{AccountId, Document, Hook};
+use crate::model::{AccountId, CompactFields, Document, Hook};
 
 fn object(value: &Value) -> Document {
     value.as_object().cloned().unwrap()
@@ -59,6 +59,10 @@ fn events(context: &Value) -> Events {
     events
 }
 
+fn values(fields: &CompactFields) -> Document {
+    fields.iter().map(|(name, value)| (name.to_owned(), serde_json::from_str(value).unwrap())).collect()
+}
+
 fn record(hook: &Hook) -> Value {
     json!({
         "uri": &*hook.uri,
@@ -69,8 +73,8 @@ fn record(hook: &Hook) -> Value {
         "account_id": hook.account.as_str(),
         "include_subaccounts": hook.include_subaccounts,
         "include_loopback": hook.include_internal_legs,
-        "custom_data": hook.options.custom_data,
-        "modifiers": hook.options.modifiers,
+        "custom_data": hook.options.custom_data.as_deref().map(values),
+        "modifiers": hook.options.modifiers.as_deref().map(values),
         "format": hook.format.as_str(),
     })
 }

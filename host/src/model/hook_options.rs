@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::Document;
+use super::CompactFields;
 use super::headers::HookHeaders;
 use super::rate::RateBound;
 use super::sign::HookSigning;
@@ -19,9 +19,9 @@ pub struct HookOptions {
     /// What its requests are signed with. Encrypted secrets are locked until the vault opens them.
     pub signing: HookSigning,
     /// Merged into the payload; `type` and `action` in it are filters and stay at home.
-    pub custom_data: Option<Box<Document>>,
+    pub custom_data: Option<Box<CompactFields>>,
     /// What a payload must look like; `None` when there is nothing to check.
-    pub modifiers: Option<Box<Document>>,
+    pub modifiers: Option<Box<CompactFields>>,
 }
 
 static NONE: HookOptions = HookOptions {
