@@ -17,14 +17,14 @@ fn fire(account: &str, say: &str) -> Value {
            "Do": "fire", "Say": say})
 }
 
-/// Makes [`HOOKS`] of the one hook that there is. Over the API it would take longer than all the rest.
-fn multiply(data: &Path, hook: &str) {
+/// Makes so many of the one hook that there is. Over the API it would take longer than all the rest.
+pub(crate) fn multiply(data: &Path, hook: &str, hooks: usize) {
     let store = Connection::open(data.join("hookline.db")).unwrap();
     let copied = "INSERT INTO documents (kind, id, rev, account, deleted, doc)
                   SELECT kind, ?2, rev, account, deleted, json_set(doc, '$._id', ?2) FROM documents
                   WHERE kind = 'hook' AND id = ?1";
     store.execute_batch("BEGIN").unwrap();
-    for n in 1..HOOKS {
+    for n in 1..hooks {
         assert_eq!(store.execute(copied, [hook, &format!("{n:032x}")]).unwrap(), 1);
     }
     store.execute_batch("COMMIT").unwrap();
@@ -50,7 +50,7 @@ async fn the_event_of_another_account_goes_before_the_rest_of_a_large_one() {
     // Events of calls come in order for some, which makes nobody else wait either.
     host.hook(&calm, "misbehaving", &other.url("/"), json!({"ordering": "call"})).await;
     let host = host.stopped().await;
-    multiply(&host.folder().join("data"), &hook);
+    multiply(&host.folder().join("data"), &hook, HOOKS);
     let host = host.start().await;
 
     let store = &host.inside().parts.stores.ledger;
@@ -84,7 +84,7 @@ async fn a_host_that_is_killed_in_the_middle_of_a_large_event_neither_loses_nor_
     let hook = host.hook(&account, "misbehaving", &receiver.url("/"), json!({})).await;
     let (said, home) = host.signalled("TERM").await;
     said.success();
-    multiply(&home.path("data"), &hook);
+    multiply(&home.path("data"), &hook, HOOKS);
     let host = home.start().await;
 
     let data = host.folder().join("data/hookline.db");

@@ -1,13 +1,17 @@
 //! How much memory a host takes, whatever strangers send it.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures_util::stream::{self, StreamExt as _};
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tests::{Broker, Home, PATIENCE, Program, Published, Receiver, TestHost, call_event, eventually};
+
+use crate::fan_out::multiply;
 
 const MODULE: &[&str] = &["webhooks_channel_create"];
 
@@ -128,4 +132,68 @@ async fn an_event_beyond_a_limit_is_refused_with_the_limit_and_its_value() {
         assert!(told.contains(reason), "{told}");
     }
     assert_eq!(host.ask("POST", "/events", Some(with("Call-ID", "x".repeat(1024).into()))).await.status, 202);
+}
+
+/// Asks for the same again and again with an account's own token, some at once; how many were answered how.
+async fn answered(
+    host: &Program,
+    token: &str,
+    times: usize,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> BTreeMap<u16, usize> {
+    let ask = || {
+        let request = host.request(method, path).header("x-auth-token", token);
+        let request = if body.is_null() { request } else { request.json(body) };
+        async {
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            answer.bytes().await.unwrap();
+            status
+        }
+    };
+    let statuses = stream::iter((0..times).map(|_| ask())).buffer_unordered(32);
+    statuses
+        .fold(BTreeMap::new(), async |mut counts, status| {
+            *counts.entry(status).or_default() += 1;
+            counts
+        })
+        .await
+}
+
+#[tokio::test]
+async fn all_that_one_account_stores_and_lists_takes_no_more_than_there_is() {
+    let host = Home::new("", MODULE).start_logging("error", &[]).await;
+    let account = host.account("greedy").await;
+    let made = host.ask("PUT", &format!("/v2/accounts/{account}/api_key"), None).await;
+    let token = made.json["data"]["api_key"].as_str().unwrap();
+    let path = format!("/v2/accounts/{account}/webhooks");
+    // Small fields take more memory than anything else of that length.
+    let fields = |bytes: usize| -> Map<String, Value> {
+        (0..bytes / 14).map(|n| (format!("x-{n:05}"), "v".into())).collect()
+    };
+    let large = |bytes: usize| {
+        let mut hook = json!({"name": "n", "hook": "channel_create", "uri": "http://127.0.0.1:9/"});
+        hook["custom_data"] = fields(bytes).into();
+        json!({ "data": hook })
+    };
+
+    let refused = answered(&host, token, 300, "PUT", &path, &large(825_000)).await;
+    assert_eq!(refused, BTreeMap::from([(400, 300)]));
+    // As many of the largest as its quota allows for.
+    let first = host.ask("PUT", &path, Some(large(64_000))).await;
+    let first = first.json["data"]["id"].as_str().unwrap().to_owned();
+    let (_, home) = host.signalled("TERM").await;
+    multiply(&home.path("data"), &first, 261);
+    let host = home.start_logging("error", &[]).await;
+    let loaded = peak(&host);
+    let more = answered(&host, token, 1, "PUT", &path, &large(64_000)).await;
+    let page = answered(&host, token, 100, "GET", &format!("{path}?page_size=1"), &Value::Null).await;
+    let whole = answered(&host, token, 2, "GET", &format!("{path}?paginate=false"), &Value::Null).await;
+
+    assert_eq!(more, BTreeMap::from([(400, 1)]), "the quota is used up");
+    assert_eq!((page, whole), (BTreeMap::from([(200, 100)]), BTreeMap::from([(200, 2)])));
+    let taken = peak(&host);
+    assert!(taken < MOST, "{loaded} bytes when all was read, {taken} after");
 }
