@@ -29,5 +29,5 @@ pub use ledger::{
     Accepted, AcceptedEvent, DeliveryCounts, DeliveryStore, DisablerStore, FailureChange, HookFailure,
     LaterRow, Ledger, NewDelivery, StoredDelivery, StoredFailing, StoredOutcome, WaitingRow,
 };
-pub use listings::{DocumentStretch, HookIdQuery, ListedDocuments, ListedKind, ListingStore};
+pub use listings::{DocumentVisitor, HookIdQuery, ListedDocuments, ListedKind, ListingStore};
 pub use replays::{DeliveryQuery, DeliveryRow, NewReplay, Replay, ReplayState, ReplayStore, RevivedDelivery};

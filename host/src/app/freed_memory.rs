@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 /// Says whether freed memory is kept for a while. The program sets it, as the allocator is its own.
 pub static KEEP_FREED: OnceLock<fn(bool)> = OnceLock::new();
 
-pub(super) fn keep_freed(keep: bool) {
+pub(in crate::app) fn keep_freed(keep: bool) {
     if let Some(set) = KEEP_FREED.get() {
         set(keep);
     }

@@ -12,12 +12,15 @@ pub trait ListingStore: Send + Sync {
     async fn hook_ids(&self, wanted: HookIdQuery) -> Result<Vec<String>>;
     /// The documents of these ids, up to the one with which they have `bytes` together.
     async fn listed(&self, kind: ListedKind, ids: Vec<String>, bytes: usize) -> Result<ListedDocuments>;
-    /// Accounts and hooks whose places are from `start` on and before `end`, in the order in which they were made, up to
-    /// the one with which they have `bytes` together: for whoever reads all of them, several stretches at once.
-    async fn stretch(&self, start: i64, end: i64, bytes: usize) -> Result<DocumentStretch>;
+    /// Shows the accounts and hooks whose places are from `start` on and before `end`, in the order in which they were
+    /// made: for whoever looks at all of them, several stretches at once. They are shown on the thread that reads them.
+    async fn stretch(&self, start: i64, end: i64, show: DocumentVisitor) -> Result<()>;
     /// Where the last stretch ends.
     async fn end_of_documents(&self) -> Result<i64>;
 }
+
+/// Whoever is shown documents, one after the other.
+pub type DocumentVisitor = Box<dyn FnMut(ListedKind, &Document) + Send>;
 
 /// What is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,15 +29,6 @@ pub enum ListedKind {
     Account,
     /// Hooks.
     Hook,
-}
-
-/// Some of the documents of a stretch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DocumentStretch {
-    /// In the order in which they were made.
-    pub documents: Vec<(ListedKind, Document)>,
-    /// Where the others begin.
-    pub next: i64,
 }
 
 /// Which hooks are wanted.

@@ -8,6 +8,7 @@ use tracing::{error, info};
 
 use super::HostStores;
 use crate::app::editor_tables::{HookCache, HookSchema};
+use crate::app::freed_memory::keep_freed;
 use crate::app::kept_files::key_file;
 use crate::bus::Bus;
 use crate::config::Config;
@@ -83,7 +84,10 @@ impl HookParts {
             Arc::clone(&vault),
             config.limits,
         ));
+        // What a million documents take as they are read is taken again by the next ones.
+        keep_freed(true);
         let loaded = editor.load().await.context("reading the accounts and hooks")?;
+        keep_freed(false);
         // After the hooks, as whatever changes a hook makes its failures forgotten.
         disabler.load(&**documents, &**ledger).await.context("reading the failures of hooks")?;
         refuse_lost_secrets(&table, config.store.start_with_lost_secrets)?;

@@ -4,19 +4,17 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use parking_lot::Mutex;
 
 use super::books::GrowthReservation;
 use super::facts::{BookedIds, DocumentFacts, EntryKind};
 use super::{EditError, Editor, EditorInner, EditorTables, fields};
 use crate::hooks::accounts::AccountRecord;
 use crate::model::{Document, Hook};
-use crate::store::{DocumentStretch, ListedKind, StoreError};
+use crate::store::{ListedKind, StoreError};
 
 /// Places of documents that are read in one go.
 const STRETCH: i64 = 4_096;
-
-/// Bytes of documents that are in memory at once for one stretch, as values, which take up twenty times that.
-const BATCH_BYTES: usize = 512 << 10;
 
 /// Stretches that are read at once: as many as the store has readers for, and one that is being put.
 const AT_ONCE: usize = 3;
@@ -75,27 +73,20 @@ impl Editor {
     }
 }
 
-/// Documents are parsed and looked through away from whoever puts them.
+/// Documents are parsed and looked through by those who read them, away from whoever puts them.
 async fn read_stretch(desk: Arc<EditorInner>, start: i64) -> Result<Vec<ReadDocument>, StoreError> {
-    let (mut all, mut next, end) = (Vec::new(), start, start + STRETCH);
-    while next < end {
-        let DocumentStretch { documents, next: behind } =
-            desk.documents.stretch(next, end, BATCH_BYTES).await?;
-        let desk = Arc::clone(&desk);
-        let read = move |(kind, doc): (ListedKind, Document)| {
-            let kind = match kind {
-                ListedKind::Account => EntryKind::Account,
-                ListedKind::Hook => EntryKind::Hook,
-            };
-            ReadDocument::of(kind, &doc, &*desk.tables)
+    let read = Arc::new(Mutex::new(Vec::new()));
+    let (into, tables) = (Arc::clone(&read), Arc::clone(&desk.tables));
+    let show = move |kind, doc: &Document| {
+        let kind = match kind {
+            ListedKind::Account => EntryKind::Account,
+            ListedKind::Hook => EntryKind::Hook,
         };
-        let reading = move || documents.into_iter().map(read).collect::<Vec<_>>();
-        let reading = tokio::task::spawn_blocking(reading);
-        let broken_off = |error| StoreError::Unavailable(format!("a read was broken off: {error}"));
-        all.extend(reading.await.map_err(broken_off)?);
-        next = behind;
-    }
-    Ok(all)
+        into.lock().push(ReadDocument::of(kind, doc, &*tables));
+    };
+    desk.documents.stretch(start, start + STRETCH, Box::new(show)).await?;
+    let read = std::mem::take(&mut *read.lock());
+    Ok(read)
 }
 
 impl EditorInner {

@@ -7,7 +7,7 @@ use super::disabler;
 use super::documents::{self, DocumentKind};
 use crate::model::Document;
 use crate::store::{
-    AccountStore, DocumentStretch, HookIdQuery, HookStore, ListedDocuments, ListedKind, ListingStore,
+    AccountStore, DocumentVisitor, HookIdQuery, HookStore, ListedDocuments, ListedKind, ListingStore,
     MetadataStore, Result, SettingStore,
 };
 
@@ -66,8 +66,8 @@ impl ListingStore for SqliteStore {
         self.look(move |connection| documents::listed(connection, kind, &ids, bytes)).await
     }
 
-    async fn stretch(&self, start: i64, end: i64, bytes: usize) -> Result<DocumentStretch> {
-        self.look(move |connection| documents::stretch(connection, start, end, bytes)).await
+    async fn stretch(&self, start: i64, end: i64, show: DocumentVisitor) -> Result<()> {
+        self.look(move |connection| documents::stretch(connection, start, end, show)).await
     }
 
     async fn end_of_documents(&self) -> Result<i64> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::model::Document;
-use crate::store::{DocumentStretch, HookIdQuery, ListedDocuments, ListedKind, StoreError};
+use crate::store::{DocumentVisitor, HookIdQuery, ListedDocuments, ListedKind, StoreError};
 
 /// What a document describes.
 #[derive(Debug, Clone, Copy)]
@@ -152,26 +152,21 @@ pub(super) fn stretch(
     connection: &Connection,
     start: i64,
     end: i64,
-    bytes: usize,
-) -> rusqlite::Result<DocumentStretch> {
+    mut show: DocumentVisitor,
+) -> rusqlite::Result<()> {
     let mut query = connection.prepare_cached(
-        "SELECT kind, doc, seq FROM documents WHERE seq >= ?1 AND seq < ?2 AND NOT deleted ORDER BY seq",
+        "SELECT kind, doc FROM documents WHERE seq >= ?1 AND seq < ?2 AND NOT deleted ORDER BY seq",
     )?;
     let mut rows = query.query([start, end])?;
-    let (mut documents, mut read) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let kind = match row.get_ref(0)?.as_str()? {
             "account" => ListedKind::Account,
             "hook" => ListedKind::Hook,
             _ => continue,
         };
-        read += row.get_ref(1)?.as_str()?.len();
-        documents.push((kind, document_at(row, 1)?));
-        if read >= bytes {
-            return Ok(DocumentStretch { documents, next: row.get::<_, i64>(2)? + 1 });
-        }
+        show(kind, &document_at(row, 1)?);
     }
-    Ok(DocumentStretch { documents, next: end })
+    Ok(())
 }
 
 /// Behind the last document.
